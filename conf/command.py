@@ -1,0 +1,80 @@
+"""What every command line of TinyTags shares: settings as options, a summary or JSON, and errors as one line and an exit code."""
+
+import functools
+import json
+import os
+import signal
+import sys
+from dataclasses import fields
+
+import click
+
+from conf.errors import TinyTagsError
+from conf.settings import HELP, Settings, load_settings
+
+INTERRUPTED = 130
+
+
+def settings_options(*names: str):
+    """Decorate a click command: add an option for each named setting and pass the lot as ``settings``."""
+
+    def decorate(function):
+        @functools.wraps(function)
+        @click.pass_context
+        def wrapper(context, *args, **options):
+            given = dict(context.obj or {})  # what stood before the verb: tinytags --store X tag ...
+            given |= {name: value for name in names if (value := options.pop(name))}
+            return function(*args, settings=load_settings(given), **options)
+
+        for name in reversed(names):
+            wrapper = setting_option(name)(wrapper)
+        return wrapper
+
+    return decorate
+
+
+def setting_option(name: str):
+    default = {field.name: field.default for field in fields(Settings)}[name]
+    told = f"  [TINYTAGS_{name.upper()}{f'; default: {default}' if default else ''}]"
+    return click.option(f"--{name}", metavar="URL", help=HELP[name] + told)
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object on stdout instead of the summary."
+)
+
+
+def report(result: dict, summary: str, as_json: bool) -> None:
+    """Print what a verb did: for people, or as one JSON object."""
+    click.echo(json.dumps(result, ensure_ascii=False) if as_json else summary)
+
+
+def note(line: str) -> None:
+    """Tell the person who waits something on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def run(command: click.Command, argv: list[str] | None = None) -> None:
+    """Run ``command`` and exit: 0 done, 1 a clear error, 2 usage, 75 somebody else holds the lease, 130 interrupted."""
+    signal.signal(signal.SIGTERM, _interrupt)  # so that whoever is asked to stop gives its lease back
+    try:
+        status = command.main(argv, standalone_mode=False)
+    except click.exceptions.Exit as error:
+        status = error.exit_code
+    except click.UsageError as error:
+        error.show()
+        status = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        note("tinytags: interrupted; what is done stays done, the same command goes on from there")
+        status = INTERRUPTED
+    except TinyTagsError as error:
+        note(f"tinytags: {error}")
+        status = error.exit_code
+    except BrokenPipeError:  # `tinytags status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _interrupt(*_) -> None:
+    raise KeyboardInterrupt

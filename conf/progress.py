@@ -1,0 +1,62 @@
+"""Progress, rate and time left of long work, on stderr: a bar on a terminal, a line now and then otherwise."""
+
+import sys
+import time
+
+LINE_SECONDS = 10
+
+
+class Progress:
+    """Counts work done towards a total; a context manager.
+
+    ``with Progress("tag", 80_000, "images") as progress: ... progress.add(20_000)``. ``done`` starts it with what an
+    earlier attempt did, which counts towards the total but not towards the rate.
+    """
+
+    def __init__(self, what: str, total: int, unit: str, done: int = 0, stream=None) -> None:
+        self.what, self.total, self.unit = what, total, unit
+        self.stream = stream or sys.stderr
+        self.start, self.done = done, done
+        self.began = self.told = time.monotonic()
+        self.bar = None
+
+    def __enter__(self) -> "Progress":
+        if self.stream.isatty():
+            from tqdm import tqdm
+
+            self.bar = tqdm(
+                total=self.total, initial=self.done, desc=self.what, unit=f" {self.unit}", unit_scale=True,
+                dynamic_ncols=True, file=self.stream, leave=False,
+            )  # fmt: skip
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def add(self, count: int) -> None:
+        """Count ``count`` more as done."""
+        self.done += count
+        if self.bar is not None:
+            self.bar.update(count)
+        elif time.monotonic() - self.told >= LINE_SECONDS:
+            self.told = time.monotonic()
+            print(self.line(), file=self.stream, flush=True)
+
+    def line(self) -> str:
+        """Return where things stand: ``tag: 40,000 of 80,000 images (50 %), 21,000 images/s, 2 s left``."""
+        seconds = max(time.monotonic() - self.began, 1e-9)
+        rate = (self.done - self.start) / seconds
+        share = self.done / self.total if self.total else 1
+        left = f", {duration((self.total - self.done) / rate)} left" if rate > 0 else ""
+        return f"{self.what}: {self.done:,} of {self.total:,} {self.unit} ({share:.0%}), {rate:,.0f} {self.unit}/s{left}"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: ``45 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 1:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,66 @@
+"""The settings, read once at the edge: an option wins over ``TINYTAGS_*``, that over ``tinytags.toml``, that over the default."""
+
+import os
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from conf.errors import TinyTagsError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where things are; passed on as a value."""
+
+    store: str = "data"
+    webhdfs: str = ""
+    solr: str = "http://127.0.0.1:8983/solr"
+    alias: str = "tags"
+    master: str = "local[*]"
+    database: str = "sqlite:///data/tinytags.db"
+
+
+HELP = {
+    "store": "Folder or hdfs://HOST:8020/PATH that holds corpora, models and runs.",
+    "webhdfs": "WebHDFS address of an HDFS store; by default http://HOST:9870 of the store's host.",
+    "solr": "Solr's address.",
+    "alias": "Solr alias that the search page reads.",
+    "master": "Spark master: local[*], spark://HOST:7077, yarn.",
+    "database": "SQLAlchemy URL for predictions and corrections.",
+}
+
+
+def load_settings(options: dict[str, str | None] | None = None, folder: str | Path = ".") -> Settings:
+    """Return the settings from ``options`` (None where not given), the environment and ``folder``/tinytags.toml.
+
+    Raises `TinyTagsError` for a file that isn't TOML, a setting that doesn't exist or a value of the wrong kind.
+    """
+    names = [field.name for field in fields(Settings)]
+    values = _read_toml(Path(folder, "tinytags.toml"), names)
+    values |= {
+        name: os.environ[f"TINYTAGS_{name.upper()}"]
+        for name in names
+        if os.environ.get(f"TINYTAGS_{name.upper()}")
+    }
+    values |= {name: value for name, value in (options or {}).items() if value}
+    settings = Settings(**values)
+    for name, address in (("solr", settings.solr), ("webhdfs", settings.webhdfs)):
+        if address and (urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname):
+            raise TinyTagsError(f"setting {name} is {address!r}; it has to look like http://HOST:PORT")
+    return settings
+
+
+def _read_toml(path: Path, names: list[str]) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TinyTagsError(f"{path}: {error}") from None
+    for name, value in values.items():
+        if name not in names:
+            raise TinyTagsError(f"{path}: there is no setting {name!r}; there are {', '.join(names)}")
+        if not isinstance(value, str):
+            raise TinyTagsError(f"{path}: {name} is {value!r}; it has to be a string in quotes")
+    return values

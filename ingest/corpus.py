@@ -1,0 +1,311 @@
+"""A corpus: a named set of images in the store, as partitions of Parquet that each hold a range of one dump's records."""
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
+
+import numpy as np
+from ingest.image import IMAGE_BYTES
+
+from conf.errors import TinyTagsError
+from ingest.store import StoreError, check_name
+
+VERSION = 1
+PARTITION_IMAGES = 20_000
+# One thumbnail costs one row group: 256 images, 0.8 MB. It also keeps reading, checking and tagging within the cache.
+ROW_GROUP_IMAGES = 256
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The manifest of a corpus, frozen once written: what it was split from and into."""
+
+    name: str
+    format: str
+    dump: str
+    identity: dict
+    images: int
+    partition_images: int
+    classes: list[str] | None = None
+    splits: dict[str, tuple[int, int]] = field(default_factory=dict)
+    version: int = VERSION
+
+    @property
+    def partitions(self) -> int:
+        return -(-self.images // self.partition_images)
+
+    @property
+    def hash(self) -> str:
+        """The sha256 of everything that decides the corpus' contents; neither its name nor where the dump lay."""
+        contents = {key: value for key, value in asdict(self).items() if key not in ("name", "dump")}
+        return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
+
+    def rows(self, partition: int) -> tuple[int, int]:
+        """Return the range of the dump's records that ``partition`` holds; the last one may be ragged."""
+        if not 0 <= partition < self.partitions:
+            raise TinyTagsError(
+                f"corpus {self.name!r} has no partition {partition}; it has 0 to {self.partitions - 1}"
+            )
+        start = partition * self.partition_images
+        return start, min(start + self.partition_images, self.images)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Up to 256 consecutive images of a partition."""
+
+    row: int  # of the first image, within the partition
+    images: np.ndarray  # (n, 3072) uint8, canonical, read-only
+    labels: np.ndarray  # (n,) int16, -1 where nobody said
+    names: list[str] | None  # where the source has names
+
+
+def corpus_path(name: str) -> str:
+    return f"corpora/{name}"
+
+
+def images_path(name: str, partition: int) -> str:
+    return f"{corpus_path(name)}/images/partition={partition:05d}/images.parquet"
+
+
+def statistics_path(name: str, partition: int) -> str:
+    return f"{corpus_path(name)}/statistics/{partition:05d}.json"
+
+
+def lease_path(name: str) -> str:
+    return f"{corpus_path(name)}/lease.json"
+
+
+def list_corpora(store) -> list[str]:
+    return [name for name in store.list("corpora") if store.exists(f"{corpus_path(name)}/manifest.json")]
+
+
+def create_corpus(store, corpus: Corpus) -> bool:
+    """Write the manifest of ``corpus``, or check that the one there is the same; return whether it is new.
+
+    Raises `TinyTagsError`, with both hashes, where another corpus has the name.
+    """
+    check_name("corpus", corpus.name)
+    path = f"{corpus_path(corpus.name)}/manifest.json"
+    if store.exists(path):
+        there = open_corpus(store, corpus.name)
+        if there.hash != corpus.hash:
+            changed = [
+                key
+                for key in ("format", "identity", "images", "partition_images", "classes", "splits")
+                if getattr(there, key) != getattr(corpus, key)
+            ]
+            raise TinyTagsError(
+                f"corpus {corpus.name!r} is there already, of other contents ({there.hash[:8]}, not {corpus.hash[:8]}; "
+                f"different: {', '.join(changed)}); give this one another name, or remove {store.url(corpus_path(corpus.name))}"
+            )
+        return False
+    manifest = asdict(corpus) | {"partitions": corpus.partitions, "hash": corpus.hash}
+    store.write_json(path, manifest)
+    return True
+
+
+def open_corpus(store, name: str) -> Corpus:
+    """Read a manifest. Raises `TinyTagsError` for a corpus that isn't there or a manifest that was changed."""
+    check_name("corpus", name)
+    path = f"{corpus_path(name)}/manifest.json"
+    if not store.exists(path):
+        names = list_corpora(store)
+        known = (
+            f"there are {', '.join(names)}" if names else "there is none yet: make one with `tinytags ingest`"
+        )
+        raise TinyTagsError(f"no corpus {name!r} in {store.url()}; {known}")
+    manifest = store.read_json(path)
+    try:
+        corpus = Corpus(**{key.name: manifest[key.name] for key in fields(Corpus)})
+        corpus = Corpus(
+            **asdict(corpus) | {"splits": {key: tuple(rows) for key, rows in corpus.splits.items()}}
+        )
+        unchanged = corpus.hash == manifest["hash"]
+    except (KeyError, TypeError, AttributeError):
+        unchanged = False
+    if not unchanged:
+        raise TinyTagsError(
+            f"{store.url(path)}: is not as it was written (its hash differs); ingest the dump again"
+        )
+    return corpus
+
+
+def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
+    """Split one partition off ``dump`` into Parquet, then its statistics, the marker that it is done; return these.
+
+    Reads only the partition's own records, 256 images' worth at a time, so that memory doesn't depend on its size.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    began = time.monotonic()
+    start, stop = corpus.rows(partition)
+    schema = pyarrow.schema(
+        [
+            ("row", pyarrow.int32()),
+            ("image", pyarrow.binary()),
+            ("label", pyarrow.int8()),
+            ("name", pyarrow.string()),
+        ],
+        metadata={"tinytags.corpus": corpus.hash, "tinytags.partition": str(partition)},
+    )
+    labelled = 0
+    with store.writer(images_path(corpus.name, partition)) as file:
+        with pyarrow.parquet.ParquetWriter(
+            file,
+            schema,
+            compression="none",
+            use_dictionary=False,
+            write_statistics=False,
+            write_page_checksum=True,
+            store_schema=False,
+        ) as writer:
+            step = 8 * ROW_GROUP_IMAGES
+            for first in range(start, stop, step):
+                batch = dump.read(first, min(first + step, stop))
+                labelled += int((batch.labels >= 0).sum())
+                writer.write_table(_table(schema, first - start, batch), row_group_size=ROW_GROUP_IMAGES)
+    statistics = {
+        "partition": partition,
+        "images": stop - start,
+        "labelled": labelled,
+        "bytes": store.size(images_path(corpus.name, partition)),
+        "seconds": round(time.monotonic() - began, 3),
+    }
+    store.write_json(statistics_path(corpus.name, partition), statistics)
+    return statistics
+
+
+def _table(schema, row: int, batch):
+    import pyarrow
+
+    n = len(batch.images)
+    ends = np.arange(n + 1, dtype=np.int32) * IMAGE_BYTES
+    pixels = np.ascontiguousarray(batch.images)
+    images = pyarrow.Array.from_buffers(
+        pyarrow.binary(), n, [None, pyarrow.py_buffer(ends), pyarrow.py_buffer(pixels)]
+    )
+    labels = pyarrow.array(batch.labels.astype(np.int8), mask=batch.labels < 0)
+    names = (
+        pyarrow.nulls(n, pyarrow.string())
+        if batch.names is None
+        else pyarrow.array(batch.names, pyarrow.string())
+    )
+    rows = pyarrow.array(np.arange(row, row + n, dtype=np.int32))
+    return pyarrow.Table.from_arrays([rows, images, labels, names], schema=schema)
+
+
+def read_partition(store, corpus: Corpus, partition: int, names: bool = False) -> Iterator[Block]:
+    """Yield the images of a partition in blocks of up to 256, page checksums checked.
+
+    Raises `StoreError` where the file is missing, corrupt, of another corpus or not as long as it should be.
+    """
+    start, stop = corpus.rows(partition)
+    path = images_path(corpus.name, partition)
+    row = 0
+    with _parquet_errors(store, path), store.open_arrow(path) as source:
+        parquet = _open_parquet(store, corpus, partition, source)
+        columns = ["image", "label", "name"] if names else ["image", "label"]
+        for batch in parquet.iter_batches(ROW_GROUP_IMAGES, columns=columns, use_threads=False):
+            yield _block(store, path, row, batch)
+            row += len(batch)
+    if row != stop - start:
+        raise StoreError(
+            f"{store.url(path)}: holds {row:,} images instead of {stop - start:,}; ingest again to mend it"
+        )
+
+
+def read_image(store, corpus: Corpus, partition: int, row: int) -> Block:
+    """Return the one image at ``row`` of ``partition`` as a block; reads one row group.
+
+    Raises `TinyTagsError` for an image that there isn't, `StoreError` for a file that is missing or corrupt.
+    """
+    start, stop = corpus.rows(partition)
+    if not 0 <= row < stop - start:
+        raise TinyTagsError(
+            f"partition {partition} of {corpus.name!r} has no row {row}; it has 0 to {stop - start - 1}"
+        )
+    path = images_path(corpus.name, partition)
+    group, index = divmod(row, ROW_GROUP_IMAGES)
+    with _parquet_errors(store, path), store.open_ranged(path) as source:
+        parquet = _open_parquet(store, corpus, partition, source, _footer(store, path, corpus.hash))
+        table = parquet.read_row_group(group, columns=["image", "label", "name"], use_threads=False)
+        block = _block(store, path, group * ROW_GROUP_IMAGES, table.combine_chunks().to_batches()[0])
+    one = slice(index, index + 1)
+    return Block(row, block.images[one], block.labels[one], block.names and block.names[one])
+
+
+def check_partition(store, corpus: Corpus, partition: int) -> str | None:
+    """Read a whole partition and return what is wrong with it, or None."""
+    try:
+        for _ in read_partition(store, corpus, partition, names=True):
+            pass
+    except StoreError as error:
+        return str(error)
+    return None
+
+
+def done_partitions(store, corpus: Corpus) -> list[int]:
+    """Return the partitions whose marker, the statistics file, is there."""
+    return [
+        p for p in _numbers(store.list(f"{corpus_path(corpus.name)}/statistics")) if p < corpus.partitions
+    ]
+
+
+def _numbers(names: list[str]) -> list[int]:
+    return [int(name[:-5]) for name in names if name.endswith(".json") and name[:-5].isdigit()]
+
+
+@lru_cache(maxsize=512)  # some 20 kB a partition; saves a thumbnail the reading of the footer
+def _footer(store, path: str, corpus_hash: str):
+    import pyarrow.parquet
+
+    with store.open_ranged(path) as source:
+        return pyarrow.parquet.read_metadata(source)
+
+
+def _open_parquet(store, corpus: Corpus, partition: int, source, footer=None):
+    import pyarrow.parquet
+
+    parquet = pyarrow.parquet.ParquetFile(source, metadata=footer, page_checksum_verification=True)
+    told = parquet.metadata.metadata or {}
+    hash, number = told.get(b"tinytags.corpus", b"?").decode(), told.get(b"tinytags.partition", b"?").decode()
+    if (hash, number) != (corpus.hash, str(partition)):
+        raise StoreError(
+            f"{store.url(images_path(corpus.name, partition))}: is partition {number} of corpus {hash[:8]}, "
+            f"not {partition} of {corpus.hash[:8]}; ingest again to mend it"
+        )
+    return parquet
+
+
+def _block(store, path: str, row: int, batch) -> Block:
+    """Wrap an Arrow batch's pixels as an array, without a copy."""
+    n = len(batch)
+    images = batch.column("image")
+    _, ends, pixels = images.buffers()
+    ends = np.frombuffer(ends, np.int32, n + 1, images.offset * 4)
+    if images.null_count or (np.diff(ends) != IMAGE_BYTES).any():
+        raise StoreError(
+            f"{store.url(path)}: an image near row {row} is not {IMAGE_BYTES:,} bytes; ingest again to mend it"
+        )
+    pixels = np.frombuffer(pixels, np.uint8, n * IMAGE_BYTES, ends[0]).reshape(n, IMAGE_BYTES)
+    labels = batch.column("label").cast("int16").fill_null(-1).to_numpy(zero_copy_only=False)
+    names = batch.column("name").to_pylist() if "name" in batch.schema.names else None
+    return Block(row, pixels, labels, names)
+
+
+@contextlib.contextmanager
+def _parquet_errors(store, path: str) -> Iterator[None]:
+    """Turn what pyarrow raises for a corrupt file into one line that names it."""
+    import pyarrow
+
+    try:
+        yield
+    except (pyarrow.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StoreError(f"{store.url(path)}: is corrupt ({reason}); ingest again to mend it") from None

@@ -1,0 +1,145 @@
+"""A lease: the file that keeps a corpus, model or run to one writer, and tells the second one who the first is."""
+
+import contextlib
+import getpass
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from conf.errors import LeaseHeldError, TinyTagsError
+from ingest.store import StoreError
+
+RENEW_SECONDS = 15
+# A holder on another machine is taken for dead when it has missed this many seconds of renewals.
+DEAD_SECONDS = 120
+
+
+@contextlib.contextmanager
+def lease(store, path: str, what: str) -> Iterator[None]:
+    """Hold the lease file ``path`` of ``store`` while the block runs; ``what`` names the thing written, for people.
+
+    Raises `LeaseHeldError` at once when somebody alive holds it. A holder is dead when its process is gone (same
+    machine) or has not renewed its lease for two minutes (another machine); its lease is taken over.
+    """
+    mine = _identity()
+    data = json.dumps(mine).encode()
+    for _ in range(3):
+        if store.create_exclusive(path, data):
+            break
+        held = _read(store, path)
+        if held is None:  # released since
+            continue
+        if _alive(held):
+            raise LeaseHeldError(
+                f"{what} is being written by {held['user']} on {held['host']} (process {held['pid']}) since {held['since']}; "
+                "wait for it or stop it"
+            )
+        if _take_over(store, path, held, data):
+            break
+    else:
+        raise LeaseHeldError(
+            f"{what}: somebody else is taking the lease {store.url(path)} right now; try again"
+        )
+    stop = threading.Event()
+    renewal = threading.Thread(target=_renew, args=(store, path, mine, stop), name="lease", daemon=True)
+    renewal.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        renewal.join(timeout=5)
+        with contextlib.suppress(
+            TinyTagsError
+        ):  # a store that is gone must not hide why; the lease is then a dead one
+            held = _read(store, path)
+            if held and held["token"] == mine["token"]:
+                store.remove(path)
+
+
+def holder(store, path: str) -> dict | None:
+    """Return who holds the lease ``path`` (user, host, pid, since), or None where nobody alive does. Never writes."""
+    held = _read(store, path)
+    return held if held and _alive(held) else None
+
+
+def _identity() -> dict:
+    return {
+        "token": uuid.uuid4().hex,
+        "user": getpass.getuser(),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "started": _process_start(os.getpid()),
+        "space": _process_space(),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        "renewed": time.time(),
+    }
+
+
+def _process_start(pid: int) -> str | None:
+    """Return the kernel's start time of a process, which tells a process from a later one of the same number."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rsplit(b")", 1)[1].split()
+    except OSError:
+        return None
+    if fields[0] in (b"Z", b"X"):  # killed, only not yet waited for
+        return None
+    return fields[19].decode()
+
+
+def _process_space() -> str:
+    """Name the set of processes whose numbers we can check: this boot of this machine, in this container."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return f"{file.read().strip()}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return socket.gethostname()
+
+
+def _alive(held: dict) -> bool:
+    if held["space"] == _process_space():
+        start = _process_start(held["pid"])
+        return start is not None and start == held["started"]
+    return time.time() - held["renewed"] < DEAD_SECONDS
+
+
+def _read(store, path: str) -> dict | None:
+    try:
+        return json.loads(store.read_bytes(path))
+    except StoreError:
+        if store.exists(path):
+            raise
+        return None
+    except ValueError:
+        raise TinyTagsError(f"{store.url(path)}: is not a lease; remove it if nothing is running") from None
+
+
+def _take_over(store, path: str, dead: dict, data: bytes) -> bool:
+    """Replace the lease of ``dead`` by ``data``; of several who try, one succeeds."""
+    marker = f"{path}.{dead['token'][:12]}.takeover"
+    if not store.create_exclusive(marker, data):
+        other = _read(store, marker)
+        if other and not _alive(other):
+            store.remove(marker)
+        return False
+    try:
+        held = _read(store, path)
+        if held is None or held["token"] != dead["token"]:
+            return False
+        store.write_bytes(path, data)
+        return True
+    finally:
+        store.remove(marker)
+
+
+def _renew(store, path: str, mine: dict, stop: threading.Event) -> None:
+    while not stop.wait(RENEW_SECONDS):
+        with contextlib.suppress(TinyTagsError):
+            held = _read(store, path)
+            if held and held["token"] == mine["token"]:
+                store.write_bytes(path, json.dumps(mine | {"renewed": time.time()}).encode())

@@ -1,0 +1,357 @@
+"""The store: the local folder or HDFS directory that holds corpora, models and runs, written a whole file at a time.
+
+Every file appears under its final name complete or not at all: it is written under a temporary name and renamed.
+Paths are relative to the store's root and use forward slashes.
+"""
+
+import contextlib
+import functools
+import getpass
+import io
+import json
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import urlsplit
+
+from conf.errors import TinyTagsError
+
+# Connecting waits at least 10 s: urllib3 applies the connect timeout while sending, and the first large upload to a
+# DataNode that has just started takes longer than a second or two.
+HDFS_TIMEOUT = (15, 60)
+HDFS_ATTEMPTS = 4
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class StoreError(TinyTagsError):
+    """A file of the store that can't be read or written."""
+
+
+def check_name(kind: str, name: str) -> str:
+    """Return ``name`` if it may name a corpus, model or run (it becomes a folder and a Solr collection)."""
+    if not _NAME.fullmatch(name):
+        raise TinyTagsError(
+            f"{kind} name {name!r} won't do: up to 100 letters, digits, '.', '_' and '-', beginning with a letter or digit"
+        )
+    return name
+
+
+def open_store(url: str, webhdfs: str | None = None) -> "LocalStore | HdfsStore":
+    """Return the store at ``url``: a local folder, or ``hdfs://HOST:PORT/PATH`` spoken to by WebHDFS at ``webhdfs``."""
+    if url.startswith("hdfs://"):
+        parts = urlsplit(url)
+        if not parts.hostname:
+            raise TinyTagsError(f"store {url!r} names no host: write hdfs://HOST:8020/PATH")
+        return HdfsStore(
+            url.rstrip("/"), parts.path.rstrip("/"), webhdfs or f"http://{parts.hostname}:9870", hdfs_user()
+        )
+    if "://" in url and not url.startswith("file://"):
+        raise TinyTagsError(f"store {url!r} is neither a local folder nor hdfs://HOST:PORT/PATH")
+    return LocalStore(os.path.abspath(url.removeprefix("file://")))
+
+
+def hdfs_user() -> str:
+    return os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
+
+
+class _Json:
+    """JSON files on top of a store's bytes."""
+
+    def read_json(self, path: str) -> dict:
+        data = self.read_bytes(path)
+        try:
+            value = json.loads(data)
+        except ValueError as error:
+            raise StoreError(f"{self.url(path)}: is not JSON ({error}); was it edited by hand?") from None
+        if not isinstance(value, dict):
+            raise StoreError(f"{self.url(path)}: holds JSON, but not an object; was it edited by hand?")
+        return value
+
+    def write_json(self, path: str, value: dict) -> None:
+        self.write_bytes(path, json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+@dataclass(frozen=True)
+class LocalStore(_Json):
+    """A store in a local folder."""
+
+    root: str
+
+    def url(self, path: str = "") -> str:
+        return str(Path(self.root, path))
+
+    def read_bytes(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+        with self._errors(path), open(self.url(path), "rb") as file:
+            file.seek(offset)
+            return file.read(-1 if length is None else length)
+
+    def open_arrow(self, path: str):
+        """Return a pyarrow file to read ``path`` from, mapped rather than copied."""
+        import pyarrow
+
+        with self._errors(path):
+            if self.size(path) == 0:  # mmap refuses these with a message of its own
+                return pyarrow.BufferReader(b"")
+            return pyarrow.memory_map(self.url(path))
+
+    open_ranged = open_arrow
+
+    @contextlib.contextmanager
+    def writer(self, path: str) -> Iterator[BinaryIO]:
+        """Give a file to write; it becomes ``path`` when the block ends, and nothing when it fails."""
+        final = Path(self.root, path)
+        temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:12]}.tmp")
+        with self._errors(path):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with open(temporary, "wb") as file:
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, final)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+
+    def write_bytes(self, path: str, data: bytes) -> None:
+        with self.writer(path) as file:
+            file.write(data)
+
+    def create_exclusive(self, path: str, data: bytes) -> bool:
+        """Create ``path`` holding ``data`` unless it exists; return whether it was created."""
+        final = Path(self.root, path)
+        temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:12]}.tmp")
+        with self._errors(path):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_bytes(data)
+            try:
+                os.link(temporary, final)  # unlike O_EXCL and a write, never seen half-written
+                return True
+            except FileExistsError:
+                return False
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def exists(self, path: str) -> bool:
+        return Path(self.root, path).exists()
+
+    def size(self, path: str) -> int:
+        with self._errors(path):
+            return os.path.getsize(self.url(path))
+
+    def list(self, path: str) -> list[str]:
+        """Return the sorted names in the folder ``path``, without temporary files; empty where there is no such folder."""
+        try:
+            return sorted(name for name in os.listdir(self.url(path)) if not name.startswith("."))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError(f"{self.url(path)}: {error.strerror}") from None
+
+    def remove(self, path: str) -> None:
+        with self._errors(path):
+            Path(self.root, path).unlink(missing_ok=True)
+
+    def remove_tree(self, path: str) -> None:
+        with self._errors(path):
+            if Path(self.root, path).exists():
+                shutil.rmtree(self.url(path))
+
+    def remove_temporary(self, path: str) -> None:
+        """Remove what killed writers left in the folder ``path``; only for the holder of its lease."""
+        for left in Path(self.root, path).glob(".*.tmp"):
+            left.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _errors(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise StoreError(f"{self.url(path)}: no such file") from None
+        except OSError as error:
+            if isinstance(error, StoreError) or error.errno is None:
+                raise
+            raise StoreError(f"{self.url(path)}: {error.strerror}") from error
+
+
+@dataclass(frozen=True)
+class HdfsStore(_Json):
+    """A store in HDFS, through WebHDFS with bounded timeouts and retries."""
+
+    root_url: str
+    root: str
+    webhdfs: str
+    user: str
+
+    def url(self, path: str = "") -> str:
+        return f"{self.root_url}/{path}".rstrip("/")
+
+    def read_bytes(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+        def read() -> bytes:
+            with self._client.read(self._full(path), offset=offset, length=length) as response:
+                return response.read()
+
+        return self._retry(path, read)
+
+    def open_arrow(self, path: str):
+        """Return a pyarrow file to read ``path`` from, fetched whole."""
+        import pyarrow
+
+        return pyarrow.BufferReader(self.read_bytes(path))
+
+    def open_ranged(self, path: str):
+        """Return a pyarrow file that fetches of ``path`` only the ranges that are read."""
+        import pyarrow
+
+        return pyarrow.PythonFile(_RangedFile(self, path, self.size(path)), mode="r")
+
+    @contextlib.contextmanager
+    def writer(self, path: str) -> Iterator[BinaryIO]:
+        """Give a buffer to write; it is uploaded as ``path`` when the block ends, and nothing when it fails."""
+        buffer = io.BytesIO()
+        yield buffer
+        self.write_bytes(path, buffer.getbuffer())
+
+    def write_bytes(self, path: str, data: bytes) -> None:
+        full = self._full(path)
+        folder, name = full.rsplit("/", 1)
+        temporary = f"{folder}/.{name}.{uuid.uuid4().hex[:12]}.tmp"
+
+        def write() -> None:
+            self._client.write(temporary, data=bytes(data), overwrite=True)
+            length = self._client.status(temporary)["length"]
+            if length != len(data):
+                raise StoreError(
+                    f"{self.url(path)}: {length:,} of {len(data):,} bytes arrived; is a DataNode failing?"
+                )
+            # HdfsCLI's own rename fails where the name is taken.
+            self._client._rename(temporary, destination=full, renameoptions="OVERWRITE")
+
+        try:
+            self._retry(path, write)
+        except BaseException:
+            with contextlib.suppress(Exception):
+                self._client.delete(temporary)
+            raise
+
+    def create_exclusive(self, path: str, data: bytes) -> bool:
+        """Create ``path`` holding ``data`` unless it exists; return whether it was created."""
+        full = self._full(path)
+        folder, name = full.rsplit("/", 1)
+        temporary = f"{folder}/.{name}.{uuid.uuid4().hex[:12]}.tmp"
+
+        def create() -> bool:
+            self._client.write(temporary, data=data, overwrite=True)
+            done = self._client._rename(temporary, destination=full).json()[
+                "boolean"
+            ]  # refuses a name that is taken
+            if not done:
+                self._client.delete(temporary)
+            return done
+
+        return self._retry(path, create)
+
+    def exists(self, path: str) -> bool:
+        return self._retry(path, lambda: self._client.status(self._full(path), strict=False)) is not None
+
+    def size(self, path: str) -> int:
+        return self._retry(path, lambda: self._client.status(self._full(path)))["length"]
+
+    def list(self, path: str) -> list[str]:
+        """Return the sorted names in the folder ``path``, without temporary files; empty where there is no such folder."""
+
+        def names() -> list[str]:
+            if self._client.status(self._full(path), strict=False) is None:
+                return []
+            return sorted(name for name in self._client.list(self._full(path)) if not name.startswith("."))
+
+        return self._retry(path, names)
+
+    def remove(self, path: str) -> None:
+        self._retry(path, lambda: self._client.delete(self._full(path)))
+
+    def remove_tree(self, path: str) -> None:
+        self._retry(path, lambda: self._client.delete(self._full(path), recursive=True))
+
+    def remove_temporary(self, path: str) -> None:
+        """Remove what killed writers left in the folder ``path``; only for the holder of its lease."""
+
+        def remove() -> None:
+            if self._client.status(self._full(path), strict=False) is None:
+                return
+            for name in self._client.list(self._full(path)):
+                if name.startswith(".") and name.endswith(".tmp"):
+                    self._client.delete(f"{self._full(path)}/{name}")
+
+        self._retry(path, remove)
+
+    @property
+    def _client(self):
+        return _hdfs_client(self.webhdfs, self.user)
+
+    def _full(self, path: str) -> str:
+        return f"{self.root}/{path}".rstrip("/") or "/"
+
+    def _retry(self, path: str, action):
+        """Do ``action``, again after a moment where a node may have gone; raise `StoreError` for what stays wrong."""
+        import requests
+        from hdfs.util import HdfsError
+
+        for attempt in range(HDFS_ATTEMPTS):
+            if attempt:
+                time.sleep(2 ** (attempt - 1))
+            try:
+                return action()
+            except HdfsError as error:
+                reason = str(error).splitlines()[0]
+                if getattr(error, "exception", None) in ("FileNotFoundException", "AccessControlException"):
+                    break
+            except (requests.RequestException, OSError) as error:
+                reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise StoreError(
+            f"{self.url(path)}: {reason} (WebHDFS at {self.webhdfs}, {attempt + 1} tries; are the NameNode and a DataNode up?)"
+        )
+
+
+class _RangedFile(io.RawIOBase):
+    """A file of an HDFS store to read from anywhere, one request a read."""
+
+    def __init__(self, store: HdfsStore, path: str, size: int) -> None:
+        self._store, self._path, self._size, self._position = store, path, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = base + offset
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(self._size - self._position, 0)
+        length = left if size is None or size < 0 else min(size, left)
+        if length == 0:
+            return b""
+        data = self._store.read_bytes(self._path, self._position, length)
+        self._position += len(data)
+        return data
+
+
+@functools.lru_cache(maxsize=8)
+def _hdfs_client(webhdfs: str, user: str):
+    from hdfs import InsecureClient
+
+    return InsecureClient(webhdfs, user=user, timeout=HDFS_TIMEOUT)
