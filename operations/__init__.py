@@ -1,0 +1,1 @@
+"""Running TinyTags: servers, status, what is missing, the demonstration."""

@@ -1,0 +1,14 @@
+"""What tests of several folders share: real servers, started when the first test asks for them."""
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def solr(tmp_path_factory):
+    """A running Solr without collections; who makes some, names them after itself and drops them."""
+    from operations.services import Solr, free_port
+
+    service = Solr(tmp_path_factory.mktemp("solr"), port=free_port(1000), heap="512m")
+    service.start()
+    yield service
+    service.stop()
