@@ -1,0 +1,468 @@
+"""CIFAR-10 as its authors publish it: batches of records in the binary or the Python form, in a folder, alone or in their .tar.gz.
+
+Source: https://www.cs.toronto.edu/~kriz/cifar.html. Pixels are R, G, B planes, row-major: the canonical layout.
+"""
+
+import contextlib
+import functools
+import io
+import pickle
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import BinaryIO, ClassVar
+
+import numpy as np
+
+from conf.errors import TinyTagsError
+from ingest import files
+from ingest.formats.dump import Batch, check_classes, check_labels, check_rows
+from ingest.image import IMAGE_BYTES
+
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+TRAIN_BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
+BATCHES = [*TRAIN_BATCHES, "test_batch"]
+BINARY_FOLDER, PYTHON_FOLDER = "cifar-10-batches-bin", "cifar-10-batches-py"
+
+RECORD_BYTES = 1 + IMAGE_BYTES
+# The official archives hold 185 MB, their Python batches 31 MB each; what claims far more was made to do harm.
+ARCHIVE_BYTES = 512 << 20
+ARCHIVE_MEMBERS = 1000
+PICKLE_BYTES = 256 << 20
+META_BYTES = 1 << 16
+_BLOCK = 256
+
+
+@dataclass(frozen=True)
+class BatchFile:
+    """One batch: the file it is in, and in an archive the member and where its bytes begin in the unpacked stream."""
+
+    path: str
+    images: int
+    modified: float
+    member: str | None = None
+    offset: int = 0
+    size: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.member or files.base_name(self.path)
+
+
+@dataclass(frozen=True)
+class Cifar10:
+    """CIFAR-10, or as many batches of it as there are; rows are in the batches' order, the test batch last."""
+
+    path: str
+    images: int
+    classes: list[str]
+    batches: tuple[BatchFile, ...]
+    binary: bool
+    webhdfs: str | None = None
+    splits: dict[str, tuple[int, int]] = field(default_factory=dict)
+    format: ClassVar[str] = "cifar-10"
+
+    @cached_property
+    def identity(self) -> dict:
+        return files.identity(list(dict.fromkeys(batch.path for batch in self.batches)), self.webhdfs)
+
+    def read(self, start: int, stop: int) -> Batch:
+        check_rows(self, start, stop)
+        images = np.empty((stop - start, IMAGE_BYTES), np.uint8)
+        labels = np.empty(stop - start, np.int16)
+        names = []
+        done = 0
+        for batch, first, last in self._parts(start, stop):
+            part = slice(done, done + last - first)
+            if self.binary:
+                self._read_records(batch, first, images[part], labels[part])
+            else:
+                found = _load_batch(batch, self.webhdfs)
+                images[part], labels[part] = found.images[first:last], found.labels[first:last]
+                names += (found.names or [""] * len(found.labels))[first:last]
+                check_labels(labels[part], len(self.classes), _where(batch), first)
+            done = part.stop
+        return Batch(images, labels, names if any(names) else None)
+
+    def describe_record(self, row: int) -> dict:
+        batch, record, _ = next(self._parts(row, row + 1))
+        return {
+            "file": batch.name,
+            "record": record,
+            "offset": record * RECORD_BYTES if self.binary else None,
+        }
+
+    def _parts(self, start: int, stop: int) -> Iterator[tuple[BatchFile, int, int]]:
+        """Yield the batches that hold the rows from ``start`` to ``stop``, each with the range of its own records."""
+        for batch in self.batches:
+            if start < batch.images and stop > 0:
+                yield batch, max(start, 0), min(stop, batch.images)
+            start, stop = start - batch.images, stop - batch.images
+
+    def _read_records(self, batch: BatchFile, first: int, images: np.ndarray, labels: np.ndarray) -> None:
+        block = np.empty((_BLOCK, RECORD_BYTES), np.uint8)
+        offset = first * RECORD_BYTES
+        with _open_batch(batch, self.webhdfs, offset, len(images) * RECORD_BYTES) as file:
+            for done in range(0, len(images), _BLOCK):
+                part = block[: len(images) - done]
+                files.read_into(file, part, _where(batch))
+                check_labels(part[:, 0], len(self.classes), _where(batch), first + done)
+                labels[done : done + _BLOCK] = part[:, 0]
+                images[done : done + _BLOCK] = part[:, 1:]
+
+
+def open_cifar(path: str, classes: list[str] | None = None, webhdfs: str | None = None) -> Cifar10:
+    """Open CIFAR-10: a folder of batches, one batch, or the official .tar.gz (unpacked or not, in either form).
+
+    In a folder the batches that are there are taken, at least one; an archive has to hold all six. Class names are
+    ``classes``, else those of ``batches.meta``, else the official ten. Raises `TinyTagsError` for what isn't CIFAR-10,
+    CIFAR-100 by its name, and for pickles that hold anything but what the official ones do.
+    """
+    classes = check_classes(classes)
+    found = files.status(path, webhdfs)
+    if found and found.is_dir:
+        dump = _open_folder(path, webhdfs)
+    elif is_archive(path, webhdfs):
+        dump = _open_archive(path, webhdfs)
+    else:
+        dump = _open_single(path, webhdfs)
+    batches, binary, names = dump
+    names = classes or names or CLASSES
+    counts = [batch.images for batch in batches]
+    train = sum(count for batch, count in zip(batches, counts, strict=True) if _split(batch) == "train")
+    images = sum(counts)
+    splits = {"train": (0, train), "test": (train, images)} if 0 < train < images else {}
+    return Cifar10(path, images, names, tuple(batches), binary, webhdfs, splits)
+
+
+def is_archive(path: str, webhdfs: str | None = None) -> bool:
+    """Return whether ``path`` begins as a gzipped or plain tar archive does."""
+    with files.open_file(path, webhdfs, length=min(files.size(path, webhdfs), 512)) as file:
+        head = file.read(512)
+    if head[:2] != b"\x1f\x8b":
+        return head[257:262] == b"ustar"
+    with files.open_gzip(path, webhdfs) as unpacked:
+        return unpacked.read(512)[257:262] == b"ustar"
+
+
+def looks_like_records(head: np.ndarray) -> bool:
+    """Return whether ``head``, the whole (n, 3073) uint8 records a file begins with, have labels as CIFAR-10 has."""
+    return bool((head[:, 0] < len(CLASSES)).all())
+
+
+def _split(batch: BatchFile) -> str:
+    return "test" if "test_batch" in batch.name else "train"
+
+
+def _where(batch: BatchFile) -> str:
+    return f"{batch.path}: {batch.member}" if batch.member else batch.path
+
+
+def _open_folder(path: str, webhdfs: str | None):
+    there = {entry.name: entry for entry in files.list_dir(path, webhdfs) if not entry.is_dir}
+    for binary, ending in ((True, ".bin"), (False, "")):
+        found = [there[name + ending] for name in BATCHES if name + ending in there]
+        if not found:
+            continue
+        batches = [_open_file(files.join(path, entry.name), binary, webhdfs) for entry in found]
+        names = None
+        meta = "batches.meta.txt" if binary else "batches.meta"
+        if meta in there:
+            at = files.join(path, meta)
+            size = min(files.size(at, webhdfs), META_BYTES + 1)
+            names = _read_meta(bytes(files.read_range(at, 0, size, webhdfs)), binary, at)
+        return batches, binary, names
+    _refuse_cifar_100(path, there)
+    raise TinyTagsError(
+        f"{path}: holds no batch of CIFAR-10 (data_batch_1 to data_batch_5, test_batch; or with .bin)"
+    )
+
+
+def _open_single(path: str, webhdfs: str | None):
+    size = files.size(path, webhdfs)
+    head = bytes(files.read_range(path, 0, min(size, 2), webhdfs))
+    # Binary records begin with a label, 0 to 9; a pickle with its protocol's mark, or in the oldest one with a letter.
+    binary = head[0] < len(CLASSES) or size % RECORD_BYTES == 0
+    return [_open_file(path, binary, webhdfs)], binary, None
+
+
+def _open_file(path: str, binary: bool, webhdfs: str | None) -> BatchFile:
+    found = files.file_status(path, webhdfs)
+    if not binary:
+        batch = BatchFile(path, 0, found.modified, size=found.size)
+        return BatchFile(path, len(_load_batch(batch, webhdfs).images), found.modified, size=found.size)
+    images, rest = divmod(found.size, RECORD_BYTES)
+    if rest:
+        if found.size % (RECORD_BYTES + 1) == 0:
+            raise _cifar_100(path)
+        raise TinyTagsError(
+            f"{path}: {found.size:,} bytes is not a whole number of {RECORD_BYTES:,}-byte records; the last one starts"
+            f" at byte {found.size - rest:,} (truncated copy?)"
+        )
+    return BatchFile(path, images, found.modified, size=found.size)
+
+
+def _open_archive(path: str, webhdfs: str | None):
+    """Stream through the archive once: only members of the exact expected names are looked into, nothing is unpacked to disk."""
+    modified = files.file_status(path, webhdfs).modified
+    expected = {f"{BINARY_FOLDER}/{name}.bin": (True, name) for name in BATCHES}
+    expected |= {f"{PYTHON_FOLDER}/{name}": (False, name) for name in BATCHES}
+    metas = {f"{BINARY_FOLDER}/batches.meta.txt": True, f"{PYTHON_FOLDER}/batches.meta": False}
+    batches, names, seen = {}, {}, set()
+    for member, file in _members(path, webhdfs):
+        seen.add(member.name)
+        if member.name in metas and metas[member.name] not in names:
+            binary = metas[member.name]
+            names[binary] = _read_meta(file.read(META_BYTES + 1), binary, f"{path}: {member.name}")
+        elif member.name in expected and expected[member.name] not in batches:
+            key = expected[member.name]
+            where = f"{path}: {member.name}"
+            images = (
+                _count_records(file, member.size, where)
+                if key[0]
+                else len(_unpickle(file, member.size, where).images)
+            )
+            batches[key] = BatchFile(path, images, modified, member.name, member.offset_data, member.size)
+    _refuse_cifar_100(path, seen)
+    for binary in (True, False):
+        if any(key[0] == binary for key in batches):
+            missing = [name for name, key in expected.items() if key[0] == binary and key not in batches]
+            if missing:
+                raise TinyTagsError(f"{path}: {', '.join(missing)} missing from the archive; fetch it again")
+            return [batches[binary, name] for name in BATCHES], binary, names.get(binary)
+    raise TinyTagsError(
+        f"{path}: holds no {BINARY_FOLDER}/data_batch_1.bin and no {PYTHON_FOLDER}/data_batch_1"
+    )
+
+
+def _members(path: str, webhdfs: str | None) -> Iterator[tuple[tarfile.TarInfo, BinaryIO]]:
+    """Yield the plain files of the archive in its order, each with its content to read before the next is asked for."""
+    with _open_stream(path, webhdfs) as stream:
+        try:
+            with tarfile.open(fileobj=_Limited(stream, ARCHIVE_BYTES, path), mode="r|") as archive:
+                for number, member in enumerate(archive):
+                    if number >= ARCHIVE_MEMBERS:
+                        raise TinyTagsError(
+                            f"{path}: holds more than {ARCHIVE_MEMBERS:,} files; this isn't CIFAR-10"
+                        )
+                    if member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse():
+                        yield member, archive.extractfile(member)
+        except (tarfile.TarError, RecursionError, ValueError, OverflowError) as error:
+            raise TinyTagsError(
+                " ".join(f"{path}: is a damaged tar archive ({error}); fetch it again".split())
+            ) from None
+
+
+@contextlib.contextmanager
+def _open_stream(path: str, webhdfs: str | None) -> Iterator[BinaryIO]:
+    with files.open_file(path, webhdfs, length=min(files.size(path, webhdfs), 2)) as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    with files.open_gzip(path, webhdfs) if packed else files.open_file(path, webhdfs) as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _open_batch(
+    batch: BatchFile, webhdfs: str | None, offset: int = 0, length: int | None = None
+) -> Iterator[BinaryIO]:
+    """Open the batch for reading ``length`` bytes from its byte ``offset`` on."""
+    if not batch.member:
+        with files.open_file(batch.path, webhdfs, offset, length) as file:
+            yield file
+        return
+    with _open_stream(batch.path, webhdfs) as stream:
+        files.skip(stream, batch.offset + offset)
+        yield stream
+
+
+class _Limited:
+    """A stream that refuses to give more than ``limit`` bytes."""
+
+    def __init__(self, stream: BinaryIO, limit: int, path: str) -> None:
+        self._stream, self._left, self._limit, self._path = stream, limit, limit, path
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise TinyTagsError(
+                f"{self._path}: unpacks to more than {self._limit >> 20} MiB; this isn't CIFAR-10"
+            )
+        return data
+
+
+def _count_records(file: BinaryIO, size: int, where: str) -> int:
+    """Return how many records the binary batch ``file`` holds, having looked at each one's label."""
+    images, rest = divmod(size, RECORD_BYTES)
+    if rest or not size:
+        raise TinyTagsError(f"{where}: {size:,} bytes is not a whole number of {RECORD_BYTES:,}-byte records")
+    block = np.empty((_BLOCK, RECORD_BYTES), np.uint8)
+    for first in range(0, images, _BLOCK):
+        part = block[: images - first]
+        files.read_into(file, part, where)
+        check_labels(part[:, 0], len(CLASSES), where, first)
+    return images
+
+
+def _load_batch(batch: BatchFile, webhdfs: str | None) -> Batch:
+    return _load_pickle(batch.path, batch.member, batch.offset, batch.size, batch.modified, webhdfs)
+
+
+# Tasks on one worker mostly go on where the last one stopped. Size and time of change are in the key: a file that was
+# replaced is read again.
+@functools.lru_cache(maxsize=1)
+def _load_pickle(
+    path: str, member: str | None, offset: int, size: int, modified: float, webhdfs: str | None
+) -> Batch:
+    batch = BatchFile(path, 0, modified, member, offset, size)
+    with _open_batch(batch, webhdfs, length=size) as file:
+        return _unpickle(file, size, _where(batch))
+
+
+def _unpickle(file: BinaryIO, size: int, where: str) -> Batch:
+    """Return the Python batch of ``size`` bytes in ``file`` after checking all that is in it."""
+    content = _load_safely(_read_limited(file, size, where), where)
+    if not isinstance(content, dict):
+        raise TinyTagsError(f"{where}: is a pickle, but not of a dict as CIFAR-10's are")
+    if b"fine_labels" in content or b"coarse_labels" in content:
+        raise _cifar_100(where)
+    data, labels, names = content.get(b"data"), content.get(b"labels"), content.get(b"filenames")
+    images = data.to_numpy(where) if isinstance(data, _PickledArray) else None
+    if images is None or images.ndim != 2 or images.shape[1] != IMAGE_BYTES or not len(images):
+        found = "nothing" if images is None else f"shape {images.shape}"
+        raise TinyTagsError(
+            f"{where}: has {found} under b'data', where CIFAR-10 has (n, {IMAGE_BYTES}) uint8"
+        )
+    if not isinstance(labels, list) or not all(type(label) is int for label in labels):
+        raise TinyTagsError(f"{where}: has no list of whole numbers under b'labels'")
+    if len(labels) != len(images):
+        raise TinyTagsError(f"{where}: {len(labels):,} labels for {len(images):,} images")
+    for record, label in enumerate(labels):
+        if not 0 <= label < len(CLASSES):
+            raise TinyTagsError(f"{where}: record {record:,} has label {label}; CIFAR-10's are 0 to 9")
+    if names is not None:
+        if (
+            not isinstance(names, list)
+            or len(names) != len(images)
+            or not all(type(name) is bytes for name in names)
+        ):
+            raise TinyTagsError(f"{where}: b'filenames' isn't a list of {len(images):,} byte strings")
+        names = [name.decode("utf-8", "replace") for name in names]
+    images.flags.writeable = False
+    return Batch(images, np.array(labels, np.int16), names)
+
+
+def _read_meta(data: bytes, binary: bool, where: str) -> list[str]:
+    """Return the names of the ten classes from the content of ``batches.meta.txt`` or ``batches.meta``."""
+    if len(data) > META_BYTES:
+        raise TinyTagsError(f"{where}: holds more than {META_BYTES:,} bytes; CIFAR-10's holds ten names")
+    if binary:
+        names = data.split()
+    else:
+        content = _load_safely(data, where)
+        names = content.get(b"label_names") if isinstance(content, dict) else None
+        if not isinstance(names, list) or not all(type(name) is bytes for name in names):
+            raise TinyTagsError(f"{where}: has no list of names under b'label_names'")
+    if len(names) != len(CLASSES):
+        raise TinyTagsError(f"{where}: holds {len(names)} class names; CIFAR-10 has {len(CLASSES)}")
+    try:
+        return check_classes([name.decode() for name in names])
+    except (UnicodeDecodeError, TinyTagsError) as error:
+        raise TinyTagsError(f"{where}: {error}") from None
+
+
+def _read_limited(file: BinaryIO, size: int, where: str) -> bytes:
+    if size > PICKLE_BYTES:
+        raise TinyTagsError(f"{where}: holds {size:,} bytes; a Python batch of CIFAR-10 holds 31 million")
+    data = bytearray(size)
+    files.read_into(file, data, where)
+    return bytes(data)
+
+
+class _PickledArray:
+    """What a pickle says of a numpy array, before any of it is believed."""
+
+    def __setstate__(self, state: object) -> None:
+        self.state = state
+
+    def to_numpy(self, where: str) -> np.ndarray:
+        """Return the (read-only) array; raises `TinyTagsError` for anything but whole uint8 data."""
+        match getattr(self, "state", None):
+            case (
+                int(),
+                (int() as rows, int() as columns),
+                _PickledDtype(code=b"u1" | "u1"),
+                fortran,
+                bytes(data),
+            ):
+                if rows >= 0 and columns >= 0 and rows * columns == len(data):
+                    order = "F" if fortran else "C"
+                    return np.ascontiguousarray(
+                        np.frombuffer(data, np.uint8).reshape(rows, columns, order=order)
+                    )
+        raise TinyTagsError(f"{where}: the array under b'data' isn't two-dimensional uint8, as CIFAR-10's is")
+
+
+@dataclass
+class _PickledDtype:
+    code: object
+
+    def __setstate__(self, state: object) -> None:
+        """Byte order and alignment, which mean nothing for bytes."""
+
+
+def _load_safely(data: bytes, where: str) -> object:
+    """Return what a pickle that Python 2 wrote holds: plain values and numpy arrays as `_PickledArray`.
+
+    Only the three names that the official files need are known, and each stands for something of ours that does nothing
+    but keep what it is given: no code that a pickle names is ever called. Raises `TinyTagsError` naming any other.
+    """
+
+    def reconstruct(kind: object, shape: object, code: object) -> _PickledArray:
+        return _PickledArray()
+
+    def dtype(code: object, align: object = 0, copy: object = 1) -> _PickledDtype:
+        return _PickledDtype(code)
+
+    known = {
+        ("numpy.core.multiarray", "_reconstruct"): reconstruct,
+        ("numpy._core.multiarray", "_reconstruct"): reconstruct,
+        ("numpy", "ndarray"): object(),
+        ("numpy", "dtype"): dtype,
+    }
+
+    # The one written in Python: the one in C reserves memory for whatever memo index a pickle of a few bytes names.
+    class Unpickler(pickle._Unpickler):
+        def find_class(self, module: str, name: str) -> object:
+            if (module, name) in known:
+                return known[module, name]
+            hint = ""
+            if (module, name) == ("_codecs", "encode"):
+                hint = " (a copy that Python 3 wrote; take the official files, or the binary form)"
+            raise TinyTagsError(
+                f"{where}: the pickle names {module}.{name}, which CIFAR-10's don't{hint}; refused"
+            )
+
+    try:
+        return Unpickler(io.BytesIO(data), encoding="bytes").load()
+    except TinyTagsError:
+        raise
+    except Exception as error:  # a damaged pickle raises nearly anything
+        reason = f"{type(error).__name__}: {error}"[:200]
+        raise TinyTagsError(
+            " ".join(f"{where}: is no pickle that can be read ({reason}); fetch it again".split())
+        ) from None
+
+
+def _refuse_cifar_100(path: str, names: set[str] | dict) -> None:
+    if {"train.bin", "test.bin"} <= set(names) or {"train", "test", "meta"} <= set(names):
+        raise _cifar_100(path)
+    if any(name.startswith("cifar-100-") for name in names):
+        raise _cifar_100(path)
+
+
+def _cifar_100(path: str) -> TinyTagsError:
+    return TinyTagsError(
+        f"{path}: is CIFAR-100, which isn't read; CIFAR-10 is (another download of the same page)"
+    )

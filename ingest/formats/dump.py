@@ -1,0 +1,82 @@
+"""What every dump can do, whichever format it is in."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from conf.errors import TinyTagsError
+
+# Labels are stored as int8.
+MOST_CLASSES = 127
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Consecutive images.
+
+    ``images`` is (n, 3072) uint8 in the canonical layout, ``labels`` (n,) int16 with -1 where nobody said, and
+    ``names`` the n file names, or None where the source has none.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    names: list[str] | None = None
+
+
+class Dump(Protocol):
+    """A source of images that has been opened: a small frozen dataclass, cheap to pickle and send to a worker.
+
+    ``images`` is the number of records, ``classes`` the names of the labels (None where there are no labels), and
+    ``splits`` the ranges of rows that the source itself keeps apart, like {"train": (0, 50000), "test": (50000, 60000)}.
+    """
+
+    format: str
+    path: str
+    images: int
+    classes: list[str] | None
+    splits: dict[str, tuple[int, int]]
+
+    @property
+    def identity(self) -> dict:
+        """What says whether the source is still the same: {"bytes", "sha256"}, or beyond 1 GiB {"bytes", "modified"}.
+
+        Read from the source when first asked for: up to a second and a half.
+        """
+
+    def read(self, start: int, stop: int) -> Batch:
+        """Return the records ``start`` to ``stop``, reading only these; raises `TinyTagsError` for a damaged one."""
+
+    def describe_record(self, row: int) -> dict:
+        """Return where record ``row`` is: {"file": name, "record": number in it, "offset": byte in it or None}."""
+
+
+def check_rows(dump: Dump, start: int, stop: int) -> None:
+    if not 0 <= start <= stop <= dump.images:
+        raise IndexError(f"rows {start} to {stop} of {dump.images}")
+
+
+def check_classes(classes: list[str] | None) -> list[str] | None:
+    """Return the names of classes as given; raises `TinyTagsError` for none at all, too many, empty or repeated ones."""
+    if classes is None:
+        return None
+    if not 1 <= len(classes) <= MOST_CLASSES:
+        raise TinyTagsError(f"{len(classes):,} classes given; there can be 1 to {MOST_CLASSES}")
+    for name in classes:
+        if not name.strip() or not name.isprintable():
+            raise TinyTagsError(f"class name {name!r} won't do: it needs a letter, and no line breaks")
+        if classes.count(name) > 1:
+            raise TinyTagsError(
+                f"class name {name!r} is given {classes.count(name)} times; names are told apart by it"
+            )
+    return list(classes)
+
+
+def check_labels(labels: np.ndarray, classes: int, path: str, first: int = 0) -> None:
+    """Raise `TinyTagsError` naming the record where one of ``labels``, those of ``path`` from ``first`` on, is too large."""
+    wrong = labels >= classes
+    if wrong.any():
+        at = int(wrong.argmax())
+        raise TinyTagsError(
+            f"{path}: record {first + at:,} has label {int(labels[at])}; {classes} classes have labels 0 to {classes - 1}"
+        )

@@ -1,0 +1,94 @@
+"""The 80 Million Tiny Images binary: no header, records of 3,072 bytes, planes R, G, B, each column-major (MATLAB's order).
+
+Source of the format: the data set's own ``loadTinyImages.m``. The data set was withdrawn by its authors in 2020; the
+format lives on.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from conf.errors import TinyTagsError
+from ingest import files
+from ingest.formats.cifar import CLASSES
+from ingest.formats.dump import Batch, check_classes, check_labels, check_rows
+from ingest.image import IMAGE_BYTES, from_column_major
+
+UNKNOWN_LABEL = 255
+# Records read at a time: they stay in the processor's cache while they are turned.
+_BLOCK = 256
+
+
+@dataclass(frozen=True)
+class TinyImages:
+    """A dump in this format, with its labels file where there is one."""
+
+    path: str
+    images: int
+    classes: list[str] | None = None
+    labels: str | None = None
+    webhdfs: str | None = None
+    splits: dict[str, tuple[int, int]] = field(default_factory=dict)
+    format: ClassVar[str] = "tiny-images"
+
+    @cached_property
+    def identity(self) -> dict:
+        found = files.identity([self.path], self.webhdfs)
+        if self.labels:
+            found["labels"] = files.identity([self.labels], self.webhdfs)
+        return found
+
+    def read(self, start: int, stop: int) -> Batch:
+        check_rows(self, start, stop)
+        images = np.empty((stop - start, IMAGE_BYTES), np.uint8)
+        block = np.empty((_BLOCK, IMAGE_BYTES), np.uint8)
+        with files.open_file(self.path, self.webhdfs, start * IMAGE_BYTES, images.nbytes) as file:
+            for first in range(0, len(images), _BLOCK):
+                out = images[first : first + _BLOCK]
+                files.read_into(file, block[: len(out)], self.path)
+                from_column_major(block[: len(out)], out)
+        return Batch(images, self._read_labels(start, stop))
+
+    def describe_record(self, row: int) -> dict:
+        return {"file": files.base_name(self.path), "record": row, "offset": row * IMAGE_BYTES}
+
+    def _read_labels(self, start: int, stop: int) -> np.ndarray:
+        if not self.labels:
+            return np.full(stop - start, -1, np.int16)
+        found = np.frombuffer(files.read_range(self.labels, start, stop - start, self.webhdfs), np.uint8)
+        labels = np.where(found == UNKNOWN_LABEL, -1, found.astype(np.int16))
+        check_labels(labels, len(self.classes), self.labels, start)
+        return labels
+
+
+def open_tiny_images(
+    path: str, labels: str | None = None, classes: list[str] | None = None, webhdfs: str | None = None
+) -> TinyImages:
+    """Open the dump ``path``, and ``labels``, a file of one byte a record (255: nobody said).
+
+    ``classes`` are the labels' names; where labels come without, they are CIFAR-10's. Raises `TinyTagsError` for a size
+    that is no whole number of records, and for labels that are not one a record or out of range.
+    """
+    size = files.file_status(path, webhdfs).size
+    images, rest = divmod(size, IMAGE_BYTES)
+    if rest:
+        raise TinyTagsError(
+            f"{path}: {size:,} bytes is not a whole number of {IMAGE_BYTES:,}-byte records; the last one starts at"
+            f" byte {size - rest:,} (truncated copy?)"
+        )
+    if not labels:
+        if classes:
+            raise TinyTagsError(f"{path}: classes are given, but no labels; give the file of labels too")
+        return TinyImages(path, images, webhdfs=webhdfs)
+    classes = check_classes(classes) or CLASSES
+    found = files.file_status(labels, webhdfs).size
+    if found != images:
+        raise TinyTagsError(
+            f"{labels}: {found:,} bytes for the {images:,} records of {path}; labels are one byte a record"
+        )
+    dump = TinyImages(path, images, classes, labels, webhdfs)
+    for start in range(0, images, 1 << 22):
+        dump._read_labels(start, min(start + (1 << 22), images))
+    return dump

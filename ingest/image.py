@@ -1,0 +1,99 @@
+"""The canonical image: 32x32 RGB as 3,072 bytes, planes R, G, B, each row-major; all other layouts are turned into it here."""
+
+import io
+import warnings
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+SIDE = 32
+IMAGE_BYTES = 3 * SIDE * SIDE
+
+# A picture of 9000x9000 single-coloured pixels is a file of 10 kB and takes 400 MB to decode.
+MAX_PIXELS = 16_000_000
+# The size in pixels is checked against MAX_PIXELS before anything is decoded, so Pillow's own, later warning is noise.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+class PictureError(ValueError):
+    """A file that is no picture, or one too large to decode."""
+
+
+def from_column_major(images: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Return (n, 3072) uint8 images whose planes are column-major (MATLAB's order) in the canonical layout.
+
+    Writes into ``out`` of the same shape where given. 80 Million Tiny Images is stored in that order.
+    """
+    if out is None:
+        out = np.empty(images.shape, np.uint8)
+    # Measured (one core): this 2.8 GB/s, np.take 1.4, 8x8 blocks in 64-bit words 1.2, a column at a time 0.6.
+    np.copyto(out.reshape(-1, SIDE, SIDE), images.reshape(-1, SIDE, SIDE).swapaxes(1, 2))
+    return out
+
+
+def to_png(image: np.ndarray, scale: int = 1) -> bytes:
+    """Return a canonical image, (3072,) uint8, as an RGB PNG, each pixel ``scale`` x ``scale`` pixels large."""
+    pixels = np.asarray(image, np.uint8).reshape(3, SIDE, SIDE).transpose(1, 2, 0)
+    pixels = pixels.repeat(scale, axis=0).repeat(scale, axis=1)
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
+    return file.getvalue()
+
+
+def from_picture(picture: Image.Image) -> np.ndarray:
+    """Return any Pillow picture as a canonical image, (3072,) uint8.
+
+    The picture is turned as its EXIF orientation says, transparency put on white, the centre square cut out and
+    resized by Lanczos' filter. A 32x32 RGB picture comes out with its pixels unchanged.
+    """
+    picture = ImageOps.exif_transpose(picture)
+    side = min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    picture = _to_rgb(picture.crop((left, top, left + side, top + side)))
+    if side != SIDE:
+        # Averaging down to three times the size first costs a fraction and can't be told apart.
+        picture = picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1)).reshape(IMAGE_BYTES)
+
+
+def decode_picture(file: BinaryIO, formats: tuple[str, ...]) -> np.ndarray:
+    """Return the picture in ``file``, in one of Pillow's ``formats``, as a canonical image, (3072,) uint8.
+
+    Raises `PictureError`, one line, for a file that can't be decoded and for more than `MAX_PIXELS` pixels.
+    """
+    try:
+        with Image.open(file, formats=formats) as picture:
+            width, height = picture.size
+            if width * height > MAX_PIXELS:
+                raise PictureError(f"{width:,} x {height:,} pixels are more than {MAX_PIXELS:,}")
+            # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, several times as fast.
+            picture.draft(None, (2 * SIDE, 2 * SIDE))
+            return from_picture(picture)
+    except Image.UnidentifiedImageError:
+        raise PictureError(f"is no picture in {', '.join(formats)}") from None
+    except Image.DecompressionBombError:
+        raise PictureError(f"has more than {MAX_PIXELS:,} pixels") from None
+    except PictureError:
+        raise
+    except (
+        Exception
+    ) as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError, ...
+        raise PictureError(" ".join(f"can't be decoded ({error})".split())) from error
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode == "F":
+        # Floating-point TIFFs hold either 0..1 or 0..255.
+        values = np.nan_to_num(np.asarray(picture), nan=0.0, posinf=255.0, neginf=0.0)
+        values = values * 255 if values.max(initial=0) <= 1 else values
+        picture = Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
+    elif picture.mode == "I" or picture.mode.startswith("I;16"):
+        # Pillow's own conversion cuts 16-bit greys off at 255.
+        values = np.asarray(picture).astype(np.int64).clip(0, 65535)
+        picture = Image.fromarray((values >> 8).astype(np.uint8))
+    if "A" in picture.mode.upper() and picture.mode != "LAB" or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB")
