@@ -8,11 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from forests import NAMES, count_votes, random_tree
 
 from conf.errors import TinyTagsError
 from tagging.forest import LEAF, Tree, load, pack
-
-from forests import NAMES, count_votes, random_tree
 
 
 @pytest.fixture(scope="module")
