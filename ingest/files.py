@@ -36,6 +36,16 @@ def is_hdfs(path: str) -> bool:
     return path.startswith("hdfs://")
 
 
+def absolute(path: str) -> str:
+    """Return ``path`` so that it means the same from every folder; raises `TinyTagsError` for none and for other systems."""
+    if is_hdfs(path):
+        return path
+    local = path.removeprefix("file://")
+    if not local or "://" in local:
+        raise TinyTagsError(f"path {path!r} is neither a local path nor hdfs://HOST:PORT/PATH")
+    return os.path.abspath(local)
+
+
 def join(path: str, name: str) -> str:
     return f"{path.rstrip('/')}/{name}" if path else name
 
@@ -100,12 +110,12 @@ def list_dir(path: str, webhdfs: str | None = None) -> list[Entry]:
     return sorted(found, key=lambda entry: entry.name)
 
 
-def list_files(path: str, webhdfs: str | None = None) -> list[Entry]:
-    """Return the files in the folder ``path`` and below, named relative to it and sorted by that name.
+def walk_files(path: str, webhdfs: str | None = None) -> Iterator[Entry]:
+    """Yield the files in the folder ``path`` and below, named relative to it, in no order.
 
     Names that begin with a dot are left out, folders that are links are entered; a link back to a folder above is an error.
     """
-    found, pending = [], [("", frozenset())]
+    pending = [("", frozenset())]
     while pending:
         folder, above = pending.pop()
         full = join(path, folder) if folder else path
@@ -122,8 +132,12 @@ def list_files(path: str, webhdfs: str | None = None) -> list[Entry]:
             if entry.is_dir:
                 pending.append((name, above))
             else:
-                found.append(Entry(name, entry.size, entry.modified, False))
-    return sorted(found, key=lambda entry: entry.name)
+                yield Entry(name, entry.size, entry.modified, False)
+
+
+def list_files(path: str, webhdfs: str | None = None) -> list[Entry]:
+    """Return what `walk_files` yields, sorted by name."""
+    return sorted(walk_files(path, webhdfs), key=lambda entry: entry.name)
 
 
 def open_file(path: str, webhdfs: str | None = None, offset: int = 0, length: int | None = None) -> BinaryIO:
@@ -136,7 +150,7 @@ def open_file(path: str, webhdfs: str | None = None, offset: int = 0, length: in
         end = size(path, webhdfs) if length is None else offset + length
         return io.BufferedReader(_HdfsFile(path, webhdfs, offset, end), BUFFER_BYTES)
     with _errors(path):
-        file = open(path, "rb", buffering=BUFFER_BYTES)
+        file = open(path, "rb", buffering=BUFFER_BYTES)  # noqa: SIM115 - the caller closes it
         file.seek(offset)
     return file
 

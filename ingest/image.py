@@ -92,7 +92,7 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
         # Pillow's own conversion cuts 16-bit greys off at 255.
         values = np.asarray(picture).astype(np.int64).clip(0, 65535)
         picture = Image.fromarray((values >> 8).astype(np.uint8))
-    if "A" in picture.mode.upper() and picture.mode != "LAB" or "transparency" in picture.info:
+    if ("A" in picture.mode.upper() and picture.mode != "LAB") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture)

@@ -32,6 +32,8 @@ ARCHIVE_MEMBERS = 1000
 PICKLE_BYTES = 256 << 20
 META_BYTES = 1 << 16
 _BLOCK = 256
+# How many records' labels are looked at when a batch is opened; the others' are when they are read.
+_SAMPLE = 1000
 
 
 @dataclass(frozen=True)
@@ -146,9 +148,11 @@ def is_archive(path: str, webhdfs: str | None = None) -> bool:
         return unpacked.read(512)[257:262] == b"ustar"
 
 
-def looks_like_records(head: np.ndarray) -> bool:
-    """Return whether ``head``, the whole (n, 3073) uint8 records a file begins with, have labels as CIFAR-10 has."""
-    return bool((head[:, 0] < len(CLASSES)).all())
+def check_first_labels(path: str, size: int, webhdfs: str | None = None) -> None:
+    """Raise `TinyTagsError` where the first records of a binary batch of ``size`` bytes don't begin with a label."""
+    head = files.read_range(path, 0, min(size, _SAMPLE * RECORD_BYTES), webhdfs)
+    labels = np.frombuffer(head, np.uint8).reshape(-1, RECORD_BYTES)[:, 0]
+    check_labels(labels, len(CLASSES), path)
 
 
 def _split(batch: BatchFile) -> str:
@@ -173,7 +177,8 @@ def _open_folder(path: str, webhdfs: str | None):
             size = min(files.size(at, webhdfs), META_BYTES + 1)
             names = _read_meta(bytes(files.read_range(at, 0, size, webhdfs)), binary, at)
         return batches, binary, names
-    _refuse_cifar_100(path, there)
+    if is_cifar_100(set(there)):
+        raise _cifar_100(path)
     raise TinyTagsError(
         f"{path}: holds no batch of CIFAR-10 (data_batch_1 to data_batch_5, test_batch; or with .bin)"
     )
@@ -181,9 +186,13 @@ def _open_folder(path: str, webhdfs: str | None):
 
 def _open_single(path: str, webhdfs: str | None):
     size = files.size(path, webhdfs)
-    head = bytes(files.read_range(path, 0, min(size, 2), webhdfs))
-    # Binary records begin with a label, 0 to 9; a pickle with its protocol's mark, or in the oldest one with a letter.
-    binary = head[0] < len(CLASSES) or size % RECORD_BYTES == 0
+    head = bytes(files.read_range(path, 0, 1, webhdfs))
+    # Binary records begin with a label, 0 to 9; a pickle with its protocol's mark, or one of the oldest with a letter.
+    binary = (
+        head[0] < len(CLASSES)
+        or path.endswith(".bin")
+        or (size % RECORD_BYTES == 0 and head[0] not in b"\x80(}]c")
+    )
     return [_open_file(path, binary, webhdfs)], binary, None
 
 
@@ -200,6 +209,7 @@ def _open_file(path: str, binary: bool, webhdfs: str | None) -> BatchFile:
             f"{path}: {found.size:,} bytes is not a whole number of {RECORD_BYTES:,}-byte records; the last one starts"
             f" at byte {found.size - rest:,} (truncated copy?)"
         )
+    check_first_labels(path, found.size, webhdfs)
     return BatchFile(path, images, found.modified, size=found.size)
 
 
@@ -210,21 +220,31 @@ def _open_archive(path: str, webhdfs: str | None):
     expected |= {f"{PYTHON_FOLDER}/{name}": (False, name) for name in BATCHES}
     metas = {f"{BINARY_FOLDER}/batches.meta.txt": True, f"{PYTHON_FOLDER}/batches.meta": False}
     batches, names, seen = {}, {}, set()
-    for member, file in _members(path, webhdfs):
-        seen.add(member.name)
-        if member.name in metas and metas[member.name] not in names:
-            binary = metas[member.name]
-            names[binary] = _read_meta(file.read(META_BYTES + 1), binary, f"{path}: {member.name}")
-        elif member.name in expected and expected[member.name] not in batches:
-            key = expected[member.name]
-            where = f"{path}: {member.name}"
-            images = (
-                _count_records(file, member.size, where)
-                if key[0]
-                else len(_unpickle(file, member.size, where).images)
-            )
-            batches[key] = BatchFile(path, images, modified, member.name, member.offset_data, member.size)
-    _refuse_cifar_100(path, seen)
+    with _open_tar(path, webhdfs) as archive:
+        for number, member in enumerate(archive):
+            if number >= ARCHIVE_MEMBERS:
+                raise TinyTagsError(f"{path}: holds more than {ARCHIVE_MEMBERS:,} files; this isn't CIFAR-10")
+            if (
+                member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE)
+                or member.issparse()
+                or member.name in seen
+            ):
+                continue
+            seen.add(member.name)
+            where, size = f"{path}: {member.name}", member.size
+            if member.name in metas:
+                binary = metas[member.name]
+                names[binary] = _read_meta(archive.extractfile(member).read(META_BYTES + 1), binary, where)
+            elif member.name in expected:
+                file, binary = archive.extractfile(member), expected[member.name][0]
+                images = (
+                    _count_records(file, size, where) if binary else len(_unpickle(file, size, where).images)
+                )
+                batches[expected[member.name]] = BatchFile(
+                    path, images, modified, member.name, member.offset_data, size
+                )
+    if is_cifar_100(seen):
+        raise _cifar_100(path)
     for binary in (True, False):
         if any(key[0] == binary for key in batches):
             missing = [name for name, key in expected.items() if key[0] == binary and key not in batches]
@@ -236,18 +256,13 @@ def _open_archive(path: str, webhdfs: str | None):
     )
 
 
-def _members(path: str, webhdfs: str | None) -> Iterator[tuple[tarfile.TarInfo, BinaryIO]]:
-    """Yield the plain files of the archive in its order, each with its content to read before the next is asked for."""
+@contextlib.contextmanager
+def _open_tar(path: str, webhdfs: str | None) -> Iterator[tarfile.TarFile]:
+    """Open the archive as a stream of members, each to be read before the next is asked for; bounded in what it unpacks."""
     with _open_stream(path, webhdfs) as stream:
         try:
             with tarfile.open(fileobj=_Limited(stream, ARCHIVE_BYTES, path), mode="r|") as archive:
-                for number, member in enumerate(archive):
-                    if number >= ARCHIVE_MEMBERS:
-                        raise TinyTagsError(
-                            f"{path}: holds more than {ARCHIVE_MEMBERS:,} files; this isn't CIFAR-10"
-                        )
-                    if member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse():
-                        yield member, archive.extractfile(member)
+                yield archive
         except (tarfile.TarError, RecursionError, ValueError, OverflowError) as error:
             raise TinyTagsError(
                 " ".join(f"{path}: is a damaged tar archive ({error}); fetch it again".split())
@@ -455,11 +470,10 @@ def _load_safely(data: bytes, where: str) -> object:
         ) from None
 
 
-def _refuse_cifar_100(path: str, names: set[str] | dict) -> None:
-    if {"train.bin", "test.bin"} <= set(names) or {"train", "test", "meta"} <= set(names):
-        raise _cifar_100(path)
-    if any(name.startswith("cifar-100-") for name in names):
-        raise _cifar_100(path)
+def is_cifar_100(names: set[str]) -> bool:
+    """Return whether files of these names are CIFAR-100's, in either form or as members of its archive."""
+    mine = {"train.bin", "test.bin", "fine_label_names.txt"} & names or {"train", "test", "meta"} <= names
+    return bool(mine) or any(name.startswith("cifar-100-") for name in names)
 
 
 def _cifar_100(path: str) -> TinyTagsError:

@@ -1,0 +1,206 @@
+"""A folder of pictures of any size: one 32x32 image each, labelled by its sub-folder where every picture lies in one."""
+
+import functools
+import hashlib
+import zlib
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from conf.errors import TinyTagsError
+from ingest import files
+from ingest.formats.dump import MOST_CLASSES, Batch, check_classes, check_rows
+from ingest.image import IMAGE_BYTES, PictureError, decode_picture
+
+PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+SUFFIXES = {
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+}
+# What lies beside pictures without being one. Anything else is an error: a picture in a format that isn't read must not
+# be left out in silence.
+IGNORED_SUFFIXES = {
+    *(
+        ".txt",
+        ".json",
+        ".jsonl",
+        ".csv",
+        ".tsv",
+        ".xml",
+        ".yaml",
+        ".yml",
+        ".toml",
+        ".md",
+        ".rst",
+        ".html",
+        ".htm",
+        ".log",
+    ),
+    *(".ini", ".db", ".py", ".sh", ".md5", ".sha1", ".sha256"),
+}
+IGNORED_NAMES = {"LICENSE", "LICENCE", "README", "COPYING", "NOTICE", "MD5SUMS", "SHA256SUMS", "_SUCCESS"}
+_MAGICS = (
+    b"\x89PNG",
+    b"\xff\xd8\xff",
+    b"RIFF",
+    b"GIF8",
+    b"BM",
+    b"II*\0",
+    b"MM\0*",
+    *(b"P%d" % n for n in range(1, 7)),
+)
+# How many damaged pictures one error names.
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A folder of pictures, in the order of their paths.
+
+    ``listing`` holds the names and sizes of a million pictures in some 5 MB, so that every worker sees the folder as it
+    was when it was opened.
+    """
+
+    path: str
+    images: int
+    classes: list[str] | None
+    listing: bytes
+    webhdfs: str | None = None
+    splits: dict[str, tuple[int, int]] = field(default_factory=dict)
+    format: ClassVar[str] = "folder"
+
+    @cached_property
+    def identity(self) -> dict:
+        """{"bytes", "sha256" over names and contents}; beyond 1 GiB and in HDFS {"bytes", "modified", "names": their hash}."""
+        entries = {entry.name: entry for entry in files.list_files(self.path, self.webhdfs)}
+        try:
+            found = [entries[name] for name in _names(self.listing)]
+        except KeyError as error:
+            raise TinyTagsError(f"{files.join(self.path, error.args[0])}: no such file") from None
+        total = sum(entry.size for entry in found)
+        # A request a picture would take longer than ingesting them all.
+        if total <= files.HASHED_BYTES and not files.is_hdfs(self.path):
+            return files.identity([files.join(self.path, entry.name) for entry in found])
+        names = hashlib.sha256(
+            "".join(f"{entry.name}\0{entry.size}\0" for entry in found).encode("utf-8", "surrogateescape")
+        )
+        return {
+            "bytes": total,
+            "modified": max(entry.modified for entry in found),
+            "names": names.hexdigest(),
+        }
+
+    def read(self, start: int, stop: int) -> Batch:
+        """Return the pictures ``start`` to ``stop``; raises `TinyTagsError` naming those that can't be decoded."""
+        check_rows(self, start, stop)
+        names = _names(self.listing)[start:stop]
+        images = np.empty((len(names), IMAGE_BYTES), np.uint8)
+        damaged = []
+        for row, name in enumerate(names):
+            path = files.join(self.path, name)
+            try:
+                with files.open_file(path, self.webhdfs) as file:
+                    images[row] = decode_picture(file, PILLOW_FORMATS)
+            except PictureError as error:
+                damaged.append(f"{path}: {error}")
+        if damaged:
+            more = f"; and {len(damaged) - _NAMED:,} more" if len(damaged) > _NAMED else ""
+            raise TinyTagsError(f"{'; '.join(damaged[:_NAMED])}{more} (mend or remove, then start again)")
+        labels = np.full(len(names), -1, np.int16)
+        if self.classes:
+            labels[:] = [self.classes.index(name.partition("/")[0]) for name in names]
+        return Batch(images, labels, [_printable(name) for name in names])
+
+    def describe_record(self, row: int) -> dict:
+        return {"file": _printable(_names(self.listing)[row]), "record": 0, "offset": None}
+
+
+def open_pictures(path: str, classes: list[str] | None = None, webhdfs: str | None = None) -> Pictures:
+    """Open the pictures in the folder ``path`` and below: whatever Pillow reads of PNG, JPEG, WebP, GIF, BMP, TIFF and PPM.
+
+    Where each lies exactly one folder down, the folders' names are the classes, sorted, or in the order of ``classes``.
+    Hidden files and notes (.txt, .json, .csv, ...) are passed over. Raises `TinyTagsError` for no picture at all, for
+    files that are neither picture nor note, and for more than 127 classes.
+    """
+    pictures, others = _sort_out(path, files.list_files(path, webhdfs), webhdfs)
+    if others:
+        more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
+        raise TinyTagsError(
+            f"{files.join(path, others[0])}{more}: is no picture in {', '.join(PILLOW_FORMATS)}; convert it or move it away"
+        )
+    if not pictures:
+        raise TinyTagsError(f"{path}: holds no picture ({', '.join(PILLOW_FORMATS)})")
+    return Pictures(
+        path,
+        len(pictures),
+        _find_classes(path, pictures, classes),
+        _pack([entry.name for entry in pictures]),
+        webhdfs,
+    )
+
+
+def is_picture_name(name: str) -> bool:
+    return _suffix(name) in SUFFIXES and not name.startswith(".")
+
+
+def _sort_out(
+    path: str, found: list[files.Entry], webhdfs: str | None
+) -> tuple[list[files.Entry], list[str]]:
+    """Return the pictures among the files ``found``, and the names of those that are neither pictures nor notes."""
+    pictures, others = [], []
+    for entry in found:
+        name = files.base_name(entry.name)
+        if _suffix(name) in SUFFIXES:
+            pictures.append(entry)
+        elif _suffix(name) not in IGNORED_SUFFIXES and name.upper() not in IGNORED_NAMES:
+            head = files.read_range(files.join(path, entry.name), 0, min(entry.size, 12), webhdfs)
+            if head.startswith(_MAGICS) or (head[:4] == b"RIFF" and head[8:] == b"WEBP"):
+                pictures.append(entry)
+            else:
+                others.append(entry.name)
+    return pictures, others
+
+
+def _find_classes(path: str, pictures: list[files.Entry], classes: list[str] | None) -> list[str] | None:
+    classes = check_classes(classes)
+    if not all(entry.name.count("/") == 1 for entry in pictures):
+        if classes:
+            raise TinyTagsError(
+                f"{path}: classes are given, but the pictures don't lie in a folder for each class"
+            )
+        return None
+    folders = sorted({entry.name.partition("/")[0] for entry in pictures})
+    if classes:
+        unknown = [name for name in folders if name not in classes]
+        if unknown:
+            raise TinyTagsError(
+                f"{files.join(path, unknown[0])}: this folder's name isn't among the {len(classes)} classes given"
+            )
+        return classes
+    if len(folders) > MOST_CLASSES:
+        raise TinyTagsError(
+            f"{path}: holds {len(folders):,} folders of pictures; there can be {MOST_CLASSES} classes (put the pictures"
+            " one folder deeper to ingest them without labels)"
+        )
+    return check_classes(folders)
+
+
+def _suffix(name: str) -> str:
+    dot = name.rfind(".")
+    return name[dot:].lower() if dot > 0 else ""
+
+
+def _pack(names: list[str]) -> bytes:
+    return zlib.compress("\0".join(names).encode("utf-8", "surrogateescape"))
+
+
+@functools.lru_cache(maxsize=4)
+def _names(listing: bytes) -> list[str]:
+    return zlib.decompress(listing).decode("utf-8", "surrogateescape").split("\0")
+
+
+def _printable(name: str) -> str:
+    """Return the name with bytes that are no UTF-8 (Linux allows them) replaced, as Parquet and JSON need it."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
