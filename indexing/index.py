@@ -1,0 +1,541 @@
+"""Indexing: the documents of a run go into the run's own Solr collection, which is itself the record of what is in."""
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+
+from conf.errors import TinyTagsError
+from conf.progress import Progress
+from indexing.solr import RefusedError, Solr, SolrError
+from ingest.lease import lease
+from ingest.runs import (
+    Run,
+    done_partitions,
+    index_lease_path,
+    open_run,
+    read_statistics,
+    rejected_partitions,
+    rejected_path,
+    tags_path,
+)
+from ingest.store import StoreError
+
+# 2 or 3 bodies of 4 to 8 MB in flight keep Solr busy; 64 MB ones halve the rate.
+BODY_BYTES = 6_000_000
+THREADS = 3
+# What is committed and counted together: a commit costs a second or two, and this many documents some 15 s.
+GROUP_DOCUMENTS = 1_000_000
+# How long a Solr that has gone away may take to come back.
+PATIENCE = 180
+# With so many documents refused, and fewer taken, it isn't the documents.
+REFUSED_ENOUGH = 1000
+
+
+class TagsChangedError(StoreError):
+    """A tags file that is missing or isn't what its statistics say."""
+
+
+@dataclass
+class Ledger:
+    """What the store says of a run: how many documents each of its partitions should have in the index."""
+
+    run: Run
+    statistics: dict[int, dict]  # of the tagged partitions, in order
+    rejected: dict[int, int]  # documents that Solr refused, where it did
+    failed: dict[int, str] = field(default_factory=dict)  # partitions that can't be indexed, and why
+
+    @property
+    def untagged(self) -> list[int]:
+        return [p for p in range(self.run.partitions) if p not in self.statistics]
+
+    def expected(self, partition: int) -> int:
+        return self.statistics[partition]["tagged"] - self.rejected.get(partition, 0)
+
+    def pending(self, counts: dict[int | None, int]) -> list[int]:
+        return [p for p in self.statistics if counts.get(p, 0) != self.expected(p)]
+
+    def foreign(self, counts: dict[int | None, int]) -> list[int | None]:
+        """Return the partitions in the index that the run does not have (None: documents without one)."""
+        return [p for p in counts if p not in self.statistics]
+
+    def differences(self, counts: dict[int | None, int]) -> list[str]:
+        """Return what keeps the index from being the whole run, in words; nothing when it is."""
+        words = []
+        if self.untagged:
+            words.append(f"{_partitions(self.untagged)} not tagged yet")
+        if pending := self.pending(counts):
+            p = pending[0]
+            words.append(
+                f"{_partitions(pending)} not in the index as they should be "
+                f"(partition {p}: {counts.get(p, 0):,} documents instead of {self.expected(p):,})"
+            )
+        if foreign := self.foreign(counts):
+            words.append(
+                f"{sum(counts[p] for p in foreign):,} documents of partitions that the run does not have"
+            )
+        return words
+
+
+def read_ledger(store, run: Run) -> Ledger:
+    """Read the statistics of all tagged partitions, and count what was rejected."""
+    with ThreadPoolExecutor(8) as pool:  # in HDFS each is a request
+        done = [p for p in done_partitions(store, run) if p < run.partitions]
+        statistics = dict(zip(done, pool.map(lambda p: read_statistics(store, run, p), done), strict=True))
+        refused = [p for p in rejected_partitions(store, run) if p in statistics]
+        lines = pool.map(lambda p: store.read_bytes(rejected_path(run.name, p)).count(b"\n"), refused)
+        return Ledger(run, statistics, dict(zip(refused, lines, strict=True)))
+
+
+def read_tags(store, run: Run, statistics: dict) -> bytes:
+    """Return a partition's documents as JSON lines. Raises `TagsChangedError` unless they are as they were tagged."""
+    path = tags_path(run.name, statistics["partition"])
+    mend = f"`tinytags verify {run.name} --repair` has it tagged again"
+    try:
+        data = store.read_bytes(path)
+    except StoreError:
+        if store.exists(path):
+            raise
+        raise TagsChangedError(f"{store.url(path)}: is missing; {mend}") from None
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != statistics["sha256"]:
+        raise TagsChangedError(
+            f"{store.url(path)}: has changed since it was tagged ({len(data):,} bytes of sha256 {digest[:8]} instead of "
+            f"{statistics['bytes']:,} of {statistics['sha256'][:8]}); {mend}"
+        )
+    lines = data.count(b"\n")
+    if lines != statistics["tagged"] or (data and not data.endswith(b"\n")):
+        raise TagsChangedError(
+            f"{store.url(path)}: has {lines:,} lines where {statistics['tagged']:,} documents were tagged; {mend}"
+        )
+    return data
+
+
+def index_run(
+    store,
+    run_name: str,
+    solr: Solr,
+    alias: str,
+    publish: str = "publish",
+    shards: int | None = None,
+    partitions: list[int] | None = None,
+    dry_run: bool = False,
+    threads: int = THREADS,
+) -> dict:
+    """Bring the run's collection to hold exactly the run's documents, from wherever it stands; return a summary.
+
+    ``publish`` says what becomes of the alias: ``publish`` moves it to this run once all of it is in, ``beside`` adds
+    the run to those it shows, ``live`` moves it before the first document, ``no`` leaves it. ``shards`` is for a new
+    collection (1 when None). ``partitions`` are deleted and posted again though they be done, and no others touched.
+    ``dry_run`` says what would be done and writes nothing.
+
+    Raises `LeaseHeldError` when somebody else indexes the run, `SolrError` when Solr stays away, and `TinyTagsError`
+    for a partition that isn't there or that can't be brought to the count it should have. A tags file that has changed
+    since it was tagged is left out and named in the summary's ``failed``; ``complete`` is then false.
+    """
+    if publish not in ("publish", "live", "beside", "no"):
+        raise ValueError(publish)
+    run = open_run(store, run_name)
+    if dry_run:
+        return _foretell(store, run, solr, alias, publish, partitions)
+    began = time.monotonic()
+    solr.collections()  # a Solr that isn't there is told at once; one that goes away later is waited for
+    solr = solr.patient(PATIENCE)
+    try:
+        with lease(store, index_lease_path(run.name), f"the index of run {run.name!r}"):
+            ledger = read_ledger(store, run)
+            _check_partitions(ledger, partitions)
+            _open_collection(store, solr, ledger, shards)
+            before = solr.alias(alias)
+            if publish == "live" and before != [run.name]:
+                solr.set_alias(alias, [run.name])
+            solr.commit(run.name)  # what a killed attempt posted or deleted counts only from here
+            counts = solr.counts(run.name)
+            post, delete = _plan(ledger, counts, partitions)
+            _bring_in(store, solr, ledger, post, delete, counts, threads)
+            counts = solr.counts(run.name)
+            left = ledger.differences(counts)
+            if not left and publish in ("publish", "beside"):
+                _show(solr, alias, run.name, beside=publish == "beside")
+            return _summary(ledger, counts, post, left) | {
+                "alias": alias,
+                "previous": before,
+                "published": run.name in solr.alias(alias),
+                "seconds": round(time.monotonic() - began, 3),
+            }
+    finally:
+        solr.stop_waiting()
+
+
+def publish(store, run_name: str, solr: Solr, alias: str) -> dict:
+    """Point the alias to a run, in one step. Raises `TinyTagsError` unless the index holds all of it."""
+    run = open_run(store, run_name)
+    if not solr.exists(run.name):
+        raise TinyTagsError(
+            f"run {run.name!r} is not in Solr at {solr.url}; `tinytags index {run.name}` puts it there"
+        )
+    solr.commit(run.name)
+    left = read_ledger(store, run).differences(solr.counts(run.name))
+    if left:
+        raise TinyTagsError(
+            f"run {run.name!r} is not complete: {'; '.join(left)}; `tinytags index {run.name}` completes and publishes it"
+        )
+    previous = solr.alias(alias)
+    _show(solr, alias, run.name)
+    return {"run": run.name, "alias": alias, "previous": previous, "published": True}
+
+
+def retire(store, run_name: str, solr: Solr, alias: str, force: bool = False) -> dict:
+    """Drop a run's collection; its files stay in the store. Works too when the store no longer has the run.
+
+    Raises `TinyTagsError` for a collection that isn't there or isn't TinyTags', and, unless ``force``, for the one
+    that the alias shows; with ``force`` the alias loses it.
+    """
+    if not solr.exists(run_name):
+        there = [name for name in solr.collections() if _is_ours(solr, name)]
+        known = f"there are {', '.join(there)}" if there else "there is none"
+        raise TinyTagsError(f"no run {run_name!r} in Solr at {solr.url}; {known}")
+    if not _is_ours(solr, run_name):
+        raise TinyTagsError(
+            f"collection {run_name!r} of Solr at {solr.url} was not made by TinyTags; it stays"
+        )
+    shown = solr.alias(alias)
+    if run_name in shown and not force:
+        raise TinyTagsError(
+            f"run {run_name!r} is what alias {alias!r} shows; `tinytags publish` another one first, or use --force"
+        )
+    path = index_lease_path(run_name)
+    known = store.exists(f"runs/{run_name}/manifest.json")
+    with lease(store, path, f"the index of run {run_name!r}") if known else contextlib.nullcontext():
+        others = [name for name in shown if name != run_name]
+        if run_name in shown:
+            solr.set_alias(alias, others) if others else solr.delete_alias(alias)
+        solr.delete(run_name)
+    return {"run": run_name, "alias": alias, "shown": others, "retired": True}
+
+
+def index_state(store, run: Run, solr: Solr, alias: str) -> dict:
+    """Return how much of a run the index holds; writes nothing, and tolerates a Solr that isn't there.
+
+    ``reachable`` false comes with a ``reason`` and nothing else; otherwise ``exists``, ``documents`` and ``expected``
+    (counts), ``done`` and ``pending`` (tagged partitions), ``complete`` and ``published``. Counts are of what
+    searches see: partitions posted since the last commit are pending.
+    """
+    ledger = read_ledger(store, run)
+    try:
+        exists = solr.exists(run.name)
+        counts = solr.counts(run.name) if exists else {}
+        published = run.name in solr.alias(alias)
+    except SolrError as error:
+        return {"reachable": False, "reason": str(error)}
+    pending = set(ledger.pending(counts)) if exists else set(ledger.statistics)
+    return {
+        "reachable": True,
+        "exists": exists,
+        "documents": sum(counts.values()),
+        "expected": sum(map(ledger.expected, ledger.statistics)),
+        "done": [p for p in ledger.statistics if p not in pending],
+        "pending": sorted(pending),
+        "rejected": sum(ledger.rejected.values()),
+        "complete": exists and not ledger.differences(counts),
+        "published": published,
+    }
+
+
+# What to do
+
+
+def _check_partitions(ledger: Ledger, partitions: list[int] | None) -> None:
+    for p in partitions or []:
+        if not 0 <= p < ledger.run.partitions:
+            raise TinyTagsError(
+                f"run {ledger.run.name!r} has no partition {p}; it has 0 to {ledger.run.partitions - 1}"
+            )
+        if p not in ledger.statistics:
+            raise TinyTagsError(
+                f"partition {p} of run {ledger.run.name!r} is not tagged yet; `tinytags tag` does it"
+            )
+
+
+def _plan(
+    ledger: Ledger, counts: dict[int | None, int], partitions: list[int] | None
+) -> tuple[list[int], set[int | None]]:
+    """Return the partitions to post, and those whose documents go first."""
+    if partitions is not None:
+        return sorted(set(partitions)), {p for p in partitions if counts.get(p)}
+    post = ledger.pending(counts)
+    return post, {p for p in post if counts.get(p, 0) > ledger.expected(p)} | set(ledger.foreign(counts))
+
+
+def _foretell(store, run: Run, solr: Solr, alias: str, publish: str, partitions: list[int] | None) -> dict:
+    ledger = read_ledger(store, run)
+    _check_partitions(ledger, partitions)
+    exists = solr.exists(run.name)
+    if not exists:
+        ledger.rejected = {}
+    counts = solr.counts(run.name) if exists else {}
+    post, delete = _plan(ledger, counts, partitions)
+    return {
+        "run": run.name,
+        "dry_run": True,
+        "exists": exists,
+        "partitions": run.partitions,
+        "done": len(ledger.statistics) - len(ledger.pending(counts)),
+        "post": post,
+        "delete": sorted(p for p in delete if p is not None),
+        "documents": sum(ledger.statistics[p]["tagged"] for p in post),
+        "untagged": ledger.untagged,
+        "alias": alias,
+        "previous": solr.alias(alias),
+        "publish": publish == "live" or (publish != "no" and not ledger.untagged),
+    }
+
+
+def _summary(ledger: Ledger, counts: dict[int | None, int], post: list[int], left: list[str]) -> dict:
+    return {
+        "run": ledger.run.name,
+        "partitions": ledger.run.partitions,
+        "posted": post,
+        "done": len(ledger.statistics) - len(ledger.pending(counts)),
+        "untagged": ledger.untagged,
+        "failed": [{"partition": p, "error": error} for p, error in ledger.failed.items()],
+        "documents": sum(counts.values()),
+        "rejected": sum(ledger.rejected.values()),
+        "complete": not left,
+        "left": left,
+    }
+
+
+def _open_collection(store, solr: Solr, ledger: Ledger, shards: int | None) -> None:
+    """Make the run's collection unless it is there."""
+    name = ledger.run.name
+    if not solr.exists(name):
+        solr.create(name, shards or 1)
+        for p in ledger.rejected:  # a new collection has refused nothing yet
+            store.remove(rejected_path(name, p))
+        ledger.rejected = {}
+        return
+    there = len(solr.describe(name)["shards"])
+    if shards and shards != there:
+        raise TinyTagsError(
+            f"run {name!r} is in Solr on {there} shards, not {shards}; `tinytags retire {name}` drops it, "
+            "then it can be indexed anew"
+        )
+    solr.wait_for(name)
+
+
+def _show(solr: Solr, alias: str, name: str, beside: bool = False) -> None:
+    shown = solr.alias(alias)
+    wanted = [*shown, *([name] if name not in shown else [])] if beside else [name]
+    if shown != wanted:
+        solr.set_alias(alias, wanted)
+
+
+def _is_ours(solr: Solr, collection: str) -> bool:
+    return solr.describe(collection)["configName"].startswith("tags-")
+
+
+def _partitions(numbers: list[int]) -> str:
+    """Name partitions for people: ``partition 12``, ``4 partitions (12, 13, 14, ...)``."""
+    if len(numbers) == 1:
+        return f"partition {numbers[0]}"
+    return f"{len(numbers):,} partitions ({', '.join(map(str, numbers[:3]))}{', ...' if len(numbers) > 3 else ''})"
+
+
+# Doing it
+
+
+def _bring_in(
+    store, solr: Solr, ledger: Ledger, post: list[int], delete: set[int | None],
+    counts: dict[int | None, int], threads: int,
+) -> None:  # fmt: skip
+    """Post partitions until each holds what it should; what does not after a first time is deleted and posted again."""
+    total = sum(map(ledger.expected, ledger.statistics))
+    documents = sum(ledger.statistics[p]["tagged"] for p in post)
+    name = ledger.run.name
+    with Progress("index", total, "documents", done=max(total - documents, 0)) as progress:
+        foreign = delete - set(post)
+        if foreign:
+            solr.delete_partitions(name, foreign)
+            solr.commit(name)
+        wrong = _round(store, solr, ledger, post, delete, threads, progress.add)
+        if wrong:
+            wrong = _round(store, solr, ledger, sorted(wrong), set(wrong), threads, lambda count: None)
+        if wrong:
+            p, count = min(wrong.items())
+            raise TinyTagsError(
+                f"{_partitions(sorted(wrong))} of run {name!r} not as they should be after posting twice (partition {p}: "
+                f"{count:,} documents instead of {ledger.expected(p):,}); is somebody else writing to the collection?"
+            )
+
+
+def _round(
+    store, solr: Solr, ledger: Ledger, partitions: list[int], delete: set[int | None], threads: int, told
+) -> dict[int, int]:
+    """Post partitions group by group; return the counts of those that are wrong afterwards.
+
+    While one group is committed and counted the next one is being posted.
+    """
+    name, wrong = ledger.run.name, {}
+    with ThreadPoolExecutor(1) as committer:
+        settling: Future | None = None
+        try:
+            for group in _groups(ledger, partitions):
+                # Nothing is taken away of what can't be put back.
+                group = _readable(
+                    store, ledger, group, [p for p in group if p in delete or p in ledger.rejected]
+                )
+                leaving = delete.intersection(group)
+                if leaving and settling:  # a commit now would show the gap between deleting and posting
+                    wrong |= settling.result()
+                    settling = None
+                for p in group:
+                    # Before posting: with it, part of the documents could pass for all of them.
+                    if ledger.rejected.pop(p, 0):
+                        store.remove(rejected_path(name, p))
+                solr.delete_partitions(name, leaving)
+                posted = _post(store, solr, ledger, group, threads, told)
+                if settling:
+                    wrong |= settling.result()
+                settling = committer.submit(_settle, solr, ledger, posted)
+            return wrong | (settling.result() if settling else {})
+        except BaseException:
+            solr.stop_waiting()
+            raise
+
+
+def _groups(ledger: Ledger, partitions: list[int]) -> Iterator[list[int]]:
+    group, documents = [], 0
+    for p in partitions:
+        group.append(p)
+        documents += ledger.statistics[p]["tagged"]
+        if documents >= GROUP_DOCUMENTS:
+            yield group
+            group, documents = [], 0
+    if group:
+        yield group
+
+
+def _readable(store, ledger: Ledger, group: list[int], doubtful: list[int]) -> list[int]:
+    """Return the group without those of the ``doubtful`` partitions whose tags file can't be used."""
+    for p in doubtful:
+        try:
+            read_tags(store, ledger.run, ledger.statistics[p])
+        except TagsChangedError as error:
+            ledger.failed[p] = str(error)
+    return [p for p in group if p not in ledger.failed]
+
+
+def _settle(solr: Solr, ledger: Ledger, partitions: list[int]) -> dict[int, int]:
+    """Commit, count, and return the counts that are wrong."""
+    solr.commit(ledger.run.name)
+    if not partitions:
+        return {}
+    counts = solr.counts(ledger.run.name, partitions[0], partitions[-1])
+    return {p: counts.get(p, 0) for p in partitions if counts.get(p, 0) != ledger.expected(p)}
+
+
+def _post(store, solr: Solr, ledger: Ledger, partitions: list[int], threads: int, told) -> list[int]:
+    """Post the documents of partitions, set those aside that Solr refuses, and return the partitions that could be read.
+
+    Reading, checking and cutting go on here while ``threads`` bodies are on their way.
+    """
+    name, refused = ledger.run.name, {}
+    with ThreadPoolExecutor(threads) as pool:
+        flying: set[Future] = set()
+
+        def land(done: Iterable[Future]) -> None:
+            for future in done:
+                count, lines = future.result()
+                told(count)
+                for p, line in lines:
+                    refused.setdefault(p, []).append(line)
+
+        try:
+            for body in _bodies(store, ledger, partitions):
+                flying.add(pool.submit(_post_body, solr, name, body))
+                if len(flying) > threads:  # one more than are posted, so that none has to wait for the next
+                    done, flying = wait(flying, return_when=FIRST_COMPLETED)
+                    land(done)
+            land(flying)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            solr.stop_waiting()
+            raise
+    for p, lines in refused.items():
+        # Only now that all the others are in: expecting fewer documents must not make a part look like the whole.
+        store.write_bytes(rejected_path(name, p), b"".join(lines))
+        ledger.rejected[p] = len(lines)
+    return [p for p in partitions if p not in ledger.failed]
+
+
+def _bodies(store, ledger: Ledger, partitions: list[int]) -> Iterator[list[tuple[int, bytes]]]:
+    """Yield the documents of partitions as bodies of about 6 MB: pieces of tags files, each with its partition."""
+    body, size = [], 0
+    for p in partitions:
+        try:
+            data = read_tags(store, ledger.run, ledger.statistics[p])
+        except TagsChangedError as error:
+            ledger.failed[p] = str(error)
+            continue
+        start = 0
+        while start < len(data):
+            end = start + BODY_BYTES - size
+            end = data.index(b"\n", end) + 1 if end < len(data) else len(data)
+            body.append((p, data[start:end]))
+            size += end - start
+            start = end
+            if size >= BODY_BYTES:
+                yield body
+                body, size = [], 0
+    if body:
+        yield body
+
+
+def _post_body(
+    solr: Solr, collection: str, body: list[tuple[int, bytes]]
+) -> tuple[int, list[tuple[int, bytes]]]:
+    """Post a body; return how many documents it has, and (partition, line for ``rejected/``) of those refused."""
+    lines = b"".join(piece for _, piece in body)
+    count = lines.count(b"\n")
+    try:
+        # A line holds no other newline, as JSON writes those within strings as \n: no need to parse anything.
+        solr.update(collection, b"[" + lines[:-1].replace(b"\n", b",") + b"]")
+    except RefusedError:
+        documents = [(p, line) for p, piece in body for line in piece[:-1].split(b"\n")]
+        return count, _post_apart(solr, collection, documents)
+    return count, []
+
+
+def _post_apart(solr: Solr, collection: str, documents: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """Post documents of which Solr refuses some, halving until each of those is alone; return them."""
+    refused, taken = [], 0
+    waiting = [documents]
+    while waiting:
+        part = waiting.pop()
+        try:
+            solr.update(collection, b"[" + b",".join(line for _, line in part) + b"]")
+            taken += len(part)
+        except RefusedError as error:
+            if len(part) > 1:
+                waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
+                continue
+            p, line = part[0]
+            refused.append((p, _rejected_line(error.reason, line)))
+            if len(refused) > max(taken, REFUSED_ENOUGH):
+                raise SolrError(
+                    f"Solr refuses nearly every document of {collection!r}: {error.reason[:300]}; if its collection is of an "
+                    f"older version, `tinytags retire {collection}` drops it, then it can be indexed anew"
+                ) from None
+    return refused
+
+
+def _rejected_line(reason: str, line: bytes) -> bytes:
+    try:
+        document = json.loads(line)
+    except ValueError:
+        document = line.decode(errors="replace")
+    return json.dumps({"reason": reason, "document": document}, ensure_ascii=False).encode() + b"\n"

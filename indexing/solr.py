@@ -1,0 +1,250 @@
+"""A small Solr client: collections, aliases, raw updates, counts and searches, each with bounded patience."""
+
+import functools
+import hashlib
+import io
+import itertools
+import json
+import random
+import re
+import threading
+import time
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import urllib3
+
+import conf
+from conf.errors import TinyTagsError
+
+CONFIGSET = Path(conf.__file__).parent / "solr" / "tags"
+
+# Seconds. A connect timeout also bounds each write of a body, which waits while Solr merges.
+CONNECT_SECONDS = 15
+READ_SECONDS = 60
+# Merging and opening tens of millions of documents takes its time; so does making a collection on a busy machine.
+SLOW_SECONDS = 600
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 8.0
+# Circuit breakers answer 429 (older ones 503), a node that starts or loses its leader 5xx.
+PASSING = {429, 500, 502, 503, 504}
+
+
+class SolrError(TinyTagsError):
+    """Solr doesn't answer (``status`` None), or answers something else than 200."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class RefusedError(SolrError):
+    """Solr will not have this request (400): repeating it is of no use. ``reason`` is Solr's own."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message, 400)
+        self.reason = reason
+
+
+class Solr:
+    """Solr at ``url`` (``http://HOST:PORT/solr``); safe to use from several threads.
+
+    A request that meets a closed port, a time-out, 429 or a 5xx is repeated for ``patience`` seconds, with pauses that
+    double, vary and end at 8 s. ``timeout`` is how many seconds one request may wait for its answer.
+    """
+
+    def __init__(self, url: str, patience: float = 5, timeout: float = READ_SECONDS) -> None:
+        self.url = url.rstrip("/")
+        self.patience, self.timeout = patience, timeout
+        self._pool = urllib3.PoolManager(maxsize=8, retries=False)
+        self._impatient = threading.Event()
+
+    def patient(self, seconds: float) -> "Solr":
+        """Return a client of the same Solr with another patience."""
+        return Solr(self.url, seconds, self.timeout)
+
+    def stop_waiting(self) -> None:
+        """Let requests that other threads are repeating fail now."""
+        self._impatient.set()
+
+    # Collections
+
+    def collections(self) -> list[str]:
+        return sorted(self._admin("collections", action="LIST")["collections"])
+
+    def exists(self, collection: str) -> bool:
+        return collection in self.collections()
+
+    def describe(self, collection: str) -> dict:
+        """Return Solr's own description: ``configName``, ``shards``, ... Raises `SolrError` where there is none."""
+        return self._cluster(collection=collection)["collections"][collection]
+
+    def create(self, collection: str, shards: int = 1) -> None:
+        """Make a collection with the project's fields; returns when it answers."""
+        name = configset_name()
+        if name not in self._admin("configs", action="LIST")["configSets"]:
+            self._request(
+                "admin/configs", {"action": "UPLOAD", "name": name, "overwrite": "true"}, _zip_configset(),
+                "application/octet-stream", timeout=SLOW_SECONDS,
+            )  # fmt: skip
+        wanted = {"collection.configName": name, "numShards": shards, "replicationFactor": 1}
+        try:
+            self._admin("collections", action="CREATE", name=collection, waitForFinalState="true", **wanted)
+        except SolrError:
+            if not self.exists(collection):  # a repeated request finds what its first attempt has made
+                raise
+        self.wait_for(collection)
+
+    def wait_for(self, collection: str) -> None:
+        """Return when the collection answers a search, as it may not right after it was made or Solr started."""
+        until = time.monotonic() + max(self.patience, 30)
+        while True:
+            try:
+                self.select(collection, {"q": "*:*", "rows": 0})
+                return
+            except SolrError as error:
+                if error.status is None or time.monotonic() > until or self._impatient.wait(0.2):
+                    raise
+
+    def delete(self, collection: str) -> None:
+        self._admin("collections", action="DELETE", name=collection)
+
+    # Aliases
+
+    def alias(self, alias: str) -> list[str]:
+        """Return the collections behind an alias; none where there is no such alias."""
+        targets = self._admin("collections", action="LISTALIASES")["aliases"].get(alias)
+        return targets.split(",") if targets else []
+
+    def set_alias(self, alias: str, collections: list[str]) -> None:
+        """Point an alias, new or not, to exactly these collections: one step for whoever searches it."""
+        self._admin("collections", action="CREATEALIAS", name=alias, collections=",".join(collections))
+
+    def delete_alias(self, alias: str) -> None:
+        self._admin("collections", action="DELETEALIAS", name=alias)
+
+    # Documents
+
+    def update(self, collection: str, body: bytes) -> None:
+        """Post a JSON array of documents, or a JSON command, as it is; nobody sees them before a `commit`.
+
+        Raises `RefusedError` where Solr will not have one of them; others may be in then.
+        """
+        self._request(f"{quote(collection)}/update", body=body, timeout=SLOW_SECONDS)
+
+    def commit(self, collection: str) -> None:
+        """Write what was posted to disk and let it be seen; returns when it is."""
+        self._request(
+            f"{quote(collection)}/update", {"commit": "true", "openSearcher": "true", "waitSearcher": "true"}, b"{}",
+            timeout=SLOW_SECONDS,
+        )  # fmt: skip
+
+    def delete_partitions(self, collection: str, partitions: Iterable[int | None]) -> None:
+        """Delete the documents of partitions (None: those without one) at the next commit."""
+        numbers = sorted(int(p) for p in partitions if p is not None)
+        if numbers:
+            self._delete(collection, f"{{!terms f=partition}}{','.join(map(str, numbers))}")
+        if None in partitions:
+            self._delete(collection, "*:* -partition:[* TO *]")
+
+    def _delete(self, collection: str, query: str) -> None:
+        self.update(collection, json.dumps({"delete": {"query": query}}).encode())
+
+    def counts(
+        self, collection: str, first: int | None = None, last: int | None = None
+    ) -> dict[int | None, int]:
+        """Return the number of documents seen in each partition, exact, of any number of shards.
+
+        ``first`` and ``last`` confine it to a range. Documents without a partition count under None.
+        """
+        facet = {"type": "terms", "field": "partition", "limit": -1, "missing": True}
+        query = "*:*" if first is None else f"partition:[{int(first)} TO {int(last)}]"
+        answer = self.select(
+            collection, {"q": query, "rows": 0, "json.facet": json.dumps({"partitions": facet})}
+        )
+        partitions = answer["facets"].get("partitions")  # left out where nothing matches
+        if not partitions:
+            return {}
+        counts = {bucket["val"]: bucket["count"] for bucket in partitions["buckets"]}
+        return counts | ({None: partitions["missing"]["count"]} if partitions["missing"]["count"] else {})
+
+    def select(self, collection: str, params: dict, timeout: float | None = None) -> dict:
+        """Search a collection or alias; ``params`` are Solr's, a list for one given several times. Returns its JSON."""
+        body = urlencode(params | {"wt": "json"}, doseq=True).encode()
+        return self._request(
+            f"{quote(collection)}/select", body=body, content_type="application/x-www-form-urlencoded",
+            timeout=timeout,
+        )  # fmt: skip
+
+    # Requests
+
+    def _admin(self, what: str, **params) -> dict:
+        return self._request(f"admin/{what}", params, timeout=SLOW_SECONDS)
+
+    def _cluster(self, **params) -> dict:
+        return self._admin("collections", action="CLUSTERSTATUS", **params)["cluster"]
+
+    def _request(
+        self, path: str, params: dict | None = None, body: bytes | None = None,
+        content_type: str = "application/json", timeout: float | None = None,
+    ) -> dict:  # fmt: skip
+        """Send a request until it is answered with 200, or for good with something else; return the JSON."""
+        url = f"{self.url}/{path}" + (f"?{urlencode(params)}" if params else "")
+        timeout = self.timeout if timeout is None else timeout
+        limits = urllib3.Timeout(connect=min(CONNECT_SECONDS, timeout), read=timeout)
+        headers = {"Content-Type": content_type} if body is not None else {}
+        until = time.monotonic() + self.patience
+        for attempt in itertools.count():
+            try:
+                answer = self._pool.request(
+                    "GET" if body is None else "POST", url, body=body, headers=headers, timeout=limits
+                )
+                if answer.status == 200:
+                    return answer.json()
+                failed = self._failed(path, answer)
+            except urllib3.exceptions.HTTPError as error:
+                failed = SolrError(
+                    f"Solr at {self.url} does not answer ({_words(error)}); start it with `scripts/services up solr`, "
+                    "or say where it is with --solr or TINYTAGS_SOLR"
+                )
+            except ValueError:
+                raise SolrError(f"{self.url}/{path}: the answer is not JSON; is this Solr?", 200) from None
+            pause = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE) * random.uniform(0.5, 1)
+            if failed.status not in {None, *PASSING} or time.monotonic() + pause > until:
+                raise failed
+            if self._impatient.wait(pause):
+                raise failed
+
+    def _failed(self, path: str, answer) -> SolrError:
+        """Return what went wrong with a request, in Solr's words where it has some."""
+        try:
+            error = answer.json()["error"]
+            reason = str(error.get("msg") or error.get("trace") or error)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            reason = f"no reason given: {answer.data[:100].decode(errors='replace')!r}"
+        reason = " ".join(reason.split())
+        message = f"Solr at {self.url} answers {answer.status} for {path}: {reason[:500]}"
+        return RefusedError(message, reason) if answer.status == 400 else SolrError(message, answer.status)
+
+
+@functools.cache
+def configset_name() -> str:
+    """Name the configset by its contents: collections made before a change of the fields keep what they have."""
+    digest = hashlib.sha256()
+    for file in sorted(CONFIGSET.iterdir()):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return f"tags-{digest.hexdigest()[:8]}"
+
+
+def _zip_configset() -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(CONFIGSET.iterdir()):
+            archive.write(file, file.name)
+    return packed.getvalue()
+
+
+def _words(error: Exception) -> str:
+    """Return the reason at the end of urllib3's ``<HTTPConnection(...)>: Failed to establish ...: [Errno 111] ...``."""
+    return re.sub(r"^.*(\[Errno \d+\] |: )", "", " ".join(str(error).split())) or type(error).__name__
