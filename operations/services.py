@@ -2,7 +2,9 @@
 
 import contextlib
 import fcntl
+import getpass
 import hashlib
+import json
 import os
 import random
 import re
@@ -15,7 +17,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import urllib3
 
@@ -167,9 +171,10 @@ def process_start(pid: int) -> str | None:
         ).stdout
         state, _, began = told.strip().partition(" ")
     else:
-        # proc_pid_stat(5): after the name in brackets, field 3 is the state and field 22 the start in clock ticks.
+        # proc_pid_stat(5): after the name in brackets, field 3 is the state, 20 the number of threads, 22 the start
+        # in clock ticks. A first thread that is dead (Z) while others end still holds the ports.
         fields = stat.rpartition(")")[2].split()
-        state, began = fields[0], fields[19]
+        state, began = fields[0] if fields[17] in "01" else "S", fields[19]
     return None if state[:1] in ("", "Z", "X") else began.strip()
 
 
@@ -375,17 +380,15 @@ class Service:
 
     def _wait(self, daemons: list[Daemon]) -> None:
         until = time.monotonic() + START_SECONDS
-        for daemon in daemons:
-            while not daemon.usable():
-                if not daemon.pid:
-                    why = telling_line(daemon.output.read_text(errors="replace"))
-                    raise TinyTagsError(f"{daemon.name} ended while starting: {why}; log: {daemon.output}")
-                if time.monotonic() > until:
-                    why = telling_line(daemon.output.read_text(errors="replace"))
-                    raise TinyTagsError(
-                        f"{daemon.name} is not usable after {START_SECONDS} s: {why}; log: {daemon.output}"
-                    )
-                time.sleep(0.1)
+        while waiting := [daemon for daemon in daemons if not daemon.usable()]:
+            ended = [daemon for daemon in daemons if not daemon.pid]
+            if ended or time.monotonic() > until:
+                # Servers wait for those that are started after them (a NameNode for DataNodes): the last one is to blame.
+                blamed = ended[0] if ended else waiting[-1]
+                what = "ended while starting" if ended else f"is not usable after {START_SECONDS} s"
+                why = telling_line(blamed.output.read_text(errors="replace"))
+                raise TinyTagsError(f"{blamed.name} {what}: {why}; log: {blamed.output}")
+            time.sleep(0.1)
 
     def stop(self) -> bool:
         """Stops every server, the last one first; False when none ran. What they keep stays."""
@@ -474,3 +477,145 @@ class Solr(Service):
         return all(
             replica["state"] == "active" and cores["status"].get(replica["core"]) for replica in waiting
         )
+
+
+HADOOP_OPTIONS = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+
+
+class Hdfs(Service):
+    """One NameNode and some DataNodes. The i-th DataNode listens on `datanode_port` + 10 i, and on that - 2 and + 1."""
+
+    name = "hdfs"
+    pom = CONF / "hadoop" / "pom.xml"
+
+    def __init__(
+        self,
+        directory: Path | str,
+        namenode_port: int = 8020,
+        http_port: int = 9870,
+        datanodes: int = 1,
+        datanode_port: int = 9866,
+        heap: str = "256m",
+        host: str = LOOPBACK,
+    ):
+        super().__init__(directory)
+        self.url = f"hdfs://{host}:{namenode_port}"
+        self.webhdfs = f"http://{host}:{http_port}"
+        # What Spark and other clients want as HADOOP_CONF_DIR.
+        self.conf_dir = self.directory / "conf"
+        self.class_path = f"{self.conf_dir}:"
+        self._host, self._namenode_port, self._http_port = host, namenode_port, http_port
+        self._datanodes = datanodes
+        namenode = "org.apache.hadoop.hdfs.server.namenode.NameNode"
+        self.daemons = [
+            self._daemon("namenode", [namenode], [namenode_port, http_port], heap, self._namenode_answers)
+        ]
+        for i in range(datanodes):
+            port = datanode_port + 10 * i
+            name = f"datanode-{i}"
+            main = ["org.apache.hadoop.hdfs.server.datanode.DataNode"]
+            main += ["-D", f"dfs.datanode.data.dir={(self.directory / name / 'blocks').as_uri()}"]
+            main += ["-D", f"dfs.datanode.http.address={host}:{port - 2}"]
+            main += ["-D", f"dfs.datanode.address={host}:{port}"]
+            main += ["-D", f"dfs.datanode.ipc.address={host}:{port + 1}"]
+            answers = partial(self._datanode_answers, port - 2)
+            self.daemons.append(self._daemon(name, main, [port, port - 2, port + 1], heap, answers))
+
+    def _daemon(
+        self, name: str, main: list[str], ports: list[int], heap: str, usable: Callable[[], bool]
+    ) -> Daemon:
+        options = [*HADOOP_OPTIONS, f"-Dtinytags.log={self.logs / name}.log"]
+        return Daemon(name, main, ports, self.directory / name, self.logs, heap, usable, options, self._host)
+
+    def prepare(self, java: str, jars: Path) -> None:
+        refuse_odd_path("hdfs", self.directory)
+        # The servers' web pages are not in the jars; without folders of these names they do not start.
+        for name in ("webapps/hdfs", "webapps/datanode"):
+            (self.conf_dir / name).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(CONF / "hadoop" / "log4j.properties", self.conf_dir / "log4j.properties")
+        write_hadoop_xml(
+            self.conf_dir / "core-site.xml",
+            {
+                "fs.defaultFS": self.url,
+                "hadoop.tmp.dir": self.directory / "tmp",
+                # Who a client is that gives no name: the user whose files these are.
+                "hadoop.http.staticuser.user": getpass.getuser(),
+            },
+        )
+        names = self.directory / "namenode" / "names"
+        write_hadoop_xml(
+            self.conf_dir / "hdfs-site.xml",
+            {
+                "dfs.replication": min(3, self._datanodes),
+                "dfs.namenode.rpc-address": f"{self._host}:{self._namenode_port}",
+                "dfs.namenode.http-address": f"{self._host}:{self._http_port}",
+                "dfs.namenode.rpc-bind-host": self._host,
+                "dfs.namenode.http-bind-host": self._host,
+                "dfs.namenode.name.dir": names.as_uri(),
+                # Out of safe mode as soon as every DataNode has come.
+                "dfs.namenode.safemode.min.datanodes": self._datanodes,
+                "dfs.namenode.safemode.extension": 0,
+                # A DataNode is given up 30 s after its last word, not 10 minutes: 2 x recheck + 10 x heartbeat.
+                "dfs.heartbeat.interval": 1,
+                "dfs.namenode.heartbeat.recheck-interval": 10000,
+                "dfs.datanode.hostname": self._host,
+                "dfs.namenode.datanode.registration.ip-hostname-check": "false",
+                "dfs.namenode.fs-limits.min-block-size": 1024,
+                # The default, 400, holds every second small write up by 0.4 s.
+                "dfs.client.block.write.locateFollowingBlock.initial.delay.ms": 10,
+            },
+        )
+        if not (names / "current" / "VERSION").exists():
+            main = ["org.apache.hadoop.hdfs.server.namenode.NameNode", "-format", "-force", "-nonInteractive"]
+            log = self.logs / "format.log"
+            self.logs.mkdir(parents=True, exist_ok=True)
+            command = [java, "-Xmx256m", *JVM_OPTIONS, *HADOOP_OPTIONS, f"-Dtinytags.log={log}"]
+            command += ["-cp", f"{self.class_path}{jars}/*", *main]
+            said = subprocess.run(command, check=False, capture_output=True, text=True)
+            if said.returncode:
+                raise TinyTagsError(
+                    f"namenode: formatting {names} failed: {telling_line(said.stderr)}; log: {log}"
+                )
+
+    def _namenode_answers(self) -> bool:
+        info = get_bean(self.webhdfs, "NameNode,name=NameNodeInfo")
+        return info is not None and info["Safemode"] == ""
+
+    def _datanode_answers(self, http_port: int) -> bool:
+        # Asked itself: for a while the NameNode takes a dead one for living.
+        info = get_bean(f"http://{self._host}:{http_port}", "DataNode,name=DataNodeInfo")
+        actors = json.loads(info.get("BPServiceActorInfo", "[]")) if info else []
+        return any(actor["ActorState"] == "RUNNING" for actor in actors)
+
+    def kill_datanode(self, i: int = 0) -> None:
+        """Ends one DataNode by force (SIGKILL)."""
+        self.daemons[1 + i].kill()
+
+    def start_datanode(self, i: int = 0) -> None:
+        """Starts one DataNode and waits until it is usable."""
+        with locked(self.directory / "lock"):
+            self._start([self.daemons[1 + i]])
+
+
+def get_bean(url: str, name: str) -> dict | None:
+    """What a Hadoop server says of itself under one name, or None when it does not answer (yet)."""
+    answer = get_json(f"{url}/jmx?qry=Hadoop:service={name}")
+    return answer["beans"][0] if answer and answer["beans"] else None
+
+
+def refuse_odd_path(name: str, path: Path) -> None:
+    """Raises where Hadoop would stumble over a path: a DataNode never comes up below a folder with a space in its name."""
+    odd = re.search(r"[^A-Za-z0-9/._@+=,~-]", str(path))
+    if odd:
+        raise TinyTagsError(
+            f"{name}: Hadoop cannot live in {str(path)!r} because of the {odd[0]!r}; choose another folder"
+        )
+
+
+def write_hadoop_xml(path: Path, properties: dict) -> None:
+    """Writes one of Hadoop's configuration files."""
+    lines = [
+        f"  <property><name>{name}</name><value>{escape(str(value))}</value></property>"
+        for name, value in properties.items()
+    ]
+    path.write_text("\n".join(['<?xml version="1.0"?>', "<configuration>", *lines, "</configuration>", ""]))

@@ -12,3 +12,14 @@ def solr(tmp_path_factory):
     service.start()
     yield service
     service.stop()
+
+
+@pytest.fixture(scope="session")
+def hdfs(tmp_path_factory):
+    """A running HDFS with one DataNode; who writes, writes below a folder named after itself."""
+    from operations.services import Hdfs, free_port
+
+    service = Hdfs(tmp_path_factory.mktemp("hdfs"), free_port(), free_port(), datanode_port=free_port(-2, 1))
+    service.start()
+    yield service
+    service.stop()

@@ -1,5 +1,6 @@
 """Tests of `operations.services`: the real servers, started, stopped, killed and hindered."""
 
+import getpass
 import io
 import json
 import socket
@@ -7,9 +8,10 @@ import zipfile
 
 import pytest
 import urllib3
+from hdfs import InsecureClient
 
 from conf.errors import TinyTagsError
-from operations.services import CONF, Solr, free_port
+from operations.services import CONF, Hdfs, Solr, free_port
 
 DOCUMENT = {
     "id": "3f9a2c1d:12:4711",
@@ -55,7 +57,7 @@ def make_collection(solr, name):
 
 @pytest.mark.services
 def test_solr_keeps_its_documents_when_stopped_and_when_killed(tmp_path):
-    solr = Solr(tmp_path, port=free_port(1000), heap="512m")
+    solr = Solr(tmp_path / "a folder", port=free_port(1000), heap="512m")
     assert not solr.usable()
     try:
         assert solr.start()
@@ -111,3 +113,53 @@ def test_a_jvm_that_dies_is_told_by_its_own_words_and_the_log(tmp_path):
     assert str(told.value).endswith(f"log: {tmp_path}/logs/solr.out")
     assert "\n" not in str(told.value)
     assert solr.pid is None
+
+
+@pytest.mark.services
+def test_hdfs_keeps_its_files_when_a_datanode_is_killed_and_when_stopped(tmp_path):
+    ports = {
+        "namenode_port": free_port(),
+        "http_port": free_port(),
+        "datanode_port": free_port(-2, 1, 8, 10, 11),
+    }
+    service = Hdfs(tmp_path, **ports, datanodes=2)
+    client = InsecureClient(service.webhdfs, user=getpass.getuser(), timeout=30)
+    data = bytes(range(256)) * 20_000
+
+    def read():
+        with client.read("/folder/data") as file:
+            return file.read()
+
+    try:
+        assert service.start()
+        client.write("/folder/data", data, blocksize=1 << 20)
+        assert read() == data
+        assert client.status("/folder/data")["replication"] == 2
+
+        service.kill_datanode(0)
+        service.kill_datanode(1)
+        assert not service.usable()
+        service.start_datanode(1)
+        service.start_datanode(0)
+        assert service.usable()
+        assert read() == data
+
+        assert service.stop()
+        assert not service.usable()
+        assert service.start()
+        assert read() == data
+    finally:
+        service.stop()
+
+
+@pytest.mark.services
+def test_hadoop_clients_find_hdfs_by_its_configuration_folder(hdfs):
+    assert f"<value>{hdfs.url}</value>" in (hdfs.conf_dir / "core-site.xml").read_text()
+    client = InsecureClient(hdfs.webhdfs, timeout=30)
+    client.write("/services/without-a-user-name", b"as the one who started it")
+    assert client.status("/services/without-a-user-name")["owner"] == getpass.getuser()
+
+
+def test_a_folder_that_hadoop_cannot_live_in_is_refused(tmp_path):
+    with pytest.raises(TinyTagsError, match=r"^hdfs: Hadoop cannot live in '.*/a folder' because of the ' '"):
+        Hdfs(tmp_path / "a folder", free_port(), free_port(), datanode_port=free_port(-2, 1)).start()
