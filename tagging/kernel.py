@@ -1,4 +1,4 @@
-"""The compiled inner loops of tagging: walking a packed forest, and finding the winner among the votes.
+"""The compiled inner loop of tagging, which walks a packed forest.
 
 Import it by `tagging.compiled.kernel`; ``python -m tagging.kernel`` compiles it ahead of first use.
 """
@@ -105,30 +105,3 @@ def _compile_walk(node_type, numba_type, layout):
 
 walk_narrow = _compile_walk(np.uint32, types.uint32, NARROW)
 walk_wide = _compile_walk(np.uint64, types.uint64, WIDE)
-
-
-@njit(
-    types.void(
-        types.Array(types.uint16, 2, "C", readonly=True),
-        types.Array(types.uint16, 1, "C"),
-        types.Array(types.uint16, 1, "C"),
-        types.Array(types.uint16, 1, "C"),
-        types.Array(types.uint16, 1, "C"),
-    ),
-    cache=True,
-    nogil=True,
-)
-def rank(votes, first, first_votes, second, second_votes):
-    """Write each image's classes with the most and second most ``votes``; the lowest class goes first where they tie."""
-    images, classes = votes.shape
-    for i in range(images):
-        best, best_votes, next_best, next_votes = 0, np.int64(votes[i, 0]), 0, np.int64(-1)
-        for c in range(1, classes):
-            v = np.int64(votes[i, c])
-            if v > best_votes:
-                next_best, next_votes = best, best_votes
-                best, best_votes = c, v
-            elif v > next_votes:
-                next_best, next_votes = c, v
-        first[i], first_votes[i] = best, best_votes
-        second[i], second_votes[i] = next_best, max(next_votes, 0)
