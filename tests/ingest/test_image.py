@@ -1,0 +1,138 @@
+"""The canonical image and the ways to it from column-major pixels and from pictures."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from dumps import assert_upright, asymmetric_picture, make_images
+from PIL import Image
+
+from ingest.image import PictureError, decode_picture, from_column_major, from_picture, to_png
+
+
+def encode(picture: Image.Image, format: str = "PNG", **options) -> io.BytesIO:
+    file = io.BytesIO()
+    picture.save(file, format, **options)
+    file.seek(0)
+    return file
+
+
+def colours(image: np.ndarray) -> set[tuple[int, ...]]:
+    return set(map(tuple, image.reshape(3, 1024).T.tolist()))
+
+
+def test_column_major_pixels_come_out_upright_with_their_colours():
+    column_major = asymmetric_picture().transpose(2, 1, 0).reshape(1, 3072)
+    assert_upright(from_column_major(np.ascontiguousarray(column_major))[0])
+
+
+def test_column_major_pixels_can_be_written_into_a_part_of_an_array():
+    images = make_images(5)
+    out = np.zeros((9, 3072), np.uint8)
+    from_column_major(images, out[2:7])
+    np.testing.assert_array_equal(out[2:7].reshape(5, 3, 32, 32), images.reshape(5, 3, 32, 32).swapaxes(2, 3))
+    assert not out[:2].any() and not out[7:].any()
+
+
+@pytest.mark.parametrize("scale", [1, 4])
+def test_a_png_shows_the_picture_upright_each_pixel_as_large_as_asked(scale):
+    png = Image.open(io.BytesIO(to_png(make_images(1)[0], scale)))
+    assert png.size == (32 * scale, 32 * scale) and png.mode == "RGB"
+    pixels = np.asarray(png)
+    np.testing.assert_array_equal(pixels[::scale, ::scale], asymmetric_picture())
+    np.testing.assert_array_equal(pixels[scale - 1 :: scale, scale - 1 :: scale], asymmetric_picture())
+
+
+def test_a_picture_of_32x32_keeps_its_pixels():
+    assert_upright(from_picture(Image.fromarray(asymmetric_picture())))
+
+
+def test_a_picture_that_was_taken_with_the_camera_turned_comes_out_upright():
+    turned = Image.fromarray(asymmetric_picture()).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by 90 degrees
+    assert_upright(decode_picture(encode(turned, exif=exif), ("PNG",)))
+
+
+def test_the_centre_square_of_a_wide_and_of_a_high_picture_is_taken():
+    wide = np.zeros((40, 120, 3), np.uint8)
+    wide[:, 40:80] = (0, 0, 255)
+    assert colours(from_picture(Image.fromarray(wide))) == {(0, 0, 255)}
+    assert colours(from_picture(Image.fromarray(wide.swapaxes(0, 1).copy()))) == {(0, 0, 255)}
+
+
+def test_pictures_of_other_sizes_are_resized_to_32x32():
+    large = Image.fromarray(asymmetric_picture().repeat(10, 0).repeat(10, 1))
+    difference = from_picture(large).astype(int) - from_picture(Image.fromarray(asymmetric_picture()))
+    assert np.abs(difference).mean() < 4
+    assert colours(from_picture(Image.new("RGB", (1, 1), (10, 20, 30)))) == {(10, 20, 30)}
+    assert colours(from_picture(Image.new("RGB", (1, 5000), (10, 20, 30)))) == {(10, 20, 30)}
+
+
+def test_transparent_pixels_become_white_and_half_transparent_ones_half_as_strong():
+    assert colours(from_picture(Image.new("RGBA", (32, 32), (200, 0, 0, 0)))) == {(255, 255, 255)}
+    assert colours(from_picture(Image.new("LA", (32, 32), (0, 0)))) == {(255, 255, 255)}
+    ((red, green, blue),) = colours(from_picture(Image.new("RGBA", (64, 64), (255, 0, 0, 128))))
+    assert red == 255 and green == blue == pytest.approx(127, abs=1)
+    palette = Image.new("P", (32, 32), 1)
+    palette.putpalette([0, 0, 0, 9, 9, 9])
+    assert colours(decode_picture(encode(palette, transparency=1), ("PNG",))) == {(255, 255, 255)}
+
+
+def test_palettes_greys_bits_and_print_colours_become_rgb():
+    palette = Image.fromarray(asymmetric_picture()).quantize(8)
+    assert colours(from_picture(palette)) == set(
+        map(tuple, np.asarray(palette.convert("RGB")).reshape(-1, 3).tolist())
+    )
+    assert colours(from_picture(Image.new("L", (32, 32), 77))) == {(77, 77, 77)}
+    assert colours(from_picture(Image.new("1", (32, 32), 1))) == {(255, 255, 255)}
+    assert colours(from_picture(Image.new("CMYK", (32, 32), (0, 255, 255, 0)))) == {(255, 0, 0)}
+
+
+@pytest.mark.parametrize(("value", "grey"), [(0, 0), (128 * 256, 128), (65535, 255)])
+def test_greys_of_16_bits_keep_their_brightness(value, grey):
+    picture = Image.fromarray(np.full((32, 32), value, np.uint16))
+    assert colours(from_picture(picture)) == {(grey, grey, grey)}
+    assert colours(decode_picture(encode(picture), ("PNG",))) == {(grey, grey, grey)}
+    assert colours(decode_picture(encode(picture, "TIFF"), ("TIFF",))) == {(grey, grey, grey)}
+
+
+@pytest.mark.parametrize("top", [1.0, 255.0])
+def test_floating_point_greys_are_taken_as_0_to_1_or_0_to_255(top):
+    half = np.full((32, 32), top, np.float32)
+    half[:16] = 0
+    assert colours(from_picture(Image.fromarray(half))) == {(0, 0, 0), (255, 255, 255)}
+
+
+def test_a_large_jpeg_decoded_at_a_fraction_of_its_size_looks_the_same():
+    large = Image.fromarray(asymmetric_picture()).resize((800, 800), Image.Resampling.BICUBIC)
+    fast = decode_picture(encode(large, "JPEG", quality=95), ("JPEG",))
+    exact = from_picture(Image.open(encode(large, "JPEG", quality=95)))
+    assert np.abs(fast.astype(int) - exact).mean() < 2
+
+
+def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded():
+    file = encode(Image.new("1", (9000, 9000)))
+    assert len(file.getvalue()) < 20_000
+    # The same with a header that claims more than Pillow itself would open.
+    header = b"IHDR" + struct.pack(">2I", 60_000, 60_000) + file.getvalue()[24:29]
+    enlarged = file.getvalue()[:12] + header + struct.pack(">I", zlib.crc32(header)) + file.getvalue()[33:]
+    with pytest.raises(PictureError, match=r"9,000 x 9,000 pixels are more than 16,000,000"):
+        decode_picture(file, ("PNG",))
+    with pytest.raises(PictureError, match=r"more than 16,000,000"):
+        decode_picture(io.BytesIO(enlarged), ("PNG",))
+
+
+def test_what_is_no_picture_truncated_or_in_another_format_is_refused():
+    whole = encode(Image.fromarray(make_images(1).reshape(32, 96)), "JPEG").getvalue()
+    for data, words in [
+        (b"", "is no picture in JPEG"),
+        (b"no picture at all", "is no picture in JPEG"),
+        (encode(Image.new("L", (9, 9))).getvalue(), "is no picture in JPEG"),
+        (whole[: len(whole) // 2], "can't be decoded"),
+    ]:
+        with pytest.raises(PictureError, match=words) as caught:
+            decode_picture(io.BytesIO(data), ("JPEG",))
+        assert "\n" not in str(caught.value)
