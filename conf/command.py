@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
 
 import click
@@ -42,6 +43,32 @@ def setting_option(name: str):
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object on stdout instead of the summary."
 )
+
+
+class _Partitions(click.ParamType):
+    name = "N|N-M"
+
+    def convert(self, value, parameter, context) -> tuple[int, int]:
+        first, _, last = str(value).partition("-")
+        if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
+            self.fail(f"{value!r} is neither a partition like 12 nor a range like 40-60", parameter, context)
+        return int(first), int(last or first)
+
+
+partition_option = click.option(
+    "--partition",
+    multiple=True,
+    type=_Partitions(),
+    help="Redo only this partition or range, done or not; repeatable.",
+)
+
+
+def select_partitions(ranges: Sequence[tuple[int, int]], partitions: int, what: str) -> list[int]:
+    """Return the partitions in ``ranges`` of first and last; raise `TinyTagsError` for one that ``what`` doesn't have."""
+    for _, last in ranges:
+        if last >= partitions:
+            raise TinyTagsError(f"{what} has no partition {last}; it has 0 to {partitions - 1}")
+    return sorted({p for first, last in ranges for p in range(first, last + 1)})
 
 
 def report(result: dict, summary: str, as_json: bool) -> None:

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 
 import numpy as np
-from ingest.image import IMAGE_BYTES
 
 from conf.errors import TinyTagsError
+from ingest.image import IMAGE_BYTES
 from ingest.store import StoreError, check_name
 
 VERSION = 1
@@ -74,6 +74,10 @@ def images_path(name: str, partition: int) -> str:
 
 def statistics_path(name: str, partition: int) -> str:
     return f"{corpus_path(name)}/statistics/{partition:05d}.json"
+
+
+def failed_path(name: str, partition: int) -> str:
+    return f"{corpus_path(name)}/failed/{partition:05d}.json"
 
 
 def lease_path(name: str) -> str:
@@ -155,21 +159,22 @@ def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
         metadata={"tinytags.corpus": corpus.hash, "tinytags.partition": str(partition)},
     )
     labelled = 0
-    with store.writer(images_path(corpus.name, partition)) as file:
-        with pyarrow.parquet.ParquetWriter(
+    with (
+        store.writer(images_path(corpus.name, partition)) as file,
+        pyarrow.parquet.ParquetWriter(
             file,
             schema,
             compression="none",
             use_dictionary=False,
             write_statistics=False,
             write_page_checksum=True,
-            store_schema=False,
-        ) as writer:
-            step = 8 * ROW_GROUP_IMAGES
-            for first in range(start, stop, step):
-                batch = dump.read(first, min(first + step, stop))
-                labelled += int((batch.labels >= 0).sum())
-                writer.write_table(_table(schema, first - start, batch), row_group_size=ROW_GROUP_IMAGES)
+        ) as writer,
+    ):
+        step = 8 * ROW_GROUP_IMAGES
+        for first in range(start, stop, step):
+            batch = dump.read(first, min(first + step, stop))
+            labelled += int((batch.labels >= 0).sum())
+            writer.write_table(_table(schema, first - start, batch), row_group_size=ROW_GROUP_IMAGES)
     statistics = {
         "partition": partition,
         "images": stop - start,
@@ -216,7 +221,7 @@ def read_partition(store, corpus: Corpus, partition: int, names: bool = False) -
             row += len(batch)
     if row != stop - start:
         raise StoreError(
-            f"{store.url(path)}: holds {row:,} images instead of {stop - start:,}; ingest again to mend it"
+            f"{store.url(path)}: holds {row:,} images instead of {stop - start:,}; `tinytags ingest` with --partition mends it"
         )
 
 
@@ -257,6 +262,11 @@ def done_partitions(store, corpus: Corpus) -> list[int]:
     ]
 
 
+def failed_partitions(store, corpus: Corpus) -> list[int]:
+    """Return the partitions that could not be split; `failed_path` tells why."""
+    return _numbers(store.list(f"{corpus_path(corpus.name)}/failed"))
+
+
 def _numbers(names: list[str]) -> list[int]:
     return [int(name[:-5]) for name in names if name.endswith(".json") and name[:-5].isdigit()]
 
@@ -278,7 +288,7 @@ def _open_parquet(store, corpus: Corpus, partition: int, source, footer=None):
     if (hash, number) != (corpus.hash, str(partition)):
         raise StoreError(
             f"{store.url(images_path(corpus.name, partition))}: is partition {number} of corpus {hash[:8]}, "
-            f"not {partition} of {corpus.hash[:8]}; ingest again to mend it"
+            f"not {partition} of {corpus.hash[:8]}; `tinytags ingest` with --partition mends it"
         )
     return parquet
 
@@ -291,7 +301,7 @@ def _block(store, path: str, row: int, batch) -> Block:
     ends = np.frombuffer(ends, np.int32, n + 1, images.offset * 4)
     if images.null_count or (np.diff(ends) != IMAGE_BYTES).any():
         raise StoreError(
-            f"{store.url(path)}: an image near row {row} is not {IMAGE_BYTES:,} bytes; ingest again to mend it"
+            f"{store.url(path)}: an image near row {row} is not {IMAGE_BYTES:,} bytes; `tinytags ingest` with --partition mends it"
         )
     pixels = np.frombuffer(pixels, np.uint8, n * IMAGE_BYTES, ends[0]).reshape(n, IMAGE_BYTES)
     labels = batch.column("label").cast("int16").fill_null(-1).to_numpy(zero_copy_only=False)
@@ -308,4 +318,6 @@ def _parquet_errors(store, path: str) -> Iterator[None]:
         yield
     except (pyarrow.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise StoreError(f"{store.url(path)}: is corrupt ({reason}); ingest again to mend it") from None
+        raise StoreError(
+            f"{store.url(path)}: is corrupt ({reason}); `tinytags ingest` with --partition mends it"
+        ) from None

@@ -27,11 +27,18 @@ from conf.errors import TinyTagsError
 HDFS_TIMEOUT = (15, 60)
 HDFS_ATTEMPTS = 4
 
+# What HDFS throws for one file alone; anything else means that it is ill.
+_ONE_FILE = ("FileNotFoundException", "AccessControlException", "BlockMissingException", "InvalidPathException")
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class StoreError(TinyTagsError):
     """A file of the store that can't be read or written."""
+
+
+class StoreUnreachableError(StoreError):
+    """The store as a whole does not answer: no other file of it can be read or written either."""
 
 
 def check_name(kind: str, name: str) -> str:
@@ -304,6 +311,7 @@ class HdfsStore(_Json):
         import requests
         from hdfs.util import HdfsError
 
+        unreachable = False
         for attempt in range(HDFS_ATTEMPTS):
             if attempt:
                 time.sleep(2 ** (attempt - 1))
@@ -311,11 +319,12 @@ class HdfsStore(_Json):
                 return action()
             except HdfsError as error:
                 reason = str(error).splitlines()[0]
-                if getattr(error, "exception", None) in ("FileNotFoundException", "AccessControlException"):
+                unreachable = getattr(error, "exception", None) not in _ONE_FILE
+                if not unreachable:
                     break
             except (requests.RequestException, OSError) as error:
-                reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise StoreError(
+                reason, unreachable = f"{type(error).__name__}: {error}".splitlines()[0], True
+        raise (StoreUnreachableError if unreachable else StoreError)(
             f"{self.url(path)}: {reason} (WebHDFS at {self.webhdfs}, {attempt + 1} tries; are the NameNode and a DataNode up?)"
         )
 

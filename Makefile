@@ -1,0 +1,46 @@
+# TinyTags: `make demo` shows what it does, `make test` whether it works; both set up what they need.
+SHELL := /bin/bash
+BIN := .venv/bin
+
+.PHONY: help setup demo test lint serve bench zip services-down clean
+
+help:
+	@echo "make demo    set up, tag real images and open a page of results"
+	@echo "make test    set up and run all tests, on real Spark, Solr, HDFS and a browser"
+	@echo "make setup   only set up: .venv, Java, Maven, server jars"
+	@echo "make serve   serve the search page of what is in the store (Solr is started)"
+	@echo "make bench   measure every step against its alternatives (QUICK=1: in under 3 minutes)"
+	@echo "make lint    check style and the folders' order"
+	@echo "make zip     write dist/tinytags.zip, for spark-submit --py-files"
+	@echo "make clean   stop the services; remove .venv and build products, not data"
+
+setup:
+	@scripts/setup
+
+demo: setup
+	@$(BIN)/tinytags demo $(DEMO)
+
+test: setup
+	@scripts/setup test
+	@$(BIN)/python -m pytest $(TESTS)
+
+lint: setup
+	@scripts/setup test
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+
+serve: setup
+	@scripts/services up solr
+	@$(BIN)/tinytags serve
+
+bench: setup
+	@scripts/setup bench
+	@$(BIN)/python -m bench $(if $(QUICK),--quick)
+
+zip: setup
+	@$(BIN)/python -c "from jobs.session import write_zip; import pathlib; \
+	p = pathlib.Path('dist/tinytags.zip'); p.parent.mkdir(exist_ok=True); write_zip(p); print(p)"
+
+clean:
+	@if [ -x $(BIN)/python ]; then scripts/services down solr hdfs yarn; fi
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

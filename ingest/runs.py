@@ -1,0 +1,134 @@
+"""A run: one tagging of one corpus by one model at one threshold, as its files stand in the store."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+
+from conf.errors import TinyTagsError
+from ingest.store import StoreError, check_name
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """The manifest of a run: what goes in, and the name and the hash that follow from it."""
+
+    corpus: str
+    corpus_hash: str
+    model: str
+    model_hash: str
+    min_confidence: float
+    classes: list[str]
+    images: int
+    partitions: int
+    trees: int | None = None  # None for a model that doesn't vote
+    version: int = VERSION
+
+    @property
+    def hash(self) -> str:
+        """The sha256 of what decides the tags: corpus, model, threshold and the form of a document."""
+        contents = [self.version, self.corpus, self.corpus_hash, self.model, self.model_hash, self.min_confidence]
+        return hashlib.sha256(json.dumps(contents).encode()).hexdigest()
+
+    @property
+    def prefix(self) -> str:
+        """What the ids of the run's documents begin with, so that two runs behind one alias never share ids."""
+        return self.hash[:8]
+
+    @property
+    def name(self) -> str:
+        return f"{self.corpus}-{self.model}-{self.prefix}"
+
+
+def run_path(name: str) -> str:
+    return f"runs/{name}"
+
+
+def tags_path(name: str, partition: int) -> str:
+    return f"runs/{name}/tags/{partition:05d}.jsonl"
+
+
+def statistics_path(name: str, partition: int) -> str:
+    return f"runs/{name}/statistics/{partition:05d}.json"
+
+
+def failed_path(name: str, partition: int) -> str:
+    return f"runs/{name}/failed/{partition:05d}.json"
+
+
+def rejected_path(name: str, partition: int) -> str:
+    return f"runs/{name}/rejected/{partition:05d}.jsonl"
+
+
+def lease_path(name: str) -> str:
+    return f"runs/{name}/lease.json"
+
+
+def index_lease_path(name: str) -> str:
+    return f"runs/{name}/index-lease.json"
+
+
+def list_runs(store) -> list[str]:
+    return [name for name in store.list("runs") if store.exists(f"{run_path(name)}/manifest.json")]
+
+
+def create_run(store, run: Run) -> bool:
+    """Write the manifest of ``run`` unless it is there; return whether it is new."""
+    path = f"{run_path(run.name)}/manifest.json"
+    if store.exists(path):
+        open_run(store, run.name)
+        return False
+    store.write_json(path, asdict(run) | {"run": run.name, "hash": run.hash})
+    return True
+
+
+def open_run(store, name: str) -> Run:
+    """Read a manifest. Raises `TinyTagsError` for a run that isn't there or a manifest that was changed."""
+    check_name("run", name)
+    path = f"{run_path(name)}/manifest.json"
+    if not store.exists(path):
+        names = list_runs(store)
+        known = f"there are {', '.join(names)}" if names else "there is none yet: make one with `tinytags tag`"
+        raise TinyTagsError(f"no run {name!r} in {store.url()}; {known}")
+    manifest = store.read_json(path)
+    try:
+        run = Run(**{key.name: manifest[key.name] for key in fields(Run)})
+        unchanged = (run.name, run.hash) == (name, manifest["hash"])
+    except (KeyError, TypeError):
+        unchanged = False
+    if not unchanged:
+        raise TinyTagsError(f"{store.url(path)}: is not as it was written (its hash differs); tag the corpus again")
+    return run
+
+
+def done_partitions(store, run: Run) -> list[int]:
+    """Return the tagged partitions: those whose marker, the statistics file, is there."""
+    return _numbers(store.list(f"{run_path(run.name)}/statistics"), ".json")
+
+
+def failed_partitions(store, run: Run) -> list[int]:
+    """Return the partitions that could not be tagged; `failed_path` tells why."""
+    done = set(done_partitions(store, run))
+    return [p for p in _numbers(store.list(f"{run_path(run.name)}/failed"), ".json") if p not in done]
+
+
+def rejected_partitions(store, run: Run) -> list[int]:
+    """Return the partitions of which Solr refused documents."""
+    return _numbers(store.list(f"{run_path(run.name)}/rejected"), ".jsonl")
+
+
+def read_statistics(store, run: Run, partition: int) -> dict:
+    """Return the statistics of a tagged partition. Raises `StoreError` where they are missing or not of this partition."""
+    statistics = store.read_json(statistics_path(run.name, partition))
+    wanted = ("partition", "images", "tagged", "dropped", "bad", "bytes", "sha256")
+    if any(key not in statistics for key in wanted) or statistics["partition"] != partition:
+        raise StoreError(
+            f"{store.url(statistics_path(run.name, partition))}: is not the statistics of partition {partition}; "
+            f"remove it and run `tinytags tag` again"
+        )
+    return statistics
+
+
+def _numbers(names: list[str], ending: str) -> list[int]:
+    return [int(name.removesuffix(ending)) for name in names if name.endswith(ending) and name.removesuffix(ending).isdigit()]

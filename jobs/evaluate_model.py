@@ -1,0 +1,93 @@
+"""Measure a model on a labelled corpus: how often its tags are right, at every number of votes.
+
+spark-submit --py-files dist/tinytags.zip jobs/evaluate_model.py --model forest-10 --corpus cifar-10-test
+"""
+
+import click
+import numpy as np
+
+from conf.command import json_option, report, run, settings_options
+from conf.errors import TinyTagsError
+from conf.settings import Settings
+
+
+@click.command("evaluate")
+@click.option("--model", required=True, metavar="NAME", help="The model to measure.")
+@click.option(
+    "--corpus", required=True, metavar="LABELLED", help="The corpus whose labels are taken for true."
+)
+@settings_options("store", "webhdfs", "master")
+@json_option
+def main(model, corpus, settings, as_json):
+    """Measure a model on a labelled corpus.
+
+    Prints accuracy and, for every number of votes, how many tags would be kept and how many of these are right. Changes
+    nothing. Measure on images the model has not been trained on: of its own corpus, only the test part counts.
+    """
+    result = evaluate_model(settings, model, corpus)
+    from tagging.quality import describe
+
+    report(
+        result,
+        f"model {model} on {result['images']:,} images of {corpus}\n{describe(result['quality'])}",
+        as_json,
+    )
+
+
+def evaluate_model(settings: Settings, model: str, corpus: str) -> dict:
+    """Return the quality of a model on the labelled images of a corpus.
+
+    Raises `TinyTagsError` for a corpus without labels, classes that the model has not, partitions that can't be read.
+    """
+    from ingest.corpus import open_corpus
+    from ingest.store import open_store
+    from jobs.session import failed_partitions, open_session, run_partitions
+    from tagging.models import load_model
+    from tagging.quality import quality
+
+    store = open_store(settings.store, settings.webhdfs or None)
+    source = open_corpus(store, corpus)
+    tagger = load_model(store, model)
+    if not source.classes:
+        raise TinyTagsError(
+            f"corpus {corpus!r} has no labels to measure by; ingest one that has, like CIFAR-10"
+        )
+    places = class_places(source.classes, list(tagger.classes), corpus, model)
+    with open_session(settings.master, f"evaluate {model}") as spark:
+        results, errors, seconds = run_partitions(
+            spark, "evaluate", list(range(source.partitions)), lambda p: count(store, source, tagger, places, p),
+            total=source.images,
+        )  # fmt: skip
+    if errors:
+        raise failed_partitions("read", errors, source.partitions)
+    measured = quality(sum(result["tally"] for result in results), list(tagger.classes))
+    if not measured["images"]:
+        raise TinyTagsError(f"corpus {corpus!r} has no labelled image")
+    return {"model": model, "model_hash": tagger.hash, "corpus": corpus, "corpus_hash": source.hash,
+            "images": measured["images"], "seconds": round(seconds, 3), "quality": measured}  # fmt: skip
+
+
+def class_places(classes: list[str], known: list[str], corpus: str, model: str) -> np.ndarray:
+    """Return the model's number for each of the corpus' classes; raises `TinyTagsError` for one the model doesn't know."""
+    unknown = [name for name in classes if name not in known]
+    if unknown:
+        raise TinyTagsError(
+            f"corpus {corpus!r} has labels {', '.join(unknown[:5])}, model {model!r} only knows {', '.join(known[:10])}; "
+            "measure it on a corpus of the same classes"
+        )
+    return np.array([known.index(name) for name in classes] + [-1])
+
+
+def count(store, corpus, tagger, places: np.ndarray, partition: int) -> dict:
+    """Return one partition's number of images, and its tally of labels, tags and votes."""
+    from ingest.corpus import read_partition
+    from tagging.quality import tally
+
+    blocks = read_partition(store, corpus, partition)
+    tallies = [tally(tagger.votes(block.images), places[block.labels], tagger.trees) for block in blocks]
+    start, stop = corpus.rows(partition)
+    return {"images": stop - start, "tally": sum(tallies)}
+
+
+if __name__ == "__main__":
+    run(main)

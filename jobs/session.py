@@ -1,0 +1,227 @@
+"""One Spark session, and one job shape: a task a partition, which gets a path and returns only counts."""
+
+import contextlib
+import io
+import os
+import sys
+import time
+import uuid
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from conf.command import note, select_partitions
+from conf.errors import TinyTagsError
+from conf.progress import Progress, duration
+from ingest.store import StoreError, StoreUnreachableError
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("conf", "ingest", "tagging", "jobs", "indexing", "search_ui", "operations")
+
+
+@contextlib.contextmanager
+def open_session(master: str, name: str, **options: str) -> Iterator:
+    """Give a SparkSession on ``master`` and stop it at the end; under spark-submit, what that was told wins.
+
+    Raises `TinyTagsError` where there is no pyspark, no Java, or no such master.
+    """
+    try:
+        from pyspark.errors import PySparkException
+        from pyspark.sql import SparkSession
+    except ImportError:
+        raise TinyTagsError(
+            "this step runs on Spark, which is not installed: pip install 'tinytags[spark]'"
+        ) from None
+    builder = SparkSession.builder.appName(f"tinytags {name}").config("spark.ui.showConsoleProgress", "false")
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not started by spark-submit
+        os.environ["PYSPARK_PYTHON"] = sys.executable  # or workers start the system's Python
+        builder = builder.master(master)
+        if master.startswith("local"):
+            os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+            os.environ["PYTHONPATH"] = os.pathsep.join(
+                filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+            )
+            options = {"spark.ui.enabled": "false", "spark.driver.bindAddress": "127.0.0.1",
+                       "spark.driver.host": "127.0.0.1"} | options  # fmt: skip
+        for key, value in _quiet().items():
+            builder = builder.config(key, value)
+        for key, value in options.items():
+            builder = builder.config(key, value)
+    try:
+        spark = builder.getOrCreate()
+    except (PySparkException, Exception) as error:  # py4j wraps whatever the JVM threw
+        reason = next(
+            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+        )
+        raise TinyTagsError(
+            f"Spark does not start on {master!r}: {reason}; `tinytags doctor` looks into it"
+        ) from error
+    spark.sparkContext.setLogLevel("ERROR")
+    if not spark.sparkContext.master.startswith("local") and not spark.conf.get("spark.submit.pyFiles", ""):
+        spark.sparkContext.addPyFile(str(_zip()))
+    try:
+        yield spark
+    finally:
+        with contextlib.suppress(Exception):  # a JVM that is gone already is stopped
+            spark.stop()
+
+
+def run_partitions(
+    spark,
+    what: str,
+    partitions: list[int],
+    task: Callable[[int], dict],
+    unit: str = "images",
+    done: int = 0,
+    total: int = 0,
+) -> tuple[list[dict], dict[int, str], float]:
+    """Run ``task`` for each of ``partitions``, each as a Spark task of its own, with progress; return results, errors and
+    the seconds it took.
+
+    A task returns a small dict, whose ``unit`` entry counts as progress. One that raises `TinyTagsError` doesn't stop
+    the others; one that can't reach the store does, because the others can't either, and raises it here.
+    """
+    if not partitions:
+        return [], {}, 0.0
+    began = time.monotonic()
+    context = spark.sparkContext
+    inbox = context.accumulator([], _Inbox())
+    group = f"tinytags-{uuid.uuid4().hex[:8]}"
+    failure: list[BaseException] = []
+
+    def attempt(partition: int) -> None:
+        try:
+            inbox.add([(partition, task(partition), None, False)])
+        except TinyTagsError as error:
+            inbox.add([(partition, None, str(error), isinstance(error, StoreUnreachableError))])
+
+    def submit() -> None:
+        context.setJobGroup(group, what, interruptOnCancel=True)
+        try:
+            context.parallelize(partitions, len(partitions)).foreach(attempt)
+        except BaseException as error:
+            failure.append(error)
+
+    from pyspark import InheritableThread
+
+    thread = InheritableThread(target=submit, name=what)
+    results, errors, read = [], {}, 0
+    with Progress(what, total or len(partitions), unit, done) as progress:
+        thread.start()
+        try:
+            while True:
+                alive = thread.is_alive()  # asked first, so that what came before the end is read below
+                arrived = inbox.value[read:]
+                read += len(arrived)
+                for partition, result, error, unreachable in arrived:
+                    if unreachable:
+                        raise StoreError(error)
+                    if error:
+                        errors[partition] = error
+                    else:
+                        results.append(result)
+                        progress.add(result.get(unit, 1))
+                if not alive:
+                    break
+                thread.join(0.2)
+        except BaseException:
+            context.cancelJobGroup(group)
+            thread.join(30)
+            raise
+    if failure:
+        raise failure[0]
+    return results, errors, time.monotonic() - began
+
+
+def choose_pending(
+    store,
+    what: str,
+    partitions: int,
+    done: list[int],
+    redo: Sequence[tuple[int, int]],
+    marker: Callable[[int], str],
+) -> list[int]:
+    """Return the partitions to do: those not ``done``, or those in ``redo``, whose markers are removed first."""
+    chosen = select_partitions(redo, partitions, what)
+    for partition in chosen:
+        store.remove(marker(partition))
+    if done and not chosen:
+        note(f"{what}: {len(done):,} of {partitions:,} partitions are done already")
+    return chosen or sorted(set(range(partitions)) - set(done))
+
+
+def record_failed(store, path: Callable[[int], str], errors: dict[int, str], succeeded: set[int]) -> None:
+    """Write down why partitions failed, for `tinytags status`, and forget it of those that succeeded since."""
+    for partition, error in errors.items():
+        store.write_json(path(partition), {"partition": partition, "error": error})
+    folder = path(0).rsplit("/", 1)[0]
+    for name in set(store.list(folder)) & {path(partition).rsplit("/", 1)[1] for partition in succeeded}:
+        store.remove(f"{folder}/{name}")
+
+
+def failed_partitions(what: str, errors: dict[int, str], partitions: int) -> TinyTagsError:
+    """Return the one line for partitions that failed: which, and why the first one did."""
+    first = min(errors)
+    names = ", ".join(map(str, sorted(errors)[:20])) + (", ..." if len(errors) > 20 else "")
+    return TinyTagsError(
+        f"{len(errors):,} of {partitions:,} partitions not {what}: {names}; the first: {errors[first]}"
+    )
+
+
+def told_rate(done: str, partitions: int, result: dict) -> str:
+    """Return how many partitions were ``done`` now and how fast, for a summary."""
+    if not partitions:
+        return "; all done already"
+    rate = f"{result['images_per_second']:,.0f} images/s"
+    return f"; {partitions:,} {done} now in {duration(result['seconds'])}, Spark's start included ({rate})"
+
+
+class _Inbox:
+    """An accumulator of results: unlike ``collect`` it brings each as soon as its task is done."""
+
+    def zero(self, _value: list) -> list:
+        return []
+
+    def addInPlace(self, value: list, more: list) -> list:
+        value.extend(more)
+        return value
+
+
+def _quiet() -> dict[str, str]:
+    log4j = ROOT / "conf" / "spark" / "log4j2.properties"
+    return (
+        {"spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile=file:{log4j}"}
+        if log4j.exists()
+        else {}
+    )
+
+
+def _zip() -> Path:
+    """Write our packages as a zip for executors that have none installed; the same as ``make zip``."""
+    import tempfile
+
+    buffer = io.BytesIO()
+    write_zip(buffer)
+    path = Path(tempfile.mkdtemp(prefix="tinytags-"), "tinytags.zip")
+    path.write_bytes(buffer.getvalue())
+    return path
+
+
+def write_zip(file) -> None:
+    """Write our packages and their compiled kernels as a zip, for ``--py-files``."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for package in PACKAGES:
+            for path in sorted((ROOT / package).rglob("*")):
+                if path.suffix in (
+                    ".py",
+                    ".nbi",
+                    ".nbc",
+                    ".xml",
+                    ".cfg",
+                    ".properties",
+                    ".html",
+                    ".css",
+                    ".js",
+                ):
+                    archive.write(path, path.relative_to(ROOT))
+        archive.write(ROOT / "tinytags.py", "tinytags.py")

@@ -1,0 +1,131 @@
+"""Split a dump into a corpus: Parquet partitions in the store, one Spark task each, each reading only its own byte range.
+
+spark-submit --py-files dist/tinytags.zip jobs/split_dump.py tiny_images.bin --corpus tiny --store hdfs://HOST:8020/tinytags
+"""
+
+import time
+
+import click
+
+from conf.command import (
+    json_option,
+    partition_option,
+    report,
+    run,
+    settings_options,
+)
+from conf.errors import TinyTagsError
+from conf.settings import Settings
+
+
+@click.command("ingest")
+@click.argument("dump")
+@click.option("--corpus", required=True, metavar="NAME", help="What to call the corpus.")
+@click.option(
+    "--format", metavar="F", help="tiny-images, cifar-10, mnist or folder; recognised where it can be."
+)
+@click.option(
+    "--partition-images",
+    type=click.IntRange(min=1),
+    default=20_000,
+    show_default=True,
+    metavar="N",
+    help="Images a partition: the unit of work and of resuming.",
+)
+@click.option("--labels", metavar="FILE", help="tiny-images only: one byte a record, 255 where nobody knows.")
+@click.option("--classes", metavar="A,B,...", help="Names of the labels' classes; by default CIFAR-10's ten.")
+@partition_option
+@settings_options("store", "webhdfs", "master")
+@json_option
+def main(dump, corpus, format, partition_images, labels, classes, partition, settings, as_json):
+    """Split DUMP into the partitions of a corpus.
+
+    DUMP is a file, a folder or a .tar.gz, local or in HDFS:
+
+    \b
+      tiny_images.bin               80 Million Tiny Images, 3,072-byte records
+      cifar-10-batches-bin/         also -py/, one batch, or the .tar.gz
+      mnist/                        IDX files, also gzipped
+      pictures/                     any pictures; a folder a class gives labels
+
+    Stopped or killed, the same command goes on with the partitions that are left.
+    """  # fmt: skip
+    from jobs.session import told_rate
+
+    result = split_dump(
+        settings, dump, corpus, format=format, partition_images=partition_images, labels=labels,
+        classes=classes.split(",") if classes else None, redo=partition,
+    )  # fmt: skip
+    summary = f"corpus {corpus}: {result['images']:,} images in {result['partitions']:,} partitions"
+    summary += told_rate("split", result["split"], result)
+    report(result, summary, as_json)
+
+
+def split_dump(
+    settings: Settings, dump: str, corpus: str, format: str | None = None, partition_images: int = 20_000,
+    labels: str | None = None, classes: list[str] | None = None, redo: list[tuple[int, int]] = (),
+) -> dict:  # fmt: skip
+    """Split what is not split yet, and ``redo``; return the counts.
+
+    Raises `TinyTagsError` for a dump that can't be read, a corpus of other contents, partitions that failed.
+    """
+    from ingest.corpus import (
+        Corpus,
+        create_corpus,
+        done_partitions,
+        failed_path,
+        lease_path,
+        statistics_path,
+        write_partition,
+    )  # fmt: skip
+    from ingest.formats import open_dump
+    from ingest.lease import lease
+    from ingest.store import check_name, open_store
+    from jobs.session import choose_pending, failed_partitions, open_session, record_failed, run_partitions
+
+    check_name("corpus", corpus)
+    store = open_store(settings.store, settings.webhdfs or None)
+    source = open_dump(dump, format=format, labels=labels, classes=classes, webhdfs=settings.webhdfs or None)
+    if not source.images:
+        raise TinyTagsError(f"{dump}: holds no images")
+    made = Corpus(
+        corpus,
+        source.format,
+        source.path,
+        source.identity,
+        source.images,
+        partition_images,
+        source.classes,
+        source.splits,
+    )
+    began = time.monotonic()
+    with lease(store, lease_path(corpus), f"corpus {corpus!r}"):
+        create_corpus(store, made)
+        done = done_partitions(store, made)
+        pending = choose_pending(
+            store, f"corpus {corpus!r}", made.partitions, done, redo, lambda p: statistics_path(corpus, p)
+        )
+        results, errors, splitting = [], {}, 0.0
+        if pending:
+            with open_session(settings.master, f"ingest {corpus}") as spark:
+                results, errors, splitting = run_partitions(
+                    spark, "ingest", pending, lambda p: write_partition(store, made, p, source),
+                    total=sum(stop - start for start, stop in map(made.rows, pending)),
+                )  # fmt: skip
+        record_failed(
+            store, lambda p: failed_path(corpus, p), errors, {result["partition"] for result in results}
+        )
+    if errors:
+        raise failed_partitions("split", errors, made.partitions)
+    seconds = time.monotonic() - began
+    images = sum(result["images"] for result in results)
+    return {
+        "corpus": corpus, "hash": made.hash, "format": made.format, "images": made.images, "partitions": made.partitions,
+        "split": len(results), "already_done": made.partitions - len(pending), "images_split": images,
+        "bytes": sum(result["bytes"] for result in results), "seconds": round(seconds, 3),
+        "images_per_second": round(images / splitting, 1) if pending else None,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,194 @@
+"""Tag a corpus with a model: one Spark task a partition, which gets a path, writes JSON lines and returns only counts.
+
+spark-submit --py-files dist/tinytags.zip jobs/tag_images.py --corpus tiny --model forest-10 --store hdfs://HOST:8020/tinytags
+"""
+
+import functools
+import hashlib
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import click
+import numpy as np
+
+from conf.command import (
+    json_option,
+    partition_option,
+    report,
+    run,
+    settings_options,
+)
+from conf.errors import TinyTagsError
+from conf.settings import Settings
+
+# Documents are made this many images at a time, so that memory doesn't grow with the partition.
+CHUNK_IMAGES = 20_480
+
+
+@click.command("tag")
+@click.option("--corpus", required=True, metavar="NAME", help="The corpus to tag.")
+@click.option("--model", required=True, metavar="NAME", help="The model that says what an image shows.")
+@click.option(
+    "--min-confidence",
+    type=click.FloatRange(0, 1),
+    default=0.4,
+    show_default=True,
+    help="Tags below this share of the trees are dropped, and counted.",
+)
+@partition_option
+@settings_options("store", "webhdfs", "master")
+@json_option
+def main(corpus, model, min_confidence, partition, settings, as_json):
+    """Tag every image of a corpus with what most trees of a model say.
+
+    Writes a run: JSON lines, one file a partition, that `tinytags index` brings into Solr. Its name follows from corpus,
+    model and threshold: the same inputs give the same run. Stopped or killed, the same command goes on where it was. A
+    corrupt partition is reported and does not stop the others.
+    """  # fmt: skip
+    from jobs.session import failed_partitions, told_rate
+
+    result = tag_images(settings, corpus, model, min_confidence, redo=partition)
+    kept = result["tagged"] / max(result["tagged"] + result["dropped"], 1)
+    summary = (
+        f"run {result['run']}: {result['tagged']:,} tagged ({kept:.0%}), {result['dropped']:,} dropped below "
+        f"{min_confidence:.0%}, in {result['partitions']:,} partitions"
+    )
+    summary += told_rate("tagged", result["partitions_tagged"], result)
+    if result["labelled"]:
+        summary += f"; {result['right'] / result['labelled']:.1%} of {result['labelled']:,} tags with a known label are right"
+    report(result, summary, as_json)
+    if result["failed"]:
+        errors = {int(p): error for p, error in result["failed"].items()}
+        raise failed_partitions("tagged", errors, result["partitions"])
+
+
+def tag_images(
+    settings: Settings, corpus: str, model: str, min_confidence: float = 0.4, redo: list[tuple[int, int]] = ()
+) -> dict:
+    """Tag what is not tagged yet, and ``redo``; return the counts of the whole run, with what failed under "failed"."""
+    from ingest import runs
+    from ingest.corpus import open_corpus
+    from ingest.lease import lease
+    from ingest.store import open_store
+    from jobs.session import choose_pending, open_session, record_failed, run_partitions
+    from tagging.models import load_model
+
+    store = open_store(settings.store, settings.webhdfs or None)
+    source = open_corpus(store, corpus)
+    tagger = load_model(store, model)
+    made = runs.Run(
+        corpus, source.hash, model, tagger.hash, min_confidence, list(tagger.classes), source.images, source.partitions,
+        tagger.trees,
+    )  # fmt: skip
+    began = time.monotonic()
+    with lease(store, runs.lease_path(made.name), f"run {made.name!r}"):
+        if not runs.create_run(store, made):
+            for folder in ("tags", "statistics", "failed"):
+                store.remove_temporary(f"{runs.run_path(made.name)}/{folder}")
+        done = runs.done_partitions(store, made)
+        pending = choose_pending(
+            store,
+            f"run {made.name!r}",
+            made.partitions,
+            done,
+            redo,
+            lambda p: runs.statistics_path(made.name, p),
+        )
+        results, errors, tagging = [], {}, 0.0
+        if pending:
+            with open_session(settings.master, f"tag {made.name}") as spark:
+                results, errors, tagging = run_partitions(
+                    spark, "tag", pending, lambda p: tag_partition(store, source, made, p),
+                    total=sum(stop - start for start, stop in map(source.rows, pending)),
+                )  # fmt: skip
+        seconds = time.monotonic() - began
+        now = {result["partition"] for result in results}
+        record_failed(store, lambda p: runs.failed_path(made.name, p), errors, now)
+        results += [runs.read_statistics(store, made, p) for p in sorted(set(done) - set(pending))]
+    tagged_now = sum(result["images"] for result in results if result["partition"] in now)
+    totals = {
+        key: sum(result[key] for result in results)
+        for key in ("tagged", "dropped", "bad", "labelled", "right")
+    }
+    return {
+        "run": made.name, "corpus": corpus, "model": model, "min_confidence": min_confidence, "partitions": made.partitions,
+        "partitions_tagged": len(now), "already_done": made.partitions - len(pending), "images": made.images, **totals,
+        "failed": {str(p): error for p, error in sorted(errors.items())},
+        "seconds": round(seconds, 3), "images_per_second": round(tagged_now / tagging, 1) if pending else None,
+    }  # fmt: skip
+
+
+def tag_partition(store, corpus, run, partition: int) -> dict:
+    """Tag one partition: write its JSON lines, then its statistics, the marker that it is done; return these."""
+    from ingest import runs
+    from ingest.corpus import read_partition
+    from tagging.tags import documents
+
+    began = time.monotonic()
+    tagger = _tagger(store, run.model, run.model_hash)
+    statistics = {
+        "partition": partition,
+        "images": 0,
+        "tagged": 0,
+        "dropped": 0,
+        "bad": 0,
+        "labelled": 0,
+        "right": 0,
+    }
+    counters = {"tags": Counter(), "votes": Counter()}
+    digest, size = hashlib.sha256(), 0
+    with store.writer(runs.tags_path(run.name, partition)) as file:
+        for first, votes, labels in _votes(tagger, read_partition(store, corpus, partition)):
+            lines, counts = documents(run, partition, votes, labels, corpus.classes, first)
+            file.write(lines)
+            digest.update(lines)
+            size += len(lines)
+            for key in ("images", "tagged", "dropped", "labelled", "right"):
+                statistics[key] += counts[key]
+            counters["tags"].update(counts["tags"])
+            counters["votes"].update(dict(enumerate(counts.get("votes", []))))
+    start, stop = corpus.rows(partition)
+    assert statistics["images"] == stop - start == statistics["tagged"] + statistics["dropped"]
+    statistics |= {
+        name: {str(key): n for key, n in sorted(counter.items()) if n} for name, counter in counters.items()
+    }
+    statistics |= {"bytes": size, "sha256": digest.hexdigest(), "seconds": round(time.monotonic() - began, 4),
+                   "host": socket.gethostname()}  # fmt: skip
+    store.write_json(runs.statistics_path(run.name, partition), statistics)
+    return statistics
+
+
+def _votes(tagger, blocks) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yield first row, votes (n, classes) and labels (n,) of up to `CHUNK_IMAGES` images at a time.
+
+    Each block of 256 images is tagged as it comes, still in the processor's cache, and forgotten.
+    """
+    first, votes, labels = 0, [], []
+    for block in blocks:
+        votes.append(tagger.votes(block.images))
+        labels.append(block.labels)
+        count = block.row + len(block.images) - first
+        if count >= CHUNK_IMAGES:
+            yield first, np.concatenate(votes), np.concatenate(labels)
+            first, votes, labels = first + count, [], []
+    if votes:
+        yield first, np.concatenate(votes), np.concatenate(labels)
+
+
+@functools.lru_cache(maxsize=2)
+def _tagger(store, model: str, model_hash: str):
+    """Return a model, loaded once a worker. Raises `TinyTagsError` where it is no longer the one the run began with."""
+    from tagging.models import load_model
+
+    tagger = load_model(store, model)
+    if tagger.hash != model_hash:
+        raise TinyTagsError(
+            f"model {model!r} changed meanwhile: it is {tagger.hash[:8]}, the run began with {model_hash[:8]}"
+        )
+    return tagger
+
+
+if __name__ == "__main__":
+    run(main)

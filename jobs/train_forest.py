@@ -1,0 +1,318 @@
+"""Train a random forest on a labelled corpus, measure it on images held out, and save it as a packed forest.
+
+spark-submit --driver-memory 8g --py-files dist/tinytags.zip jobs/train_forest.py --corpus cifar-10 --model forest-10
+"""
+
+import functools
+import itertools
+import time
+from collections.abc import Iterator
+
+import click
+import numpy as np
+
+from conf.command import json_option, note, report, run, settings_options
+from conf.errors import TinyTagsError
+from conf.progress import duration
+from conf.settings import Settings
+
+SEED = 0
+HOLDOUT = 0.2
+
+
+@click.command("train")
+@click.option("--corpus", required=True, metavar="NAME", help="The labelled corpus to learn from.")
+@click.option("--model", required=True, metavar="NAME", help="What to call the model.")
+@click.option("--trees", type=click.IntRange(1, 10_000), default=10, show_default=True)
+@click.option(
+    "--depth", type=click.IntRange(0, 30), default=10, show_default=True, help="Deepest a tree may grow."
+)
+@click.option(
+    "--bins",
+    type=click.IntRange(2, 256),
+    default=50,
+    show_default=True,
+    help="Thresholds tried a feature (MLlib only).",
+)
+@click.option("--seed", type=int, default=SEED, show_default=True)
+@click.option(
+    "--holdout",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=HOLDOUT,
+    show_default=True,
+    help="Share of the images kept to measure on, where the corpus doesn't come with a test part.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["mllib", "scikit-learn"]),
+    default="mllib",
+    show_default=True,
+    help="scikit-learn gives the same kind of model for local work, without a JVM.",
+)
+@settings_options("store", "webhdfs", "master")
+@json_option
+def main(corpus, model, trees, depth, bins, seed, holdout, engine, settings, as_json):
+    """Train a random forest on a labelled corpus.
+
+    A corpus that says which images are for testing (CIFAR-10 and MNIST do) is trained on the others and measured on
+    these; of any other, a seeded share is held out. The model's card tells accuracy, confusion and, for every number
+    of votes, how many tags are kept and how many of these are right.
+    """  # fmt: skip
+    card = train_forest(settings, corpus, model, trees, depth, bins, seed, holdout, engine)
+    from tagging.quality import describe
+
+    summary = f"model {model}: {card['trained_on']['images']:,} images, {trees} trees, fitted in {duration(card['seconds']['fit'])}\n"
+    report(card, summary + describe(card["quality"]), as_json)
+
+
+def train_forest(
+    settings: Settings, corpus: str, model: str, trees: int = 10, depth: int = 10, bins: int = 50, seed: int = SEED,
+    holdout: float = HOLDOUT, engine: str = "mllib",
+) -> dict:  # fmt: skip
+    """Train, measure and save a forest; return its card.
+
+    Raises `TinyTagsError` for a corpus without labels and for a name that another model has.
+    """
+    from ingest.corpus import open_corpus
+    from ingest.lease import lease
+    from ingest.store import check_name, open_store
+    from tagging.models import lease_path, model_exists, save_model
+
+    check_name("model", model)
+    store = open_store(settings.store, settings.webhdfs or None)
+    source = open_corpus(store, corpus)
+    if not source.classes:
+        raise TinyTagsError(
+            f"corpus {corpus!r} has no labels to learn from; ingest one that has, like CIFAR-10"
+        )
+    part = functools.partial(choose, source, seed, holdout)
+    parameters = {"trees": trees, "depth": depth, "bins": bins, "seed": seed}
+    if not source.splits:
+        parameters["holdout"] = holdout
+    with lease(store, lease_path(model), f"model {model!r}"):
+        if model_exists(store, model):
+            raise TinyTagsError(
+                f"model {model!r} is there already; give this one another name, or remove {store.url(f'models/{model}')}"
+            )
+        began = time.monotonic()
+        fit = fit_mllib if engine == "mllib" else fit_scikit_learn
+        forest, images, seconds = fit(
+            settings, store, source, model, parameters, functools.partial(part, train=True)
+        )
+        measured = time.monotonic()
+        quality = measure(forest, held_out_blocks(store, source, seed, holdout))
+        seconds |= {
+            "measure": round(time.monotonic() - measured, 1),
+            "all": round(time.monotonic() - began, 1),
+        }
+        card = {
+            "engine": engine, "parameters": parameters,
+            "trained_on": {"corpus": corpus, "corpus_hash": source.hash, "images": images},
+            "measured_on": {"corpus": corpus, "corpus_hash": source.hash, "images": quality["images"],
+                            "part": "test" if source.splits else f"held out, {holdout:.0%}"},
+            "quality": quality, "seconds": seconds,
+        }  # fmt: skip
+        return save_model(store, model, forest, card)
+
+
+def choose(corpus, seed: int, holdout: float, partition: int, train: bool) -> np.ndarray:
+    """Return which rows of a partition are to train on, or to measure on: (n,) bool; the same for the same seed."""
+    start, stop = corpus.rows(partition)
+    if corpus.splits:
+        first, last = corpus.splits["train" if train else "test"]
+        rows = np.arange(start, stop)
+        return (rows >= first) & (rows < last)
+    held = np.random.default_rng([seed, partition]).random(stop - start) < holdout
+    return held != train
+
+
+def held_out_blocks(
+    store, corpus, seed: int = SEED, holdout: float = HOLDOUT
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield images and labels of all rows that a model trained on this corpus is measured on."""
+    part = functools.partial(choose, corpus, seed, holdout, train=False)
+    for partition in range(corpus.partitions):
+        yield from labelled_blocks(store, corpus, partition, part)
+
+
+def labelled_blocks(store, corpus, partition: int, part) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield images (n, 3072) and labels (n,) of a partition's rows in ``part`` whose label is known."""
+    from ingest.corpus import read_partition
+
+    chosen = part(partition)
+    if not chosen.any():
+        return
+    for block in read_partition(store, corpus, partition):
+        rows = chosen[block.row : block.row + len(block.images)] & (block.labels >= 0)
+        if rows.any():
+            yield block.images[rows], block.labels[rows]
+
+
+def fit_scikit_learn(settings: Settings, store, corpus, model: str, parameters: dict, part):
+    """Fit in this process; return the packed forest, the number of images and the seconds taken."""
+    from tagging.train_scikit_learn import train
+
+    began = time.monotonic()
+    blocks = [block for p in range(corpus.partitions) for block in labelled_blocks(store, corpus, p, part)]
+    if not blocks:
+        raise TinyTagsError(f"corpus {corpus.name!r} has no labelled image to train on")
+    images, labels = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
+    note(
+        f"train: {len(images):,} images, {parameters['trees']} trees, depth {parameters['depth']}, scikit-learn"
+    )
+    prepared = time.monotonic()
+    parameters.pop("bins")  # scikit-learn tries every threshold
+    forest, more = train(
+        images, labels, corpus.classes, parameters["trees"], parameters["depth"], parameters["seed"]
+    )
+    parameters |= more
+    seconds = {"prepare": round(prepared - began, 1), "fit": round(time.monotonic() - prepared, 1)}
+    return forest, len(images), seconds
+
+
+def fit_mllib(settings: Settings, store, corpus, model: str, parameters: dict, part):
+    """Fit on Spark; return the packed forest, the number of images and the seconds taken."""
+    from pyspark.ml.classification import RandomForestClassifier
+
+    from jobs.session import open_session
+
+    options = (
+        {"spark.driver.memory": "7g", "spark.driver.maxResultSize": "0"}
+        if settings.master.startswith("local")
+        else {}
+    )
+    with open_session(settings.master, f"train {model}", **options) as spark:
+        began = time.monotonic()
+        note(f"train: preparing the images of corpus {corpus.name!r}")
+        vectors = labelled_vectors(spark, store, corpus, part).cache()
+        images = vectors.count()
+        if not images:
+            raise TinyTagsError(f"corpus {corpus.name!r} has no labelled image to train on")
+        prepared = time.monotonic()
+        note(
+            f"train: {images:,} images, {parameters['trees']} trees, depth {parameters['depth']}, {parameters['bins']} bins; "
+            "fitting (CIFAR-10's 50,000 take a minute or two on 2 cores)"
+        )
+        classifier = RandomForestClassifier(
+            numTrees=parameters["trees"], maxDepth=parameters["depth"], maxBins=parameters["bins"], seed=parameters["seed"],
+            labelCol="label", featuresCol="features",
+        )  # fmt: skip
+        fitted = classifier.fit(vectors)
+        done = time.monotonic()
+        path = store.url(f"models/{model}/spark")
+        fitted.write().overwrite().save(path if "://" in path else f"file://{path}")
+        forest = pack_mllib(spark, path if "://" in path else f"file://{path}", corpus.classes)
+        return forest, images, {"prepare": round(prepared - began, 1), "fit": round(done - prepared, 1)}
+
+
+def labelled_vectors(spark, store, corpus, part):
+    """Return a DataFrame of label (double) and features (vector) of the rows in ``part``, twice as many tasks as cores.
+
+    Each task reads its own rows; pixels go to the JVM as one flat array a block, with no object an image.
+    """
+    from pyspark.ml.functions import array_to_vector
+    from pyspark.sql.types import ArrayType, DoubleType, StructField, StructType
+
+    def read(batches):
+        import pyarrow
+
+        for batch in batches:
+            for partition, first, last in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                for images, labels in labelled_blocks(
+                    store, corpus, partition, functools.partial(_slice, part, first, last)
+                ):
+                    pixels = pyarrow.array(images.astype(np.float64).ravel())
+                    ends = np.arange(len(images) + 1, dtype=np.int32) * images.shape[1]
+                    vectors = pyarrow.ListArray.from_arrays(ends, pixels)
+                    labels = pyarrow.array(labels.astype(np.float64))
+                    yield pyarrow.RecordBatch.from_arrays([labels, vectors], ["label", "pixels"])
+
+    # Four tasks keep two cores busy to the end: with three one idles, with sixteen merging the statistics costs more.
+    tasks = even_slices(
+        [int(part(p).sum()) for p in range(corpus.partitions)], 2 * spark.sparkContext.defaultParallelism
+    )
+    rows = spark.sparkContext.parallelize(tasks, max(len(tasks), 1)).flatMap(lambda task: task)
+    schema = StructType(
+        [StructField("label", DoubleType()), StructField("pixels", ArrayType(DoubleType(), False))]
+    )
+    frame = spark.createDataFrame(rows, "partition int, first int, last int").mapInArrow(read, schema)
+    # Told the classes, MLlib need not look for the largest label, and a class that no image has keeps its place.
+    nominal = {"ml_attr": {"type": "nominal", "vals": corpus.classes, "name": "label"}}
+    return frame.select(
+        frame.label.alias("label", metadata=nominal), array_to_vector("pixels").alias("features")
+    )
+
+
+def even_slices(sizes: list[int], slices: int) -> list[list[tuple[int, int, int]]]:
+    """Cut partitions of ``sizes`` rows into up to ``slices`` even lists of (partition, first row, last row + 1)."""
+    ends = np.cumsum([0, *sizes])
+    borders = np.unique(np.linspace(0, ends[-1], slices + 1).astype(int))
+    return [
+        [
+            (p, int(max(start, ends[p]) - ends[p]), int(min(stop, ends[p + 1]) - ends[p]))
+            for p in range(len(sizes))
+            if max(start, ends[p]) < min(stop, ends[p + 1])
+        ]
+        for start, stop in itertools.pairwise(borders)
+    ]
+
+
+def _slice(part, first: int, last: int, partition: int) -> np.ndarray:
+    """Return the rows in ``part`` without those before its ``first`` and from its ``last`` on."""
+    chosen = part(partition)
+    kept = np.zeros(len(chosen), bool)
+    kept[np.flatnonzero(chosen)[first:last]] = True
+    return kept
+
+
+def pack_mllib(spark, path: str, classes: list[str]):
+    """Return a saved MLlib forest as a packed one.
+
+    The format is that of Spark's ``EnsembleModelReadWrite``: one row a node with treeID and nodeData, whose leftChild is
+    negative for a leaf; an image goes left where its feature is <= the threshold. A leaf's class is the largest of its
+    impurityStats, the lowest class on a tie, which is what each tree of MLlib predicts.
+    """
+    from tagging.forest import Tree, pack
+
+    nodes = (
+        spark.read.parquet(f"{path}/data")
+        .selectExpr(
+            "treeID", "nodeData.id", "nodeData.leftChild", "nodeData.rightChild", "nodeData.split.featureIndex",
+            "nodeData.split.leftCategoriesOrThreshold[0] AS threshold", "nodeData.impurityStats",
+        )
+        .toArrow()
+        .sort_by([("treeID", "ascending"), ("id", "ascending")])
+    )  # fmt: skip
+    columns = {name: nodes[name].to_pylist() for name in nodes.column_names}
+    trees = []
+    tree_ids = np.asarray(columns["treeID"])
+    for tree in np.unique(tree_ids):
+        rows = np.flatnonzero(tree_ids == tree)
+        left = np.array([columns["leftChild"][i] for i in rows])
+        leaf = left < 0
+        trees.append(
+            Tree(
+                feature=np.array([columns["featureIndex"][i] for i in rows]),
+                threshold=np.array(
+                    [0.0 if end else columns["threshold"][i] for end, i in zip(leaf, rows, strict=True)]
+                ),
+                left=left,
+                right=np.array([columns["rightChild"][i] for i in rows]),
+                leaf_class=np.array([np.argmax(columns["impurityStats"][i]) for i in rows]),
+            )
+        )
+    return pack(trees, classes)
+
+
+def measure(forest, blocks) -> dict:
+    """Return the quality of a forest on blocks of images and labels. Raises `TinyTagsError` where there is none."""
+    from tagging.quality import quality, tally
+
+    tallies = [tally(forest.votes(images), labels, forest.trees) for images, labels in blocks]
+    if not tallies:
+        raise TinyTagsError("no labelled image is left to measure on; give more images or a larger --holdout")
+    return quality(sum(tallies), list(forest.classes))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,255 @@
+"""The demo: the whole way from images to a page of results, on real data, by the commands that one would type oneself."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from conf.command import note
+from conf.errors import TinyTagsError
+from conf.progress import Progress, duration
+from conf.settings import Settings
+
+CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+CIFAR_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
+CIFAR_BYTES = 170_052_171
+# Where CIFAR-10 may lie in a folder, the best form first.
+CIFAR_NAMES = (
+    "cifar-10-batches-bin",
+    "cifar-10-binary.tar.gz",
+    "cifar-10-batches-py",
+    "cifar-10-python.tar.gz",
+)
+# Small ones, so that a few thousand images show what many partitions are like.
+PARTITION_IMAGES = 2_000
+
+
+def demo(
+    settings: Settings, data: str | None, host: str, port: int, serve: bool, engine: str = "mllib"
+) -> None:
+    """Ingest, train, tag, index, verify and serve, saying what each step did; stop at the end what was started here."""
+    began = time.monotonic()
+    folder = _work_folder(settings)
+    labelled, unlabelled = find_data(data, folder)
+    note(f"demo: learning from the labelled images in {labelled}")
+    with contextlib.ExitStack() as stack:
+        solr = _solr(settings)
+        if solr is not None and solr.start():
+            note(f"demo: Solr runs at {solr.url}")
+            stack.callback(_stop, solr)
+        name = _corpus_name(labelled)
+        model = f"forest-{name}" if engine == "mllib" else f"forest-{name}-{engine}"
+        _verb(settings, "ingest", labelled, "--corpus", name)
+        if _model_exists(settings, model):
+            note(f"demo: model {model} is trained already")
+        else:
+            _verb(settings, "train", "--corpus", name, "--model", model, "--engine", engine)
+        if unlabelled:
+            tiny = _corpus_name(unlabelled)
+            _verb(settings, "ingest", unlabelled, "--corpus", tiny)
+        else:
+            tiny = f"{name}-tiny"
+            _verb(settings, "ingest", *write_dump(settings, name, folder), "--corpus", tiny)
+        tagged = _verb(settings, "tag", "--corpus", tiny, "--model", model, result=True)
+        note(
+            f"  {tagged['tagged']:,} of {tagged['images']:,} images tagged, {tagged['images_per_second']:,.0f} images/s"
+        )
+        if tagged["labelled"]:
+            note(
+                f"  {tagged['right'] / tagged['labelled']:.1%} of {tagged['labelled']:,} tags with a known label are right"
+            )
+        _verb(settings, "index", tagged["run"])
+        _verb(settings, "verify", tagged["run"])
+        note(f"\ndemo: from images to a page of results in {duration(time.monotonic() - began)}")
+        if serve:
+            from search_ui import serve as serve_page
+
+            serve_page(settings, host, port)
+
+
+def find_data(data: str | None, folder: Path) -> tuple[str, str | None]:
+    """Return the path of labelled images, and of the unlabelled ones to tag where ``data`` is such a dump.
+
+    Without ``data``: a CIFAR-10 in ``folder`` or beside it, else the one from its official page, else bundled digits.
+    """
+    from ingest.formats import open_dump
+
+    if data:
+        for name in CIFAR_NAMES:
+            if Path(data, name).exists():
+                return str(Path(data, name)), None
+        if open_dump(data).classes:
+            return data, None
+    for place in (folder.parent, folder):
+        for name in CIFAR_NAMES:
+            if (place / name).exists():
+                return str(place / name), data
+    try:
+        return str(download(CIFAR_URL, folder / "cifar-10-binary.tar.gz", CIFAR_SHA256, CIFAR_BYTES)), data
+    except TinyTagsError as error:
+        if data:
+            raise TinyTagsError(f"{data} has no labels to learn from, and {error}") from None
+        note(f"demo: {error}")
+        note("demo: going on with the 1,797 handwritten digits that come with scikit-learn")
+        return str(write_digits(folder / "digits")), None
+
+
+def download(url: str, path: Path, sha256: str, size: int) -> Path:
+    """Fetch ``url`` to ``path``, going on where an earlier attempt ended; raises `TinyTagsError` where it can't."""
+    import urllib3
+
+    part = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    have = part.stat().st_size if part.exists() else 0
+    if have > size:
+        part.unlink()
+        have = 0
+    try:
+        if have < size:
+            pool = urllib3.PoolManager(
+                timeout=urllib3.Timeout(connect=10, read=60), retries=urllib3.Retry(2, backoff_factor=0.5)
+            )
+            headers = {"Range": f"bytes={have}-"} if have else {}
+            answer = pool.request("GET", url, headers=headers, preload_content=False)
+            if answer.status not in (200, 206):
+                raise TinyTagsError(
+                    f"{url} answers {answer.status}; download it yourself and give it with --data PATH"
+                )
+            have = have if answer.status == 206 else 0
+            with (
+                open(part, "ab" if have else "wb") as file,
+                Progress("download", size, "bytes", have) as progress,
+            ):
+                for block in answer.stream(1 << 18):
+                    file.write(block)
+                    progress.add(len(block))
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise TinyTagsError(
+            f"{url} can't be fetched ({reason}); download it yourself and give it with --data PATH"
+        ) from None
+    with open(part, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        part.unlink()
+        raise TinyTagsError(
+            f"{url}: sha256 is {found[:16]}..., not {sha256[:16]}...; the download is removed, try again"
+        )
+    part.replace(path)
+    return path
+
+
+def write_digits(folder: Path) -> Path:
+    """Write scikit-learn's 8x8 digits in CIFAR-10's binary format, enlarged to 32x32."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    grey = (digits.images * (255 / 16)).astype(np.uint8).repeat(4, axis=1).repeat(4, axis=2)
+    pixels = np.repeat(grey.reshape(-1, 1, 1024), 3, axis=1).reshape(-1, 3072)
+    records = np.concatenate([digits.target[:, None].astype(np.uint8), pixels], axis=1)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "batches.meta.txt").write_text("".join(f"{digit}\n" for digit in range(10)))
+    temporary = folder / ".data_batch_1.bin.tmp"
+    records.tofile(temporary)
+    temporary.replace(folder / "data_batch_1.bin")
+    return folder
+
+
+def write_dump(settings: Settings, corpus: str, folder: Path) -> list[str]:
+    """Write the images that the model has not learnt from as a dump in the format of 80 Million Tiny Images.
+
+    Planes column-major, no header, and a file of labels beside it, so that the page can tell how many tags are right.
+    Returns what to give `tinytags ingest`.
+    """
+    from ingest.corpus import open_corpus
+    from ingest.image import from_column_major
+    from ingest.store import open_store
+    from jobs.train_forest import held_out_blocks
+
+    store = open_store(settings.store, settings.webhdfs or None)
+    source = open_corpus(store, corpus)
+    out = folder / f"{corpus}-dump"
+    out.mkdir(parents=True, exist_ok=True)
+    dump, labels = out / "tiny_images.bin", out / "labels.bin"
+    count = 0
+    with open(f"{dump}.tmp", "wb") as images_file, open(f"{labels}.tmp", "wb") as labels_file:
+        for images, known in held_out_blocks(store, source):
+            images_file.write(from_column_major(images))  # turning rows into columns is its own inverse
+            labels_file.write(known.astype(np.uint8))
+            count += len(images)
+    for path in (dump, labels):
+        os.replace(f"{path}.tmp", path)
+    note(f"\ndemo: the {count:,} images that the model has not learnt from are a dump now: {dump}")
+    return [str(dump), "--labels", str(labels), "--classes", ",".join(source.classes),
+            "--partition-images", str(PARTITION_IMAGES)]  # fmt: skip
+
+
+def _verb(settings: Settings, *words: str, result: bool = False) -> dict | None:
+    """Run a verb as a person would, and show it; return its JSON where ``result`` is asked for."""
+    note(f"\n$ tinytags {shlex.join(words)}")
+    began = time.monotonic()
+    environment = os.environ | {
+        f"TINYTAGS_{name.upper()}": value for name, value in vars(settings).items() if value
+    }
+    command = [sys.executable, "-m", "tinytags", *words, *(["--json"] if result else [])]
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE if result else None, text=True
+    )
+    try:
+        output, _ = process.communicate()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)  # a terminal has sent it one already; others have not
+        process.wait(60)
+        raise
+    if process.returncode == 130:
+        raise KeyboardInterrupt
+    if process.returncode:
+        raise TinyTagsError(
+            f"the demo ends here: tinytags {words[0]} failed with exit code {process.returncode}, see above"
+        )
+    note(f"  ({duration(time.monotonic() - began)})")
+    return json.loads(output) if result else None
+
+
+def _work_folder(settings: Settings) -> Path:
+    base = Path("data") if "://" in settings.store else Path(settings.store)
+    return base / "demo"
+
+
+def _corpus_name(path: str) -> str:
+    name = Path(path).name.removesuffix(".tar.gz")
+    for ending in ("-batches-bin", "-batches-py", "-binary", "-python"):
+        name = name.removesuffix(ending)
+    cleaned = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name).strip("-")
+    return cleaned[:40] or "images"
+
+
+def _model_exists(settings: Settings, model: str) -> bool:
+    from ingest.store import open_store
+    from tagging.models import model_exists
+
+    return model_exists(open_store(settings.store, settings.webhdfs or None), model)
+
+
+def _solr(settings: Settings):
+    """Return the Solr to start, or None where the settings name one that answers already or is elsewhere."""
+    from operations.services import LOOPBACK, get_json, make_services
+
+    address = urlsplit(settings.solr)
+    if address.hostname not in (LOOPBACK, "localhost") or get_json(f"{settings.solr}/admin/info/system"):
+        return None
+    return make_services(["solr"], {"TINYTAGS_SOLR_PORT": str(address.port or 80)} | os.environ)[0]
+
+
+def _stop(solr) -> None:
+    note("demo: stopping Solr; `make serve` starts it again and shows the page")
+    solr.stop()

@@ -1,0 +1,308 @@
+"""The ``tinytags`` command: a verb for each step from a dump of images to a page of results."""
+
+import importlib
+
+import click
+
+from conf.command import (
+    json_option,
+    note,
+    partition_option,
+    report,
+    run,
+    select_partitions,
+    setting_option,
+    settings_options,
+)
+from conf.errors import TinyTagsError
+from conf.progress import duration
+
+# Exit code: done, but Solr refused some documents.
+REJECTED = 3
+
+# Verbs that stand elsewhere, because they also run as jobs of spark-submit; loaded when asked for.
+JOBS = {
+    "ingest": ("jobs.split_dump", "Split a dump into the partitions of a corpus."),
+    "train": ("jobs.train_forest", "Train a random forest on a labelled corpus."),
+    "tag": ("jobs.tag_images", "Tag every image of a corpus with what most trees of a model say."),
+    "evaluate": ("jobs.evaluate_model", "Measure a model on a labelled corpus."),
+}
+ORDER = [
+    "demo",
+    "ingest",
+    "train",
+    "tag",
+    "index",
+    "publish",
+    "retire",
+    "status",
+    "verify",
+    "evaluate",
+    "serve",
+    "doctor",
+]
+
+
+class Verbs(click.Group):
+    """The verbs in the order in which one needs them, those of ``JOBS`` loaded when asked for."""
+
+    def list_commands(self, context) -> list[str]:
+        return ORDER
+
+    def get_command(self, context, name):
+        if name in JOBS:
+            return importlib.import_module(JOBS[name][0]).main
+        return super().get_command(context, name)
+
+    def format_commands(self, context, formatter) -> None:
+        rows = [
+            (name, JOBS[name][1] if name in JOBS else self.commands[name].get_short_help_str(90))
+            for name in ORDER
+        ]
+        with formatter.section("Verbs"):
+            formatter.write_dl(rows)
+
+    def resolve_command(self, context, args):
+        try:
+            return super().resolve_command(context, args)
+        except click.UsageError as error:
+            error.message += f"; there are {', '.join(ORDER)}"
+            raise
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@setting_option("store")
+@setting_option("webhdfs")
+@setting_option("solr")
+@setting_option("alias")
+@setting_option("master")
+@setting_option("database")
+@click.version_option(package_name="tinytags", prog_name="tinytags")
+@click.pass_context
+def command(context, **options):
+    """Turn a dump of tens of millions of small images into a page that is searched by tag and confidence.
+
+    \b
+      tinytags ingest tiny_images.bin --corpus tiny        the dump becomes partitions of Parquet
+      tinytags ingest cifar-10-binary.tar.gz --corpus cifar-10
+      tinytags train --corpus cifar-10 --model forest-10   a random forest, measured on held-out images
+      tinytags tag --corpus tiny --model forest-10         every image gets a tag and a confidence
+      tinytags index tiny-forest-10-3f9a2c1d               the run's tags go into Solr, and the page shows them
+      tinytags serve                                       http://127.0.0.1:8000
+
+    Every step can be stopped or killed, and goes on where it was when the same command is given again. Settings come
+    from options, TINYTAGS_* variables, tinytags.toml or the defaults, in this order.
+
+    Exit codes: 0 done; 1 a clear error; 2 usage; 3 done, but some documents were rejected; 75 somebody else is writing
+    the same thing; 130 interrupted.
+    """
+    context.obj = {name: value for name, value in options.items() if value}
+
+
+run_argument = click.argument("run_name", metavar="RUN")
+
+
+@command.command()
+@click.option(
+    "--data",
+    metavar="PATH",
+    envvar="TINYTAGS_DATA",
+    help="Images to show it on: anything ingest reads. [TINYTAGS_DATA]",
+)
+@click.option("--engine", type=click.Choice(["mllib", "scikit-learn"]), default="mllib", show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@click.option("--no-serve", is_flag=True, help="Stop before the page is served.")
+@settings_options("store", "webhdfs", "solr", "alias", "master")
+def demo(data, engine, host, port, no_serve, settings):
+    """Do all of it on a small real data set, and serve the page.
+
+    Images: --data, else a CIFAR-10 in the store's folder, else CIFAR-10 from its official page, else the digits that
+    come with scikit-learn. The images to be tagged are written as a tiny_images.bin first, so that they go the way that
+    a dump of 80 million goes. Ctrl-C stops all that it started.
+    """  # fmt: skip
+    from operations.demo import demo as run_demo
+
+    run_demo(settings, data, host, port, not no_serve, engine)
+
+
+@command.command()
+@run_argument
+@click.option(
+    "--live", "publish", flag_value="live", help="Move the alias first, to look on while the run comes in."
+)
+@click.option(
+    "--beside", "publish", flag_value="beside", help="Keep what the alias shows and add this run to it."
+)
+@click.option(
+    "--no-publish", "publish", flag_value="no", help="Leave the alias; `tinytags publish` moves it later."
+)
+@click.option("--shards", type=click.IntRange(1, 1000), help="Shards of a new collection; 1 by default.")
+@partition_option
+@click.option("--dry-run", is_flag=True, help="Say what would be done and write nothing.")
+@settings_options("store", "webhdfs", "solr", "alias")
+@json_option
+def index(run_name, publish, shards, partition, dry_run, settings, as_json):
+    """Bring a run's tags into Solr; when all are in, the page shows them.
+
+    The index is its own ledger: Solr is asked what it holds, and what is missing is posted. Killed at any moment, the
+    same command completes it. Documents that Solr refuses end in the run's rejected/ with the reason, and exit code 3.
+    """
+    from indexing.index import index_run
+
+    store, solr = _store(settings), _solr(settings)
+    chosen = _chosen(store, run_name, partition)
+    result = index_run(store, run_name, solr, settings.alias, publish or "publish", shards, chosen, dry_run)
+    if dry_run:
+        what = f"{len(result['post']):,} of {result['partitions']:,} partitions, {result['documents']:,} documents"
+        then = f"; alias {settings.alias!r} would then show {run_name}" if result["publish"] else ""
+        report(result, f"would index {what} of run {run_name}{then}", as_json)
+        return
+    shown = (
+        f"alias {settings.alias!r} shows it"
+        if result["published"]
+        else f"alias {settings.alias!r} does not show it"
+    )
+    summary = (
+        f"run {run_name}: {result['documents']:,} documents in {settings.solr}, {len(result['posted']):,} partitions posted "
+        f"now in {duration(result['seconds'])}; {result['rejected']:,} rejected; {shown}"
+    )
+    report(result, summary, as_json)
+    if not result["complete"]:
+        raise TinyTagsError(f"run {run_name} is not complete: {'; '.join(_reasons(result))}")
+    if result["rejected"]:
+        note(
+            f"tinytags: {result['rejected']:,} documents were refused: see {store.url(f'runs/{run_name}/rejected')}"
+        )
+        raise click.exceptions.Exit(REJECTED)
+
+
+@command.command()
+@run_argument
+@settings_options("store", "webhdfs", "solr", "alias")
+@json_option
+def publish(run_name, settings, as_json):
+    """Let the page show a run that is in Solr: move the alias to it, in one step."""
+    from indexing.index import publish as publish_run
+
+    result = publish_run(_store(settings), run_name, _solr(settings), settings.alias)
+    before = ", ".join(result["previous"]) or "nothing"
+    report(result, f"alias {settings.alias!r} shows {run_name} (before: {before})", as_json)
+
+
+@command.command()
+@run_argument
+@click.option("--force", is_flag=True, help="Even if the alias shows it.")
+@settings_options("store", "webhdfs", "solr", "alias")
+@json_option
+def retire(run_name, force, settings, as_json):
+    """Drop a run's collection from Solr. Its files stay, and `tinytags index` brings it back."""
+    from indexing.index import retire as retire_run
+
+    result = retire_run(_store(settings), run_name, _solr(settings), settings.alias, force)
+    report(result, f"run {run_name} is out of Solr; `tinytags index {run_name}` brings it back", as_json)
+
+
+@command.command()
+@settings_options("store", "webhdfs", "solr", "alias")
+@json_option
+def status(settings, as_json):
+    """Show every corpus, model and run, and how far each step is. Writes nothing."""
+    from operations.status import describe, read_status
+
+    result = read_status(settings)
+    report(result, describe(result), as_json)
+
+
+@command.command()
+@run_argument
+@click.option("--repair", is_flag=True, help="Mend what can be mended.")
+@settings_options("store", "webhdfs", "solr", "master")
+@json_option
+def verify(run_name, repair, settings, as_json):
+    """Check a run from its images to its documents, and name what differs.
+
+    Images in = tagged + dropped + bad; tagged = documents + rejected; every file as it was written. Exit code 1 where
+    something differs that is not mended.
+    """
+    from operations.repair import verify as verify_all
+
+    result = verify_all(settings, run_name, repair)
+    lines = [
+        f"{problem['what']}{' (mended)' if problem.get('repaired') else ''}" for problem in result["problems"]
+    ]
+    left = sum(not problem.get("repaired") for problem in result["problems"])
+    lines.append(
+        f"run {run_name}: {len(result['problems']):,} differences, {left:,} left"
+        if lines
+        else f"run {run_name}: all agrees"
+    )
+    report(result, "\n".join(lines), as_json)
+    if left:
+        fix = (
+            "they can't be mended from here"
+            if repair
+            else f"`tinytags verify {run_name} --repair` mends what can be mended"
+        )
+        raise TinyTagsError(f"run {run_name} differs in {left:,} places; {fix}")
+
+
+@command.command()
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets others in: there is no password."
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@settings_options("store", "webhdfs", "solr", "alias", "database")
+def serve(host, port, settings):
+    """Serve the search page until Ctrl-C."""
+    from search_ui import serve as serve_page
+
+    serve_page(settings, host, port)
+
+
+@command.command()
+@settings_options("store", "webhdfs", "solr", "alias", "master")
+@json_option
+def doctor(settings, as_json):
+    """Look at Java, Spark, Solr, HDFS, disk and versions: what is missing, and how to mend it."""
+    from operations.doctor import describe, examine
+
+    result = examine(settings)
+    report(result, describe(result), as_json)
+    if not result["healthy"]:
+        raise click.exceptions.Exit(1)
+
+
+def _store(settings):
+    from ingest.store import open_store
+
+    return open_store(settings.store, settings.webhdfs or None)
+
+
+def _solr(settings):
+    from indexing.solr import Solr
+
+    return Solr(settings.solr)
+
+
+def _chosen(store, run_name: str, ranges) -> list[int] | None:
+    from ingest.runs import open_run
+
+    return (
+        select_partitions(ranges, open_run(store, run_name).partitions, f"run {run_name!r}")
+        if ranges
+        else None
+    )
+
+
+def _reasons(result: dict) -> list[str]:
+    return result["left"] + [failed["error"] for failed in result["failed"][:3]]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command with ``argv`` (default: the process's own) and exit."""
+    run(command, argv)
+
+
+if __name__ == "__main__":
+    main()
