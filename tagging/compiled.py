@@ -3,14 +3,18 @@
 import atexit
 import functools
 import hashlib
+import importlib
 import importlib.util
 import os
 import shutil
 import sys
 import tempfile
+import threading
 import types
 from importlib import resources
 from pathlib import Path
+
+_importing = threading.Lock()
 
 
 @functools.cache
@@ -21,12 +25,12 @@ def kernel() -> types.ModuleType:
     --py-files, under another temporary path each time) or in a read-only folder, the source and what was compiled along
     with it are copied to a folder of the user's once, and imported from there.
     """
-    package = resources.files(__package__)
-    if not (isinstance(package, Path) and _writable(package)):
-        _import_copy(package)
-    from tagging import kernel
-
-    return kernel
+    with _importing:
+        if "tagging.kernel" not in sys.modules:
+            package = resources.files(__package__)
+            if not (isinstance(package, Path) and _writable(package)):
+                _import_copy(package)
+        return importlib.import_module("tagging.kernel")
 
 
 def _writable(package: Path) -> bool:

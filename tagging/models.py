@@ -48,6 +48,15 @@ def forest_path(name: str) -> str:
     return f"models/{name}/forest.npz"
 
 
+def lease_path(name: str) -> str:
+    return f"models/{name}/lease.json"
+
+
+def model_exists(store, name: str) -> bool:
+    """Return whether model ``name`` is complete."""
+    return store.exists(card_path(name))
+
+
 def list_models(store) -> list[str]:
     """Return the sorted names of the models that are complete."""
     return [name for name in store.list("models") if store.exists(card_path(name))]
