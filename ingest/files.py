@@ -261,6 +261,10 @@ class _HdfsFile(io.RawIOBase):
                     request = client.read(at, offset=self._position, length=self._end - self._position)
                     self._stream = self._response.enter_context(request)
                 count = self._stream.readinto(view)
+                if not count and (there := client.status(at)["length"]) < self._end:
+                    raise TinyTagsError(
+                        f"{self._path}: holds {there:,} bytes where {self._end:,} were expected; was it changed since it was opened?"
+                    )
                 if not count:
                     raise OSError(f"the connection ended at byte {self._position:,} of {self._end:,}")
                 return count

@@ -437,11 +437,13 @@ class _CountedBytes(io.BytesIO):
     A batch takes about ten reads for the 3,072 bytes of an image; three times as many may be made.
     """
 
-    reads = 0
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._reads_left = 10_000 + len(data) // 100
 
     def read(self, size: int | None = -1) -> bytes:
-        self.reads += 1
-        if self.reads > 10_000 + self.getbuffer().nbytes // 100:
+        self._reads_left -= 1
+        if self._reads_left < 0:
             raise ValueError("more values than a batch has")
         return super().read(size)
 

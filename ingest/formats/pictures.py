@@ -44,7 +44,6 @@ IGNORED_NAMES = {"LICENSE", "LICENCE", "README", "COPYING", "NOTICE", "MD5SUMS",
 _MAGICS = (
     b"\x89PNG",
     b"\xff\xd8\xff",
-    b"RIFF",
     b"GIF8",
     b"BM",
     b"II*\0",

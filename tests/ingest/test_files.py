@@ -1,0 +1,226 @@
+"""Source files, local and in HDFS."""
+
+import gzip
+import hashlib
+import io
+import os
+import time
+
+import numpy as np
+import pytest
+from dumps import (
+    error_of,
+    make_cifar,
+    make_images,
+    make_labels,
+    make_mnist,
+    write_files,
+    write_tar,
+    write_tiny_images,
+)
+from PIL import Image
+
+from ingest import files
+from ingest.formats import open_dump
+
+CONTENT = bytes(np.random.default_rng(1).integers(0, 256, 300_000, dtype=np.uint8))
+
+
+def test_a_file_is_read_from_where_and_as_far_as_asked(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT)
+    assert files.size(str(path)) == len(CONTENT)
+    assert files.read_range(str(path), 1000, 200_000) == CONTENT[1000:201_000]
+    with files.open_file(str(path), offset=5, length=10) as file:
+        assert file.read(10) == CONTENT[5:15] and file.tell() == 15
+        file.seek(-3, io.SEEK_END)
+        assert file.read() == CONTENT[-3:]
+
+
+def test_what_there_is_at_a_path_is_told(tmp_path):
+    (tmp_path / "file").write_bytes(b"123")
+    os.utime(tmp_path / "file", (7, 7))
+    assert files.status(str(tmp_path / "file")) == files.Entry("file", 3, 7.0, False)
+    assert files.status(str(tmp_path / "gone")) is None and not files.exists(str(tmp_path / "gone"))
+    assert files.is_dir(str(tmp_path)) and not files.is_dir(str(tmp_path / "file"))
+    assert files.status(str(tmp_path / "file" / "below")) is None
+
+
+def test_a_missing_file_a_folder_an_empty_file_and_a_pipe_are_refused(tmp_path):
+    path = tmp_path / "it"
+    assert error_of(files.file_status, str(path)) == f"{path}: no such file"
+    path.mkdir()
+    assert error_of(files.file_status, str(path)) == f"{path}: is a folder where a file is needed"
+    path.rmdir()
+    path.write_bytes(b"")
+    assert error_of(files.file_status, str(path)).startswith(f"{path}: is empty")
+    path.unlink()
+    os.mkfifo(path)
+    assert error_of(files.file_status, str(path)).startswith(f"{path}: is a device or pipe")
+    assert "neither a local path nor hdfs://" in error_of(files.absolute, "s3://bucket/tiny_images.bin")
+    assert "neither a local path nor hdfs://" in error_of(files.absolute, "")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_refused(tmp_path):
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "file").chmod(0)
+    assert "may not be read by this user" in error_of(files.open_file, str(tmp_path / "file"))
+
+
+def test_reading_beyond_the_end_is_an_error(tmp_path):
+    (tmp_path / "file").write_bytes(b"12345")
+    message = error_of(files.read_range, str(tmp_path / "file"), 3, 4)
+    assert message == f"{tmp_path / 'file'}: ends 2 bytes too early; was it changed since it was opened?"
+
+
+def test_all_files_below_a_folder_are_listed_by_path_without_hidden_ones(tmp_path):
+    for name in ("b/2", "b/1", "a", "c/d/e", ".hidden", "b/.git/x"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x" * 3)
+    found = files.list_files(str(tmp_path))
+    assert [entry.name for entry in found] == ["a", "b/1", "b/2", "c/d/e"]
+    assert {entry.size for entry in found} == {3}
+    assert [entry.name for entry in files.list_dir(str(tmp_path))] == [".hidden", "a", "b", "c"]
+
+
+def test_folders_that_are_links_are_entered_and_circles_refused(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "file").write_bytes(b"x")
+    (tmp_path / "dump").mkdir()
+    (tmp_path / "dump" / "link").symlink_to(tmp_path / "real")
+    assert [entry.name for entry in files.list_files(str(tmp_path / "dump"))] == ["link/file"]
+    (tmp_path / "real" / "back").symlink_to(tmp_path / "dump")
+    assert "links back to a folder that it lies in" in error_of(files.list_files, str(tmp_path / "dump"))
+
+
+def test_the_identity_of_one_file_is_what_sha256sum_prints(tmp_path):
+    (tmp_path / "a").write_bytes(CONTENT)
+    (tmp_path / "b").write_bytes(b"b")
+    one = {"bytes": len(CONTENT), "sha256": hashlib.sha256(CONTENT).hexdigest()}
+    assert files.identity([str(tmp_path / "a")]) == one
+    both = files.identity([str(tmp_path / "a"), str(tmp_path / "b")])
+    assert both["bytes"] == len(CONTENT) + 1 and both["sha256"] != one["sha256"]
+
+
+def test_a_file_beyond_a_gigabyte_is_known_by_size_and_time(tmp_path):
+    with open(tmp_path / "large", "wb") as file:
+        file.truncate((1 << 30) + 1)  # sparse: takes no space
+    os.utime(tmp_path / "large", (9, 9))
+    assert files.identity([str(tmp_path / "large")]) == {"bytes": (1 << 30) + 1, "modified": 9.0}
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda data: data[:-1], "ends too early (truncated copy?)"),
+        (lambda data: data[:-5] + bytes([data[-5] ^ 1]) + data[-4:], "is damaged"),
+        (lambda data: data[:20] + b"\xff\xff\xff" + data[23:], "is damaged"),
+        (lambda data: b"no gzip stream", "is damaged"),
+    ],
+)
+def test_a_damaged_gzip_stream_is_one_line(tmp_path, damage, words):
+    path = tmp_path / "file.gz"
+    path.write_bytes(damage(gzip.compress(CONTENT)))
+
+    def read():
+        with files.open_gzip(str(path)) as file:
+            files.skip(file, 1 << 30)
+
+    message = error_of(read)
+    assert message.startswith(f"{path}: the gzip stream") and words in message
+
+
+def test_an_hdfs_that_is_not_there_is_one_line_in_bounded_time():
+    started = time.monotonic()
+    message = error_of(open_dump, "hdfs://127.0.0.1:1/tiny_images.bin", webhdfs="http://127.0.0.1:1")
+    assert (
+        message.startswith("hdfs://127.0.0.1:1/tiny_images.bin: ")
+        and "WebHDFS at http://127.0.0.1:1" in message
+    )
+    assert time.monotonic() - started < 60
+    assert "names no host" in error_of(files.status, "hdfs:///tiny_images.bin")
+
+
+@pytest.fixture(scope="module")
+def remote(hdfs):
+    """A function that puts a local file or folder into HDFS and returns (its address, WebHDFS)."""
+    from hdfs import InsecureClient
+
+    client = InsecureClient(hdfs.webhdfs, user=files.hdfs_user(), timeout=(15, 60))
+
+    def put(path):
+        client.upload(f"/test-files/{path.name}", str(path))
+        return f"{hdfs.url}/test-files/{path.name}", hdfs.webhdfs
+
+    client.makedirs("/test-files")
+    yield put
+    client.delete("/test-files", recursive=True)
+
+
+@pytest.mark.services
+def test_a_file_in_hdfs_is_read_from_where_and_as_far_as_asked(remote, tmp_path):
+    (tmp_path / "a file%20#1").write_bytes(CONTENT)
+    url, webhdfs = remote(tmp_path / "a file%20#1")
+    assert files.size(url, webhdfs) == len(CONTENT)
+    assert files.read_range(url, 1000, 200_000, webhdfs) == CONTENT[1000:201_000]
+    with files.open_file(url, webhdfs) as file:
+        assert file.read() == CONTENT
+        file.seek(-3, io.SEEK_END)
+        assert file.read() == CONTENT[-3:]
+        file.seek(150_000)
+        assert file.read(7) == CONTENT[150_000:150_007] and file.tell() == 150_007
+    assert files.identity([url], webhdfs)["sha256"] == hashlib.sha256(CONTENT).hexdigest()
+    message = error_of(files.read_range, url, 299_999, 5, webhdfs)
+    assert (
+        message
+        == f"{url}: holds 300,000 bytes where 300,004 were expected; was it changed since it was opened?"
+    )
+
+
+@pytest.mark.services
+def test_what_is_missing_in_hdfs_is_told(remote, tmp_path):
+    (tmp_path / "empty").write_bytes(b"")
+    url, webhdfs = remote(tmp_path / "empty")
+    assert error_of(open_dump, url, webhdfs=webhdfs).startswith(f"{url}: is empty")
+    gone = url.replace("empty", "gone")
+    assert files.status(gone, webhdfs) is None
+    assert error_of(open_dump, gone, webhdfs=webhdfs) == f"{gone}: no such file or folder"
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("format", ["tiny-images", "cifar-10", "cifar-10 archive", "mnist", "folder"])
+def test_a_dump_in_hdfs_gives_what_the_same_dump_gives_locally(remote, tmp_path, format):
+    path = tmp_path / format.replace(" ", "-")
+    labels = None
+    if format == "tiny-images":
+        write_tiny_images(path, make_images(600))
+        labels = tmp_path / "labels"
+        labels.write_bytes(make_labels(600).tobytes())
+    elif format == "cifar-10":
+        write_files(path, make_cifar(form="py")[0])
+    elif format == "cifar-10 archive":
+        write_tar(path, make_cifar()[0])
+    elif format == "mnist":
+        write_files(path, make_mnist()[0])
+    else:
+        for name in ("cat/a b.png", "cat/b.jpg", "dog/c.png"):
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (50, 40), (len(name), 100, 200)).save(path / name)
+    local = open_dump(str(path), labels=labels and str(labels))
+    url, webhdfs = remote(path)
+    there = open_dump(url, labels=labels and remote(labels)[0], webhdfs=webhdfs)
+    assert (there.format, there.images, there.classes, there.splits) == (
+        local.format,
+        local.images,
+        local.classes,
+        local.splits,
+    )
+    for start, stop in [(0, local.images), (1, local.images - 1)]:
+        ours, theirs = local.read(start, stop), there.read(start, stop)
+        np.testing.assert_array_equal(theirs.images, ours.images)
+        np.testing.assert_array_equal(theirs.labels, ours.labels)
+        assert theirs.names == ours.names
+    if format != "folder":
+        assert there.identity == local.identity
+    assert there.identity["bytes"] == local.identity["bytes"]

@@ -1,0 +1,182 @@
+"""Dumps recognised from their content."""
+
+import gzip
+import os
+import pickle
+
+import numpy as np
+import pytest
+from dumps import (
+    cifar_records,
+    error_of,
+    idx_labels,
+    make_cifar,
+    make_images,
+    make_labels,
+    make_mnist,
+    write_files,
+    write_tar,
+    write_tiny_images,
+)
+from PIL import Image
+
+from ingest.formats import FORMATS, open_dump
+
+
+@pytest.fixture
+def dumps(tmp_path):
+    """A dump in each form there is: {what it is called: (path, format)}."""
+    binary, python = make_cifar()[0], make_cifar(form="py")[0]
+    zipped, plain = make_mnist()[0], make_mnist(zipped=False)[0]
+    pictures = tmp_path / "pictures"
+    for name in ("cat", "dog"):
+        (pictures / name).mkdir(parents=True)
+        Image.new("RGB", (9, 9)).save(pictures / name / "a.png")
+    return {
+        "tiny": (write_tiny_images(tmp_path / "some.bin", make_images(20)), "tiny-images"),
+        "binary": (write_files(tmp_path / "binary", binary), "cifar-10"),
+        "python": (write_files(tmp_path / "python", python), "cifar-10"),
+        "binary batch": (write_files(tmp_path / "b", {"x": binary["test_batch.bin"]}) / "x", "cifar-10"),
+        "python batch": (write_files(tmp_path / "p", {"x": python["test_batch"]}) / "x", "cifar-10"),
+        "binary archive": (write_tar(tmp_path / "binary.tar.gz", binary), "cifar-10"),
+        "python archive": (write_tar(tmp_path / "python.tgz", python, "cifar-10-batches-py"), "cifar-10"),
+        "tar": (write_tar(tmp_path / "binary.tar", binary, mode="w"), "cifar-10"),
+        "unpacked beside": (
+            write_files(tmp_path / "data" / "cifar-10-batches-bin", binary).parent,
+            "cifar-10",
+        ),
+        "mnist zipped": (write_files(tmp_path / "mnist zipped", zipped), "mnist"),
+        "mnist": (write_files(tmp_path / "mnist", plain), "mnist"),
+        "digits": (tmp_path / "mnist" / "t10k-images-idx3-ubyte", "mnist"),
+        "digits zipped": (tmp_path / "mnist zipped" / "t10k-images-idx3-ubyte.gz", "mnist"),
+        "pictures": (pictures, "folder"),
+        "pictures of one class": (pictures / "cat", "folder"),
+    }
+
+
+def test_each_format_is_recognised_from_its_content(dumps):
+    for path, format in dumps.values():
+        dump = open_dump(str(path))
+        assert dump.format == format
+        assert len(dump.read(0, dump.images).images) == dump.images > 0
+        assert open_dump(str(path), format).images == dump.images
+
+
+def test_every_dump_is_small_and_can_be_sent_to_a_worker(dumps):
+    for path, _ in dumps.values():
+        dump = open_dump(str(path))
+        copy = pickle.loads(pickle.dumps(dump))
+        assert len(pickle.dumps(dump)) < 3000
+        np.testing.assert_array_equal(copy.read(0, 1).images, dump.read(0, 1).images)
+        assert copy.identity == dump.identity and copy.identity["bytes"] > 0
+        assert set(copy.describe_record(0)) == {"file", "record", "offset"}
+
+
+def test_a_wrong_format_is_refused_with_what_it_looks_like(dumps):
+    for path, right in dumps.values():
+        for wrong in set(FORMATS) - {right}:
+            message = error_of(open_dump, str(path), wrong)
+            assert message.startswith(f"{path}") and wrong in message
+            if not (wrong == "tiny-images" and path.is_dir()):
+                assert f"looks like {right}" in message
+    assert "format 'cifar' isn't known; there are tiny-images, cifar-10, mnist, folder" in error_of(
+        open_dump, str(dumps["binary"][0]), "cifar"
+    )
+
+
+def test_what_nothing_fits_is_told_what_could_be_read(tmp_path):
+    path = tmp_path / "it"
+    for content, words in [
+        (b"hello", "its 5 bytes are in no format that is known"),
+        (gzip.compress(b"hello"), "is gzipped, but neither MNIST nor a tar archive"),
+        (b"PK\x03\x04" + bytes(100), "is a zip archive; unpack it and give its folder"),
+        (b"\x89PNG" + bytes(100), "is one picture; give the folder it lies in"),
+        (b"PAR1" + bytes(3072 * 3 - 4), "is a Parquet file"),
+    ]:
+        path.write_bytes(content)
+        message = error_of(open_dump, str(path))
+        assert message.startswith(f"{path}: {words}")
+        for format in FORMATS:
+            assert format in message
+    path.unlink()
+    path.mkdir()
+    assert error_of(open_dump, str(path)).startswith(
+        f"{path}: is a folder without pictures or batches of its own."
+    )
+    (path / "tiny_images.bin").write_bytes(b"x")
+    assert f"(did you mean {path}/tiny_images.bin?)" in error_of(open_dump, str(path))
+
+
+@pytest.mark.parametrize("format", [None, *FORMATS])
+def test_nothing_empty_files_and_pipes_are_one_line_each(tmp_path, format):
+    path = tmp_path / "dump"
+    assert error_of(open_dump, str(path), format) == f"{path}: no such file or folder"
+    path.write_bytes(b"")
+    assert error_of(open_dump, str(path), format).startswith(f"{path}: is empty (0 bytes")
+    path.unlink()
+    os.mkfifo(path)
+    assert error_of(open_dump, str(path), format).startswith(f"{path}: is a device or pipe")
+    path.unlink()
+    path.mkdir()
+    assert error_of(open_dump, str(path), format).startswith(f"{path}: ")
+
+
+def test_damaged_dumps_are_told_apart_from_unknown_ones(tmp_path):
+    for name, content, words in [
+        ("tiny_images.bin", b"x" * 6145, "6,145 bytes is not a whole number of 3,072-byte records"),
+        ("data_batch_1.bin", bytes(3073 * 2 + 5), "6,151 bytes is not a whole number of 3,073-byte records"),
+        ("mine.bin", cifar_records(make_images(3), np.array([1, 99, 2], np.uint8)), "record 1 has label 99"),
+        ("t10k.idx", idx_labels(make_labels(20)), "holds MNIST labels; give the images file"),
+        ("train-images-idx3-ubyte", bytes([0, 0, 8, 3]) + bytes(50), "holds pictures of 0 x 0"),
+        ("half.tar.gz", gzip.compress(b"hello" * 1000)[:30], "the gzip stream ends too early"),
+        ("batch", b"\x80\x02cos\nsystem\n(U\x04truetR.", "the pickle names os.system"),
+        ("test.bin", bytes(3074 * 5), "is CIFAR-100"),
+    ]:
+        path = tmp_path / name
+        path.write_bytes(content)
+        message = error_of(open_dump, str(path))
+        assert message.startswith(f"{path}: ") and words in message
+
+
+def test_a_size_that_both_record_formats_have_is_decided_by_content_and_name(tmp_path):
+    count = 3072  # CIFAR records, as many bytes as 3,073 of Tiny Images
+    images = make_images(count)
+    (tmp_path / "some.bin").write_bytes(cifar_records(images, make_labels(count)))
+    assert open_dump(str(tmp_path / "some.bin")).format == "cifar-10"
+    write_tiny_images(tmp_path / "other.bin", make_images(count + 1))
+    assert open_dump(str(tmp_path / "other.bin")).format == "tiny-images"
+    dark = tmp_path / "tiny_images.bin"
+    dark.write_bytes(bytes(3072 * 3073))
+    assert error_of(open_dump, str(dark)) == (
+        f"{dark}: could be cifar-10 or tiny-images; say which with --format"
+    )
+    assert open_dump(str(dark), "tiny-images").images == 3073
+    assert open_dump(str(dark), "cifar-10").images == 3072
+
+
+def test_a_folder_with_a_dump_and_pictures_asks_which(tmp_path):
+    folder = write_files(tmp_path / "mixed", make_mnist()[0])
+    Image.new("RGB", (9, 9)).save(folder / "cover.png")
+    assert "could be mnist or folder; say which with --format" in error_of(open_dump, str(folder))
+    assert open_dump(str(folder), "mnist").images == 13
+
+
+def test_labels_and_classes_reach_the_format_that_has_them(tmp_path, dumps):
+    labels = tmp_path / "labels"
+    labels.write_bytes(make_labels(20).tobytes())
+    tiny = open_dump(
+        str(dumps["tiny"][0]), labels=str(labels), classes=[f"kind {number}" for number in range(10)]
+    )
+    assert tiny.classes[3] == "kind 3" and tiny.read(0, 20).labels.tolist() == make_labels(20).tolist()
+    assert open_dump(str(dumps["binary"][0]), classes=list("abcdefghij")).classes == list("abcdefghij")
+    assert open_dump(str(dumps["pictures"][0]), classes=["dog", "cat"]).read(0, 2).labels.tolist() == [1, 0]
+    for name in ("binary", "pictures", "mnist"):
+        assert "brings its own labels" in error_of(open_dump, str(dumps[name][0]), labels=str(labels))
+
+
+def test_a_relative_path_means_the_same_on_a_worker_in_another_folder(dumps, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    dump = open_dump("some.bin")
+    monkeypatch.chdir("/")
+    assert dump.path == str(tmp_path / "some.bin") and len(dump.read(0, 20).images) == 20
+    assert open_dump(f"file://{tmp_path}/some.bin").path == dump.path
