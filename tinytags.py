@@ -228,10 +228,8 @@ def verify(run_name, repair, settings, as_json):
     from operations.repair import verify as verify_all
 
     result = verify_all(settings, run_name, repair)
-    lines = [
-        f"{problem['what']}{' (mended)' if problem.get('repaired') else ''}" for problem in result["problems"]
-    ]
-    left = sum(not problem.get("repaired") for problem in result["problems"])
+    lines = [f"{problem['what']}{' (mended)' if problem['mended'] else ''}" for problem in result["problems"]]
+    left = sum(not problem["mended"] for problem in result["problems"])
     lines.append(
         f"run {run_name}: {len(result['problems']):,} differences, {left:,} left"
         if lines

@@ -30,6 +30,7 @@ class Corpus:
     identity: dict
     images: int
     partition_images: int
+    labels: str | None = None  # where the labels lay, for a format that keeps them apart
     classes: list[str] | None = None
     splits: dict[str, tuple[int, int]] = field(default_factory=dict)
     version: int = VERSION
@@ -40,8 +41,10 @@ class Corpus:
 
     @property
     def hash(self) -> str:
-        """The sha256 of everything that decides the corpus' contents; neither its name nor where the dump lay."""
-        contents = {key: value for key, value in asdict(self).items() if key not in ("name", "dump")}
+        """The sha256 of everything that decides the corpus' contents; neither its name nor where dump and labels lay."""
+        contents = {
+            key: value for key, value in asdict(self).items() if key not in ("name", "dump", "labels")
+        }
         return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
     def rows(self, partition: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 spark-submit --py-files dist/tinytags.zip jobs/split_dump.py tiny_images.bin --corpus tiny --store hdfs://HOST:8020/tinytags
 """
 
+import os
 import time
 
 import click
@@ -91,10 +92,11 @@ def split_dump(
     made = Corpus(
         corpus,
         source.format,
-        source.path,
+        _absolute(source.path),
         source.identity,
         source.images,
         partition_images,
+        labels and _absolute(labels),
         source.classes,
         source.splits,
     )
@@ -125,6 +127,10 @@ def split_dump(
         "bytes": sum(result["bytes"] for result in results), "seconds": round(seconds, 3),
         "images_per_second": round(images / splitting, 1) if pending else None,
     }  # fmt: skip
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else os.path.abspath(path)
 
 
 if __name__ == "__main__":

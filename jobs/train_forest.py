@@ -278,7 +278,7 @@ def pack_mllib(spark, path: str, classes: list[str]):
         spark.read.parquet(f"{path}/data")
         .selectExpr(
             "treeID", "nodeData.id", "nodeData.leftChild", "nodeData.rightChild", "nodeData.split.featureIndex",
-            "nodeData.split.leftCategoriesOrThreshold[0] AS threshold", "nodeData.impurityStats",
+            "get(nodeData.split.leftCategoriesOrThreshold, 0) AS threshold", "nodeData.impurityStats",
         )
         .toArrow()
         .sort_by([("treeID", "ascending"), ("id", "ascending")])

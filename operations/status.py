@@ -82,7 +82,9 @@ def _index(store, run, tagged: list[int], solr) -> dict | None:
 
     if solr is None:
         return None
-    state = index_state(store, run, solr)
+    state = index_state(store, run, solr, "")
+    if not state["reachable"]:
+        return None
     return _states(run.partitions, state["done"], []) | {
         "documents": state["documents"],
         "rejected": state["rejected"],

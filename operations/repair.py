@@ -1,0 +1,68 @@
+"""Verifying a run with all that can mend it: the index, the tagging and the dump."""
+
+from conf.command import note
+from conf.errors import TinyTagsError
+from conf.settings import Settings
+
+
+def verify(settings: Settings, run_name: str, repair: bool) -> dict:
+    """Return what `verify_run` finds; with ``repair``, after ingesting, tagging and indexing again what needs it."""
+    from indexing.solr import Solr
+    from indexing.verify import verify_run
+    from ingest.store import open_store
+
+    store = open_store(settings.store, settings.webhdfs or None)
+    solr = Solr(settings.solr)
+    found = verify_run(store, run_name, solr, repair)
+    if not repair or not (found["needs_ingest"] or found["needs_tagging"]):
+        return found
+    for step in (_ingest_again, _tag_again, _index_again):
+        try:
+            step(settings, store, solr, run_name, found)
+        except (
+            TinyTagsError
+        ) as error:  # what one step can't mend must not keep the next from mending the rest
+            note(f"verify: {error}")
+    after = verify_run(store, run_name, solr)
+    left = {(problem["kind"], problem["partition"]) for problem in after["problems"]}
+    for problem in found["problems"]:
+        problem["mended"] = (problem["kind"], problem["partition"]) not in left
+    known = {(problem["kind"], problem["partition"]) for problem in found["problems"]}
+    new = [problem for problem in after["problems"] if (problem["kind"], problem["partition"]) not in known]
+    return after | {"problems": found["problems"] + new}
+
+
+def _ingest_again(settings: Settings, store, _solr, run_name: str, found: dict) -> None:
+    from ingest.corpus import open_corpus
+    from ingest.runs import open_run
+    from jobs.split_dump import split_dump
+
+    if not found["needs_ingest"]:
+        return
+    corpus = open_corpus(store, open_run(store, run_name).corpus)
+    note(f"verify: splitting {len(found['needs_ingest']):,} partitions of {corpus.dump} again")
+    split_dump(
+        settings, corpus.dump, corpus.name, corpus.format, corpus.partition_images, corpus.labels,
+        corpus.classes if corpus.labels else None, redo=[(p, p) for p in found["needs_ingest"]],
+    )  # fmt: skip
+
+
+def _tag_again(settings: Settings, store, _solr, run_name: str, found: dict) -> None:
+    from ingest.runs import open_run
+    from jobs.tag_images import tag_images
+
+    if not found["needs_tagging"]:
+        return
+    run = open_run(store, run_name)
+    note(f"verify: tagging {len(found['needs_tagging']):,} partitions of {run.corpus} again")
+    result = tag_images(settings, run.corpus, run.model, run.min_confidence)
+    if result["run"] != run_name:
+        raise TinyTagsError(
+            f"corpus {run.corpus!r} or model {run.model!r} changed: tagging again makes run {result['run']}"
+        )
+
+
+def _index_again(_settings: Settings, store, solr, run_name: str, _found: dict) -> None:
+    from indexing.index import index_run
+
+    index_run(store, run_name, solr, "", publish="no")
