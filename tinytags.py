@@ -66,7 +66,7 @@ class Verbs(click.Group):
         try:
             return super().resolve_command(context, args)
         except click.UsageError as error:
-            error.message += f"; there are {', '.join(ORDER)}"
+            error.message = f"{error.message.rstrip('.')}; there are {', '.join(ORDER)}"
             raise
 
 
