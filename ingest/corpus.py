@@ -18,6 +18,8 @@ VERSION = 1
 PARTITION_IMAGES = 20_000
 # One thumbnail costs one row group: 256 images, 0.8 MB. It also keeps reading, checking and tagging within the cache.
 ROW_GROUP_IMAGES = 256
+# Read from the dump at a time, 25 MB: from HDFS each time costs a request.
+READ_IMAGES = 32 * ROW_GROUP_IMAGES
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def open_corpus(store, name: str) -> Corpus:
 def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
     """Split one partition off ``dump`` into Parquet, then its statistics, the marker that it is done; return these.
 
-    Reads only the partition's own records, 256 images' worth at a time, so that memory doesn't depend on its size.
+    Reads only the partition's own records, `READ_IMAGES` at a time, so that memory doesn't depend on its size.
     """
     import pyarrow
     import pyarrow.parquet

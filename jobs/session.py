@@ -129,7 +129,9 @@ def run_partitions(
             thread.join(30)
             raise
     if failure:
-        raise failure[0]
+        if "Traceback (most recent call last)" in str(failure[0]):  # a bug of ours on a worker
+            raise failure[0]
+        raise TinyTagsError(f"Spark gave up on {what}: {first_line(failure[0])}") from failure[0]
     return results, errors, time.monotonic() - began
 
 
@@ -148,6 +150,10 @@ def choose_pending(
     if done and not chosen:
         note(f"{what}: {len(done):,} of {partitions:,} partitions are done already")
     return chosen or sorted(set(range(partitions)) - set(done))
+
+
+def first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def record_failed(store, path: Callable[[int], str], errors: dict[int, str], succeeded: set[int]) -> None:
