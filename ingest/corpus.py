@@ -175,9 +175,8 @@ def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
             write_page_checksum=True,
         ) as writer,
     ):
-        step = 8 * ROW_GROUP_IMAGES
-        for first in range(start, stop, step):
-            batch = dump.read(first, min(first + step, stop))
+        for first in range(start, stop, READ_IMAGES):
+            batch = dump.read(first, min(first + READ_IMAGES, stop))
             labelled += int((batch.labels >= 0).sum())
             writer.write_table(_table(schema, first - start, batch), row_group_size=ROW_GROUP_IMAGES)
     statistics = {
