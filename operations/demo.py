@@ -242,12 +242,12 @@ def _model_exists(settings: Settings, model: str) -> bool:
 
 def _solr(settings: Settings):
     """Return the Solr to start, or None where the settings name one that answers already or is elsewhere."""
-    from operations.services import LOOPBACK, get_json, make_services
+    from operations.services import LOOPBACK, configured_services, get_json
 
     address = urlsplit(settings.solr)
     if address.hostname not in (LOOPBACK, "localhost") or get_json(f"{settings.solr}/admin/info/system"):
         return None
-    return make_services(["solr"], {"TINYTAGS_SOLR_PORT": str(address.port or 80)} | os.environ)[0]
+    return configured_services(os.environ | {"TINYTAGS_SOLR_PORT": str(address.port or 80)})["solr"]
 
 
 def _stop(solr) -> None:
