@@ -16,14 +16,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+import click
 import urllib3
 
 import conf
+from conf.command import INTERRUPTED, json_option, note, report, run
 from conf.errors import TinyTagsError
 
 CONF = Path(conf.__file__).parent
@@ -106,7 +108,8 @@ def fetch_jars(pom: Path, profile: str | None = None, directory: Path | None = N
                 )
                 maven = subprocess.run(command, check=False, capture_output=True, text=True)
                 if maven.returncode:
-                    errors = re.findall(r"^\[ERROR\] (.+)", maven.stdout + maven.stderr, re.MULTILINE)
+                    # The first one; after it comes advice. No ^: Maven puts colour codes before it.
+                    errors = re.findall(r"\[ERROR\] (.+)", maven.stdout + maven.stderr)
                     why = (
                         errors[0].split(" -> [Help")[0]
                         if errors
@@ -225,6 +228,8 @@ class Daemon:
     usable: Callable[[], bool]
     options: list[str]  # of the JVM
     host: str = LOOPBACK
+    class_path: str = ""  # what comes before the jars, with a colon after it
+    environment: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
         self._child: subprocess.Popen | None = None
@@ -241,50 +246,71 @@ class Daemon:
     @property
     def pid(self) -> int | None:
         """The process's id while it lives, whoever started it."""
+        record = self._record()
+        return record["pid"] if record else None
+
+    def _record(self) -> dict | None:
         if self._child:
             self._child.poll()  # lets the system forget a child that has ended
         try:
-            pid, began = self._pid_file.read_text().split(maxsplit=1)
+            record = json.loads(self._pid_file.read_text())
         except (OSError, ValueError):
             return None
-        return int(pid) if process_start(int(pid)) == began.strip() else None
+        # Pids are used again: the one that began at that time is ours, and no other is ever signalled.
+        return record if process_start(record["pid"]) == record["began"] else None
 
-    def launch(self, java: str, jars: Path, before: str = "") -> None:
-        """Starts the process and returns at once. Raises when one of its ports is taken."""
-        for port in self.ports:
+    def check_ports(self) -> None:
+        """Raises when somebody else listens on one of its ports, or when it runs already on others."""
+        record = self._record()
+        if record and record["ports"] != self.ports:
+            running, wanted = record["ports"][0], self.ports[0]
+            raise TinyTagsError(
+                f"{self.name}: process {record['pid']} runs on port {running}, not {wanted}; stop it first"
+                " (scripts/services down)"
+            )
+        for port in self.ports if not record else []:
             if not is_free(self.host, port):
                 raise TinyTagsError(
-                    f"{self.name}: port {port} is taken by {listener(port)}; stop it, or choose another port"
+                    f"{self.name}: port {port} is taken by {listener(port)}; stop it, or set another port"
+                    " (scripts/services --help)"
                 )
+
+    def launch(self, java: str, jars: Path) -> None:
+        """Starts the process and returns at once."""
         self.data.mkdir(parents=True, exist_ok=True)
         self.logs.mkdir(parents=True, exist_ok=True)
         if self.output.exists():
             self.output.replace(f"{self.output}.1")
         command = [java, f"-Xmx{self.heap}", *JVM_OPTIONS, *self.options]
-        command += ["-cp", f"{before}{jars}/*", *self.main]
+        command += ["-cp", f"{self.class_path}{jars}/*", *self.main]
         with open(self.output, "wb") as output:
-            # A session of its own: Ctrl-C and the end of the terminal are for `up`, not for the server.
             self._child = subprocess.Popen(
                 command,
                 cwd=self.data,
+                env={**os.environ, "JAVA_HOME": str(Path(java).resolve().parent.parent), **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                # Ctrl-C and the end of the terminal are for `up`, not for the server.
                 start_new_session=True,
             )
-        self._pid_file.write_text(f"{self._child.pid} {process_start(self._child.pid)}\n")
+        pid = self._child.pid
+        self._pid_file.write_text(json.dumps({"pid": pid, "began": process_start(pid), "ports": self.ports}))
+
+    def terminate(self) -> bool:
+        """Asks the process to end (SIGTERM); False when it does not run."""
+        pid = self.pid
+        if pid:
+            os.kill(pid, signal.SIGTERM)
+        return bool(pid)
 
     def stop(self) -> bool:
         """Ends the process: asks, waits, and then ends it by force. False when it did not run."""
-        pid = self.pid
-        if not pid:
-            self._pid_file.unlink(missing_ok=True)
-            return False
-        os.kill(pid, signal.SIGTERM)
-        if not self._wait_for_end(STOP_SECONDS):
+        ran = self.terminate()
+        if ran and not self._wait_for_end(STOP_SECONDS):
             self.kill()
         self._pid_file.unlink(missing_ok=True)
-        return True
+        return ran
 
     def kill(self) -> None:
         """Ends the process by force (SIGKILL)."""
@@ -303,13 +329,13 @@ class Daemon:
 
     def status(self) -> dict:
         """Name, state ("stopped", "running" or "usable"), pid, ports, folders and heap."""
-        pid = self.pid
-        state = "stopped" if not pid else "usable" if self.usable() else "running"
+        record = self._record()
+        state = "stopped" if not record else "usable" if self.usable() else "running"
         return {
             "name": self.name,
             "state": state,
-            "pid": pid,
-            "ports": self.ports,
+            "pid": record["pid"] if record else None,
+            "ports": record["ports"] if record else self.ports,
             "data": str(self.data),
             "log": str(self.output),
             "heap": self.heap,
@@ -328,6 +354,7 @@ class Service:
     """Servers that are started and stopped together, with everything they keep under one folder."""
 
     name: str
+    url: str
     pom: Path
     profile: str | None = None
 
@@ -335,8 +362,6 @@ class Service:
         self.directory = Path(directory).absolute()
         self.logs = self.directory / "logs"
         self.daemons: list[Daemon] = []
-        # Beginning of the class path, before the jars.
-        self.class_path = ""
 
     def prepare(self, java: str, jars: Path) -> None:
         """Writes what the servers read when they start."""
@@ -363,18 +388,21 @@ class Service:
         return True
 
     def _start(self, daemons: list[Daemon]) -> None:
+        for daemon in daemons:
+            daemon.check_ports()
+        stopped = [daemon for daemon in daemons if not daemon.pid]
         java = java_command()
         jars = fetch_jars(self.pom, self.profile)
-        launched = []
         try:
             self.prepare(java, jars)
-            for daemon in daemons:
-                if not daemon.pid:
-                    launched.append(daemon)
-                    daemon.launch(java, jars, self.class_path)
+            for daemon in stopped:
+                daemon.launch(java, jars)
             self._wait(daemons)
         except BaseException:
-            for daemon in reversed(launched):
+            # All are asked before any is waited for, so that an impatient second Ctrl-C leaves none behind.
+            for daemon in stopped:
+                daemon.terminate()
+            for daemon in stopped:
                 daemon.stop()
             raise
 
@@ -390,6 +418,13 @@ class Service:
                 raise TinyTagsError(f"{blamed.name} {what}: {why}; log: {blamed.output}")
             time.sleep(0.1)
 
+    def status(self) -> dict:
+        """Where it is, its state ("stopped", "running" or "usable"), and the same of each server."""
+        servers = [daemon.status() for daemon in self.daemons]
+        states = {server["state"] for server in servers}
+        state = states.pop() if len(states) == 1 else "running"
+        return {"name": self.name, "state": state, "url": self.url, "servers": servers}
+
     def stop(self) -> bool:
         """Stops every server, the last one first; False when none ran. What they keep stays."""
         if not self.directory.exists():
@@ -397,6 +432,11 @@ class Service:
         with locked(self.directory / "lock"):
             stopped = [daemon.stop() for daemon in reversed(self.daemons)]
         return any(stopped)
+
+    def terminate(self) -> None:
+        """Asks every server to end, and does not wait."""
+        for daemon in self.daemons:
+            daemon.terminate()
 
     def kill(self) -> None:
         """Ends every server by force (SIGKILL)."""
@@ -479,14 +519,69 @@ class Solr(Service):
         )
 
 
-HADOOP_OPTIONS = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+NAMENODE = "org.apache.hadoop.hdfs.server.namenode.NameNode"
+HADOOP_OPTIONS = [
+    # Half the memory and a quicker start; on small machines no slower at moving bytes either.
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    f"-Dlog4j.configuration={(CONF / 'hadoop' / 'log4j.properties').as_uri()}",
+]
 
 
-class Hdfs(Service):
+class Hadoop(Service):
+    """Servers of Hadoop; `conf_dir` is what they, Spark and other clients want as HADOOP_CONF_DIR."""
+
+    pom = CONF / "hadoop" / "pom.xml"
+
+    def __init__(self, directory: Path | str, heap: str, host: str):
+        super().__init__(directory)
+        self.conf_dir = self.directory / "conf"
+        self._heap, self._host = heap, host
+
+    def _daemon(self, name: str, main: list[str], ports: list[int], usable: Callable[[], bool]) -> Daemon:
+        return Daemon(
+            name,
+            main,
+            ports,
+            self.directory / name,
+            self.logs,
+            self._heap,
+            usable,
+            options=[*HADOOP_OPTIONS, f"-Dtinytags.log={self.logs / name}.log"],
+            host=self._host,
+            class_path=f"{self.conf_dir}:",
+            environment={"HADOOP_CONF_DIR": str(self.conf_dir)},
+        )
+
+    def status(self) -> dict:
+        return {**super().status(), "conf_dir": str(self.conf_dir)}
+
+    def configuration(self) -> dict[str, dict]:
+        """The properties in each of the configuration files."""
+        raise NotImplementedError
+
+    def prepare(self, java: str, jars: Path) -> None:
+        # A DataNode never comes up below a folder with a space in its name, a class path ends at a colon.
+        odd = re.search(r"[^A-Za-z0-9/._@+=,~-]", str(self.directory))
+        if odd:
+            raise TinyTagsError(
+                f"{self.name}: Hadoop cannot live in {str(self.directory)!r} because of the {odd[0]!r};"
+                " choose another folder (TINYTAGS_SERVICES_DIR)"
+            )
+        self.conf_dir.mkdir(parents=True, exist_ok=True)
+        for name, properties in self.configuration().items():
+            lines = [
+                f"  <property><name>{key}</name><value>{escape(str(value))}</value></property>"
+                for key, value in properties.items()
+            ]
+            text = "\n".join(['<?xml version="1.0"?>', "<configuration>", *lines, "</configuration>", ""])
+            (self.conf_dir / f"{name}.xml").write_text(text)
+
+
+class Hdfs(Hadoop):
     """One NameNode and some DataNodes. The i-th DataNode listens on `datanode_port` + 10 i, and on that - 2 and + 1."""
 
     name = "hdfs"
-    pom = CONF / "hadoop" / "pom.xml"
 
     def __init__(
         self,
@@ -498,17 +593,13 @@ class Hdfs(Service):
         heap: str = "256m",
         host: str = LOOPBACK,
     ):
-        super().__init__(directory)
+        super().__init__(directory, heap, host)
         self.url = f"hdfs://{host}:{namenode_port}"
         self.webhdfs = f"http://{host}:{http_port}"
-        # What Spark and other clients want as HADOOP_CONF_DIR.
-        self.conf_dir = self.directory / "conf"
-        self.class_path = f"{self.conf_dir}:"
-        self._host, self._namenode_port, self._http_port = host, namenode_port, http_port
-        self._datanodes = datanodes
-        namenode = "org.apache.hadoop.hdfs.server.namenode.NameNode"
+        self._namenode_port, self._http_port, self._datanodes = namenode_port, http_port, datanodes
+        self._names = self.directory / "namenode" / "names"
         self.daemons = [
-            self._daemon("namenode", [namenode], [namenode_port, http_port], heap, self._namenode_answers)
+            self._daemon("namenode", [NAMENODE], [namenode_port, http_port], self._namenode_answers)
         ]
         for i in range(datanodes):
             port = datanode_port + 10 * i
@@ -519,63 +610,53 @@ class Hdfs(Service):
             main += ["-D", f"dfs.datanode.address={host}:{port}"]
             main += ["-D", f"dfs.datanode.ipc.address={host}:{port + 1}"]
             answers = partial(self._datanode_answers, port - 2)
-            self.daemons.append(self._daemon(name, main, [port, port - 2, port + 1], heap, answers))
+            self.daemons.append(self._daemon(name, main, [port, port - 2, port + 1], answers))
 
-    def _daemon(
-        self, name: str, main: list[str], ports: list[int], heap: str, usable: Callable[[], bool]
-    ) -> Daemon:
-        options = [*HADOOP_OPTIONS, f"-Dtinytags.log={self.logs / name}.log"]
-        return Daemon(name, main, ports, self.directory / name, self.logs, heap, usable, options, self._host)
+    def status(self) -> dict:
+        return {**super().status(), "webhdfs": self.webhdfs}
+
+    def configuration(self) -> dict[str, dict]:
+        core = {
+            "fs.defaultFS": self.url,
+            "hadoop.tmp.dir": self.directory / "tmp",
+            # Who a client is that gives no name: the user whose files these are.
+            "hadoop.http.staticuser.user": getpass.getuser(),
+        }
+        hdfs = {
+            "dfs.replication": min(3, self._datanodes),
+            "dfs.namenode.rpc-address": f"{self._host}:{self._namenode_port}",
+            "dfs.namenode.http-address": f"{self._host}:{self._http_port}",
+            "dfs.namenode.rpc-bind-host": self._host,
+            "dfs.namenode.http-bind-host": self._host,
+            "dfs.namenode.name.dir": self._names.as_uri(),
+            # Out of safe mode as soon as every DataNode has come.
+            "dfs.namenode.safemode.min.datanodes": self._datanodes,
+            "dfs.namenode.safemode.extension": 0,
+            # A DataNode is given up 30 s after its last word, not 10 minutes: 2 x recheck + 10 x heartbeat.
+            "dfs.heartbeat.interval": 1,
+            "dfs.namenode.heartbeat.recheck-interval": 10000,
+            "dfs.datanode.hostname": self._host,
+            "dfs.namenode.datanode.registration.ip-hostname-check": "false",
+            "dfs.namenode.fs-limits.min-block-size": 1024,
+            # The default, 400, holds every second small write up by 0.4 s.
+            "dfs.client.block.write.locateFollowingBlock.initial.delay.ms": 10,
+        }
+        return {"core-site": core, "hdfs-site": hdfs}
 
     def prepare(self, java: str, jars: Path) -> None:
-        refuse_odd_path("hdfs", self.directory)
+        super().prepare(java, jars)
         # The servers' web pages are not in the jars; without folders of these names they do not start.
         for name in ("webapps/hdfs", "webapps/datanode"):
             (self.conf_dir / name).mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(CONF / "hadoop" / "log4j.properties", self.conf_dir / "log4j.properties")
-        write_hadoop_xml(
-            self.conf_dir / "core-site.xml",
-            {
-                "fs.defaultFS": self.url,
-                "hadoop.tmp.dir": self.directory / "tmp",
-                # Who a client is that gives no name: the user whose files these are.
-                "hadoop.http.staticuser.user": getpass.getuser(),
-            },
-        )
-        names = self.directory / "namenode" / "names"
-        write_hadoop_xml(
-            self.conf_dir / "hdfs-site.xml",
-            {
-                "dfs.replication": min(3, self._datanodes),
-                "dfs.namenode.rpc-address": f"{self._host}:{self._namenode_port}",
-                "dfs.namenode.http-address": f"{self._host}:{self._http_port}",
-                "dfs.namenode.rpc-bind-host": self._host,
-                "dfs.namenode.http-bind-host": self._host,
-                "dfs.namenode.name.dir": names.as_uri(),
-                # Out of safe mode as soon as every DataNode has come.
-                "dfs.namenode.safemode.min.datanodes": self._datanodes,
-                "dfs.namenode.safemode.extension": 0,
-                # A DataNode is given up 30 s after its last word, not 10 minutes: 2 x recheck + 10 x heartbeat.
-                "dfs.heartbeat.interval": 1,
-                "dfs.namenode.heartbeat.recheck-interval": 10000,
-                "dfs.datanode.hostname": self._host,
-                "dfs.namenode.datanode.registration.ip-hostname-check": "false",
-                "dfs.namenode.fs-limits.min-block-size": 1024,
-                # The default, 400, holds every second small write up by 0.4 s.
-                "dfs.client.block.write.locateFollowingBlock.initial.delay.ms": 10,
-            },
-        )
-        if not (names / "current" / "VERSION").exists():
-            main = ["org.apache.hadoop.hdfs.server.namenode.NameNode", "-format", "-force", "-nonInteractive"]
+        if not (self._names / "current" / "VERSION").exists():
             log = self.logs / "format.log"
-            self.logs.mkdir(parents=True, exist_ok=True)
+            log.parent.mkdir(parents=True, exist_ok=True)
             command = [java, "-Xmx256m", *JVM_OPTIONS, *HADOOP_OPTIONS, f"-Dtinytags.log={log}"]
-            command += ["-cp", f"{self.class_path}{jars}/*", *main]
+            command += ["-cp", f"{self.conf_dir}:{jars}/*", NAMENODE, "-format", "-force", "-nonInteractive"]
             said = subprocess.run(command, check=False, capture_output=True, text=True)
             if said.returncode:
-                raise TinyTagsError(
-                    f"namenode: formatting {names} failed: {telling_line(said.stderr)}; log: {log}"
-                )
+                why = telling_line(said.stderr)
+                raise TinyTagsError(f"namenode: formatting {self._names} failed: {why}; log: {log}")
 
     def _namenode_answers(self) -> bool:
         info = get_bean(self.webhdfs, "NameNode,name=NameNodeInfo")
@@ -603,19 +684,260 @@ def get_bean(url: str, name: str) -> dict | None:
     return answer["beans"][0] if answer and answer["beans"] else None
 
 
-def refuse_odd_path(name: str, path: Path) -> None:
-    """Raises where Hadoop would stumble over a path: a DataNode never comes up below a folder with a space in its name."""
-    odd = re.search(r"[^A-Za-z0-9/._@+=,~-]", str(path))
-    if odd:
+class Yarn(Hadoop):
+    """One ResourceManager, on `port` and those - 2, - 1 and + 1 of it, and one NodeManager; files are in `hdfs`."""
+
+    name = "yarn"
+    profile = "yarn"
+
+    def __init__(
+        self,
+        directory: Path | str,
+        hdfs: Hdfs,
+        port: int = 8032,
+        http_port: int = 8088,
+        memory: int = 4096,
+        cores: int = os.cpu_count() or 1,
+        heap: str = "256m",
+        host: str = LOOPBACK,
+    ):
+        super().__init__(directory, heap, host)
+        self.url = f"http://{host}:{http_port}"
+        self._hdfs, self._port, self._memory, self._cores = hdfs, port, memory, cores
+        self.daemons = [
+            self._daemon(
+                "resourcemanager",
+                ["org.apache.hadoop.yarn.server.resourcemanager.ResourceManager"],
+                [port, http_port, port - 2, port - 1, port + 1],
+                self._resourcemanager_answers,
+            ),
+            self._daemon(
+                "nodemanager",
+                ["org.apache.hadoop.yarn.server.nodemanager.NodeManager"],
+                [],
+                self._nodemanager_answers,
+            ),
+        ]
+
+    def configuration(self) -> dict[str, dict]:
+        work = self.directory / "nodemanager"
+        yarn = {
+            "yarn.resourcemanager.hostname": self._host,
+            "yarn.resourcemanager.address": f"{self._host}:{self._port}",
+            "yarn.resourcemanager.scheduler.address": f"{self._host}:{self._port - 2}",
+            "yarn.resourcemanager.resource-tracker.address": f"{self._host}:{self._port - 1}",
+            "yarn.resourcemanager.admin.address": f"{self._host}:{self._port + 1}",
+            "yarn.resourcemanager.webapp.address": self.url.removeprefix("http://"),
+            # 0: whatever is free; the ResourceManager tells who wants to know.
+            "yarn.nodemanager.hostname": self._host,
+            "yarn.nodemanager.address": f"{self._host}:0",
+            "yarn.nodemanager.localizer.address": f"{self._host}:0",
+            "yarn.nodemanager.webapp.address": f"{self._host}:0",
+            "yarn.nodemanager.local-dirs": work / "local",
+            "yarn.nodemanager.log-dirs": work / "containers",
+            "yarn.nodemanager.resource.memory-mb": self._memory,
+            "yarn.nodemanager.resource.cpu-vcores": self._cores,
+            "yarn.scheduler.minimum-allocation-mb": 128,
+            "yarn.scheduler.maximum-allocation-mb": self._memory,
+            # Python workers share pages with each other and map files: counted so, they would be killed for nothing.
+            "yarn.nodemanager.pmem-check-enabled": "false",
+            "yarn.nodemanager.vmem-check-enabled": "false",
+            # A disk that is 90 % full is no reason to refuse work on one's own machine.
+            "yarn.nodemanager.disk-health-checker.enable": "false",
+            "yarn.nodemanager.env-whitelist": "JAVA_HOME,HADOOP_CONF_DIR,PATH,LANG,TZ",
+            "yarn.nm.liveness-monitor.expiry-interval-ms": 15000,
+        }
+        scheduler = {
+            "yarn.scheduler.capacity.root.queues": "default",
+            "yarn.scheduler.capacity.root.default.capacity": 100,
+            # On so small a cluster the default, 0.1, leaves no room for a second job's master.
+            "yarn.scheduler.capacity.maximum-am-resource-percent": 0.9,
+        }
+        return {**self._hdfs.configuration(), "yarn-site": yarn, "capacity-scheduler": scheduler}
+
+    def _resourcemanager_answers(self) -> bool:
+        info = get_json(f"{self.url}/ws/v1/cluster/info")
+        return info is not None and info["clusterInfo"]["state"] == "STARTED"
+
+    def _nodemanager_answers(self) -> bool:
+        # A node is there a moment before what it has to give is counted.
+        metrics = get_json(f"{self.url}/ws/v1/cluster/metrics")
+        return metrics is not None and metrics["clusterMetrics"]["totalMB"] > 0
+
+
+# The command
+
+SETTINGS = {
+    "TINYTAGS_SERVICES_DIR": ("data/services", "where servers keep data, logs and pid files"),
+    "TINYTAGS_SERVICES_HOST": (LOOPBACK, "the address they listen on; they ask nobody for a password"),
+    "TINYTAGS_JARS_DIR": ("", "where jars are kept; else tinytags/jars in the user's cache"),
+    "TINYTAGS_SOLR_PORT": (8983, "Solr; its ZooKeeper takes this + 1000"),
+    "TINYTAGS_SOLR_HEAP": ("1g", "memory of Solr's JVM, without its file caches"),
+    "TINYTAGS_HDFS_PORT": (8020, "the NameNode"),
+    "TINYTAGS_HDFS_HTTP_PORT": (9870, "WebHDFS"),
+    "TINYTAGS_HDFS_DATANODES": (1, "how many DataNodes"),
+    "TINYTAGS_HDFS_DATANODE_PORT": (
+        9866,
+        "the first DataNode, with this - 2 and + 1; the next one 10 higher",
+    ),
+    "TINYTAGS_HDFS_HEAP": ("256m", "memory of each HDFS server's JVM"),
+    "TINYTAGS_YARN_PORT": (8032, "the ResourceManager, with this - 2, - 1 and + 1"),
+    "TINYTAGS_YARN_HTTP_PORT": (8088, "the ResourceManager's web page and REST"),
+    "TINYTAGS_YARN_MEMORY": (4096, "MB that all containers together may take"),
+    "TINYTAGS_YARN_HEAP": ("256m", "memory of each YARN server's JVM"),
+}
+NAMES = ("solr", "hdfs", "yarn")
+
+
+def configured_services(environ=os.environ) -> dict[str, Service]:
+    """Solr, HDFS and YARN as the environment has them (`SETTINGS`). Raises for a value that cannot be."""
+
+    def value(name: str):
+        name = f"TINYTAGS_{name}"
+        default = SETTINGS[name][0]
+        given = environ.get(name) or default
+        if not isinstance(default, int):
+            return given
+        # Room for the ports beside it.
+        least, most = (1024, 64000) if name.endswith("PORT") else (1, 1 << 30)
+        if not str(given).isdecimal() or not least <= int(given) <= most:
+            raise TinyTagsError(f"{name} is {given!r}; it has to be a whole number from {least} to {most}")
+        return int(given)
+
+    directory, host = Path(value("SERVICES_DIR")), value("SERVICES_HOST")
+    if host == "0.0.0.0":
         raise TinyTagsError(
-            f"{name}: Hadoop cannot live in {str(path)!r} because of the {odd[0]!r}; choose another folder"
+            "TINYTAGS_SERVICES_HOST is 0.0.0.0; servers tell it to others: give this machine's address"
         )
+    solr = Solr(directory / "solr", value("SOLR_PORT"), value("SOLR_HEAP"), host)
+    hdfs = Hdfs(
+        directory / "hdfs",
+        value("HDFS_PORT"),
+        value("HDFS_HTTP_PORT"),
+        value("HDFS_DATANODES"),
+        value("HDFS_DATANODE_PORT"),
+        value("HDFS_HEAP"),
+        host,
+    )
+    yarn = Yarn(
+        directory / "yarn",
+        hdfs,
+        value("YARN_PORT"),
+        value("YARN_HTTP_PORT"),
+        value("YARN_MEMORY"),
+        heap=value("YARN_HEAP"),
+        host=host,
+    )
+    return {"solr": solr, "hdfs": hdfs, "yarn": yarn}
 
 
-def write_hadoop_xml(path: Path, properties: dict) -> None:
-    """Writes one of Hadoop's configuration files."""
+def start_services(services: list[Service]) -> list[Service]:
+    """Starts services in their order and returns those that were not up; Ctrl-C stops these again."""
+    started = []
+    try:
+        for service in services:
+            began = time.monotonic()
+            if service.start():
+                started.append(service)
+                note(f"{service.name}: up after {time.monotonic() - began:.0f} s, {service.url}")
+            else:
+                note(f"{service.name}: up already, {service.url}")
+    except KeyboardInterrupt:
+        for service in started:
+            service.terminate()
+        for service in started:
+            service.stop()
+        raise
+    return started
+
+
+def stop_services(services: list[Service]) -> None:
+    """Stops services, the last one first."""
+    stopped = [service.name for service in reversed(services) if service.stop()]
+    note(f"stopped: {', '.join(stopped) or 'nothing was running'}")
+
+
+def environment_help() -> str:
+    """The settings, as a part of the command's help."""
     lines = [
-        f"  <property><name>{name}</name><value>{escape(str(value))}</value></property>"
-        for name, value in properties.items()
+        f"  {name.ljust(28)} {means}{f' [{default}]' if default else ''}"
+        for name, (default, means) in SETTINGS.items()
     ]
-    path.write_text("\n".join(['<?xml version="1.0"?>', "<configuration>", *lines, "</configuration>", ""]))
+    return "\b\nFrom the environment:\n" + "\n".join(lines)
+
+
+names_argument = click.argument(
+    "names", nargs=-1, type=click.Choice([*NAMES, "all"]), metavar="[solr] [hdfs] [yarn] [all]"
+)
+
+
+def named(names: tuple[str, ...], otherwise: tuple[str, ...]) -> list[Service]:
+    """The services that were named, in the order in which they are started."""
+    wanted = NAMES if "all" in names else names or otherwise
+    return [service for name, service in configured_services().items() if name in wanted]
+
+
+@click.group("services", epilog=environment_help())
+def main():
+    """Start and stop Solr, HDFS and YARN on this machine.
+
+    They are the real servers, made of jars from Maven Central. What they keep survives `down`.
+    """
+
+
+@main.command()
+@names_argument
+def up(names):
+    """Start services (solr, where none is named) and wait until they are usable; yarn brings hdfs."""
+    try:
+        start_services(named((*names, "hdfs") if "yarn" in names else names, ("solr",)))
+    except KeyboardInterrupt:
+        note("services: interrupted; what this command started is stopped again")
+        sys.exit(INTERRUPTED)
+
+
+@main.command()
+@names_argument
+def down(names):
+    """Stop services (all, where none is named)."""
+    stop_services(named(names, NAMES))
+
+
+@main.command()
+@names_argument
+@click.pass_context
+def restart(context, names):
+    """Stop services and start them again (those that run, where none is named)."""
+    services = named(names, NAMES)
+    services = (
+        services if names else [service for service in services if service.status()["state"] != "stopped"]
+    )
+    stop_services(services)
+    start_services(services)
+
+
+@main.command()
+@names_argument
+@json_option
+def status(names, as_json):
+    """Tell of services (all, where none is named) whether they are stopped, running or usable."""
+    told = {service.name: service.status() for service in named(names, NAMES)}
+    report(told, "\n".join(line for service in told.values() for line in status_lines(service)), as_json)
+
+
+def status_lines(service: dict) -> list[str]:
+    """A service's status as lines for people; servers that do not run are left out."""
+    lines = [f"{service['name']}: {service['state']}, {service['url']}"]
+    for name in ("webhdfs", "conf_dir"):
+        if name in service and service["state"] != "stopped":
+            lines.append(f"  {name} {service[name]}")
+    for server in service["servers"]:
+        if server["pid"]:
+            ports = ", ".join(map(str, server["ports"])) or "any"
+            state = f"{server['state']}, process {server['pid']}, ports {ports}, heap {server['heap']}"
+            lines += [f"  {server['name']}: {state}", f"    data {server['data']}, log {server['log']}"]
+    return lines
+
+
+if __name__ == "__main__":
+    run(main)

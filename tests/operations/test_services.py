@@ -3,16 +3,31 @@
 import getpass
 import io
 import json
+import os
+import signal
 import socket
+import subprocess
+import time
 import zipfile
+from pathlib import Path
 
 import pytest
 import urllib3
 from hdfs import InsecureClient
 
 from conf.errors import TinyTagsError
-from operations.services import CONF, Hdfs, Solr, free_port
+from operations.services import (
+    CONF,
+    Hdfs,
+    Solr,
+    Yarn,
+    configured_services,
+    fetch_jars,
+    free_port,
+    java_command,
+)
 
+SCRIPT = Path(__file__).parents[2] / "scripts" / "services"
 DOCUMENT = {
     "id": "3f9a2c1d:12:4711",
     "corpus": "tiny",
@@ -160,6 +175,140 @@ def test_hadoop_clients_find_hdfs_by_its_configuration_folder(hdfs):
     assert client.status("/services/without-a-user-name")["owner"] == getpass.getuser()
 
 
+@pytest.mark.services
+def test_yarn_has_a_node_that_runs_and_knows_hdfs(tmp_path, hdfs):
+    service = Yarn(tmp_path, hdfs, port=free_port(-2, -1, 1), http_port=free_port(), memory=2048, cores=2)
+    try:
+        assert service.start()
+        nodes = ask("GET", f"{service.url}/ws/v1/cluster/nodes")["nodes"]["node"]
+        assert [node["state"] for node in nodes] == ["RUNNING"]
+        assert nodes[0]["availMemoryMB"] == 2048
+        assert f"<value>{hdfs.url}</value>" in (service.conf_dir / "core-site.xml").read_text()
+    finally:
+        assert service.stop()
+    assert not service.usable()
+
+
 def test_a_folder_that_hadoop_cannot_live_in_is_refused(tmp_path):
     with pytest.raises(TinyTagsError, match=r"^hdfs: Hadoop cannot live in '.*/a folder' because of the ' '"):
         Hdfs(tmp_path / "a folder", free_port(), free_port(), datanode_port=free_port(-2, 1)).start()
+
+
+def test_a_process_that_has_only_the_pid_in_common_is_left_alone(tmp_path):
+    solr = Solr(tmp_path, port=free_port(1000))
+    with subprocess.Popen(["sleep", "60"]) as other:
+        (tmp_path / "logs").mkdir()
+        record = {"pid": other.pid, "began": "long ago", "ports": []}
+        (tmp_path / "logs" / "solr.pid").write_text(json.dumps(record))
+        assert solr.pid is None
+        assert not solr.stop()
+        assert other.poll() is None
+        other.kill()
+
+
+def test_a_missing_java_gives_the_line_that_installs_one(tmp_path):
+    with pytest.raises(
+        TinyTagsError, match=r"^no java on the PATH: .* Java 17 or newer; sudo apt-get install"
+    ):
+        java_command({"PATH": str(tmp_path)})
+    with pytest.raises(TinyTagsError, match=r"^JAVA_HOME '/nowhere' has no bin/java: "):
+        java_command({"PATH": os.environ["PATH"], "JAVA_HOME": "/nowhere"})
+
+
+def test_a_java_that_is_too_old_is_told_with_its_version(tmp_path):
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\" 2019-01-15' >&2\n")
+    java.chmod(0o755)
+    with pytest.raises(TinyTagsError, match=rf"^{java} is Java 11: the servers need 17 or newer"):
+        java_command({"PATH": str(tmp_path)})
+
+
+def test_a_missing_maven_gives_the_line_that_installs_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(TinyTagsError, match=r"^no mvn on the PATH.*; sudo apt-get install .* maven$"):
+        fetch_jars(CONF / "solr" / "pom.xml", directory=tmp_path / "jars")
+
+
+def test_what_maven_could_not_fetch_is_told_and_leaves_nothing_that_looks_complete(tmp_path):
+    pom = tmp_path / "odd" / "pom.xml"
+    pom.parent.mkdir()
+    what = "<groupId>tinytags</groupId><artifactId>no-such-thing</artifactId><version>1</version>"
+    text = f"<modelVersion>4.0.0</modelVersion>{what}<dependencies><dependency>{what}</dependency></dependencies>"
+    pom.write_text(f"<project>{text.replace('no-such-thing', 'odd', 1)}</project>")
+    with pytest.raises(
+        TinyTagsError, match=r"^Maven could not fetch the jars of odd: .*no-such-thing"
+    ) as told:
+        fetch_jars(pom, directory=tmp_path / "jars")
+    assert "\n" not in str(told.value)
+    assert [path.name for path in (tmp_path / "jars").iterdir()] == ["lock"]
+
+
+def test_a_setting_that_cannot_be_is_named_and_quoted():
+    with pytest.raises(
+        TinyTagsError, match=r"^TINYTAGS_SOLR_PORT is '80x'; it has to be a whole number from 1024"
+    ):
+        configured_services({"TINYTAGS_SOLR_PORT": "80x"})
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """The environment of a `scripts/services` with a folder and a Solr port of its own."""
+    port = str(free_port(1000))
+    return {
+        **os.environ,
+        "TINYTAGS_SERVICES_DIR": str(tmp_path),
+        "TINYTAGS_SOLR_PORT": port,
+        "TINYTAGS_SOLR_HEAP": "512m",
+    }
+
+
+def services(settings, *arguments):
+    """Runs `scripts/services` and returns its output."""
+    done = subprocess.run([SCRIPT, *arguments], env=settings, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.services
+def test_two_ups_at_once_start_one_server_and_down_stops_it(settings):
+    ups = [
+        subprocess.Popen([SCRIPT, "up"], env=settings, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    try:
+        told = sorted(up.communicate()[1].partition(",")[0] for up in ups)
+        assert told[0].startswith("solr: up after")
+        assert told[1] == "solr: up already"
+        assert [up.returncode for up in ups] == [0, 0]
+
+        status = json.loads(services(settings, "status", "--json"))
+        assert {name: service["state"] for name, service in status.items()} == {
+            "solr": "usable",
+            "hdfs": "stopped",
+            "yarn": "stopped",
+        }
+        assert str(status["solr"]["servers"][0]["ports"][0]) == settings["TINYTAGS_SOLR_PORT"]
+        assert f"process {status['solr']['servers'][0]['pid']}" in services(settings, "status")
+
+        elsewhere = settings | {"TINYTAGS_SOLR_PORT": str(free_port(1000))}
+        refused = subprocess.run([SCRIPT, "up"], env=elsewhere, capture_output=True, text=True)
+        assert refused.returncode == 1
+        assert f"runs on port {settings['TINYTAGS_SOLR_PORT']}, not" in refused.stderr
+    finally:
+        assert services(settings, "down") == "stopped: solr\n"
+    assert services(settings, "down") == "stopped: nothing was running\n"
+
+
+@pytest.mark.services
+def test_ctrl_c_during_up_stops_what_it_started(settings, tmp_path):
+    pid_file = tmp_path / "solr" / "logs" / "solr.pid"
+    with subprocess.Popen([SCRIPT, "up"], env=settings, stderr=subprocess.PIPE, text=True) as up:
+        until = time.monotonic() + 60
+        while not (pid_file.exists() and pid_file.read_text()) and time.monotonic() < until:
+            time.sleep(0.05)
+        pid = json.loads(pid_file.read_text())["pid"]
+        up.send_signal(signal.SIGINT)
+        told = up.communicate(timeout=60)[1]
+    assert up.returncode == 130
+    assert told == "services: interrupted; what this command started is stopped again\n"
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
