@@ -1,0 +1,88 @@
+"""The search page: what is in Solr, as pages for people and as JSON for programs."""
+
+import hashlib
+from pathlib import Path
+
+from flask import Flask
+
+from conf.errors import TinyTagsError
+from conf.settings import Settings
+
+# Nothing is sent to the page but short URLs.
+BODY_BYTES = 64 * 1024
+THREADS = 8
+STATIC_SECONDS = 365 * 24 * 3600
+
+
+def create_app(settings: Settings, test_config: dict | None = None) -> Flask:
+    """Return the application; ``test_config`` is laid over Flask's configuration.
+
+    Connects to nothing: a Solr or a store that is down is told by the pages that need it.
+    """
+    from indexing.solr import Solr
+    from ingest.store import open_store
+    from search_ui import errors, pages
+    from search_ui.images import Library
+    from search_ui.published import CHECK_SECONDS, Published
+
+    app = Flask(__name__)
+    app.config.from_mapping(
+        MAX_CONTENT_LENGTH=BODY_BYTES, SEND_FILE_MAX_AGE_DEFAULT=STATIC_SECONDS, CHECK_SECONDS=CHECK_SECONDS
+    )
+    app.config.from_mapping(test_config or {})
+    app.json.sort_keys = False
+    app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
+
+    solr = Solr(settings.solr, patience=0)
+    app.extensions["tinytags"] = pages.Sources(
+        settings=settings,
+        solr=solr,
+        published=Published(solr, settings.alias, app.config["CHECK_SECONDS"]),
+        library=Library(open_store(settings.store, settings.webhdfs or None)),
+    )
+    app.register_blueprint(pages.blueprint)
+    errors.register(app)
+    versions = _static_versions(Path(app.static_folder))
+    app.add_template_global(lambda name: f"{app.static_url_path}/{name}?v={versions[name]}", "static")
+    app.add_template_filter(lambda n: f"{n:,}", "number")
+    return app
+
+
+def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Serve the page until Ctrl-C. Raises `TinyTagsError` where the address can't be had."""
+    import threading
+
+    import waitress
+
+    app = create_app(settings)
+    try:
+        server = waitress.create_server(
+            app, host=host, port=port, threads=THREADS, max_request_body_size=BODY_BYTES, ident="tinytags"
+        )
+    except OSError as error:
+        raise TinyTagsError(
+            f"can't listen on {host}:{port}: {error.strerror}; choose another with --port"
+        ) from None
+    # The first votes that somebody looks at shouldn't wait a second for the kernel.
+    threading.Thread(target=_load_kernel, daemon=True).start()
+    shown = f"[{host}]" if ":" in host else host
+    print(f"TinyTags: http://{shown}:{port}/ (Ctrl-C stops it)", flush=True)
+    try:
+        server.run()  # returns on Ctrl-C
+    finally:
+        server.close()
+
+
+def _load_kernel() -> None:
+    from tagging.compiled import kernel
+
+    kernel()
+
+
+def _static_versions(folder: Path) -> dict[str, str]:
+    """Return a short hash of each static file: in its URL it lets browsers keep the file for good."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+        for path in files
+    }

@@ -1,0 +1,62 @@
+"""What goes wrong, as a page or as JSON, never as a traceback; and the headers that every answer carries."""
+
+from flask import Flask, Response, jsonify, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from conf.errors import TinyTagsError
+from indexing.solr import SolrError
+from ingest.store import StoreError
+from search_ui.search_state import BadSearchError
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+TITLES = {
+    400: "That is no search",
+    404: "Nothing is here",
+    405: "That can't be done here",
+    413: "That is too much",
+    500: "Something broke",
+    503: "The search is not available",
+}
+
+
+def register(app: Flask) -> None:
+    app.register_error_handler(HTTPException, lambda error: _answer(error.code or 500, error.description))
+    app.register_error_handler(BadSearchError, lambda error: _answer(400, str(error)))
+    app.register_error_handler(SolrError, lambda error: _unavailable(app, error))
+    app.register_error_handler(StoreError, lambda error: _unavailable(app, error))
+    app.register_error_handler(TinyTagsError, lambda error: _answer(404, str(error)))
+    app.register_error_handler(Exception, lambda error: _bug(app, error))
+    app.after_request(_add_headers)
+
+
+def _unavailable(app: Flask, error: TinyTagsError):
+    app.logger.warning("%s", error)
+    return _answer(503, str(error))
+
+
+def _bug(app: Flask, error: Exception):
+    app.logger.exception("%s", request.full_path, exc_info=error)
+    return _answer(500, "This is a mistake in TinyTags. What it was stands in the log of the server.")
+
+
+def _answer(status: int, words: str | None):
+    if request.path.startswith("/api/"):
+        return jsonify(error=words, status=status), status
+    title = TITLES.get(status, "That did not work")
+    return render_template("error.html", status=status, title=title, words=words), status
+
+
+def _add_headers(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers.setdefault("Cache-Control", "no-cache")
+    return response

@@ -1,0 +1,105 @@
+"""What the store says of an image: its pixels, its label, the record it came from, and how a model votes on it."""
+
+import threading
+import time
+from functools import lru_cache
+
+from conf.errors import TinyTagsError
+from ingest.corpus import Block, Corpus, open_corpus, read_image
+from ingest.image import IMAGE_BYTES
+from ingest.runs import Run, open_run
+
+# Manifests don't change once written, but a corpus can be removed and another be made under its name.
+MANIFEST_SECONDS = 10
+
+
+class Library:
+    """The corpora and runs of a store, their manifests read once and kept for a few seconds; for many threads."""
+
+    def __init__(self, store) -> None:
+        self.store = store
+        self._lock = threading.Lock()
+        self._kept: dict[tuple, tuple[float, object]] = {}
+
+    def corpus(self, name: str) -> Corpus | None:
+        """Return a corpus, or None where the store has none of this name or can't be read."""
+        return self._keep(open_corpus, name)
+
+    def run(self, name: str) -> Run | None:
+        return self._keep(open_run, name)
+
+    def image(self, corpus: Corpus, partition: int, row: int) -> Block:
+        """Return one image as a block of one. Raises `StoreError` where its partition can't be read."""
+        return read_image(self.store, corpus, partition, row)
+
+    def votes(self, run: Run, block: Block) -> dict[str, int] | None:
+        """Return every class with its votes, most first, from the very model that made the run; None without it."""
+        try:
+            model = _load_model(self.store, run.model, run.model_hash)
+        except (TinyTagsError, ImportError):
+            return None
+        votes = dict(zip(run.classes, model.votes(block.images)[0].tolist(), strict=True))
+        return dict(sorted(votes.items(), key=lambda item: -item[1]))
+
+    def _keep(self, open_one, name: str):
+        now = time.monotonic()
+        with self._lock:
+            until, value = self._kept.get((open_one, name), (0, None))
+        if now < until:
+            return value
+        try:
+            value = open_one(self.store, name)
+        except TinyTagsError:
+            value = None
+        with self._lock:
+            self._kept[open_one, name] = (now + MANIFEST_SECONDS, value)
+            if len(self._kept) > 1000:  # names come from URLs
+                self._kept = {key: kept for key, kept in self._kept.items() if kept[0] > now}
+        return value
+
+
+@lru_cache(maxsize=4)
+def _load_model(store, name: str, model_hash: str):
+    """Load a model; raises `TinyTagsError` where the one of this name is another by now."""
+    from tagging.models import load_model
+
+    model = load_model(store, name)
+    if model.hash != model_hash:
+        raise TinyTagsError(
+            f"model {name!r} is not the one that made the run: {model.hash}, not {model_hash}"
+        )
+    return model
+
+
+def has_image(corpus: Corpus, partition: int, row: int) -> bool:
+    if not 0 <= partition < corpus.partitions:
+        return False
+    first, last = corpus.rows(partition)
+    return 0 <= row < last - first
+
+
+def source(corpus: Corpus, partition: int, row: int, block: Block | None) -> dict:
+    """Return where an image came from: the dump, the number of its record and, where it has one, the byte it starts at."""
+    record = corpus.rows(partition)[0] + row
+    split = next((name for name, (first, last) in corpus.splits.items() if first <= record < last), None)
+    return {
+        "dump": corpus.dump,
+        "format": corpus.format,
+        "record": record,
+        "offset": record * IMAGE_BYTES if corpus.format == "tiny-images" else None,
+        "split": split,
+        "name": block.names[0] if block is not None and block.names else None,
+    }
+
+
+def label(corpus: Corpus, block: Block | None) -> str | None:
+    """Return what a person said the image shows, where somebody did."""
+    if block is None or not corpus.classes or not 0 <= block.labels[0] < len(corpus.classes):
+        return None
+    return corpus.classes[block.labels[0]]
+
+
+def step(corpus: Corpus, partition: int, row: int, by: int) -> tuple[int, int] | None:
+    """Return partition and row of the image ``by`` further on in the corpus; None beyond its ends."""
+    record = corpus.rows(partition)[0] + row + by
+    return divmod(record, corpus.partition_images) if 0 <= record < corpus.images else None

@@ -1,0 +1,334 @@
+"""The routes: from a request to what a template prints or to JSON."""
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from flask import Blueprint, Response, abort, current_app, jsonify, redirect, render_template, request
+from werkzeug.datastructures import MultiDict
+
+from conf.settings import Settings
+from indexing.solr import Solr, SolrError
+from ingest.corpus import Corpus
+from ingest.image import to_png
+from ingest.store import StoreError
+from search_ui import facets, images
+from search_ui.counts import percent
+from search_ui.images import Library
+from search_ui.published import Published
+from search_ui.search import Found, documents, find_image, neighbours, search
+from search_ui.search_state import NUMBERED_ROWS, SearchState, parse_form, parse_position
+
+blueprint = Blueprint("pages", __name__)
+
+SCALES = [str(scale) for scale in range(1, 17)]
+FOREVER = "public, max-age=31536000, immutable"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What the pages are made from."""
+
+    settings: Settings
+    solr: Solr
+    published: Published
+    library: Library
+
+
+def sources() -> Sources:
+    return current_app.extensions["tinytags"]
+
+
+# Search
+
+
+@blueprint.get("/")
+def index():
+    """The search page."""
+    if "min" in request.args or "max" in request.args:
+        return redirect(parse_form(request.args).url())
+    state = SearchState.parse(request.args)
+    found = search(sources().solr, sources().published, state)
+    counts = found.shown.counts
+    return render_template(
+        "search.html",
+        found=found,
+        state=state,
+        milliseconds=_milliseconds(found),
+        answers=facets.answer_values(counts, state),
+        tags=facets.tag_values(counts, state),
+        bars=facets.histogram(counts, state),
+        range=facets.range_box(counts, state),
+        filters=facets.filters(counts, state),
+        ways_out=facets.ways_out(counts, state) if not found.total else [],
+        sorts=facets.sorts(state),
+        sizes=facets.sizes(state),
+        pages=facets.pages(found),
+        last_page=facets.last_page(found),
+        previous_url=facets.previous_url(found),
+        next_url=facets.next_url(found),
+        api_url=state.url("/api/search"),
+        thumbnails=list(_thumbnails(found)),
+    )
+
+
+def _thumbnails(found: Found):
+    """Yield what the page shows of each hit. Asks nothing of the store but manifests, which are kept."""
+    query = found.state.with_page(1).url("")
+    join = "&" if query else "?"
+    versions = _versions(found)
+    for place, hit in enumerate(found.hits, found.state.start):
+        at = f"{query}{join}at={place}" if found.state.after is None and place < NUMBERED_ROWS else ""
+        yield {
+            "url": image_url(hit["corpus"], hit["partition"], hit["row"]) + at,
+            "png": png_url(hit["corpus"], hit["partition"], hit["row"], versions[hit["corpus"]]),
+            "tag": hit["tag"],
+            "percent": percent(hit["votes"], hit["trees"]),
+            "votes": hit["votes"],
+            "trees": hit["trees"],
+            "label": hit.get("label"),
+            "right": hit["tag"] == hit["label"] if "label" in hit else None,
+        }
+
+
+def _versions(found: Found) -> dict[str, str | None]:
+    """Return for the corpora of the hits what the URLs of their pixels say of their contents."""
+    return {name: _version(sources().library.corpus(name)) for name in {hit["corpus"] for hit in found.hits}}
+
+
+def _version(manifest: Corpus | None) -> str | None:
+    return manifest.hash[:8] if manifest is not None else None
+
+
+def _milliseconds(found: Found) -> int:
+    return max(1, round(found.seconds * 1000))
+
+
+@blueprint.get("/api/search")
+def api_search():
+    """The search page's own data."""
+    state = SearchState.parse(request.args)
+    found = search(sources().solr, sources().published, state)
+    counts = found.shown.counts
+    answers = counts.by_answer(state)
+    versions = _versions(found)
+    following = facets.next_url(found)
+    return jsonify(
+        total=found.total,
+        milliseconds=_milliseconds(found),
+        collections=found.shown.collections,
+        page=state.page,
+        pages=facets.last_page(found),
+        per_page=state.per_page,
+        sort=state.sort,
+        tags=[
+            {
+                "tag": value.value,
+                "count": value.count,
+                "selected": value.selected,
+                "toggle": f"/api/search{value.toggle_url[1:]}",
+            }
+            for value in facets.tag_values(counts, state)
+        ],
+        confidence=[
+            {"percent": bar.percent, "count": bar.count, "selected": bar.selected}
+            for bar in facets.histogram(counts, state)
+        ],
+        labelled={"known": sum(answers.values()), **answers},
+        hits=[
+            hit
+            | {
+                "url": image_url(hit["corpus"], hit["partition"], hit["row"]),
+                "png": png_url(hit["corpus"], hit["partition"], hit["row"], versions[hit["corpus"]]),
+            }
+            for hit in documents(found.hits)
+        ],
+        next=f"/api/search{following[1:]}" if following else None,
+    )
+
+
+# Images
+
+
+def image_url(corpus: str, partition: int, row: int) -> str:
+    return f"/images/{quote(corpus)}/{partition}/{row}"
+
+
+def png_url(corpus: str, partition: int, row: int, version: str | None) -> str:
+    """Return the URL of the pixels; with the corpus' version in it, so that browsers may keep them for good."""
+    return f"{image_url(corpus, partition, row)}.png" + (f"?v={version}" if version else "")
+
+
+@blueprint.get("/images/<corpus>/<int:partition>/<int:row>")
+def image(corpus: str, partition: int, row: int):
+    """One image's own page."""
+    facts = _describe(corpus, partition, row)
+    args = MultiDict((key, value) for key, value in request.args.items(multi=True) if key != "at")
+    at = parse_position(request.args.get("at"))
+    state = SearchState.parse(args)
+    back = around = total = None
+    if at is not None:
+        back = state.with_page(at // state.per_page + 1).url()
+        around = _around_in_search(state, at, (corpus, partition, row))
+        total = sources().published.now().counts.total(state) if around else None
+    manifest = facts["manifest"]
+    if around is None:
+        steps = {
+            "previous": images.step(manifest, partition, row, -1),
+            "next": images.step(manifest, partition, row, 1),
+        }
+        around = {name: image_url(corpus, *place) if place else None for name, place in steps.items()}
+    return render_template(
+        "image.html",
+        **facts,
+        corpus=corpus,
+        partition=partition,
+        row=row,
+        png=png_url(corpus, partition, row, _version(manifest)),
+        api_url=f"/api{image_url(corpus, partition, row)}",
+        around=around,
+        back=back,
+        at=at,
+        total=total,
+    )
+
+
+def _around_in_search(
+    state: SearchState, at: int, place: tuple[str, int, int]
+) -> dict[str, str | None] | None:
+    """Return the links to the hits before and after; None where the search has moved on and this image isn't there."""
+    before, here, behind = neighbours(sources().solr, sources().published, state, at)
+    if here is None or (here["corpus"], here["partition"], here["row"]) != place:
+        return None
+    links = {}
+    for name, hit, position in (("previous", before, at - 1), ("next", behind, at + 1)):
+        known = hit is not None and position < NUMBERED_ROWS
+        links[name] = (
+            state.with_page(1).url(image_url(hit["corpus"], hit["partition"], hit["row"]), at=position)
+            if known
+            else None
+        )
+    return links
+
+
+@blueprint.get("/api/images/<corpus>/<int:partition>/<int:row>")
+def api_image(corpus: str, partition: int, row: int):
+    """The image page's own data."""
+    facts = _describe(corpus, partition, row)
+    manifest = facts.pop("manifest")
+    tags = [
+        tag["document"] | {"class_votes": tag["class_votes"], "min_confidence": tag["min_confidence"]}
+        for tag in facts.pop("tags")
+    ]
+    return jsonify(
+        corpus=corpus,
+        partition=partition,
+        row=row,
+        **facts,
+        tags=tags,
+        png=png_url(corpus, partition, row, _version(manifest)),
+    )
+
+
+def _describe(corpus: str, partition: int, row: int) -> dict:
+    """Return all that is known of an image; 404 where there is no such image. A partition that can't be read is told."""
+    library = sources().library
+    manifest = library.corpus(corpus)
+    if manifest is None or not images.has_image(manifest, partition, row):
+        abort(404, _no_image(corpus, partition, row, manifest))
+    unreadable = block = None
+    try:
+        block = library.image(manifest, partition, row)
+    except StoreError as error:
+        unreadable = str(error)
+    tags = []
+    for document in documents(find_image(sources().solr, sources().published, corpus, partition, row)):
+        run = library.run(document["run"])
+        votes = library.votes(run, block) if run is not None and block is not None else None
+        tags.append(
+            {
+                "document": document,
+                "class_votes": votes,
+                "min_confidence": run.min_confidence if run is not None else None,
+            }
+        )
+    return {
+        "manifest": manifest,
+        "tags": tags,
+        "label": images.label(manifest, block),
+        "source": images.source(manifest, partition, row, block),
+        "unreadable": unreadable,
+    }
+
+
+def _no_image(corpus: str, partition: int, row: int, manifest: Corpus | None) -> str:
+    if manifest is None:
+        return f"There is no corpus {corpus!r} in the store."
+    if partition >= manifest.partitions:
+        return f"Corpus {corpus!r} has no partition {partition:,}; it has 0 to {manifest.partitions - 1:,}."
+    first, last = manifest.rows(partition)
+    return f"Partition {partition:,} of {corpus!r} has no row {row:,}; it has 0 to {last - first - 1:,}."
+
+
+@blueprint.get("/images/<corpus>/<int:partition>/<int:row>.png")
+def png(corpus: str, partition: int, row: int):
+    """The pixels, each ``scale`` x ``scale`` large. A partition that can't be read gives a placeholder and 503."""
+    value = request.args.get("scale", "1")
+    if value not in SCALES:
+        abort(400, f"scale is a whole number from 1 to {SCALES[-1]}.")
+    scale = int(value)
+    manifest = sources().library.corpus(corpus)
+    if manifest is None or not images.has_image(manifest, partition, row):
+        abort(404, _no_image(corpus, partition, row, manifest))
+    version = _version(manifest)
+    response = Response(mimetype="image/png")
+    response.set_etag(f"{version}-{partition}-{row}-{scale}")
+    # Only a URL that names the contents may be kept without asking again.
+    response.headers["Cache-Control"] = FOREVER if request.args.get("v") == version else "no-cache"
+    if request.if_none_match.contains(response.get_etag()[0]):
+        response.status_code = 304
+        return response
+    try:
+        response.data = to_png(sources().library.image(manifest, partition, row).images[0], scale)
+    except StoreError as error:
+        current_app.logger.warning("%s", error)
+        placeholder = current_app.send_static_file("unreadable.png")
+        placeholder.status_code = 503
+        placeholder.headers["Cache-Control"] = "no-store"
+        return placeholder
+    return response
+
+
+# About, and whether all is well
+
+
+@blueprint.get("/about")
+def about():
+    """What TinyTags is, and what is searched now."""
+    try:
+        shown = sources().published.now().collections
+    except SolrError:
+        shown = ()
+    runs = [(name, sources().library.run(name)) for name in shown]
+    corpora = {run.corpus: sources().library.corpus(run.corpus) for _, run in runs if run is not None}
+    return render_template("about.html", runs=runs, corpora=corpora)
+
+
+@blueprint.get("/healthz")
+def healthz():
+    """The process lives, whatever else does."""
+    return jsonify(status="alive")
+
+
+@blueprint.get("/readyz")
+def readyz():
+    """A search would be answered."""
+    try:
+        shown = sources().published.now(fresh=True)
+    except SolrError as error:
+        return jsonify(status="not ready", reason=str(error)), 503
+    return jsonify(status="ready", collections=shown.collections)
+
+
+@blueprint.get("/favicon.ico")
+def favicon():
+    return current_app.send_static_file("icon.svg")

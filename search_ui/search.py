@@ -1,0 +1,226 @@
+"""One search: from what a URL asks to a request of Solr that ends early, and to hits."""
+
+import base64
+import struct
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from indexing.solr import Solr, SolrError
+from search_ui.counts import Level
+from search_ui.published import Published, Shown
+from search_ui.search_state import After, SearchState
+
+FIELDS = "id,corpus,partition,row,tag,votes,trees,confidence,runner_up,runner_up_votes,label,model,run"
+ROWS_SECONDS = 10
+# From so many hits on, Next goes on from the last one instead of counting past all before it.
+CURSOR_FROM = 3_000
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a search found: ``hits`` are documents as Solr gives them, ``after`` is where the next page may go on."""
+
+    shown: Shown
+    state: SearchState
+    total: int
+    hits: list[dict]
+    after: After | None
+    seconds: float
+
+
+def search(solr: Solr, published: Published, state: SearchState) -> Found:
+    """Return one page of hits. Raises `SolrError` where Solr is down."""
+    began = time.perf_counter()
+    shown, hits = _on_what_is_shown(published, lambda shown: page_hits(solr, shown, state))
+    total = shown.counts.total(state)
+    after = None
+    if hits and state.start + len(hits) >= CURSOR_FROM:
+        after = After(float(hits[-1]["confidence"]), hits[-1]["id"])
+    return Found(shown, state, total, hits, after, time.perf_counter() - began)
+
+
+def page_hits(solr: Solr, shown: Shown, state: SearchState) -> list[dict]:
+    return hits(solr, shown, state, state.start, state.per_page)
+
+
+def neighbours(solr: Solr, published: Published, state: SearchState, at: int) -> list[dict | None]:
+    """Return the hits before, at and after place ``at`` (from 0) of a search; None where there is none."""
+    first = max(at - 1, 0)
+    _, found = _on_what_is_shown(published, lambda shown: hits(solr, shown, state, first, at + 2 - first))
+    found = [*([None] if at == 0 else []), *found, None, None, None]
+    return found[:3]
+
+
+def find_image(solr: Solr, published: Published, corpus: str, partition: int, row: int) -> list[dict]:
+    """Return the documents of one image: one of each run that tagged it and is searched now."""
+
+    def ask(shown: Shown) -> list[dict]:
+        if not shown.collections:
+            return []
+        parameters = {
+            "q": "{!bool must=$of must=$in must=$at}",
+            "of": "{!term f=corpus v=$corpus}",
+            "in": f"partition:[{partition:d} TO {partition:d}]",
+            "at": f"row:[{row:d} TO {row:d}]",
+            "corpus": corpus,
+        }
+        return _select(solr, shown, parameters | {"sort": "id asc", "rows": 20})
+
+    return _on_what_is_shown(published, ask)[1]
+
+
+def hits(solr: Solr, shown: Shown, state: SearchState, start: int, rows: int) -> list[dict]:
+    """Return ``rows`` hits from place ``start`` on, or behind ``state.after`` where the state has that."""
+    counts = shown.counts
+    levels = counts.levels_of(state)
+    after = state.after
+    if not levels or (after is None and start >= counts.total(state)):
+        return []
+    if state.sort == "corpus":
+        return _corpus_order(solr, shown, state, levels, start, rows)
+    if state.sort == "confidence":
+        return _confidence_order(solr, shown, state, levels, start, rows, after)
+    # The index is sorted from high to low and Solr stops early only in that order. But within one level the order is
+    # the same both ways, and how many hits each level has is known: so take the levels one by one.
+    found = []
+    start = start if after is None else 0
+    for level, count in zip(counts.levels, counts.by_level(state).tolist(), strict=True):
+        here = None
+        if after is not None:
+            if level.confidence < after.confidence - 1e-6:
+                continue
+            here = after if level.confidence < after.confidence + 1e-6 else None
+        elif start >= count:
+            start -= count
+            continue
+        if count:
+            found += _confidence_order(solr, shown, state, [level], start, rows - len(found), here)
+        start = 0
+        if len(found) >= rows:
+            break
+    return found
+
+
+def _confidence_order(
+    solr: Solr,
+    shown: Shown,
+    state: SearchState,
+    levels: list[Level],
+    start: int,
+    rows: int,
+    after: After | None,
+) -> list[dict]:
+    parameters = _query(shown, state, levels) | {
+        "sort": "confidence desc,id asc",
+        "start": start,
+        "rows": rows,
+    }
+    if after:
+        parameters["cursorMark"] = cursor_mark(after)
+        del parameters["start"]
+    return _select(solr, shown, parameters)
+
+
+def _corpus_order(
+    solr: Solr, shown: Shown, state: SearchState, levels: list[Level], start: int, rows: int
+) -> list[dict]:
+    parameters = _query(shown, state, levels)
+    if after := state.after:
+        # A partition's rows aren't indexed, but they are few; the range of partitions is.
+        parameters |= {
+            "q": f"{parameters['q'][:-1]} must=$behind}}",
+            "behind": "{!bool should=$later should=$rest}",
+            "later": f"partition:{{{after.partition:d} TO *]",
+            "rest": f"+partition:[{after.partition:d} TO {after.partition:d}] +row:{{{after.row:d} TO *]",
+        }
+        start = 0
+    return _select(
+        solr, shown, parameters | {"sort": "partition asc,row asc,id asc", "start": start, "rows": rows}
+    )
+
+
+def _query(shown: Shown, state: SearchState, levels: list[Level]) -> dict[str, str]:
+    """Return the parameters of Solr's query. Nothing in them is as a person wrote it: tags are those that there are.
+
+    All filters are part of the query: only then may Solr stop early in a sorted index.
+    """
+    counts = shown.counts
+    tags = counts.known_tags(state) or list(counts.tags)
+    clauses = ["must=$levels"]
+    parameters = {"levels": _range(counts.trees, levels)}
+    if state.answer:
+        # A tag is right where the label is the same word, which a query can only say one word at a time.
+        for number, tag in enumerate(tags):
+            parameters |= {
+                f"word{number}": tag,
+                f"both{number}": f"{{!bool must=$tag{number} must=$label{number}}}",
+                f"tag{number}": f"{{!term f=tag v=$word{number}}}",
+                f"label{number}": f"{{!term f=label v=$word{number}}}",
+            }
+        right = " ".join(f"should=$both{number}" for number in range(len(tags)))
+        parameters["right"] = f"{{!bool {right}}}"
+        if state.answer == "right":
+            clauses.append("must=$right")
+        else:
+            parameters["known"] = "label:[* TO *]"
+            clauses += ["must=$known", "must_not=$right"]
+    if state.tags:
+        # Between tags stands what no tag can hold.
+        parameters |= {"tags": "{!terms f=tag separator='\x1f' v=$words}", "words": "\x1f".join(tags)}
+        clauses.append("must=$tags")
+    return {"q": f"{{!bool {' '.join(clauses)}}}"} | parameters
+
+
+def _range(trees: int | None, levels: list[Level]) -> str:
+    """Return the range of the levels: of whole votes where all forests have as many trees, else of confidence.
+
+    A confidence is a 32-bit number in Solr, so its ends lie a little outside; levels are further apart than that.
+    """
+    if trees:
+        return f"votes:[{levels[0].votes:d} TO {levels[-1].votes:d}]"
+    return f"confidence:[{levels[0].confidence - 1e-6:.7f} TO {levels[-1].confidence + 1e-6:.7f}]"
+
+
+def _select(solr: Solr, shown: Shown, parameters: dict) -> list[dict]:
+    """Ask the collections themselves, not the alias, which may move between two questions."""
+    names = shown.collections
+    parameters = parameters | {
+        "fl": FIELDS,
+        # Solr stops as soon as it has the rows: totals are known already. segmentTerminateEarly isn't needed for that,
+        # and gives no rows at all beyond the first page.
+        "minExactCount": parameters["rows"],
+    }
+    if len(names) > 1:
+        parameters["collection"] = ",".join(names)
+    return solr.select(names[0], parameters, timeout=ROWS_SECONDS)["response"]["docs"]
+
+
+def _on_what_is_shown(published: Published, ask):
+    """Return what is shown and what ``ask`` says of it; anew where a collection went away in between."""
+    shown = published.now()
+    try:
+        return shown, ask(shown)
+    except SolrError as error:
+        if error.status not in (400, 404):
+            raise
+        again = published.now(fresh=True)
+        if again.collections == shown.collections:
+            raise
+        return again, ask(again)
+
+
+def cursor_mark(after: After) -> str:
+    """Return Solr's cursor for ``confidence desc,id asc`` behind a document.
+
+    It is the sort values as javabin in base64 (org.apache.solr.search.CursorMark, common.util.JavaBinCodec): version 2,
+    a list of 2 (0x82), a float (0x08) and a string (0x20 + bytes).
+    """
+    id = after.id.encode()
+    values = b"\x02\x82\x08" + struct.pack(">f", after.confidence) + bytes([0x20 | len(id)]) + id
+    return base64.b64encode(values).decode()
+
+
+def documents(found: Iterable[dict]) -> list[dict]:
+    """Return hits with their fields in one order and without Solr's own, as the API shows them."""
+    return [{field: hit[field] for field in FIELDS.split(",") if field in hit} for hit in found]

@@ -1,0 +1,233 @@
+"""The search as its URL says it: which tags, which confidence, in what order, which page; each change of it is a link."""
+
+import re
+from dataclasses import dataclass, replace
+from urllib.parse import quote, urlencode
+
+from werkzeug.datastructures import MultiDict
+
+from conf.errors import TinyTagsError
+
+SORTS = {
+    "confidence": "most confident",
+    "confidence-low": "least confident",
+    "corpus": "corpus order",
+}
+PER_PAGE = (30, 60, 120)
+ANSWERS = ("right", "wrong")
+# Solr collects everything before a numbered page anew: 60 ms at this depth. Beyond it, pages go on from a document.
+NUMBERED_ROWS = 30_000
+MOST_TAGS = 200
+
+_RANGE = re.compile(r"([0-9]{1,3})-([0-9]{1,3})")
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+_POSITION = re.compile(r"0|[1-9][0-9]{0,4}")
+_AFTER = re.compile(r"([01](?:\.[0-9]{1,10})?),([0-9a-f]{8}):([0-9]{1,9}):([0-9]{1,9})")
+_PARAMETERS = ("tag", "confidence", "answer", "sort", "per_page", "page", "after")
+
+
+class BadSearchError(TinyTagsError):
+    """A URL that is no search: the message says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class After:
+    """The document behind which a page goes on."""
+
+    confidence: float
+    id: str
+
+    @property
+    def partition(self) -> int:
+        return int(self.id.split(":")[1])
+
+    @property
+    def row(self) -> int:
+        return int(self.id.split(":")[2])
+
+    def __str__(self) -> str:
+        return f"{self.confidence:.10f}".rstrip("0").rstrip(".") + f",{self.id}"
+
+
+@dataclass(frozen=True)
+class SearchState:
+    """A search. Tags are sorted, so that one search has one URL and Solr's caches know it again."""
+
+    tags: tuple[str, ...] = ()
+    confidence: tuple[int, int] | None = None  # percent, both ends included
+    answer: str | None = None
+    sort: str = "confidence"
+    per_page: int = PER_PAGE[0]
+    page: int = 1
+    after: After | None = None
+
+    @classmethod
+    def parse(cls, args: MultiDict) -> "SearchState":
+        """Read the query of a URL. Raises `BadSearchError`, one line, for the first thing in it that can't be."""
+        for name, values in args.lists():
+            if name not in _PARAMETERS:
+                raise BadSearchError(
+                    f"there is no parameter {_show(name)}; there are {', '.join(_PARAMETERS)}"
+                )
+            if name != "tag" and len(values) > 1:
+                raise BadSearchError(f"{name} is given {len(values)} times")
+        state = cls(
+            tags=_parse_tags(args.getlist("tag")),
+            confidence=_parse_confidence(args.get("confidence")),
+            answer=_parse_choice("answer", args.get("answer"), ANSWERS),
+            sort=_parse_choice("sort", args.get("sort"), SORTS) or "confidence",
+            per_page=int(_parse_choice("per_page", args.get("per_page"), map(str, PER_PAGE)) or PER_PAGE[0]),
+            page=_parse_page(args.get("page")),
+            after=_parse_after(args.get("after")),
+        )
+        if state.after is None and state.page > state.last_numbered_page:
+            raise BadSearchError(
+                f"page {state.page:,}: pages have numbers up to {state.last_numbered_page:,}; from there on, follow Next"
+            )
+        return state
+
+    @property
+    def start(self) -> int:
+        """How many hits come before the page."""
+        return (self.page - 1) * self.per_page
+
+    @property
+    def last_numbered_page(self) -> int:
+        return NUMBERED_ROWS // self.per_page
+
+    @property
+    def filtered(self) -> bool:
+        return bool(self.tags or self.confidence or self.answer)
+
+    def toggle_tag(self, tag: str) -> "SearchState":
+        tags = set(self.tags) ^ {tag}
+        return replace(self, tags=tuple(sorted(tags)), page=1, after=None)
+
+    def with_tags(self, *tags: str) -> "SearchState":
+        return replace(self, tags=tuple(sorted(set(tags))), page=1, after=None)
+
+    def with_confidence(self, low: int, high: int) -> "SearchState":
+        return replace(self, confidence=(low, high), page=1, after=None)
+
+    def without_confidence(self) -> "SearchState":
+        return replace(self, confidence=None, page=1, after=None)
+
+    def with_answer(self, answer: str | None) -> "SearchState":
+        return replace(self, answer=answer, page=1, after=None)
+
+    def with_sort(self, sort: str) -> "SearchState":
+        return replace(self, sort=sort, page=1, after=None)
+
+    def with_per_page(self, per_page: int) -> "SearchState":
+        return replace(self, per_page=per_page, page=1, after=None)
+
+    def with_page(self, page: int, after: After | None = None) -> "SearchState":
+        return replace(self, page=page, after=after)
+
+    def without_filters(self) -> "SearchState":
+        return replace(self, tags=(), confidence=None, answer=None, page=1, after=None)
+
+    def parameters(self) -> list[tuple[str, str]]:
+        """Return what the URL says, in one order; what goes without saying isn't in it."""
+        pairs = [("tag", tag) for tag in self.tags]
+        if self.confidence:
+            pairs.append(("confidence", f"{self.confidence[0]}-{self.confidence[1]}"))
+        if self.answer:
+            pairs.append(("answer", self.answer))
+        if self.sort != "confidence":
+            pairs.append(("sort", self.sort))
+        if self.per_page != PER_PAGE[0]:
+            pairs.append(("per_page", str(self.per_page)))
+        if self.page > 1:
+            pairs.append(("page", str(self.page)))
+        if self.after:
+            pairs.append(("after", str(self.after)))
+        return pairs
+
+    def url(self, path: str = "/", **more: object) -> str:
+        query = urlencode([*self.parameters(), *more.items()], quote_via=quote, safe=":,")
+        return f"{path}?{query}" if query else path
+
+
+def parse_form(args: MultiDict) -> SearchState:
+    """Read what the form of the confidence range sends: ``min`` and ``max`` beside the rest of the search.
+
+    Ends in the wrong order are put right, and an empty box is the end of the scale: a person typed them.
+    """
+    args = args.copy()
+    ends = []
+    for name, empty in (("min", 0), ("max", 100)):
+        value = "".join(args.poplist(name)[:1]).strip()
+        if value and not (value.isascii() and value.isdecimal() and int(value[:4]) <= 100):
+            raise BadSearchError(
+                f"{name} is {_show(value)}; a confidence is a whole number of percent, 0 to 100"
+            )
+        ends.append(int(value) if value else empty)
+    args.poplist("confidence")
+    return SearchState.parse(args).with_confidence(min(ends), max(ends))
+
+
+def parse_position(value: str | None) -> int | None:
+    """Read ``at``, the place of an image among the hits of the search it was found by, from 0."""
+    if value is None:
+        return None
+    if not _POSITION.fullmatch(value) or int(value) >= NUMBERED_ROWS:
+        raise BadSearchError(f"at is {_show(value)}; a place among the hits is 0 to {NUMBERED_ROWS - 1:,}")
+    return int(value)
+
+
+def _parse_tags(values: list[str]) -> tuple[str, ...]:
+    tags = {value for value in values if value}
+    if len(tags) > MOST_TAGS:
+        raise BadSearchError(f"{len(tags)} tags at once; there may be {MOST_TAGS}")
+    for tag in tags:
+        if len(tag) > 200 or not tag.isprintable():
+            raise BadSearchError(
+                f"tag {_show(tag)} can't be: tags are up to 200 characters that can be printed"
+            )
+    return tuple(sorted(tags))
+
+
+def _parse_confidence(value: str | None) -> tuple[int, int] | None:
+    if not value:
+        return None
+    match = _RANGE.fullmatch(value)
+    low, high = map(int, match.groups()) if match else (1, 0)
+    if not low <= high <= 100:
+        raise BadSearchError(
+            f"confidence is {_show(value)}; it has to be a range of whole percents like 60-100, the lower one first"
+        )
+    return low, high
+
+
+def _parse_choice(name: str, value: str | None, choices) -> str | None:
+    choices = list(choices)
+    if not value:
+        return None
+    if value not in choices:
+        raise BadSearchError(
+            f"{name} is {_show(value)}; it can be {', '.join(choices[:-1])} or {choices[-1]}"
+        )
+    return value
+
+
+def _parse_page(value: str | None) -> int:
+    if not value:
+        return 1
+    if not _NUMBER.fullmatch(value):
+        raise BadSearchError(f"page is {_show(value)}; it has to be a whole number from 1")
+    return int(value)
+
+
+def _parse_after(value: str | None) -> After | None:
+    if not value:
+        return None
+    match = _AFTER.fullmatch(value)
+    if not match or float(match[1]) > 1:
+        raise BadSearchError(f"after is {_show(value)}; it has to come from a link of this page")
+    return After(float(match[1]), value.split(",", 1)[1])
+
+
+def _show(value: str) -> str:
+    """Quote what somebody wrote, but not a page of it."""
+    return repr(value if len(value) <= 60 else value[:57] + "...")
