@@ -179,6 +179,10 @@ class Solr:
 
     # Requests
 
+    def read(self, path: str, params: dict, timeout: float | None = None) -> dict:
+        """Ask something else that Solr tells, like ``COLLECTION/admin/luke``; returns its JSON."""
+        return self._request(path, params, timeout=timeout)
+
     def _admin(self, what: str, **params) -> dict:
         return self._request(f"admin/{what}", params, timeout=SLOW_SECONDS)
 
