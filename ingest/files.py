@@ -313,7 +313,10 @@ def _ask(path: str, webhdfs: str | None, action):
                     f"{path}: {reason}; set HADOOP_USER_NAME to a user who may read it"
                 ) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            request = getattr(error, "request", None)
+            # What urllib3 says of a connection holds its whole URL twice.
+            reason = f"{urlsplit(request.url).netloc} doesn't answer" if request else str(error)
+            reason = " ".join(f"{reason} ({type(error).__name__})".split())
     raise TinyTagsError(
         f"{path}: {reason} (WebHDFS at {webhdfs}, {HDFS_ATTEMPTS} tries; are the NameNode and a DataNode up?)"
     )

@@ -9,7 +9,7 @@ import io
 import pickle
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import BinaryIO, ClassVar
 
@@ -51,6 +51,14 @@ class BatchFile:
     def name(self) -> str:
         return self.member or files.base_name(self.path)
 
+    @property
+    def where(self) -> str:
+        return f"{self.path}: {self.member}" if self.member else self.path
+
+
+# The batches, whether they are in the binary form, and the class names that came with them.
+Opened = tuple[list[BatchFile], bool, list[str] | None]
+
 
 @dataclass(frozen=True)
 class Cifar10:
@@ -77,13 +85,16 @@ class Cifar10:
         done = 0
         for batch, first, last in self._parts(start, stop):
             part = slice(done, done + last - first)
-            if self.binary:
-                self._read_records(batch, first, images[part], labels[part])
+            if self.binary and not batch.member:
+                with files.open_file(
+                    batch.path, self.webhdfs, first * RECORD_BYTES, (last - first) * RECORD_BYTES
+                ) as file:
+                    _read_records(file, batch.path, first, images[part], labels[part])
             else:
-                found = _load_batch(batch, self.webhdfs)
+                found = _load_batch(batch, self.binary, self.webhdfs)
                 images[part], labels[part] = found.images[first:last], found.labels[first:last]
                 names += (found.names or [""] * len(found.labels))[first:last]
-                check_labels(labels[part], len(self.classes), _where(batch), first)
+            check_labels(labels[part], len(self.classes), batch.where, first)
             done = part.stop
         return Batch(images, labels, names if any(names) else None)
 
@@ -102,17 +113,6 @@ class Cifar10:
                 yield batch, max(start, 0), min(stop, batch.images)
             start, stop = start - batch.images, stop - batch.images
 
-    def _read_records(self, batch: BatchFile, first: int, images: np.ndarray, labels: np.ndarray) -> None:
-        block = np.empty((_BLOCK, RECORD_BYTES), np.uint8)
-        offset = first * RECORD_BYTES
-        with _open_batch(batch, self.webhdfs, offset, len(images) * RECORD_BYTES) as file:
-            for done in range(0, len(images), _BLOCK):
-                part = block[: len(images) - done]
-                files.read_into(file, part, _where(batch))
-                check_labels(part[:, 0], len(self.classes), _where(batch), first + done)
-                labels[done : done + _BLOCK] = part[:, 0]
-                images[done : done + _BLOCK] = part[:, 1:]
-
 
 def open_cifar(path: str, classes: list[str] | None = None, webhdfs: str | None = None) -> Cifar10:
     """Open CIFAR-10: a folder of batches, one batch, or the official .tar.gz (unpacked or not, in either form).
@@ -124,18 +124,15 @@ def open_cifar(path: str, classes: list[str] | None = None, webhdfs: str | None 
     classes = check_classes(classes)
     found = files.status(path, webhdfs)
     if found and found.is_dir:
-        dump = _open_folder(path, webhdfs)
+        batches, binary, names = _open_folder(path, webhdfs)
     elif is_archive(path, webhdfs):
-        dump = _open_archive(path, webhdfs)
+        batches, binary, names = _open_archive(path, webhdfs)
     else:
-        dump = _open_single(path, webhdfs)
-    batches, binary, names = dump
-    names = classes or names or CLASSES
-    counts = [batch.images for batch in batches]
-    train = sum(count for batch, count in zip(batches, counts, strict=True) if _split(batch) == "train")
-    images = sum(counts)
+        batches, binary, names = _open_single(path, webhdfs)
+    images = sum(batch.images for batch in batches)
+    train = sum(batch.images for batch in batches if "test_batch" not in batch.name)
     splits = {"train": (0, train), "test": (train, images)} if 0 < train < images else {}
-    return Cifar10(path, images, names, tuple(batches), binary, webhdfs, splits)
+    return Cifar10(path, images, classes or names or CLASSES, tuple(batches), binary, webhdfs, splits)
 
 
 def is_archive(path: str, webhdfs: str | None = None) -> bool:
@@ -155,15 +152,7 @@ def check_first_labels(path: str, size: int, webhdfs: str | None = None) -> None
     check_labels(labels, len(CLASSES), path)
 
 
-def _split(batch: BatchFile) -> str:
-    return "test" if "test_batch" in batch.name else "train"
-
-
-def _where(batch: BatchFile) -> str:
-    return f"{batch.path}: {batch.member}" if batch.member else batch.path
-
-
-def _open_folder(path: str, webhdfs: str | None):
+def _open_folder(path: str, webhdfs: str | None) -> Opened:
     there = {entry.name: entry for entry in files.list_dir(path, webhdfs) if not entry.is_dir}
     for binary, ending in ((True, ".bin"), (False, "")):
         found = [there[name + ending] for name in BATCHES if name + ending in there]
@@ -184,7 +173,7 @@ def _open_folder(path: str, webhdfs: str | None):
     )
 
 
-def _open_single(path: str, webhdfs: str | None):
+def _open_single(path: str, webhdfs: str | None) -> Opened:
     size = files.size(path, webhdfs)
     head = bytes(files.read_range(path, 0, 1, webhdfs))
     # Binary records begin with a label, 0 to 9; a pickle with its protocol's mark, or one of the oldest with a letter.
@@ -200,20 +189,13 @@ def _open_file(path: str, binary: bool, webhdfs: str | None) -> BatchFile:
     found = files.file_status(path, webhdfs)
     if not binary:
         batch = BatchFile(path, 0, found.modified, size=found.size)
-        return BatchFile(path, len(_load_batch(batch, webhdfs).images), found.modified, size=found.size)
-    images, rest = divmod(found.size, RECORD_BYTES)
-    if rest:
-        if found.size % (RECORD_BYTES + 1) == 0:
-            raise _cifar_100(path)
-        raise TinyTagsError(
-            f"{path}: {found.size:,} bytes is not a whole number of {RECORD_BYTES:,}-byte records; the last one starts"
-            f" at byte {found.size - rest:,} (truncated copy?)"
-        )
+        return replace(batch, images=len(_load_batch(batch, False, webhdfs).labels))
+    images = _count_records(found.size, path)
     check_first_labels(path, found.size, webhdfs)
     return BatchFile(path, images, found.modified, size=found.size)
 
 
-def _open_archive(path: str, webhdfs: str | None):
+def _open_archive(path: str, webhdfs: str | None) -> Opened:
     """Stream through the archive once: only members of the exact expected names are looked into, nothing is unpacked to disk."""
     modified = files.file_status(path, webhdfs).modified
     expected = {f"{BINARY_FOLDER}/{name}.bin": (True, name) for name in BATCHES}
@@ -237,9 +219,12 @@ def _open_archive(path: str, webhdfs: str | None):
                 names[binary] = _read_meta(archive.extractfile(member).read(META_BYTES + 1), binary, where)
             elif member.name in expected:
                 file, binary = archive.extractfile(member), expected[member.name][0]
-                images = (
-                    _count_records(file, size, where) if binary else len(_unpickle(file, size, where).images)
-                )
+                if binary:
+                    images = _count_records(size, where)
+                    for _ in _record_blocks(file, where, 0, images):
+                        pass
+                else:
+                    images = len(_unpickle(file, size, where).images)
                 batches[expected[member.name]] = BatchFile(
                     path, images, modified, member.name, member.offset_data, size
                 )
@@ -281,20 +266,6 @@ def _open_stream(path: str, webhdfs: str | None) -> Iterator[BinaryIO]:
         yield stream
 
 
-@contextlib.contextmanager
-def _open_batch(
-    batch: BatchFile, webhdfs: str | None, offset: int = 0, length: int | None = None
-) -> Iterator[BinaryIO]:
-    """Open the batch for reading ``length`` bytes from its byte ``offset`` on."""
-    if not batch.member:
-        with files.open_file(batch.path, webhdfs, offset, length) as file:
-            yield file
-        return
-    with _open_stream(batch.path, webhdfs) as stream:
-        files.skip(stream, batch.offset + offset)
-        yield stream
-
-
 class _Limited:
     """A stream that refuses to give more than ``limit`` bytes."""
 
@@ -311,32 +282,64 @@ class _Limited:
         return data
 
 
-def _count_records(file: BinaryIO, size: int, where: str) -> int:
-    """Return how many records the binary batch ``file`` holds, having looked at each one's label."""
-    images, rest = divmod(size, RECORD_BYTES)
-    if rest or not size:
-        raise TinyTagsError(f"{where}: {size:,} bytes is not a whole number of {RECORD_BYTES:,}-byte records")
-    block = np.empty((_BLOCK, RECORD_BYTES), np.uint8)
-    for first in range(0, images, _BLOCK):
-        part = block[: images - first]
-        files.read_into(file, part, where)
-        check_labels(part[:, 0], len(CLASSES), where, first)
-    return images
+def _read_records(file: BinaryIO, where: str, first: int, images: np.ndarray, labels: np.ndarray) -> None:
+    """Fill (n, 3072) ``images`` and (n,) ``labels`` from the records that ``file`` stands at, number ``first`` of the batch."""
+    done = 0
+    for block in _record_blocks(file, where, first, len(images)):
+        labels[done : done + _BLOCK] = block[:, 0]
+        images[done : done + _BLOCK] = block[:, 1:]
+        done += _BLOCK
 
 
-def _load_batch(batch: BatchFile, webhdfs: str | None) -> Batch:
-    return _load_pickle(batch.path, batch.member, batch.offset, batch.size, batch.modified, webhdfs)
+def _record_blocks(file: BinaryIO, where: str, first: int, count: int) -> Iterator[np.ndarray]:
+    """Yield ``count`` records as (n, 3073) uint8, each time in the same memory, after looking at their labels."""
+    memory = np.empty((_BLOCK, RECORD_BYTES), np.uint8)
+    for done in range(0, count, _BLOCK):
+        block = memory[: count - done]
+        files.read_into(file, block, where)
+        check_labels(block[:, 0], len(CLASSES), where, first + done)
+        yield block
+
+
+def _load_batch(batch: BatchFile, binary: bool, webhdfs: str | None) -> Batch:
+    return _load_whole(batch.path, batch.member, batch.offset, batch.size, batch.modified, binary, webhdfs)
 
 
 # Tasks on one worker mostly go on where the last one stopped. Size and time of change are in the key: a file that was
 # replaced is read again.
 @functools.lru_cache(maxsize=1)
-def _load_pickle(
-    path: str, member: str | None, offset: int, size: int, modified: float, webhdfs: str | None
+def _load_whole(
+    path: str, member: str | None, offset: int, size: int, modified: float, binary: bool, webhdfs: str | None
 ) -> Batch:
-    batch = BatchFile(path, 0, modified, member, offset, size)
-    with _open_batch(batch, webhdfs, length=size) as file:
-        return _unpickle(file, size, _where(batch))
+    where = BatchFile(path, 0, modified, member).where
+    if not member:
+        with files.open_file(path, webhdfs) as file:
+            return _parse(file, size, binary, where)
+    with _open_stream(path, webhdfs) as stream:
+        files.skip(stream, offset)
+        return _parse(stream, size, binary, where)
+
+
+def _parse(file: BinaryIO, size: int, binary: bool, where: str) -> Batch:
+    """Return the whole batch of ``size`` bytes that ``file`` stands at, read-only."""
+    if not binary:
+        return _unpickle(file, size, where)
+    count = _count_records(size, where)
+    batch = Batch(np.empty((count, IMAGE_BYTES), np.uint8), np.empty(count, np.int16))
+    _read_records(file, where, 0, batch.images, batch.labels)
+    return batch
+
+
+def _count_records(size: int, where: str) -> int:
+    images, rest = divmod(size, RECORD_BYTES)
+    if not rest and size:
+        return images
+    if size and size % (RECORD_BYTES + 1) == 0:
+        raise _cifar_100(where)
+    raise TinyTagsError(
+        f"{where}: {size:,} bytes is not a whole number of {RECORD_BYTES:,}-byte records; the last one starts at byte"
+        f" {size - rest:,} (truncated copy?)"
+    )
 
 
 def _unpickle(file: BinaryIO, size: int, where: str) -> Batch:
@@ -348,7 +351,7 @@ def _unpickle(file: BinaryIO, size: int, where: str) -> Batch:
         raise _cifar_100(where)
     data, labels, names = content.get(b"data"), content.get(b"labels"), content.get(b"filenames")
     images = data.to_numpy(where) if isinstance(data, _PickledArray) else None
-    if images is None or images.ndim != 2 or images.shape[1] != IMAGE_BYTES or not len(images):
+    if images is None or images.shape[1] != IMAGE_BYTES:
         found = "nothing" if images is None else f"shape {images.shape}"
         raise TinyTagsError(
             f"{where}: has {found} under b'data', where CIFAR-10 has (n, {IMAGE_BYTES}) uint8"
@@ -359,7 +362,10 @@ def _unpickle(file: BinaryIO, size: int, where: str) -> Batch:
         raise TinyTagsError(f"{where}: {len(labels):,} labels for {len(images):,} images")
     for record, label in enumerate(labels):
         if not 0 <= label < len(CLASSES):
-            raise TinyTagsError(f"{where}: record {record:,} has label {label}; CIFAR-10's are 0 to 9")
+            shown = (
+                label if abs(label) < 1 << 64 else "far too large"
+            )  # Python won't print very large numbers
+            raise TinyTagsError(f"{where}: record {record:,} has label {shown}; CIFAR-10's are 0 to 9")
     if names is not None:
         if (
             not isinstance(names, list)
@@ -415,7 +421,7 @@ class _PickledArray:
                 fortran,
                 bytes(data),
             ):
-                if rows >= 0 and columns >= 0 and rows * columns == len(data):
+                if rows > 0 and columns > 0 and rows * columns == len(data):
                     order = "F" if fortran else "C"
                     return np.ascontiguousarray(
                         np.frombuffer(data, np.uint8).reshape(rows, columns, order=order)

@@ -263,6 +263,15 @@ def test_a_copy_pickled_by_python_3_says_what_to_take_instead(tmp_path):
         (cifar_pickle(make_images(3), [1, 10, 2]), "record 1 has label 10"),
         (cifar_pickle(make_images(3), [1, -1, 2]), "record 1 has label -1"),
         (
+            cifar_pickle(make_images(3), [], labels=b"](\x8b\x00\x10\x00\x00" + b"\x11" * 4096 + b"NNe"),
+            "no list of whole",
+        ),
+        (
+            cifar_pickle(make_images(1), [], labels=b"](\x8b\x00\x10\x00\x00" + b"\x11" * 4096 + b"e"),
+            "far too large",
+        ),
+        (cifar_pickle(make_images(1)[:0], []), "isn't two-dimensional uint8"),
+        (
             cifar_pickle(make_images(3), [1, 2, 3], labels=b"U\x03abc"),
             "no list of whole numbers under b'labels'",
         ),

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import os
+import threading
 import time
 
 import numpy as np
@@ -224,3 +225,33 @@ def test_a_dump_in_hdfs_gives_what_the_same_dump_gives_locally(remote, tmp_path,
     if format != "folder":
         assert there.identity == local.identity
     assert there.identity["bytes"] == local.identity["bytes"]
+
+
+@pytest.mark.services
+def test_reading_goes_on_when_a_datanode_was_killed_and_comes_back(remote, hdfs, tmp_path):
+    content = CONTENT * 100
+    (tmp_path / "long").write_bytes(content)
+    url, webhdfs = remote(tmp_path / "long")
+    with files.open_file(url, webhdfs) as file:
+        begin = file.read(1000)
+        hdfs.daemons[1].kill()
+        back = threading.Timer(1, hdfs.start)
+        back.start()
+        try:
+            assert begin + file.read() == content
+        finally:
+            back.join()
+
+
+@pytest.mark.services
+def test_a_datanode_that_stays_away_is_one_line(remote, hdfs, tmp_path):
+    write_tiny_images(tmp_path / "tiny_images.bin", make_images(600))
+    url, webhdfs = remote(tmp_path / "tiny_images.bin")
+    dump = open_dump(url, webhdfs=webhdfs)
+    hdfs.daemons[1].kill()
+    try:
+        message = error_of(dump.read, 0, 600)
+    finally:
+        hdfs.start()
+    assert message.startswith(f"{url}: ") and "are the NameNode and a DataNode up?" in message
+    assert len(dump.read(0, 600).images) == 600

@@ -1,7 +1,9 @@
 """The reader of folders of pictures."""
 
+import itertools
 import os
 import pickle
+import tarfile
 
 import numpy as np
 import pytest
@@ -203,3 +205,22 @@ def test_thousands_of_names_are_cheap_to_send_to_a_worker(tmp_path):
     dump = open_pictures(str(tmp_path))
     assert dump.images == 2001 and len(pickle.dumps(dump)) < 20 * 2001
     assert dump.read(2000, 2001).names == ["picture_001999.png"]
+
+
+@pytest.mark.skipif(not os.environ.get("TINYTAGS_SHARED_DATA"), reason="the real pictures aren't here")
+def test_real_jpegs_come_out_with_the_pixels_and_labels_they_have(tmp_path):
+    with tarfile.open(
+        os.path.join(os.environ["TINYTAGS_SHARED_DATA"], "cifar10-jpeg.tar.xz"), "r|xz"
+    ) as archive:
+        found = (member for member in archive if member.isfile())
+        for member in itertools.islice(found, 0, 300):
+            _, label, name = member.name.split("/")
+            (tmp_path / label).mkdir(exist_ok=True)
+            (tmp_path / label / name).write_bytes(archive.extractfile(member).read())
+    dump = open_pictures(str(tmp_path))
+    batch = dump.read(0, dump.images)
+    assert dump.images == 300
+    for image, label, name in zip(batch.images, batch.labels, batch.names, strict=True):
+        assert name.split("/")[0] == dump.classes[label]
+        pixels = np.asarray(Image.open(tmp_path / name).convert("RGB"))
+        np.testing.assert_array_equal(image.reshape(3, 32, 32), pixels.transpose(2, 0, 1))
