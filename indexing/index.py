@@ -59,8 +59,11 @@ class Ledger:
         return [p for p in self.statistics if counts.get(p, 0) != self.expected(p)]
 
     def foreign(self, counts: dict[int | None, int]) -> list[int | None]:
-        """Return the partitions in the index that the run does not have (None: documents without one)."""
-        return [p for p in counts if p not in self.statistics]
+        """Return the partitions in the index that the run does not have (None: documents without one).
+
+        One that the run has but that is to be tagged again keeps its documents until then.
+        """
+        return [p for p in counts if p is None or not 0 <= p < self.run.partitions]
 
     def differences(self, counts: dict[int | None, int]) -> list[str]:
         """Return what keeps the index from being the whole run, in words; nothing when it is."""
@@ -155,7 +158,7 @@ def index_run(
             solr.commit(run.name)  # what a killed attempt posted or deleted counts only from here
             counts = solr.counts(run.name)
             post, delete = _plan(ledger, counts, partitions)
-            _bring_in(store, solr, ledger, post, delete, counts, threads)
+            _bring_in(store, solr, ledger, post, delete, threads)
             counts = solr.counts(run.name)
             left = ledger.differences(counts)
             if not left and publish in ("publish", "beside"):
@@ -215,6 +218,25 @@ def retire(store, run_name: str, solr: Solr, alias: str, force: bool = False) ->
             solr.set_alias(alias, others) if others else solr.delete_alias(alias)
         solr.delete(run_name)
     return {"run": run_name, "alias": alias, "shown": others, "retired": True}
+
+
+def repost(store, run_name: str, solr: Solr, partitions: list[int | None]) -> dict[int, str]:
+    """Delete the documents of partitions and post those of them anew that the run has; the alias stays as it is.
+
+    Returns the partitions whose tags file can't be used, each with why; these keep their documents. Raises as
+    `index_run` does.
+    """
+    run = open_run(store, run_name)
+    solr = solr.patient(PATIENCE)
+    try:
+        with lease(store, index_lease_path(run.name), f"the index of run {run.name!r}"):
+            ledger = read_ledger(store, run)
+            _open_collection(store, solr, ledger, None)
+            post = sorted(p for p in partitions if p in ledger.statistics)
+            _bring_in(store, solr, ledger, post, set(partitions), THREADS)
+            return ledger.failed
+    finally:
+        solr.stop_waiting()
 
 
 def index_state(store, run: Run, solr: Solr, alias: str) -> dict:
@@ -349,9 +371,8 @@ def _partitions(numbers: list[int]) -> str:
 
 
 def _bring_in(
-    store, solr: Solr, ledger: Ledger, post: list[int], delete: set[int | None],
-    counts: dict[int | None, int], threads: int,
-) -> None:  # fmt: skip
+    store, solr: Solr, ledger: Ledger, post: list[int], delete: set[int | None], threads: int
+) -> None:
     """Post partitions until each holds what it should; what does not after a first time is deleted and posted again."""
     total = sum(map(ledger.expected, ledger.statistics))
     documents = sum(ledger.statistics[p]["tagged"] for p in post)

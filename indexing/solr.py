@@ -27,8 +27,9 @@ READ_SECONDS = 60
 # Merging and opening tens of millions of documents takes its time; so does making a collection on a busy machine.
 SLOW_SECONDS = 600
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 8.0
-# Circuit breakers answer 429 (older ones 503), a node that starts or loses its leader 5xx.
-PASSING = {429, 500, 502, 503, 504}
+# Circuit breakers answer 429 (older ones 503), a node that stops or loses its leader 5xx, and one that has just started
+# 404 for the collections that it hasn't opened yet.
+PASSING = {404, 429, 500, 502, 503, 504}
 
 
 class SolrError(TinyTagsError):
@@ -50,7 +51,7 @@ class RefusedError(SolrError):
 class Solr:
     """Solr at ``url`` (``http://HOST:PORT/solr``); safe to use from several threads.
 
-    A request that meets a closed port, a time-out, 429 or a 5xx is repeated for ``patience`` seconds, with pauses that
+    A request that meets a closed port, a time-out, 404, 429 or a 5xx is repeated for ``patience`` seconds, with pauses that
     double, vary and end at 8 s. ``timeout`` is how many seconds one request may wait for its answer.
     """
 

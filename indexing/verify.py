@@ -1,0 +1,304 @@
+"""Verification: what a run's files and its index hold, compared with what they should, image by image and document by document."""
+
+import json
+import re
+import struct
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from conf.errors import LeaseHeldError, TinyTagsError
+from conf.progress import Progress
+from indexing.index import PATIENCE, TagsChangedError, read_ledger, read_tags, repost
+from indexing.solr import Solr
+from ingest import corpus as corpora
+from ingest import runs
+from ingest.lease import holder, lease
+from ingest.runs import Run, open_run, read_statistics, rejected_path
+from ingest.store import StoreError
+
+PAGE_DOCUMENTS = 20_000
+THREADS = 2
+NAMED = 3  # of the documents that differ
+
+_ID = re.compile(rb'"id":\s*"([^"]*)"')
+
+
+@dataclass
+class Findings:
+    """What is wrong with a run, and what its partitions add up to."""
+
+    sums: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(
+            ("images", "tagged", "dropped", "bad", "rejected", "documents"), 0
+        )
+    )
+    problems: list[dict] = field(default_factory=list)
+
+    def add(self, kind: str, partition: int | None, what: str) -> None:
+        self.problems.append({"kind": kind, "partition": partition, "what": what, "mended": False})
+
+    def partitions(self, *kinds: str) -> list[int]:
+        """Return the partitions with an unmended problem of one of these kinds."""
+        found = {p["partition"] for p in self.problems if p["kind"] in kinds and not p["mended"]}
+        return sorted(found - {None})
+
+
+def verify_run(store, run_name: str, solr: Solr | None, repair: bool = False) -> dict:
+    """Compare everything a run consists of, and with ``repair`` mend what can be mended; return what was found.
+
+    For each partition: its images can be read, page checksums checked, and are as many as the corpus' manifest says;
+    images = tagged + dropped + bad; the tags file has the hash and the lines that were tagged; the index holds exactly
+    its documents, field by field, less those in ``rejected/``. Beyond that, the index holds nothing. Counts alone would
+    not do: a document that is missing and one too many balance. All documents are fetched and compared instead, which
+    goes at a few times the rate at which they were indexed. Without ``solr`` the index is left out.
+
+    ``problems`` lists {kind, partition, what, mended}, the kinds being:
+    - ``corpus``: the corpus isn't there, or isn't the one that was tagged;
+    - ``images``: a partition's Parquet file is missing or corrupt. Repair marks it as to be ingested (``needs_ingest``);
+    - ``untagged``: a partition that has not been tagged, or could not be (``needs_tagging``);
+    - ``statistics``, ``tags``: a count that doesn't add up, a tags file that has changed or is missing. Repair marks
+      the partition as to be tagged again (``needs_tagging``);
+    - ``rejected``: a document in ``rejected/`` that was never tagged; repair posts the partition again;
+    - ``index``: documents missing, changed or too many. Repair deletes the partition's and posts it again;
+    - ``collection``: the run is not in Solr at all. Repair indexes it, without publishing it.
+
+    ``ok`` is true when nothing is wrong, or nothing any more. Raises `LeaseHeldError` while the run is being indexed,
+    or, with ``repair``, while its corpus or its tags are being written.
+    """
+    run = open_run(store, run_name)
+    busy = solr and holder(store, runs.index_lease_path(run.name))
+    if busy:
+        raise LeaseHeldError(
+            f"the index of run {run.name!r} is being written by {busy['user']} on {busy['host']} (process {busy['pid']}) "
+            f"since {busy['since']}; verify it when that is done"
+        )
+    found = Findings()
+    counts = None
+    if solr:
+        exists = solr.exists(run.name)
+        solr = solr.patient(PATIENCE)
+        if exists:
+            solr.wait_for(run.name)
+            solr.commit(run.name)
+            counts = solr.counts(run.name)
+    try:
+        with Progress("verify", run.partitions, "partitions") as progress:
+            _check_all(store, run, solr, counts, found, progress)
+        if repair:
+            _mend(store, run, solr, found)
+    finally:
+        if solr:
+            solr.stop_waiting()
+    return {
+        "run": run.name,
+        "partitions": run.partitions,
+        **found.sums,
+        "problems": found.problems,
+        "ok": all(problem["mended"] for problem in found.problems),
+        "needs_ingest": found.partitions("images"),
+        "needs_tagging": found.partitions("untagged", "statistics", "tags"),
+    }
+
+
+def _check_all(
+    store, run: Run, solr: Solr | None, counts: dict | None, found: Findings, progress: Progress
+) -> None:
+    corpus = _check_corpus(store, run, found)
+    ingested = set(corpora.done_partitions(store, corpus)) if corpus else set()
+    if solr and counts is None:
+        found.add(
+            "collection",
+            None,
+            f"run {run.name!r} is not in Solr at {solr.url}; `tinytags index {run.name}` puts it there",
+        )
+
+    def check(p: int) -> Findings:
+        own = Findings()
+        if corpus and p < corpus.partitions:
+            _check_images(store, corpus, p, p in ingested, own)
+        _check_tags(store, run, corpus, p, own, solr if counts is not None else None)
+        return own
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        for own in pool.map(check, range(run.partitions)):
+            found.problems += own.problems
+            found.sums = {key: value + own.sums[key] for key, value in found.sums.items()}
+            progress.add(1)
+    for p, count in (counts or {}).items():
+        if p is None or not 0 <= p < run.partitions:
+            found.sums["documents"] += count
+            which = "without a partition" if p is None else f"of partition {p}, which the run does not have"
+            found.add("index", p, f"{count:,} documents {which}")
+
+
+def _check_corpus(store, run: Run, found: Findings) -> corpora.Corpus | None:
+    try:
+        corpus = corpora.open_corpus(store, run.corpus)
+    except TinyTagsError as error:
+        found.add("corpus", None, str(error))
+        return None
+    if (corpus.hash, corpus.partitions, corpus.images) != (run.corpus_hash, run.partitions, run.images):
+        found.add(
+            "corpus",
+            None,
+            f"corpus {corpus.name!r} is not the one that was tagged ({corpus.hash[:8]}, {corpus.images:,} images; "
+            f"tagged was {run.corpus_hash[:8]}, {run.images:,} images); `tinytags tag` makes a run of this one",
+        )
+        return None
+    return corpus
+
+
+def _check_images(store, corpus: corpora.Corpus, p: int, ingested: bool, found: Findings) -> None:
+    if not ingested:
+        found.add(
+            "images",
+            p,
+            f"partition {p} of corpus {corpus.name!r} is not ingested yet; `tinytags ingest` does it",
+        )
+    elif wrong := corpora.check_partition(store, corpus, p):
+        found.add("images", p, wrong)
+
+
+def _check_tags(
+    store, run: Run, corpus: corpora.Corpus | None, p: int, found: Findings, solr: Solr | None
+) -> None:
+    """Check a partition's statistics and tags file, then, with these, its documents in the index."""
+    if not store.exists(runs.statistics_path(run.name, p)):
+        reason = "is not tagged yet"
+        if store.exists(runs.failed_path(run.name, p)):
+            reason = f"could not be tagged: {store.read_json(runs.failed_path(run.name, p)).get('error')}"
+        found.add("untagged", p, f"partition {p} {reason}; `tinytags tag` tags it")
+        return
+    try:
+        statistics = read_statistics(store, run, p)
+        images, tagged, dropped, bad = (statistics[key] for key in ("images", "tagged", "dropped", "bad"))
+    except StoreError as error:
+        found.add("statistics", p, str(error))
+        return
+    for key in ("images", "tagged", "dropped", "bad"):
+        found.sums[key] += statistics[key]
+    if images != tagged + dropped + bad:
+        found.add(
+            "statistics",
+            p,
+            f"{images:,} images are not {tagged:,} tagged + {dropped:,} dropped + {bad:,} bad",
+        )
+    if corpus and images != (there := corpus.rows(p)[1] - corpus.rows(p)[0]):
+        found.add("statistics", p, f"{images:,} images were tagged of {there:,} in the corpus")
+    try:
+        data = read_tags(store, run, statistics)
+    except TagsChangedError as error:
+        found.add("tags", p, str(error))
+        return
+    documents = {_key(line): line for line in data.splitlines()}
+    _leave_out_rejected(store, run, p, documents, found)
+    if solr:
+        _check_index(solr, run, p, documents, found)
+
+
+def _leave_out_rejected(store, run: Run, p: int, documents: dict[bytes, bytes], found: Findings) -> None:
+    if not store.exists(rejected_path(run.name, p)):
+        return
+    for line in store.read_bytes(rejected_path(run.name, p)).splitlines():
+        found.sums["rejected"] += 1
+        try:
+            document = json.loads(line)["document"]
+            key = document["id"].encode() if isinstance(document, dict) else _key(document.encode())
+        except (ValueError, KeyError, TypeError, AttributeError):
+            key = b"?"
+        if documents.pop(key, None) is None:
+            found.add(
+                "rejected",
+                p,
+                f"{store.url(rejected_path(run.name, p))}: {key.decode()!r} is no document of the run",
+            )
+
+
+def _key(line: bytes) -> bytes:
+    """Return a document's id without parsing the document; for what isn't one, the line itself."""
+    match = _ID.search(line)
+    return match[1] if match else line
+
+
+def _check_index(solr: Solr, run: Run, p: int, documents: dict[bytes, bytes], found: Findings) -> None:
+    """Compare a partition's documents, lines by id, with those in the index; empties ``documents``."""
+    extra, changed = [], []
+    for hits in _pages(solr, run.name, p):
+        found.sums["documents"] += len(hits)
+        lines = []
+        for hit in hits:
+            line = documents.pop(hit["id"].encode(), None)
+            lines.append(line or b"null")
+            if line is None:
+                extra.append(hit["id"])
+        for hit, document in zip(hits, json.loads(b"[" + b",".join(lines) + b"]"), strict=True):
+            if document is not None and hit != document and _as_solr(hit) != _as_solr(document):
+                changed.append(hit["id"])
+    missing = [key.decode(errors="replace") for key in documents]
+    for ids, what in (
+        (missing, "missing from the index"),
+        (extra, "too many in the index"),
+        (changed, "changed in the index"),
+    ):
+        if ids:
+            named = ", ".join(sorted(ids)[:NAMED]) + (", ..." if len(ids) > NAMED else "")
+            found.add(
+                "index", p, f"{len(ids):,} {'document' if len(ids) == 1 else 'documents'} {what}: {named}"
+            )
+
+
+def _pages(solr: Solr, collection: str, p: int) -> Iterator[list[dict]]:
+    """Yield the documents of a partition in the index, a page at a time."""
+    cursor = "*"
+    while True:
+        params = {"q": f"partition:{p}", "sort": "id asc", "rows": PAGE_DOCUMENTS, "cursorMark": cursor}
+        answer = solr.select(collection, params | {"fl": "*"})
+        hits = answer["response"]["docs"]
+        for hit in hits:
+            hit.pop("_version_", None)
+        yield hits
+        if len(hits) < PAGE_DOCUMENTS:
+            return
+        cursor = answer["nextCursorMark"]
+
+
+def _as_solr(document: dict) -> dict:
+    """Return a document with its numbers as Solr keeps them: a confidence of 1/3 has 32 bits there."""
+    return {
+        key: struct.unpack("f", struct.pack("f", value)) if isinstance(value, float) else value
+        for key, value in document.items()
+    }
+
+
+# Repair
+
+
+def _mend(store, run: Run, solr: Solr | None, found: Findings) -> None:
+    """Mend the index, and mark for ingest and tagging what these have to mend; sets ``mended`` where it is."""
+    broken = found.partitions("images")
+    if broken:
+        with lease(store, corpora.lease_path(run.corpus), f"corpus {run.corpus!r}"):
+            for p in broken:
+                store.remove(corpora.statistics_path(run.corpus, p))
+    stale = found.partitions("statistics", "tags")
+    if stale:
+        with lease(store, runs.lease_path(run.name), f"run {run.name!r}"):
+            for p in stale:
+                store.remove(runs.statistics_path(run.name, p))
+    wrong = [problem for problem in found.problems if problem["kind"] in ("collection", "index", "rejected")]
+    wrong = [problem for problem in wrong if problem["partition"] not in stale]
+    if not solr or not wrong:
+        return
+    lost = any(problem["kind"] == "collection" for problem in wrong)
+    partitions = range(run.partitions) if lost else {problem["partition"] for problem in wrong}
+    unusable = repost(store, run.name, solr, [p for p in partitions if p not in stale])
+    after = Findings()
+    for p in partitions:
+        if p is not None and 0 <= p < run.partitions:
+            _check_tags(store, run, None, p, after, solr)
+    still = after.partitions("index", "rejected")
+    for problem in wrong:
+        problem["mended"] = problem["partition"] not in still and problem["partition"] not in unusable
+    found.sums["documents"] = sum(solr.counts(run.name).values())
+    found.sums["rejected"] = sum(read_ledger(store, run).rejected.values())

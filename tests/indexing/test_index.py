@@ -1,0 +1,646 @@
+"""Tests of `indexing.index` on a real Solr: what ends in the index, whatever happens on the way."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from small_runs import documents, indexed, make_run, write_tags
+
+from conf.errors import LeaseHeldError, TinyTagsError
+from indexing import index
+from indexing.index import index_run, index_state, publish, read_ledger, retire
+from indexing.solr import Solr, SolrError
+from ingest import runs
+from ingest.lease import lease
+from ingest.store import LocalStore
+
+pytestmark = pytest.mark.services
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def small_bodies(monkeypatch):
+    """Make bodies and groups so small that a run of some thousand documents has many of both."""
+    monkeypatch.setattr(index, "BODY_BYTES", 30_000)
+    monkeypatch.setattr(index, "GROUP_DOCUMENTS", 600)
+
+
+def files(store, run):
+    """Return all files of a run."""
+    root = Path(store.url(f"runs/{run.name}"))
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def change(client, run, *commands):
+    """Post a document or a command to a run's collection, and let it be seen."""
+    for command in commands:
+        client.update(run.name, json.dumps(command).encode())
+    client.commit(run.name)
+
+
+# The plain way
+
+
+def test_a_run_ends_in_the_index_as_it_was_tagged_and_the_alias_shows_it(store, client, small_bodies):
+    run = make_run(store, partitions=5)
+    lines = documents(store, run)
+    summary = index_run(store, run.name, client, "tags")
+    assert indexed(client, run) == lines
+    assert client.alias("tags") == [run.name]
+    assert summary.pop("seconds") > 0
+    assert summary == {
+        "run": run.name, "partitions": 5, "posted": [0, 1, 2, 3, 4], "done": 5, "untagged": [], "failed": [],
+        "documents": len(lines), "rejected": 0, "complete": True, "left": [], "alias": "tags", "previous": [],
+        "published": True,
+    }  # fmt: skip
+    again = index_run(store, run.name, client, "tags")
+    assert (again["posted"], again["documents"], again["previous"]) == ([], len(lines), [run.name])
+    assert not store.exists(runs.index_lease_path(run.name))
+
+
+def test_documents_come_through_byte_for_byte_whatever_is_in_their_text(store, client):
+    tags = ['a "quoted" tag', "back\\slash", "line\nbreak", "é漢字😀", "comma,[{}]", "\u2028"]
+
+    def spoil(partition, lines):
+        for tag, document in zip(tags, lines, strict=False):
+            document["tag"] = tag
+
+    run = make_run(store, partitions=1, spoil=spoil)
+    index_run(store, run.name, client, "tags")
+    assert indexed(client, run) == documents(store, run)
+    assert {d["tag"] for d in indexed(client, run).values()} >= set(tags)
+
+
+def test_two_shards_end_the_same(store, client, small_bodies):
+    def spoil(partition, lines):
+        if partition == 2:
+            lines[7]["votes"] = "x"
+
+    run = make_run(store, partitions=4, spoil=spoil)
+    summary = index_run(store, run.name, client, "tags", shards=2)
+    assert (summary["rejected"], summary["complete"]) == (1, True)
+    wanted = {key: d for key, d in documents(store, run).items() if d["votes"] != "x"}
+    assert indexed(client, run) == wanted
+    assert index_run(store, run.name, client, "tags")["posted"] == [], "the shards there are will do"
+    with pytest.raises(TinyTagsError, match=rf"on 2 shards, not 3; `tinytags retire {run.name}`"):
+        index_run(store, run.name, client, "tags", shards=3)
+
+
+def test_a_partition_without_a_tagged_image_is_done(store, client):
+    run = make_run(store, partitions=2, spoil=lambda p, lines: lines.clear() if p == 0 else None)
+    summary = index_run(store, run.name, client, "tags")
+    assert (summary["complete"], summary["posted"]) == (True, [1])
+
+
+def test_a_dry_run_tells_and_writes_nothing(store, client):
+    run = make_run(store)
+    before = files(store, run)
+    told = index_run(store, run.name, client, "tags", dry_run=True)
+    assert (told["post"], told["documents"], told["publish"]) == ([0, 1, 2], len(documents(store, run)), True)
+    assert not client.exists(run.name)
+    assert client.alias("tags") == []
+
+    index_run(store, run.name, client, "tags", publish="no")
+    change(client, run, {"delete": {"query": "partition:1 AND tag:dog"}}, [stranger(run, 2)])
+    held = indexed(client, run)
+    told = index_run(store, run.name, client, "tags", dry_run=True)
+    assert (told["done"], told["post"], told["delete"]) == (1, [1, 2], [2])
+    told = index_run(store, run.name, client, "tags", dry_run=True, partitions=[0])
+    assert (told["post"], told["delete"]) == ([0], [0])
+    assert indexed(client, run) == held
+    assert client.alias("tags") == []
+    assert files(store, run) == before
+
+
+def stranger(run, partition):
+    """Return a document that no run has."""
+    return {"id": f"ffffffff:{partition}:1", "partition": partition, "row": 1, "tag": "frog", "run": run.name}
+
+
+# Refused documents
+
+
+def test_a_document_that_solr_refuses_is_set_aside_with_its_reason_and_the_others_are_in(
+    store, client, small_bodies
+):
+    def spoil(partition, lines):
+        if partition == 1:
+            lines[7]["votes"] = "x"
+            lines[100]["colour"] = "green"
+            lines[-1]["tag"] = "x" * 40_000
+
+    run = make_run(store, spoil=spoil)
+    lines = documents(store, run)
+    refused = [d for d in lines.values() if d["votes"] == "x" or "colour" in d or len(d["tag"]) > 1000]
+    assert len(refused) == 3
+    summary = index_run(store, run.name, client, "tags")
+    assert (summary["rejected"], summary["complete"], summary["published"]) == (3, True, True)
+    assert indexed(client, run) == {d["id"]: d for d in lines.values() if d not in refused}
+    rejected = list(map(json.loads, store.read_bytes(runs.rejected_path(run.name, 1)).splitlines()))
+    key = {d["id"]: d for d in refused}
+    assert {r["document"]["id"]: r["document"] for r in rejected} == key
+    assert all(r["document"]["id"] in r["reason"] for r in rejected)
+    assert runs.rejected_partitions(store, run) == [1]
+
+    assert index_run(store, run.name, client, "tags")["posted"] == [], (
+        "what was refused is not tried for ever"
+    )
+    again = index_run(store, run.name, client, "tags", partitions=[1])
+    assert (again["posted"], again["rejected"], again["complete"]) == ([1], 3, True)
+
+
+def test_a_collection_made_anew_has_refused_nothing_yet(store, client):
+    def spoil(partition, lines):
+        if partition == 0:
+            lines[:] = [lines[0] | {"votes": "x"}]
+
+    run = make_run(store, spoil=spoil)
+    index_run(store, run.name, client, "tags", publish="no")
+    retire(store, run.name, client, "tags")
+    write_tags(store, run, 0, 500)  # as if the cause had been mended
+    summary = index_run(store, run.name, client, "tags")
+    assert (summary["rejected"], summary["complete"]) == (0, True)
+    assert indexed(client, run) == documents(store, run)
+
+
+def test_when_nearly_everything_is_refused_it_is_not_the_documents(store, client, monkeypatch):
+    monkeypatch.setattr(index, "REFUSED_ENOUGH", 20)
+    run = make_run(store, partitions=1, spoil=lambda p, lines: [d.update(colour="green") for d in lines])
+    with pytest.raises(
+        SolrError, match=r"refuses nearly every document .*unknown field 'colour'.*tinytags retire"
+    ):
+        index_run(store, run.name, client, "tags")
+    assert runs.rejected_partitions(store, run) == []
+    assert client.alias("tags") == []
+
+
+def test_a_tags_file_that_has_changed_is_named_and_left_out(store, client):
+    run = make_run(store)
+    lines = documents(store, run)
+    for p, end in ((0, b'{"id":"new"}\n'), (2, b"")):
+        data = store.read_bytes(runs.tags_path(run.name, p))
+        store.write_bytes(runs.tags_path(run.name, p), data.replace(b"frog", b"frug") + end)
+    summary = index_run(store, run.name, client, "tags")
+    assert [failed["partition"] for failed in summary["failed"]] == [0, 2]
+    assert all(
+        f"{failed['partition']:05d}.jsonl: has changed since it was tagged" in failed["error"]
+        and f"tinytags verify {run.name} --repair" in failed["error"]
+        for failed in summary["failed"]
+    )
+    assert (summary["complete"], summary["published"]) == (False, False)
+    assert indexed(client, run) == {key: d for key, d in lines.items() if d["partition"] == 1}
+    store.remove(runs.tags_path(run.name, 2))
+    assert "00002.jsonl: is missing" in index_run(store, run.name, client, "tags")["failed"][1]["error"]
+
+
+def test_a_redone_partition_whose_tags_file_has_changed_keeps_its_documents(store, client):
+    run = make_run(store)
+    index_run(store, run.name, client, "tags")
+    held = indexed(client, run)
+    store.write_bytes(runs.tags_path(run.name, 1), b"")
+    summary = index_run(store, run.name, client, "tags", partitions=[1])
+    assert [failed["partition"] for failed in summary["failed"]] == [1]
+    assert indexed(client, run) == held
+
+
+# Killed, and repeated
+
+CHILD = """
+import os, signal, sys
+from indexing import index, solr
+from ingest.store import LocalStore, open_store
+
+root, run, url, owner, method, count, when = sys.argv[1:]
+index.BODY_BYTES, index.GROUP_DOCUMENTS = 30_000, 600
+owner = {"Solr": solr.Solr, "Store": LocalStore}[owner]
+original, left = getattr(owner, method), [int(count)]
+
+def killing(*args, **options):
+    left[0] -= 1
+    if left[0] == 0 and when == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    result = original(*args, **options)
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+
+setattr(owner, method, killing)
+index.index_run(open_store(root), run, solr.Solr(url), "tags")
+"""
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "count", "when"),
+    [
+        ("Solr", "create", 1, "before"),
+        ("Solr", "create", 1, "after"),
+        ("Solr", "update", 1, "before"),
+        ("Solr", "update", 4, "after"),
+        ("Solr", "update", 25, "before"),
+        ("Solr", "commit", 2, "before"),  # the first one comes before all documents
+        ("Solr", "commit", 3, "after"),
+        ("Store", "write_bytes", 1, "before"),  # the documents that were refused
+        ("Store", "write_bytes", 1, "after"),
+        ("Solr", "set_alias", 1, "before"),
+        ("Solr", "set_alias", 1, "after"),
+    ],
+)
+def test_killed_at_any_moment_and_repeated_it_ends_the_same(
+    store, client, small_bodies, owner, method, count, when
+):
+    def spoil(partition, lines):
+        if partition == 3:
+            lines[5]["votes"] = "x"
+
+    run = make_run(store, partitions=12, images=200, spoil=spoil)
+    lines = documents(store, run)
+    arguments = [store.root, run.name, client.url, owner, method, str(count), when]
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD, *arguments], cwd=ROOT, capture_output=True, timeout=120, check=False
+    )
+    assert child.returncode == -9, child.stderr.decode()
+
+    left = list(range(12))
+    if client.exists(run.name):
+        client.commit(run.name)
+        left = read_ledger(store, run).pending(client.counts(run.name))
+    summary = index_run(store, run.name, client, "tags")
+    assert summary["posted"] == left, "only what was not finished is done again"
+    if method == "commit" and count == 3:
+        assert len(left) < 12
+    if method == "set_alias":
+        assert left == []
+    assert (summary["complete"], summary["published"], summary["rejected"]) == (True, True, 1)
+    assert indexed(client, run) == {key: d for key, d in lines.items() if d["votes"] != "x"}
+    rejected = list(map(json.loads, store.read_bytes(runs.rejected_path(run.name, 3)).splitlines()))
+    assert [r["document"] for r in rejected] == [d for d in lines.values() if d["votes"] == "x"]
+    assert client.alias("tags") == [run.name]
+
+
+def test_part_of_a_partition_is_never_taken_for_all_of_it_because_of_an_old_list_of_rejected_documents(
+    store, client, small_bodies, monkeypatch
+):
+    """Killed while a partition is posted anew, with exactly as many documents missing as were once rejected."""
+
+    def spoil(partition, lines):
+        if partition == 0:
+            for document in lines[-10:]:
+                document["votes"] = "x"
+
+    run = make_run(store, partitions=1, spoil=spoil)
+    assert index_run(store, run.name, client, "tags")["rejected"] == 10
+    write_tags(store, run, 0, 500)
+    lines = documents(store, run)
+
+    class KilledError(BaseException):
+        pass
+
+    def killed(solr, collection, body):
+        part = b"".join(piece for _, piece in body).splitlines()[:-10]
+        solr.update(collection, b"[" + b",".join(part) + b"]")
+        raise KilledError
+
+    with monkeypatch.context() as during:
+        during.setattr(index, "BODY_BYTES", 10_000_000)
+        during.setattr(index, "_post_body", killed)
+        with pytest.raises(KilledError):
+            index_run(store, run.name, client, "tags", partitions=[0])
+    client.commit(run.name)
+    assert len(indexed(client, run)) == len(lines) - 10
+    summary = index_run(store, run.name, client, "tags")
+    assert (summary["posted"], summary["rejected"]) == ([0], 0)
+    assert indexed(client, run) == lines
+
+
+@pytest.fixture(scope="module")
+def own_solr(tmp_path_factory):
+    """A Solr that a test may stop and kill."""
+    from operations.services import Solr as Service
+    from operations.services import free_port
+
+    service = Service(tmp_path_factory.mktemp("own-solr"), port=free_port(1000), heap="512m")
+    service.start()
+    yield service
+    service.stop()
+
+
+@pytest.mark.parametrize("way", ["stop", "kill"])
+def test_solr_that_goes_away_in_the_middle_and_comes_back_is_waited_for(
+    store, own_solr, small_bodies, monkeypatch, way
+):
+    run = make_run(store, model=way, partitions=20)
+    posted, halfway, original, summaries = [], threading.Event(), Solr.update, []
+
+    def update(self, collection, body):
+        original(self, collection, body)
+        posted.append(body)
+        if len(posted) == 20:
+            halfway.set()
+        time.sleep(0.02)
+
+    monkeypatch.setattr(Solr, "update", update)
+    client = Solr(own_solr.url)
+    thread = threading.Thread(target=lambda: summaries.append(index_run(store, run.name, client, way)))
+    thread.start()
+    assert halfway.wait(60)
+    getattr(own_solr, way)()
+    assert thread.is_alive()
+    own_solr.start()
+    thread.join(120)
+    assert summaries[0]["complete"]
+    assert indexed(client, run) == documents(store, run)
+
+
+def test_interrupted_while_solr_is_away_it_ends_at_once(store, client, small_bodies, monkeypatch):
+    run = make_run(store)
+    client.create(run.name)
+    original = index._bodies
+
+    def interrupted(*args):
+        yield next(original(*args))
+        time.sleep(0.5)
+        raise KeyboardInterrupt
+
+    def update(self, collection, body):
+        return self._request("nowhere", body=body)
+
+    monkeypatch.setattr(Solr, "update", update)
+    monkeypatch.setattr(index, "_bodies", interrupted)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        index_run(store, run.name, client, "tags")
+    assert time.monotonic() - began < 10
+    assert not store.exists(runs.index_lease_path(run.name))
+
+
+# An index that isn't as it should be
+
+
+def test_missing_and_superfluous_documents_are_mended(store, client):
+    run = make_run(store, partitions=5)
+    index_run(store, run.name, client, "tags")
+    lines = documents(store, run)
+    foreign = [stranger(run, 17), {"id": "lost", "run": run.name}]
+    change(client, run, {"delete": {"query": "partition:1 AND tag:dog"}}, [stranger(run, 3)], foreign)
+    summary = index_run(store, run.name, client, "tags")
+    assert summary["posted"] == [1, 3]
+    assert (summary["complete"], summary["documents"]) == (True, len(lines))
+    assert indexed(client, run) == lines
+
+
+def test_a_missing_and_a_superfluous_document_of_one_partition_are_mended_by_redoing_it(store, client):
+    run = make_run(store)
+    index_run(store, run.name, client, "tags")
+    lines = documents(store, run)
+    gone = next(key for key, d in lines.items() if d["partition"] == 1)
+    change(client, run, {"delete": {"id": gone}}, [stranger(run, 1)])
+    assert index_run(store, run.name, client, "tags")["posted"] == [], "the counts agree"
+    summary = index_run(store, run.name, client, "tags", partitions=[1])
+    assert summary["posted"] == [1]
+    assert indexed(client, run) == lines
+
+
+def test_missing_and_superfluous_at_once_are_found_out_after_posting(store, client):
+    run = make_run(store)
+    index_run(store, run.name, client, "tags")
+    lines = documents(store, run)
+    gone = [key for key, d in lines.items() if d["partition"] == 1][:5]
+    change(
+        client, run, {"delete": gone}, [stranger(run, 1)]
+    )  # fewer than it should have, one of them a stranger
+    assert index_run(store, run.name, client, "tags")["complete"]
+    assert indexed(client, run) == lines
+
+
+def test_a_partition_that_stays_wrong_is_an_error_after_the_second_time(store, client, monkeypatch):
+    run = make_run(store)
+    original = index._settle
+
+    def settle(solr, ledger, partitions):
+        change(solr, run, [stranger(run, 1)])  # somebody else writes
+        return original(solr, ledger, partitions)
+
+    monkeypatch.setattr(index, "_settle", settle)
+    with pytest.raises(TinyTagsError, match=r"^partition 1 of run .*posting twice .*somebody else writing"):
+        index_run(store, run.name, client, "tags")
+    assert client.alias("tags") == []
+
+
+def test_redoing_a_partition_shows_no_gap(store, client, small_bodies, monkeypatch):
+    run = make_run(store, partitions=6)
+    index_run(store, run.name, client, "tags")
+    total, seen, stop = len(documents(store, run)), set(), threading.Event()
+
+    def look():
+        while not stop.is_set():
+            seen.add(client.select("tags", {"q": "*:*", "rows": 0})["response"]["numFound"])
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    index_run(store, run.name, client, "tags", partitions=[1, 2, 3, 4, 5])
+    stop.set()
+    thread.join()
+    assert seen == {total}
+
+
+# Partitions that aren't tagged
+
+
+def test_what_is_tagged_is_indexed_and_not_published_until_all_of_it_is(store, client):
+    run = make_run(store, partitions=4)
+    statistics = store.read_bytes(runs.statistics_path(run.name, 2))
+    store.remove(runs.statistics_path(run.name, 2))
+    summary = index_run(store, run.name, client, "tags")
+    assert (summary["untagged"], summary["complete"], summary["published"]) == ([2], False, False)
+    assert summary["left"] == ["partition 2 not tagged yet"]
+    assert client.alias("tags") == []
+    with pytest.raises(TinyTagsError, match="is not complete: partition 2 not tagged yet; `tinytags index"):
+        publish(store, run.name, client, "tags")
+    with pytest.raises(TinyTagsError, match=r"partition 2 of run .* is not tagged yet"):
+        index_run(store, run.name, client, "tags", partitions=[2])
+    with pytest.raises(TinyTagsError, match="has no partition 4; it has 0 to 3"):
+        index_run(store, run.name, client, "tags", partitions=[4])
+
+    store.write_bytes(runs.statistics_path(run.name, 2), statistics)
+    summary = index_run(store, run.name, client, "tags")
+    assert (summary["posted"], summary["complete"], summary["published"]) == ([2], True, True)
+
+
+def test_documents_of_a_partition_that_is_to_be_tagged_again_stay_until_then(store, client):
+    run = make_run(store)
+    index_run(store, run.name, client, "tags")
+    store.remove(runs.statistics_path(run.name, 1))
+    assert index_run(store, run.name, client, "tags")["complete"] is False
+    assert indexed(client, run) == documents(store, run)
+
+
+# The alias
+
+
+def test_a_second_run_takes_the_place_of_the_first_and_no_answer_mixes_them(store, client, small_bodies):
+    first, second = make_run(store, model="forest-10"), make_run(store, model="forest-50", partitions=4)
+    totals = {run.name: len(documents(store, run)) for run in (first, second)}
+    index_run(store, first.name, client, "tags")
+    seen, wrong, stop = [], [], threading.Event()
+    facet = json.dumps({"runs": {"type": "terms", "field": "run", "limit": -1}})
+
+    def look():
+        mine = Solr(client.url, patience=0)
+        while not stop.is_set():
+            try:
+                answer = mine.select("tags", {"q": "*:*", "rows": 5, "json.facet": facet})
+            except SolrError as error:
+                wrong.append(error)
+                continue
+            counts = {bucket["val"]: bucket["count"] for bucket in answer["facets"]["runs"]["buckets"]}
+            name = next(iter(counts))
+            if counts != {name: totals[name]} or {hit["run"] for hit in answer["response"]["docs"]} != {name}:
+                wrong.append(counts)
+            if seen[-1:] != [name]:
+                seen.append(name)
+
+    threads = [threading.Thread(target=look) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    summary = index_run(store, second.name, client, "tags")
+    time.sleep(0.5)
+    back = publish(store, first.name, client, "tags")
+    time.sleep(0.5)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert (summary["previous"], summary["published"]) == ([first.name], True)
+    assert back == {"run": first.name, "alias": "tags", "previous": [second.name], "published": True}
+    # Two threads, each of which may be the first to see a change.
+    assert [name for i, name in enumerate(seen) if seen[i - 1 : i] != [name]] in (
+        [first.name, second.name, first.name],
+    ) or set(seen) == {first.name, second.name}
+
+
+def test_beside_keeps_what_the_alias_shows_and_no_publish_leaves_it(store, client):
+    first, second = make_run(store, model="forest-10"), make_run(store, model="forest-50")
+    index_run(store, first.name, client, "tags")
+    assert index_run(store, second.name, client, "tags", publish="no")["published"] is False
+    assert client.alias("tags") == [first.name]
+    assert index_run(store, second.name, client, "tags", publish="beside")["published"] is True
+    assert client.alias("tags") == [first.name, second.name]
+    index_run(store, second.name, client, "tags", publish="beside")
+    assert client.alias("tags") == [first.name, second.name]
+    both = client.select("tags", {"q": "*:*", "rows": 0})["response"]["numFound"]
+    assert both == len(documents(store, first)) + len(documents(store, second))
+
+
+def test_live_shows_the_run_from_the_start(store, client, monkeypatch):
+    first, second = make_run(store, model="forest-10"), make_run(store, model="forest-50")
+    index_run(store, first.name, client, "tags")
+    shown, original = [], index._post_body
+
+    def post(solr, collection, body):
+        shown.append(solr.alias("tags"))
+        return original(solr, collection, body)
+
+    monkeypatch.setattr(index, "_post_body", post)
+    summary = index_run(store, second.name, client, "tags", publish="live")
+    assert shown == [[second.name]]
+    assert (summary["previous"], summary["published"]) == ([first.name], True)
+
+
+def test_publishing_refuses_a_run_that_is_not_wholly_there(store, client):
+    run = make_run(store)
+    with pytest.raises(TinyTagsError, match=f"is not in Solr at .*; `tinytags index {run.name}`"):
+        publish(store, run.name, client, "tags")
+    index_run(store, run.name, client, "tags", publish="no")
+    change(client, run, {"delete": {"query": "partition:1 AND tag:dog"}}, [stranger(run, 9)])
+    with pytest.raises(TinyTagsError) as told:
+        publish(store, run.name, client, "tags")
+    assert "partition 1 not in the index as they should be (partition 1: " in str(told.value)
+    assert "1 documents of partitions that the run does not have" in str(told.value)
+    assert client.alias("tags") == []
+    with pytest.raises(TinyTagsError, match="no run 'other'"):
+        publish(store, "other", client, "tags")
+
+
+def test_retiring_drops_the_collection_but_not_the_one_that_is_shown(store, client):
+    first, second = make_run(store, model="forest-10"), make_run(store, model="forest-50")
+    for run in (first, second):
+        index_run(store, run.name, client, "tags")
+    with pytest.raises(TinyTagsError, match=f"run '{second.name}' is what alias 'tags' shows"):
+        retire(store, second.name, client, "tags")
+    before = files(store, first)
+    assert retire(store, first.name, client, "tags")["shown"] == [second.name]
+    assert not client.exists(first.name)
+    assert files(store, first) == before
+    store.remove_tree(runs.run_path(second.name))
+    assert retire(store, second.name, client, "tags", force=True)["shown"] == []
+    assert (client.exists(second.name), client.alias("tags")) == (False, [])
+    with pytest.raises(TinyTagsError, match=f"no run '{second.name}' in Solr"):
+        retire(store, second.name, client, "tags")
+
+
+def test_retiring_leaves_collections_of_others_alone(store, client, monkeypatch):
+    monkeypatch.setattr("indexing.solr.configset_name", lambda: "theirs")
+    client.create("their-collection")
+    with pytest.raises(TinyTagsError, match="was not made by TinyTags; it stays"):
+        retire(store, "their-collection", client, "tags", force=True)
+    assert client.exists("their-collection")
+
+
+# Others
+
+
+def test_a_second_writer_is_told_who_the_first_is(store, client):
+    run = make_run(store)
+    with (
+        lease(store, runs.index_lease_path(run.name), "the index"),
+        pytest.raises(LeaseHeldError, match=f"the index of run '{run.name}' is being written by"),
+    ):
+        index_run(store, run.name, client, "tags")
+    assert not client.exists(run.name)
+
+
+def test_the_state_of_an_index_is_told_without_writing(store, client):
+    run = make_run(store)
+    state = index_state(store, run, client, "tags")
+    assert (state["exists"], state["documents"], state["pending"], state["complete"]) == (
+        False,
+        0,
+        [0, 1, 2],
+        False,
+    )
+    index_run(store, run.name, client, "tags")
+    state = index_state(store, run, client, "tags")
+    total = len(documents(store, run))
+    assert state == {
+        "reachable": True, "exists": True, "documents": total, "expected": total, "done": [0, 1, 2], "pending": [],
+        "rejected": 0, "complete": True, "published": True,
+    }  # fmt: skip
+    nobody = index_state(store, run, Solr("http://127.0.0.1:1/solr", patience=0), "tags")
+    assert nobody["reachable"] is False
+    assert "does not answer" in nobody["reason"]
+
+
+def test_a_store_that_fails_in_the_middle_ends_it_with_its_error_and_repeating_completes(
+    store, client, small_bodies, monkeypatch
+):
+    run = make_run(store, partitions=6)
+    original, reads = LocalStore.read_bytes, []
+
+    def read_bytes(self, path, *args):
+        reads.append(path)
+        if "/tags/" in path and sum("/tags/" in p for p in reads) == 4:
+            raise index.StoreError("no DataNode")
+        return original(self, path, *args)
+
+    with monkeypatch.context() as during:
+        during.setattr(LocalStore, "read_bytes", read_bytes)
+        with pytest.raises(TinyTagsError, match="no DataNode"):
+            index_run(store, run.name, client, "tags")
+    assert not store.exists(runs.index_lease_path(run.name))
+    assert index_run(store, run.name, client, "tags")["complete"]
+    assert indexed(client, run) == documents(store, run)

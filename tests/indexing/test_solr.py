@@ -1,0 +1,160 @@
+"""Tests of `indexing.solr`: what the client repeats and what it does not, and how it counts."""
+
+import http.server
+import json
+import socket
+import threading
+
+import pytest
+from small_runs import documents, make_run
+
+from indexing import solr as module
+from indexing.solr import RefusedError, Solr, SolrError
+
+
+@pytest.fixture
+def answering(monkeypatch):
+    """A server that gives the answers it is told, one a request: (status, JSON); `asked` lists the requests."""
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
+    answers, asked = [], []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            status, answer = answers.pop(0)
+            data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    server.answers, server.asked = answers, asked
+    server.url = f"http://127.0.0.1:{server.server_port}/solr"
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize("status", [404, 429, 500, 502, 503, 504])
+def test_a_busy_solr_is_asked_again_with_the_same_body(answering, status):
+    answering.answers += [(status, {"error": {"msg": "busy"}}), (status, b"<html>no</html>"), (200, {})]
+    Solr(answering.url).update("run", b"[1]")
+    assert answering.asked == [("/solr/run/update", b"[1]")] * 3
+
+
+def test_pauses_grow_and_stay_below_their_cap(answering, monkeypatch):
+    monkeypatch.setattr(module, "FIRST_PAUSE", 1.0)
+    monkeypatch.setattr(module, "LONGEST_PAUSE", 4.0)
+    client, pauses = Solr(answering.url, patience=1000), []
+    monkeypatch.setattr(client._impatient, "wait", pauses.append)
+    answering.answers += [(429, {})] * 6 + [(200, {})]
+    client.update("run", b"[]")
+    most = [1, 2, 4, 4, 4, 4]
+    assert len(pauses) == 6
+    assert all(limit / 2 <= pause <= limit for pause, limit in zip(pauses, most, strict=True))
+    assert len(set(pauses)) == 6, "without jitter all clients would come back at once"
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 409])
+def test_what_solr_refuses_for_good_is_not_asked_again(answering, status):
+    answering.answers += [(status, {"error": {"msg": "no\n  such thing"}})]
+    with pytest.raises(SolrError, match=rf"answers {status} for run/update: no such thing$") as told:
+        Solr(answering.url).update("run", b"[1]")
+    assert told.value.status == status
+    assert isinstance(told.value, RefusedError) == (status == 400)
+    assert len(answering.asked) == 1
+
+
+def test_patience_ends(answering):
+    answering.answers += [(503, {"error": {"msg": "not yet"}})] * 1000
+    with pytest.raises(SolrError, match=r"answers 503 .*not yet"):
+        Solr(answering.url, patience=0.2).update("run", b"[]")
+    assert len(answering.asked) > 2
+
+
+def test_waiting_ends_when_it_is_told_to(answering):
+    answering.answers += [(503, {})] * 1000
+    client = Solr(answering.url, patience=3600)
+    threading.Timer(0.2, client.stop_waiting).start()
+    with pytest.raises(SolrError, match="answers 503"):
+        client.update("run", b"[]")
+
+
+def test_an_answer_that_is_no_json_is_told(answering):
+    answering.answers += [(200, b"<html>Welcome</html>")]
+    with pytest.raises(SolrError, match="is not JSON; is this Solr"):
+        Solr(answering.url).select("run", {})
+
+
+def test_a_solr_that_is_not_there_is_named_with_the_way_to_start_it():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/solr"
+    with pytest.raises(SolrError) as told:
+        Solr(url, patience=0.1).collections()
+    assert str(told.value).startswith(f"Solr at {url} does not answer (Connection refused); ")
+    assert "scripts/services up solr" in str(told.value)
+    assert "\n" not in str(told.value)
+    assert told.value.status is None
+
+
+def test_the_configset_is_named_by_its_contents(tmp_path, monkeypatch):
+    names = []
+    for text in ("one", "two", "one"):
+        (tmp_path / "schema.xml").write_text(text)
+        monkeypatch.setattr(module, "CONFIGSET", tmp_path)
+        module.configset_name.cache_clear()
+        names.append(module.configset_name())
+    module.configset_name.cache_clear()
+    assert names[0] == names[2] != names[1]
+    assert all(name.startswith("tags-") for name in names)
+
+
+@pytest.mark.services
+def test_a_collection_keeps_its_configset_when_the_fields_change(client, tmp_path, monkeypatch):
+    client.create("fields-before")
+    for file in module.CONFIGSET.iterdir():
+        text = file.read_text().replace("</schema>", '<field name="colour" type="string"/></schema>')
+        (tmp_path / file.name).write_text(text)
+    monkeypatch.setattr(module, "CONFIGSET", tmp_path)
+    module.configset_name.cache_clear()
+    client.create("fields-after")
+    module.configset_name.cache_clear()
+    client.update("fields-after", b'[{"id":"a","colour":"green"}]')
+    with pytest.raises(RefusedError, match="unknown field 'colour'"):
+        client.update("fields-before", b'[{"id":"a","colour":"green"}]')
+
+
+@pytest.mark.services
+def test_counts_are_exact_on_two_shards_and_may_be_confined(client, store):
+    run = make_run(store, partitions=30, images=40)
+    lines = documents(store, run)
+    client.create(run.name, shards=2)
+    client.update(run.name, json.dumps([*lines.values(), {"id": "lost"}]).encode())
+    assert client.counts(run.name) == {}
+    client.commit(run.name)
+    wanted = {p: sum(d["partition"] == p for d in lines.values()) for p in range(30)}
+    assert client.counts(run.name) == wanted | {None: 1}
+    assert client.counts(run.name, 3, 5) == {p: wanted[p] for p in (3, 4, 5)}
+    assert client.counts(run.name, 30, 40) == {}
+    client.delete_partitions(run.name, [4, None, 17])
+    client.commit(run.name)
+    assert client.counts(run.name) == {p: n for p, n in wanted.items() if p not in (4, 17)}
+
+
+@pytest.mark.services
+def test_an_alias_is_set_read_and_dropped(client):
+    client.create("alias-a")
+    client.create("alias-b")
+    assert client.alias("shown") == []
+    client.set_alias("shown", ["alias-a"])
+    client.set_alias("shown", ["alias-a", "alias-b"])
+    assert client.alias("shown") == ["alias-a", "alias-b"]
+    client.delete_alias("shown")
+    assert client.alias("shown") == []
