@@ -119,7 +119,7 @@ def _recognise_file(path: str, size: int, webhdfs: str | None) -> list[str]:
     if head[:4] in (mnist.IMAGES_MAGIC.to_bytes(4), mnist.LABELS_MAGIC.to_bytes(4)):
         return ["mnist"]
     tail = bytes(files.read_range(path, size - 1, 1, webhdfs))
-    if name in cifar.BATCHES or (head[:1] == b"\x80" and 2 <= head[1] <= 5 and tail == b"."):
+    if name in cifar.BATCHES or (head[:1] == b"\x80" and b"\x02" <= head[1:2] <= b"\x05" and tail == b"."):
         return ["cifar-10"]
     if any(head.startswith(magic) for magic in _OTHER_FILES):
         return []

@@ -88,6 +88,7 @@ def test_what_nothing_fits_is_told_what_could_be_read(tmp_path):
     path = tmp_path / "it"
     for content, words in [
         (b"hello", "its 5 bytes are in no format that is known"),
+        (b"\x80", "its 1 bytes are in no format that is known"),
         (gzip.compress(b"hello"), "is gzipped, but neither MNIST nor a tar archive"),
         (b"PK\x03\x04" + bytes(100), "is a zip archive; unpack it and give its folder"),
         (b"\x89PNG" + bytes(100), "is one picture; give the folder it lies in"),
