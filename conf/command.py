@@ -49,10 +49,11 @@ class _Partitions(click.ParamType):
     name = "N|N-M"
 
     def convert(self, value, parameter, context) -> tuple[int, int]:
-        first, _, last = str(value).partition("-")
-        if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
+        first, dash, last = str(value).partition("-")
+        last = last if dash else first
+        if not first.isdecimal() or not last.isdecimal() or int(last) < int(first):
             self.fail(f"{value!r} is neither a partition like 12 nor a range like 40-60", parameter, context)
-        return int(first), int(last or first)
+        return int(first), int(last)
 
 
 partition_option = click.option(

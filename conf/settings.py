@@ -46,9 +46,17 @@ def load_settings(options: dict[str, str | None] | None = None, folder: str | Pa
     values |= {name: value for name, value in (options or {}).items() if value}
     settings = Settings(**values)
     for name, address in (("solr", settings.solr), ("webhdfs", settings.webhdfs)):
-        if address and (urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname):
+        if address and not _is_http(address):
             raise TinyTagsError(f"setting {name} is {address!r}; it has to look like http://HOST:PORT")
     return settings
+
+
+def _is_http(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, or brackets that enclose no address
+        return False
 
 
 def _read_toml(path: Path, names: list[str]) -> dict[str, str]:
@@ -56,7 +64,7 @@ def _read_toml(path: Path, names: list[str]) -> dict[str, str]:
         return {}
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise TinyTagsError(f"{path}: {error}") from None
     for name, value in values.items():
         if name not in names:

@@ -1,0 +1,67 @@
+"""Tests of `conf.progress`: lines that a log can hold, a bar on a terminal, and seconds as people say them."""
+
+import io
+import re
+import time
+
+import pytest
+
+from conf import progress
+from conf.progress import Progress, duration
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_without_a_terminal_a_line_is_printed_now_and_then(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.05)
+    with Progress("tag", 80_000, "images", stream=stream) as told:
+        told.add(20_000)
+        assert stream.getvalue() == "", "it is too early for a line"
+        time.sleep(0.06)
+        told.add(20_000)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 1
+    assert re.fullmatch(r"tag: 40,000 of 80,000 images \(50%\), [\d,]+ images/s, [\d.]+ s left", lines[0])
+
+
+def test_what_was_done_before_counts_towards_the_total_but_not_towards_the_rate():
+    told = Progress("ingest", 100, "images", done=50)
+    told.add(10)
+    told.began = time.monotonic() - 10
+    line = told.line()
+    assert "60 of 100 images (60%), 1 images/s" in line
+    assert re.search(r"(39|40|41) s left$", line)
+
+
+def test_before_anything_is_done_no_time_is_promised():
+    assert Progress("tag", 0, "images").line() == "tag: 0 of 0 images (100%), 0 images/s"
+
+
+def test_on_a_terminal_a_bar_is_drawn_and_wiped_out():
+    stream = Terminal()
+    with Progress("tag", 1000, "images", stream=stream) as told:
+        told.add(400)
+        told.bar.refresh()
+    drawn = stream.getvalue()
+    assert "40%" in drawn and "tag" in drawn
+    assert drawn.rstrip("\r").rsplit("\r", 1)[1].strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.04, "0.0 s"),
+        (0.5, "0.5 s"),
+        (1, "1 s"),
+        (119, "119 s"),
+        (121, "2 min"),
+        (3600, "60 min"),
+        (12_000, "3 h 20 min"),
+    ],
+)
+def test_durations_are_told_as_people_tell_them(seconds, words):
+    assert duration(seconds) == words

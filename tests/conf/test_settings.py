@@ -1,0 +1,68 @@
+"""Tests of `conf.settings`: which of option, environment, file and default wins, and what is refused."""
+
+import pytest
+
+from conf.errors import TinyTagsError
+from conf.settings import HELP, Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch):
+    for name in HELP:
+        monkeypatch.delenv(f"TINYTAGS_{name.upper()}", raising=False)
+
+
+def test_an_option_wins_over_the_environment_over_the_file_over_the_default(tmp_path, monkeypatch):
+    found = [load_settings({}, tmp_path).store]
+    (tmp_path / "tinytags.toml").write_text('store = "from the file"\nalias = "others"\n')
+    found.append(load_settings({}, tmp_path).store)
+    monkeypatch.setenv("TINYTAGS_STORE", "from the environment")
+    found.append(load_settings({"store": None}, tmp_path).store)
+    found.append(load_settings({"store": "from the option"}, tmp_path).store)
+    assert found == [Settings().store, "from the file", "from the environment", "from the option"]
+    assert load_settings({}, tmp_path).alias == "others", "each setting is looked for by itself"
+
+
+def test_an_empty_variable_counts_as_not_set(tmp_path, monkeypatch):
+    monkeypatch.setenv("TINYTAGS_ALIAS", "")
+    assert load_settings({}, tmp_path).alias == "tags"
+
+
+def test_every_setting_is_explained():
+    assert set(HELP) == set(vars(Settings()))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"store = ", "Invalid value"),
+        (b"store = \xff", "utf-8"),
+        (b"sotre = 'data'", "there is no setting 'sotre'; there are store, webhdfs, solr"),
+        (b"store = 3", "store is 3; it has to be a string in quotes"),
+        (b"[store]\npath = 'data'", "it has to be a string in quotes"),
+    ],
+)
+def test_a_file_that_is_wrong_is_told_in_one_line_with_its_name(tmp_path, content, words):
+    (tmp_path / "tinytags.toml").write_bytes(content)
+    with pytest.raises(TinyTagsError, match=r"tinytags\.toml: ") as told:
+        load_settings({}, tmp_path)
+    assert words in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "localhost:8983",
+        "ftp://host/solr",
+        "http://",
+        "http://[::1",
+        "http://host:many/solr",
+        "http://host:99999",
+    ],
+)
+@pytest.mark.parametrize("name", ["solr", "webhdfs"])
+def test_an_address_that_is_none_is_refused_by_its_setting(tmp_path, name, address):
+    with pytest.raises(TinyTagsError) as told:
+        load_settings({name: address}, tmp_path)
+    assert str(told.value) == f"setting {name} is {address!r}; it has to look like http://HOST:PORT"
