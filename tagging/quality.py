@@ -67,16 +67,16 @@ def measure(votes: np.ndarray, labels: np.ndarray, classes: list[str], trees: in
 def describe(quality: dict) -> str:
     """Return the table of thresholds as text of up to a dozen lines, for people."""
     thresholds = quality["thresholds"]
-    # A forest of hundreds of trees has as many thresholds; ten of them tell the story.
-    step = max(1, len(thresholds) // 10)
+    # A forest of hundreds of trees has as many thresholds: show the one at each tenth.
+    shown = sorted({-(-tenth * len(thresholds) // 10) - 1 for tenth in range(1, 11)})
     lines = [
         f"{_percent(quality['accuracy'])} of {quality['images']:,} images get the right tag",
         "confidence     kept    right",
     ]
-    lines += [
-        f"   >= {row['confidence']:4.0%} {_percent(row['kept']):>8} {_percent(row['precision']):>8}"
-        for row in thresholds[step - 1 :: step]
-    ]
+    for row in (thresholds[place] for place in shown):
+        lines.append(
+            f"   >= {row['confidence']:4.0%} {_percent(row['kept']):>8} {_percent(row['precision']):>8}"
+        )
     return "\n".join(lines)
 
 

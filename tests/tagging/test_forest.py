@@ -4,6 +4,7 @@ import io
 import json
 import warnings
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -120,6 +121,14 @@ def test_rows_may_lie_apart_be_read_only_or_run_backwards(forest, images):
     np.testing.assert_array_equal(
         forest.votes(np.broadcast_to(images[0], (5, 3072))), np.tile(expected[0], (5, 1))
     )
+
+
+def test_threads_may_ask_for_votes_at_once(random, images):
+    forest = pack([random_tree(random, 6) for _ in range(10)], NAMES)
+    parts = np.array_split(images, 8)
+    with ThreadPoolExecutor(4) as threads:
+        votes = np.concatenate(list(threads.map(forest.votes, parts)))
+    np.testing.assert_array_equal(votes, forest.votes(images))
 
 
 def test_images_of_another_size_or_type_are_refused(forest):

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from tagging.quality import describe, measure, quality, tally
 
@@ -71,7 +72,8 @@ def test_the_table_reads_as_text():
     ]
 
 
-def test_the_table_of_a_large_forest_stays_short():
-    votes = np.random.default_rng(1).multinomial(500, [0.5, 0.3, 0.2], 100).astype(np.uint16)
-    text = describe(measure(votes, np.zeros(100, int), CLASSES, 500)).splitlines()
-    assert len(text) == 12 and text[2].startswith("   >=  10%") and text[-1].startswith("   >= 100%")
+@pytest.mark.parametrize(("trees", "shown"), [(1, 1), (7, 7), (10, 10), (11, 10), (37, 10), (500, 10)])
+def test_the_table_of_any_forest_is_short_and_ends_with_all_trees(trees, shown):
+    votes = np.random.default_rng(1).multinomial(trees, [0.5, 0.3, 0.2], 100).astype(np.uint16)
+    text = describe(measure(votes, np.zeros(100, int), CLASSES, trees)).splitlines()
+    assert len(text) == 2 + shown and text[-1].startswith("   >= 100%")
