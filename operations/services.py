@@ -89,32 +89,17 @@ def fetch_jars(pom: Path, profile: str | None = None, directory: Path | None = N
         with tempfile.TemporaryDirectory(
             prefix="fetching-", dir=directory, ignore_cleanup_errors=True
         ) as temporary:
-            command = [
-                "mvn",
-                "-q",
-                "-B",
-                "-ntp",
-                "-f",
-                str(pom),
-                "dependency:copy-dependencies",
-            ]
+            command = ["mvn", "-q", "-B", "-ntp", "-f", str(pom), "dependency:copy-dependencies"]
             command += ["-DincludeScope=runtime", f"-DoutputDirectory={temporary}/jars"]
             command += [f"-P{profile}"] if profile else []
             # Without the network first: 3 s when Maven has them all, and 2 s lost when it has not.
-            if subprocess.run([*command, "-o"], check=False, capture_output=True).returncode:
-                print(
-                    f"fetching the jars of {name} from Maven Central (once, about a minute)",
-                    file=sys.stderr,
-                )
-                maven = subprocess.run(command, check=False, capture_output=True, text=True)
+            if subprocess.run([*command, "-o"], capture_output=True).returncode:
+                note(f"fetching the jars of {name} from Maven Central (once, about a minute)")
+                maven = subprocess.run(command, capture_output=True, text=True)
                 if maven.returncode:
                     # The first one; after it comes advice. No ^: Maven puts colour codes before it.
                     errors = re.findall(r"\[ERROR\] (.+)", maven.stdout + maven.stderr)
-                    why = (
-                        errors[0].split(" -> [Help")[0]
-                        if errors
-                        else telling_line(maven.stdout + maven.stderr)
-                    )
+                    why = errors[0].split(" -> [Help")[0] if errors else telling_line(maven.stderr)
                     raise TinyTagsError(f"Maven could not fetch the jars of {name}: {why}")
             os.rename(f"{temporary}/jars", jars)
     return jars
@@ -166,13 +151,10 @@ def process_start(pid: int) -> str | None:
     except OSError:
         if Path("/proc/self").exists():
             return None
-        told = subprocess.run(
-            ["ps", "-o", "stat=,lstart=", "-p", str(pid)],
-            check=False,
-            capture_output=True,
-            text=True,
-        ).stdout
-        state, _, began = told.strip().partition(" ")
+        command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
+        state, _, began = (
+            subprocess.run(command, capture_output=True, text=True).stdout.strip().partition(" ")
+        )
     else:
         # proc_pid_stat(5): after the name in brackets, field 3 is the state, 20 the number of threads, 22 the start
         # in clock ticks. A first thread that is dead (Z) while others end still holds the ports.
@@ -299,10 +281,7 @@ class Daemon:
 
     def terminate(self) -> bool:
         """Asks the process to end (SIGTERM); False when it does not run."""
-        pid = self.pid
-        if pid:
-            os.kill(pid, signal.SIGTERM)
-        return bool(pid)
+        return self._signal(signal.SIGTERM)
 
     def stop(self) -> bool:
         """Ends the process: asks, waits, and then ends it by force. False when it did not run."""
@@ -314,10 +293,16 @@ class Daemon:
 
     def kill(self) -> None:
         """Ends the process by force (SIGKILL)."""
-        pid = self.pid
-        if pid:
-            os.kill(pid, signal.SIGKILL)
+        if self._signal(signal.SIGKILL):
             self._wait_for_end(STOP_SECONDS)
+
+    def _signal(self, number: int) -> bool:
+        pid = self.pid
+        if not pid:
+            return False
+        with contextlib.suppress(ProcessLookupError):  # it ended just now
+            os.kill(pid, number)
+        return True
 
     def _wait_for_end(self, seconds: float) -> bool:
         until = time.monotonic() + seconds
@@ -381,10 +366,13 @@ class Service:
         Raises TinyTagsError when Java, Maven or a port is missing or a server ends; then, as after Ctrl-C, what it
         started is stopped again.
         """
-        with locked(self.directory / "lock"):
-            if self.usable():
-                return False
-            self._start(self.daemons)
+        try:
+            with locked(self.directory / "lock"):
+                if self.usable():
+                    return False
+                self._start(self.daemons)
+        except OSError as error:
+            raise TinyTagsError(f"{self.name}: {error.strerror}: {error.filename!r}") from error
         return True
 
     def _start(self, daemons: list[Daemon]) -> None:
@@ -550,7 +538,8 @@ class Hadoop(Service):
             options=[*HADOOP_OPTIONS, f"-Dtinytags.log={self.logs / name}.log"],
             host=self._host,
             class_path=f"{self.conf_dir}:",
-            environment={"HADOOP_CONF_DIR": str(self.conf_dir)},
+            # What YARN starts inherits them: Spark would announce itself at another address of the machine.
+            environment={"HADOOP_CONF_DIR": str(self.conf_dir), "SPARK_LOCAL_IP": self._host},
         )
 
     def status(self) -> dict:
@@ -653,7 +642,7 @@ class Hdfs(Hadoop):
             log.parent.mkdir(parents=True, exist_ok=True)
             command = [java, "-Xmx256m", *JVM_OPTIONS, *HADOOP_OPTIONS, f"-Dtinytags.log={log}"]
             command += ["-cp", f"{self.conf_dir}:{jars}/*", NAMENODE, "-format", "-force", "-nonInteractive"]
-            said = subprocess.run(command, check=False, capture_output=True, text=True)
+            said = subprocess.run(command, capture_output=True, text=True)
             if said.returncode:
                 why = telling_line(said.stderr)
                 raise TinyTagsError(f"namenode: formatting {self._names} failed: {why}; log: {log}")
@@ -744,7 +733,7 @@ class Yarn(Hadoop):
             "yarn.nodemanager.vmem-check-enabled": "false",
             # A disk that is 90 % full is no reason to refuse work on one's own machine.
             "yarn.nodemanager.disk-health-checker.enable": "false",
-            "yarn.nodemanager.env-whitelist": "JAVA_HOME,HADOOP_CONF_DIR,PATH,LANG,TZ",
+            "yarn.nodemanager.env-whitelist": "JAVA_HOME,HADOOP_CONF_DIR,SPARK_LOCAL_IP,PATH,LANG,TZ",
             "yarn.nm.liveness-monitor.expiry-interval-ms": 15000,
         }
         scheduler = {
@@ -768,7 +757,10 @@ class Yarn(Hadoop):
 # The command
 
 SETTINGS = {
-    "TINYTAGS_SERVICES_DIR": ("data/services", "where servers keep data, logs and pid files"),
+    "TINYTAGS_SERVICES_DIR": (
+        "data/services",
+        "where servers keep data, logs and pid files, seen from the project",
+    ),
     "TINYTAGS_SERVICES_HOST": (LOOPBACK, "the address they listen on; they ask nobody for a password"),
     "TINYTAGS_JARS_DIR": ("", "where jars are kept; else tinytags/jars in the user's cache"),
     "TINYTAGS_SOLR_PORT": (8983, "Solr; its ZooKeeper takes this + 1000"),
@@ -905,13 +897,11 @@ def down(names):
 
 @main.command()
 @names_argument
-@click.pass_context
-def restart(context, names):
+def restart(names):
     """Stop services and start them again (those that run, where none is named)."""
     services = named(names, NAMES)
-    services = (
-        services if names else [service for service in services if service.status()["state"] != "stopped"]
-    )
+    if not names:
+        services = [service for service in services if service.status()["state"] != "stopped"]
     stop_services(services)
     start_services(services)
 

@@ -23,3 +23,14 @@ def hdfs(tmp_path_factory):
     service.start()
     yield service
     service.stop()
+
+
+@pytest.fixture(scope="session")
+def yarn(tmp_path_factory, hdfs):
+    """A running YARN with one node of 4 GB, on the HDFS above; its `conf_dir` is what Spark wants."""
+    from operations.services import Yarn, free_port
+
+    service = Yarn(tmp_path_factory.mktemp("yarn"), hdfs, port=free_port(-2, -1, 1), http_port=free_port())
+    service.start()
+    yield service
+    service.stop()

@@ -20,7 +20,6 @@ from operations.services import (
     CONF,
     Hdfs,
     Solr,
-    Yarn,
     configured_services,
     fetch_jars,
     free_port,
@@ -176,22 +175,22 @@ def test_hadoop_clients_find_hdfs_by_its_configuration_folder(hdfs):
 
 
 @pytest.mark.services
-def test_yarn_has_a_node_that_runs_and_knows_hdfs(tmp_path, hdfs):
-    service = Yarn(tmp_path, hdfs, port=free_port(-2, -1, 1), http_port=free_port(), memory=2048, cores=2)
-    try:
-        assert service.start()
-        nodes = ask("GET", f"{service.url}/ws/v1/cluster/nodes")["nodes"]["node"]
-        assert [node["state"] for node in nodes] == ["RUNNING"]
-        assert nodes[0]["availMemoryMB"] == 2048
-        assert f"<value>{hdfs.url}</value>" in (service.conf_dir / "core-site.xml").read_text()
-    finally:
-        assert service.stop()
-    assert not service.usable()
+def test_yarn_has_a_node_that_runs_and_knows_hdfs(yarn, hdfs):
+    nodes = ask("GET", f"{yarn.url}/ws/v1/cluster/nodes")["nodes"]["node"]
+    assert [node["state"] for node in nodes] == ["RUNNING"]
+    assert nodes[0]["availMemoryMB"] == 4096
+    assert f"<value>{hdfs.url}</value>" in (yarn.conf_dir / "core-site.xml").read_text()
 
 
 def test_a_folder_that_hadoop_cannot_live_in_is_refused(tmp_path):
     with pytest.raises(TinyTagsError, match=r"^hdfs: Hadoop cannot live in '.*/a folder' because of the ' '"):
         Hdfs(tmp_path / "a folder", free_port(), free_port(), datanode_port=free_port(-2, 1)).start()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(TinyTagsError, match=r"^solr: Not a directory: '.*/file/solr'$"):
+        Solr(tmp_path / "file" / "solr", port=free_port(1000)).start()
 
 
 def test_a_process_that_has_only_the_pid_in_common_is_left_alone(tmp_path):
