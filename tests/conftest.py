@@ -33,4 +33,4 @@ def yarn(tmp_path_factory, hdfs):
     service = Yarn(tmp_path_factory.mktemp("yarn"), hdfs, port=free_port(-2, -1, 1), http_port=free_port())
     service.start()
     yield service
-    service.stop()
+    service.kill()  # it has nothing to keep, and after a job takes 17 s to stop
