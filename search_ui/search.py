@@ -127,12 +127,20 @@ def _corpus_order(
 ) -> list[dict]:
     parameters = _query(shown, state, levels)
     if after := state.after:
+        p, row = after.partition, after.row
         # A partition's rows aren't indexed, but they are few; the range of partitions is.
-        parameters |= {
+        behind = {
+            "later": f"partition:{{{p:d} TO *]",
+            "rest": f"+partition:[{p:d} TO {p:d}] +row:{{{row:d} TO *]",
+        }
+        # The same image as other runs see it: an id begins with the end of the run's name.
+        others = [id for name in shown.collections if (id := f"{name[-8:]}:{p:d}:{row:d}") > after.id]
+        if others:
+            behind["others"] = "{!terms f=id v=$places}"
+            parameters["places"] = ",".join(others)
+        parameters |= behind | {
             "q": f"{parameters['q'][:-1]} must=$behind}}",
-            "behind": "{!bool should=$later should=$rest}",
-            "later": f"partition:{{{after.partition:d} TO *]",
-            "rest": f"+partition:[{after.partition:d} TO {after.partition:d}] +row:{{{after.row:d} TO *]",
+            "behind": f"{{!bool {' '.join(f'should=${name}' for name in behind)}}}",
         }
         start = 0
     return _select(

@@ -1,0 +1,124 @@
+"""A small corpus, two forests and their runs, written into a store as the jobs do, and what a search of them should find."""
+
+import hashlib
+import json
+
+import numpy as np
+
+from ingest.corpus import Corpus, create_corpus, open_corpus, read_partition, write_partition
+from ingest.formats import open_dump
+from ingest.image import IMAGE_BYTES, SIDE
+from ingest.runs import Run, create_run, statistics_path, tags_path
+from search_ui.counts import percent
+from tagging.forest import Tree, pack
+from tagging.models import save_model
+from tagging.tags import documents
+
+# One tag holds what separates tags elsewhere, one what HTML is made of.
+CLASSES = ["cat, tabby", "<b>deer</b>", "frog", "ship"]
+IMAGES, PARTITION_IMAGES = 700, 300
+UPRIGHT = 417  # the record that is a picture with a top and a bottom, a left and a right
+
+
+def upright_picture() -> np.ndarray:
+    """Return a (32, 32, 3) picture: red in its upper left quarter, green in the upper right, blue below, one white pixel."""
+    picture = np.zeros((SIDE, SIDE, 3), np.uint8)
+    picture[:16, :16, 0] = picture[:16, 16:, 1] = picture[16:, :, 2] = 255
+    picture[3, 20] = 255
+    return picture
+
+
+def make_corpus(store, folder, name="small") -> Corpus:
+    """Write a tiny-images dump of shades, some of them labelled, and split it into a corpus of ragged partitions."""
+    random = np.random.default_rng(1)
+    labels = random.integers(0, len(CLASSES), IMAGES).astype(np.uint8)
+    pictures = random.integers(0, 256, (IMAGES, SIDE, SIDE, 3), np.uint8)
+    pictures[np.arange(IMAGES), 0, 0, 0] = labels * 50 + random.integers(
+        0, 50, IMAGES
+    )  # something to learn from
+    pictures[UPRIGHT] = upright_picture()
+    # The format keeps planes, and columns one after another.
+    dump = pictures.transpose(0, 3, 2, 1).reshape(IMAGES, IMAGE_BYTES)
+    labels[random.random(IMAGES) < 0.4] = 255
+    (folder / "small.bin").write_bytes(dump.tobytes())
+    (folder / "small.labels").write_bytes(labels.tobytes())
+    opened = open_dump(str(folder / "small.bin"), labels=str(folder / "small.labels"), classes=CLASSES)
+    corpus = Corpus(
+        name, opened.format, opened.path, opened.identity, IMAGES, PARTITION_IMAGES, classes=CLASSES
+    )
+    create_corpus(store, corpus)
+    for p in range(corpus.partitions):
+        write_partition(store, corpus, p, opened)
+    return open_corpus(store, name)
+
+
+def make_run(store, corpus: Corpus, model: str, trees: int, seed: int) -> Run:
+    """Write a forest of stumps and the run of it over the corpus."""
+    random = np.random.default_rng(seed)
+    forest = pack([_stump(random) for _ in range(trees)], CLASSES)
+    card = save_model(store, model, forest, {})
+    run = Run(
+        corpus.name,
+        corpus.hash,
+        model,
+        card["hash"],
+        0.4,
+        CLASSES,
+        corpus.images,
+        corpus.partitions,
+        trees=trees,
+    )
+    create_run(store, run)
+    for p in range(corpus.partitions):
+        blocks = list(read_partition(store, corpus, p))
+        images, labels = (
+            np.concatenate([getattr(block, name) for block in blocks]) for name in ("images", "labels")
+        )
+        lines, counts = documents(run, p, forest.votes(images), labels, corpus.classes)
+        store.write_bytes(tags_path(run.name, p), lines)
+        digest = {"bytes": len(lines), "sha256": hashlib.sha256(lines).hexdigest()}
+        store.write_json(
+            statistics_path(run.name, p),
+            {"partition": p, "bad": 0, **counts, **digest, "seconds": 0.1, "host": "here"},
+        )
+    return run
+
+
+def _stump(random) -> Tree:
+    """Return a tree that tells labels by the one byte that has them, not too well."""
+    classes = np.where(random.random(4) < 0.5, range(4), random.integers(0, 4, 4))
+    thresholds = random.integers(80, 120), random.integers(20, 80), random.integers(120, 180)
+    return Tree(
+        feature=np.zeros(7),
+        threshold=np.array([*thresholds, 0, 0, 0, 0]),
+        left=np.array([1, 3, 5, -1, -1, -1, -1]),
+        right=np.array([2, 4, 6, -1, -1, -1, -1]),
+        leaf_class=np.array([-1, -1, -1, *classes]),
+    )
+
+
+def read_documents(store, run: Run) -> list[dict]:
+    """Return what the run's tags files say."""
+    lines = b"".join(store.read_bytes(tags_path(run.name, p)) for p in range(run.partitions)).splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def shares(document: dict) -> int:
+    return percent(document["votes"], document["trees"])
+
+
+def matches(document: dict, tags=(), confidence=(0, 100), answer=None) -> bool:
+    """Say, the slow way, whether a document is among the hits of a search."""
+    right = document["tag"] == document["label"] if "label" in document else None
+    return (
+        (not tags or document["tag"] in tags)
+        and confidence[0] <= shares(document) <= confidence[1]
+        and (answer is None or right is (answer == "right"))
+    )
+
+
+ORDERS = {
+    "confidence": lambda document: (-document["votes"] / document["trees"], document["id"]),
+    "confidence-low": lambda document: (document["votes"] / document["trees"], document["id"]),
+    "corpus": lambda document: (document["partition"], document["row"], document["id"]),
+}

@@ -1,0 +1,82 @@
+"""Tests of `search_ui.counts` that need no server: sums over cells against sums over documents."""
+
+import itertools
+
+import numpy as np
+from searchable import CLASSES, matches, shares
+
+from search_ui.counts import Cell, Counts, percent
+from search_ui.search_state import SearchState
+
+
+def count(documents):
+    """Return the cells of documents, counted one by one."""
+    cells = {}
+    for document in documents:
+        key = document["tag"], document["votes"], document["trees"]
+        known = "label" in document
+        n, labelled, right = cells.get(key, (0, 0, 0))
+        cells[key] = n + 1, labelled + known, right + (known and document["label"] == document["tag"])
+    return [Cell(*key, *sums) for key, sums in cells.items()]
+
+
+def test_percents_are_rounded_halves_up_in_whole_numbers():
+    assert [percent(votes, 3) for votes in range(4)] == [0, 33, 67, 100]
+    assert percent(1, 200) == 1
+    assert [percent(votes, 10) for votes in range(11)] == list(range(0, 101, 10))
+
+
+def test_sums_of_cells_are_sums_of_documents_for_every_search(library):
+    for runs in ([library.first], [library.second], [library.first, library.second]):
+        documents = [document for run in runs for document in library.documents[run.name]]
+        counts = Counts.of(count(documents))
+        for tags, confidence, answer in itertools.product(
+            [(), ("frog",), ("cat, tabby", "ship"), ("unicorn",), ("frog", "unicorn")],
+            [None, (0, 100), (50, 70), (57, 57), (100, 100), (1, 2)],
+            [None, "right", "wrong"],
+        ):
+            state = SearchState(tags, confidence, answer)
+            wanted = confidence or (0, 100)
+            assert counts.total(state) == sum(matches(d, tags, wanted, answer) for d in documents)
+            assert counts.by_tag(state) == {
+                tag: sum(matches(d, (tag,), wanted, answer) for d in documents) for tag in sorted(CLASSES)
+            }
+            by_percent = counts.by_percent(state)
+            assert sum(by_percent.values()) == sum(matches(d, tags, (0, 100), answer) for d in documents)
+            for bar, n in by_percent.items():
+                assert n == sum(matches(d, tags, (bar, bar), answer) for d in documents)
+            assert counts.by_answer(state) == {
+                which: sum(matches(d, tags, wanted, which) for d in documents) for which in ("right", "wrong")
+            }
+            assert [level.percent for level in counts.levels_of(state)] == [
+                share
+                for _, share in sorted(
+                    {
+                        (d["votes"] / d["trees"], shares(d))
+                        for d in documents
+                        if matches(d, tags, wanted, answer)
+                    }
+                )
+            ]
+
+
+def test_a_histogram_has_a_bar_for_every_vote_from_the_lowest_that_there_is():
+    counts = Counts.of([Cell("frog", 4, 10, 5, 0, 0), Cell("frog", 9, 10, 1, 0, 0)])
+    assert counts.by_percent(SearchState()) == {40: 5, 50: 0, 60: 0, 70: 0, 80: 0, 90: 1, 100: 0}
+    thirds = Counts.of([Cell("frog", 2, 3, 5, 0, 0)])
+    assert thirds.by_percent(SearchState()) == {67: 5, 100: 0}
+
+
+def test_a_histogram_of_a_large_forest_has_at_most_a_bar_for_every_percent():
+    random = np.random.default_rng(0)
+    cells = [Cell("frog", votes, 500, int(random.integers(1, 9)), 0, 0) for votes in range(200, 501)]
+    found = Counts.of(cells).by_percent(SearchState())
+    assert list(found) == list(range(40, 101))
+    assert sum(found.values()) == sum(cell.documents for cell in cells)
+
+
+def test_nothing_has_no_tags_and_no_hits():
+    counts = Counts.of([])
+    assert (counts.total(SearchState()), counts.by_tag(SearchState()), counts.percents) == (0, {}, [])
+    assert counts.by_answer(SearchState()) == {"right": 0, "wrong": 0}
+    assert counts.levels_of(SearchState(("frog",), (40, 100), "right")) == []

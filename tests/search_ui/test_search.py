@@ -1,0 +1,239 @@
+"""Tests of searches against a real Solr: what is found, counted and shown, against the documents themselves."""
+
+import itertools
+import threading
+
+import pytest
+from conftest import ALIAS
+from searchable import CLASSES, ORDERS, matches, shares
+
+from indexing.solr import Solr
+from search_ui import search as search_module
+from search_ui import search_state
+from search_ui.published import Published
+from search_ui.search import cursor_mark, search
+from search_ui.search_state import After, SearchState
+
+
+@pytest.fixture
+def published(searchable):
+    """What the alias shows when it is first asked."""
+    return Published(Solr(searchable.solr.url, patience=0), ALIAS, check_seconds=3600)
+
+
+def ids(found):
+    return [hit["id"] for hit in found.hits]
+
+
+SEARCHES = list(
+    itertools.product(
+        [(), ("frog",), ("<b>deer</b>", "cat, tabby"), ("frog", "unicorn"), ("unicorn",)],
+        [None, (60, 100), (43, 71), (57, 57), (100, 100)],
+        [None, "right", "wrong"],
+        ["confidence", "confidence-low", "corpus"],
+    )
+)
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("runs", [["first"], ["second"], ["first", "second"]], ids=" beside ".join)
+def test_every_search_finds_counts_and_orders_as_the_documents_do(searchable, published, show, runs):
+    runs = [getattr(searchable, name) for name in runs]
+    show(*runs)
+    documents = [document for run in runs for document in searchable.documents[run.name]]
+    for tags, confidence, answer, sort in SEARCHES:
+        state = SearchState(tags, confidence, answer, sort)
+        hits = [d for d in documents if matches(d, tags, confidence or (0, 100), answer)]
+        hits.sort(key=ORDERS[sort])
+        found = search(published.solr, published, state)
+        assert found.total == len(hits), state
+        assert ids(found) == [d["id"] for d in hits[:30]], state
+        last = state.with_page(max(1, -(-len(hits) // 30)))
+        assert ids(search(published.solr, published, last)) == [d["id"] for d in hits][last.start :], state
+        assert ids(search(published.solr, published, last.with_page(last.page + 1))) == []
+
+
+@pytest.mark.services
+def test_a_hit_is_the_document_that_was_indexed(searchable, published):
+    documents = {document["id"]: document for document in searchable.documents[searchable.first.name]}
+    found = search(published.solr, published, SearchState(per_page=120))
+    assert len(found.hits) == 120
+    for hit in search_module.documents(found.hits):
+        assert hit == documents[hit["id"]]
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("sort", search_state.SORTS)
+@pytest.mark.parametrize("runs", [["first"], ["first", "second"]], ids=" beside ".join)
+def test_pages_that_go_on_from_a_document_show_everything_once(
+    searchable, published, show, monkeypatch, sort, runs
+):
+    monkeypatch.setattr(search_module, "CURSOR_FROM", 60)
+    runs = [getattr(searchable, name) for name in runs]
+    show(*runs)
+    wanted = [d for run in runs for d in searchable.documents[run.name] if matches(d, confidence=(50, 100))]
+    wanted.sort(key=ORDERS[sort])
+    state, shown = SearchState(confidence=(50, 100), sort=sort), []
+    while True:
+        found = search(published.solr, published, state)
+        shown += ids(found)
+        if len(found.hits) < state.per_page:
+            break
+        state = state.with_page(state.page + 1, found.after)
+    assert state.after is not None
+    assert shown == [d["id"] for d in wanted]
+
+
+@pytest.mark.services
+def test_the_cursor_we_make_is_the_one_that_solr_gives(searchable):
+    for start in range(0, 200, 7):
+        answer = searchable.solr.select(
+            searchable.first.name,
+            {
+                "q": "*:*",
+                "rows": start + 1,
+                "sort": "confidence desc,id asc",
+                "fl": "id,confidence",
+                "cursorMark": "*",
+            },
+        )
+        last = answer["response"]["docs"][-1]
+        assert cursor_mark(After(last["confidence"], last["id"])) == answer["nextCursorMark"]
+
+
+@pytest.mark.services
+def test_what_a_person_writes_is_never_part_of_the_request(searchable, published, monkeypatch):
+    asked = []
+    select = published.solr.select
+    monkeypatch.setattr(
+        published.solr, "select", lambda *args, **more: asked.append(args) or select(*args, **more)
+    )
+    hostile = [
+        "{!func}sum(1,1)",
+        "*:* OR tag:*",
+        '_query_:"{!lucene}x"',
+        "frog') OR ('1",
+        "$words",
+        "frog\x7f",
+        "[* TO *]",
+    ]
+    for text in hostile:
+        state = SearchState((text, "frog"), (0, 100))
+        assert search(published.solr, published, state).total > 0
+        assert search(published.solr, published, SearchState((text,))).total == 0
+    assert len({str(args) for args in asked[1:]}) == 1, "one question, whatever was written beside frog"
+    assert not any(text in str(asked[1:]) for text in hostile if text != "$words")
+
+
+@pytest.mark.services
+def test_nothing_published_is_no_error(searchable):
+    published = Published(Solr(searchable.solr.url, patience=0), "no-such-alias")
+    found = search(published.solr, published, SearchState())
+    assert (found.shown.collections, found.total, found.hits) == ((), 0, [])
+
+
+@pytest.mark.services
+def test_cells_are_asked_once_for_each_version_of_an_index(searchable, show, monkeypatch):
+    asked = []
+    solr = Solr(searchable.solr.url, patience=0)
+    select = solr.select
+    monkeypatch.setattr(solr, "select", lambda *args, **more: asked.append(args) or select(*args, **more))
+    published = Published(solr, ALIAS, check_seconds=0)
+
+    def total():
+        return int(published.now().counts.documents.sum())
+
+    first, second = (len(searchable.documents[run.name]) for run in (searchable.first, searchable.second))
+    assert [total(), total(), total()] == [first] * 3
+    assert len(asked) == 1
+    show(searchable.first, searchable.second)
+    assert [total(), total()] == [first + second] * 2
+    assert [name for name, _ in asked] == [searchable.first.name, searchable.second.name]
+    # An index that changes is counted again, even to as many documents as before.
+    lost, changed = searchable.documents[searchable.second.name][:2]
+    try:
+        searchable.solr.update(searchable.second.name, b'{"delete":{"id":"%s"}}' % lost["id"].encode())
+        assert total() == first + second, "nobody sees what isn't committed"
+        searchable.solr.commit(searchable.second.name)
+        assert total() == first + second - 1
+    finally:
+        restore(searchable, searchable.second, [lost])
+    assert total() == first + second
+    try:
+        restore(searchable, searchable.second, [changed | {"tag": "newt"}])
+        assert published.now().counts.by_tag(SearchState())["newt"] == 1
+        assert total() == first + second
+    finally:
+        restore(searchable, searchable.second, [changed])
+    assert "newt" not in published.now().counts.tags
+
+
+def restore(searchable, run, documents):
+    import json
+
+    searchable.solr.update(run.name, json.dumps(documents).encode())
+    searchable.solr.commit(run.name)
+
+
+@pytest.mark.services
+def test_whoever_searches_while_the_alias_moves_sees_one_run_or_the_other(searchable, settings, show):
+    from search_ui import create_app
+
+    app = create_app(settings, {"CHECK_SECONDS": 0})
+    totals = {
+        run.name: sum(matches(d, ("frog", "ship")) for d in searchable.documents[run.name])
+        for run in (searchable.first, searchable.second)
+    }
+    assert len(set(totals.values())) == 2
+    seen, wrong, stop = set(), [], threading.Event()
+
+    def look():
+        client = app.test_client()
+        while not stop.is_set():
+            answer = client.get("/api/search?tag=frog&tag=ship&page=2")
+            if answer.status_code != 200:
+                wrong.append(answer.json)
+                continue
+            runs = {hit["run"] for hit in answer.json["hits"]}
+            seen.update(runs)
+            if runs != set(answer.json["collections"]) or [answer.json["total"]] != [
+                totals[run] for run in runs
+            ]:
+                wrong.append(answer.json)
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for run in [searchable.second, searchable.first] * 10:
+        show(run)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert seen == set(totals)
+
+
+@pytest.mark.services
+def test_a_collection_that_goes_away_between_two_looks_is_no_error(searchable, show):
+    client = searchable.solr
+    published = Published(Solr(client.url, patience=0), ALIAS, check_seconds=3600)
+    client.create("search-ui-passing")
+    client.set_alias(ALIAS, ["search-ui-passing"])
+    document = searchable.documents[searchable.first.name][0]
+    try:
+        client.update("search-ui-passing", b"[%s]" % __import__("json").dumps(document).encode())
+        client.commit("search-ui-passing")
+        assert search(published.solr, published, SearchState()).total == 1
+        show(searchable.first)
+    finally:
+        client.delete("search-ui-passing")
+    found = search(published.solr, published, SearchState())
+    assert found.shown.collections == (searchable.first.name,)
+    assert len(found.hits) == 30
+
+
+def test_levels_of_every_forest_are_further_apart_than_the_ends_of_a_range():
+    for trees in (3, 7, 10, 100, 500):
+        confidences = [votes / trees for votes in range(trees + 1)]
+        assert min(b - a for a, b in itertools.pairwise(confidences)) > 1e-3
+    assert [shares({"votes": 5, "trees": 7}), len(CLASSES)] == [71, 4]

@@ -1,0 +1,118 @@
+"""Tests of `search_ui.search_state`: the URL is the search."""
+
+import itertools
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from werkzeug.datastructures import MultiDict
+
+from search_ui.search_state import After, BadSearchError, SearchState, parse_form, parse_position
+
+
+def parse(query: str) -> SearchState:
+    return SearchState.parse(MultiDict(parse_qsl(query, keep_blank_values=True)))
+
+
+def test_every_search_comes_back_from_its_url():
+    states = [
+        SearchState(tags, confidence, answer, sort, per_page, page, after)
+        for tags, confidence, answer, sort, per_page, (page, after) in itertools.product(
+            [(), ("frog",), ("<b>", "a&b=c", "cat, tabby", "é ü")],
+            [None, (0, 0), (60, 100)],
+            [None, "wrong"],
+            ["confidence", "confidence-low", "corpus"],
+            [30, 120],
+            [
+                (1, None),
+                (7, None),
+                (2000, After(0.33333334, "0123abcd:12:4711")),
+                (5, After(1.0, "0123abcd:0:0")),
+            ],
+        )
+    ]
+    for state in states:
+        url = urlsplit(state.url())
+        assert parse(url.query) == state, state.url()
+    assert len({state.url() for state in states}) == len(states)
+
+
+def test_the_plain_search_has_a_plain_url():
+    assert SearchState().url() == "/"
+    assert parse("") == parse("tag=&confidence=&page=&sort=&per_page=") == SearchState()
+
+
+def test_one_search_has_one_url_whatever_the_order_of_its_parameters():
+    said = ["tag=ship", "tag=frog", "tag=ship", "confidence=60-100", "page=2"]
+    for parameters in itertools.permutations(said):
+        assert parse("&".join(parameters)).url() == "/?tag=frog&tag=ship&confidence=60-100&page=2"
+
+
+def test_a_change_of_the_search_goes_back_to_its_first_page():
+    state = parse("tag=frog&confidence=60-100&page=3&after=0.6,0123abcd:1:2")
+    changes = [
+        state.toggle_tag("ship"), state.toggle_tag("frog"), state.with_tags("cat"), state.with_confidence(40, 50),
+        state.without_confidence(), state.with_answer("right"), state.with_sort("corpus"), state.with_per_page(60),
+        state.without_filters(),
+    ]  # fmt: skip
+    assert {(changed.page, changed.after) for changed in changes} == {(1, None)}
+    assert state.toggle_tag("ship").tags == ("frog", "ship")
+    assert state.toggle_tag("frog").tags == ()
+    assert state.with_page(4).url() == "/?tag=frog&confidence=60-100&page=4"
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("confidence=nan-inf", "confidence is 'nan-inf'"),
+        ("confidence=100-40", "confidence is '100-40'"),
+        ("confidence=0-101", "confidence is '0-101'"),
+        ("confidence=0.5-1", "confidence is '0.5-1'"),
+        ("confidence=60", "a range of whole percents like 60-100"),
+        ("confidence=٦٠-100", "confidence is"),
+        ("confidence=-1-50", "confidence is '-1-50'"),
+        ("page=0", "page is '0'"),
+        ("page=-1", "page is '-1'"),
+        ("page=1e9", "page is '1e9'"),
+        ("page=" + "9" * 5000, "page is '999"),
+        ("page=1001", "up to 1,000"),
+        ("page=251&per_page=120", "up to 250"),
+        ("per_page=31", "it can be 30, 60 or 120"),
+        ("sort=id desc", "it can be confidence, confidence-low or corpus"),
+        ("answer=maybe", "it can be right or wrong"),
+        ("after=2,0123abcd:1:2", "after is"),
+        ("after=0.5,*", "it has to come from a link"),
+        ("tag=a%0Ab", "that can be printed"),
+        ("tag=a%1Fb", "that can be printed"),
+        ("tag=" + "x" * 201, "up to 200 characters"),
+        ("&".join(f"tag={n}" for n in range(201)), "201 tags at once"),
+        ("page=1&page=2", "page is given 2 times"),
+        ("fq=*:*", "there is no parameter 'fq'"),
+        ("shards=evil", "there is no parameter 'shards'"),
+    ],
+)
+def test_what_can_not_be_a_search_is_told_in_one_line(query, words):
+    with pytest.raises(BadSearchError) as told:
+        parse(query)
+    assert words in str(told.value)
+    assert "\n" not in str(told.value)
+    assert len(str(told.value)) < 200
+
+
+def test_the_form_of_the_range_takes_what_people_type():
+    def form(query):
+        return parse_form(MultiDict(parse_qsl(query, keep_blank_values=True))).url()
+
+    assert form("min=60&max=90&tag=frog") == "/?tag=frog&confidence=60-90"
+    assert form("min=90&max=60") == "/?confidence=60-90"
+    assert form("min=&max=90") == "/?confidence=0-90"
+    assert form("min= 70 &confidence=1-2") == "/?confidence=70-100"
+    for wrong in ("min=101", "max=nan", "min=-1", "min=²"):
+        with pytest.raises(BadSearchError, match="a confidence is a whole number of percent"):
+            form(wrong)
+
+
+def test_a_place_among_the_hits_is_a_small_number():
+    assert (parse_position(None), parse_position("0"), parse_position("29999")) == (None, 0, 29_999)
+    for wrong in ("-1", "30000", "1e3", "", "00"):
+        with pytest.raises(BadSearchError, match="a place among the hits is 0 to 29,999"):
+            parse_position(wrong)
