@@ -4,7 +4,6 @@ spark-submit --py-files dist/tinytags.zip jobs/evaluate_model.py --model forest-
 """
 
 import click
-import numpy as np
 
 from conf.command import json_option, report, run, settings_options
 from conf.errors import TinyTagsError
@@ -52,10 +51,15 @@ def evaluate_model(settings: Settings, model: str, corpus: str) -> dict:
         raise TinyTagsError(
             f"corpus {corpus!r} has no labels to measure by; ingest one that has, like CIFAR-10"
         )
-    places = class_places(source.classes, list(tagger.classes), corpus, model)
+    unknown = [name for name in source.classes if name not in tagger.classes]
+    if unknown:
+        raise TinyTagsError(
+            f"corpus {corpus!r} has labels {', '.join(unknown[:5])}, model {model!r} only knows "
+            f"{', '.join(tagger.classes[:10])}; measure it on a corpus of the same classes"
+        )
     with open_session(settings.master, f"evaluate {model}") as spark:
         results, errors, seconds = run_partitions(
-            spark, "evaluate", list(range(source.partitions)), lambda p: count(store, source, tagger, places, p),
+            spark, "evaluate", list(range(source.partitions)), lambda p: count(store, source, tagger, p),
             total=source.images,
         )  # fmt: skip
     if errors:
@@ -67,25 +71,19 @@ def evaluate_model(settings: Settings, model: str, corpus: str) -> dict:
             "images": measured["images"], "seconds": round(seconds, 3), "quality": measured}  # fmt: skip
 
 
-def class_places(classes: list[str], known: list[str], corpus: str, model: str) -> np.ndarray:
-    """Return the model's number for each of the corpus' classes; raises `TinyTagsError` for one the model doesn't know."""
-    unknown = [name for name in classes if name not in known]
-    if unknown:
-        raise TinyTagsError(
-            f"corpus {corpus!r} has labels {', '.join(unknown[:5])}, model {model!r} only knows {', '.join(known[:10])}; "
-            "measure it on a corpus of the same classes"
-        )
-    return np.array([known.index(name) for name in classes] + [-1])
-
-
-def count(store, corpus, tagger, places: np.ndarray, partition: int) -> dict:
+def count(store, corpus, tagger, partition: int) -> dict:
     """Return one partition's number of images, and its tally of labels, tags and votes."""
     from ingest.corpus import read_partition
     from tagging.quality import tally
+    from tagging.tags import renumber
 
-    blocks = read_partition(store, corpus, partition)
-    tallies = [tally(tagger.votes(block.images), places[block.labels], tagger.trees) for block in blocks]
     start, stop = corpus.rows(partition)
+    tallies = [
+        tally(
+            tagger.votes(block.images), renumber(block.labels, corpus.classes, tagger.classes), tagger.trees
+        )
+        for block in read_partition(store, corpus, partition)
+    ]
     return {"images": stop - start, "tally": sum(tallies)}
 
 
