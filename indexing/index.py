@@ -74,12 +74,11 @@ class Ledger:
             p = pending[0]
             words.append(
                 f"{_partitions(pending)} not in the index as they should be "
-                f"(partition {p}: {counts.get(p, 0):,} documents instead of {self.expected(p):,})"
+                f"(partition {p}: {count_documents(counts.get(p, 0))} instead of {self.expected(p):,})"
             )
         if foreign := self.foreign(counts):
-            words.append(
-                f"{sum(counts[p] for p in foreign):,} documents of partitions that the run does not have"
-            )
+            count = count_documents(sum(counts[p] for p in foreign))
+            words.append(f"{count} of partitions that the run does not have")
         return words
 
 
@@ -367,6 +366,10 @@ def _partitions(numbers: list[int]) -> str:
     return f"{len(numbers):,} partitions ({', '.join(map(str, numbers[:3]))}{', ...' if len(numbers) > 3 else ''})"
 
 
+def count_documents(count: int) -> str:
+    return "1 document" if count == 1 else f"{count:,} documents"
+
+
 # Doing it
 
 
@@ -389,7 +392,7 @@ def _bring_in(
             p, count = min(wrong.items())
             raise TinyTagsError(
                 f"{_partitions(sorted(wrong))} of run {name!r} not as they should be after posting twice (partition {p}: "
-                f"{count:,} documents instead of {ledger.expected(p):,}); is somebody else writing to the collection?"
+                f"{count_documents(count)} instead of {ledger.expected(p):,}); is somebody else writing to the collection?"
             )
 
 

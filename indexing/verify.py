@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from conf.errors import LeaseHeldError, TinyTagsError
 from conf.progress import Progress
-from indexing.index import PATIENCE, TagsChangedError, read_ledger, read_tags, repost
+from indexing.index import PATIENCE, TagsChangedError, count_documents, read_ledger, read_tags, repost
 from indexing.solr import Solr
 from ingest import corpus as corpora
 from ingest import runs
@@ -129,7 +129,7 @@ def _check_all(
         if p is None or not 0 <= p < run.partitions:
             found.sums["documents"] += count
             which = "without a partition" if p is None else f"of partition {p}, which the run does not have"
-            found.add("index", p, f"{count:,} documents {which}")
+            found.add("index", p, f"{count_documents(count)} {which}")
 
 
 def _check_corpus(store, run: Run, found: Findings) -> corpora.Corpus | None:
@@ -243,9 +243,7 @@ def _check_index(solr: Solr, run: Run, p: int, documents: dict[bytes, bytes], fo
     ):
         if ids:
             named = ", ".join(sorted(ids)[:NAMED]) + (", ..." if len(ids) > NAMED else "")
-            found.add(
-                "index", p, f"{len(ids):,} {'document' if len(ids) == 1 else 'documents'} {what}: {named}"
-            )
+            found.add("index", p, f"{count_documents(len(ids))} {what}: {named}")
 
 
 def _pages(solr: Solr, collection: str, p: int) -> Iterator[list[dict]]:

@@ -14,14 +14,14 @@ CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 
 def make_run(
-    store, corpus="tiny", model="forest-10", partitions=3, images=500, model_hash="m" * 64, spoil=None
+    store, corpus="tiny", model="forest-10", partitions=3, images=500, corpus_hash="c" * 64, spoil=None
 ):
     """Write a run as tagging does, of random tags, each partition with another number of documents; return it.
 
     ``spoil`` may change the documents of a partition before they are written: ``spoil(partition, documents)``.
     """
     run = Run(
-        corpus=corpus, corpus_hash="c" * 64, model=model, model_hash=model_hash, min_confidence=0.4,
+        corpus=corpus, corpus_hash=corpus_hash, model=model, model_hash="m" * 64, min_confidence=0.4,
         classes=CLASSES, images=partitions * images, partitions=partitions, trees=10,
     )  # fmt: skip
     create_run(store, run)

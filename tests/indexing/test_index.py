@@ -560,7 +560,7 @@ def test_publishing_refuses_a_run_that_is_not_wholly_there(store, client):
     with pytest.raises(TinyTagsError) as told:
         publish(store, run.name, client, "tags")
     assert "partition 1 not in the index as they should be (partition 1: " in str(told.value)
-    assert "1 documents of partitions that the run does not have" in str(told.value)
+    assert "1 document of partitions that the run does not have" in str(told.value)
     assert client.alias("tags") == []
     with pytest.raises(TinyTagsError, match="no run 'other'"):
         publish(store, "other", client, "tags")
