@@ -164,6 +164,7 @@ def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
         metadata={"tinytags.corpus": corpus.hash, "tinytags.partition": str(partition)},
     )
     labelled = 0
+    store.remove_temporary(images_path(corpus.name, partition).rsplit("/", 1)[0])
     with (
         store.writer(images_path(corpus.name, partition)) as file,
         pyarrow.parquet.ParquetWriter(
@@ -216,6 +217,8 @@ def read_partition(store, corpus: Corpus, partition: int, names: bool = False) -
     """
     start, stop = corpus.rows(partition)
     path = images_path(corpus.name, partition)
+    if not store.exists(path):
+        raise StoreError(f"{store.url(path)}: is missing; `tinytags ingest` with --partition mends it")
     row = 0
     with _parquet_errors(store, path), store.open_arrow(path) as source:
         parquet = _open_parquet(store, corpus, partition, source)

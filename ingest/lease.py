@@ -18,6 +18,8 @@ RENEW_SECONDS = 15
 # A holder on another machine is taken for dead when it has missed this many seconds of renewals.
 DEAD_SECONDS = 120
 
+_KEYS = {"token", "user", "host", "pid", "started", "space", "since", "renewed"}
+
 
 @contextlib.contextmanager
 def lease(store, path: str, what: str) -> Iterator[None]:
@@ -110,13 +112,16 @@ def _alive(held: dict) -> bool:
 
 def _read(store, path: str) -> dict | None:
     try:
-        return json.loads(store.read_bytes(path))
+        held = json.loads(store.read_bytes(path))
     except StoreError:
         if store.exists(path):
             raise
         return None
     except ValueError:
-        raise TinyTagsError(f"{store.url(path)}: is not a lease; remove it if nothing is running") from None
+        held = None
+    if not isinstance(held, dict) or not held.keys() >= _KEYS:
+        raise TinyTagsError(f"{store.url(path)}: is not a lease; remove it if nothing is running")
+    return held
 
 
 def _take_over(store, path: str, dead: dict, data: bytes) -> bool:

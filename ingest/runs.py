@@ -28,7 +28,14 @@ class Run:
     @property
     def hash(self) -> str:
         """The sha256 of what decides the tags: corpus, model, threshold and the form of a document."""
-        contents = [self.version, self.corpus, self.corpus_hash, self.model, self.model_hash, self.min_confidence]
+        contents = [
+            self.version,
+            self.corpus,
+            self.corpus_hash,
+            self.model,
+            self.model_hash,
+            self.min_confidence,
+        ]
         return hashlib.sha256(json.dumps(contents).encode()).hexdigest()
 
     @property
@@ -89,7 +96,9 @@ def open_run(store, name: str) -> Run:
     path = f"{run_path(name)}/manifest.json"
     if not store.exists(path):
         names = list_runs(store)
-        known = f"there are {', '.join(names)}" if names else "there is none yet: make one with `tinytags tag`"
+        known = (
+            f"there are {', '.join(names)}" if names else "there is none yet: make one with `tinytags tag`"
+        )
         raise TinyTagsError(f"no run {name!r} in {store.url()}; {known}")
     manifest = store.read_json(path)
     try:
@@ -98,7 +107,9 @@ def open_run(store, name: str) -> Run:
     except (KeyError, TypeError):
         unchanged = False
     if not unchanged:
-        raise TinyTagsError(f"{store.url(path)}: is not as it was written (its hash differs); tag the corpus again")
+        raise TinyTagsError(
+            f"{store.url(path)}: is not as it was written (its hash differs); tag the corpus again"
+        )
     return run
 
 
@@ -131,4 +142,8 @@ def read_statistics(store, run: Run, partition: int) -> dict:
 
 
 def _numbers(names: list[str], ending: str) -> list[int]:
-    return [int(name.removesuffix(ending)) for name in names if name.endswith(ending) and name.removesuffix(ending).isdigit()]
+    return [
+        int(name.removesuffix(ending))
+        for name in names
+        if name.endswith(ending) and name.removesuffix(ending).isdigit()
+    ]

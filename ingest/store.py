@@ -28,9 +28,16 @@ HDFS_TIMEOUT = (15, 60)
 HDFS_ATTEMPTS = 4
 
 # What HDFS throws for one file alone; anything else means that it is ill.
-_ONE_FILE = ("FileNotFoundException", "AccessControlException", "BlockMissingException", "InvalidPathException")
+_ONE_FILE = (
+    "FileNotFoundException",
+    "AccessControlException",
+    "BlockMissingException",
+    "InvalidPathException",
+)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+# Whoever tries for a lease that another holds has such a temporary file for a moment.
+_LEASE = re.compile(r"\.[a-z-]*lease\.json\.")
 
 
 class StoreError(TinyTagsError):
@@ -53,9 +60,13 @@ def check_name(kind: str, name: str) -> str:
 def open_store(url: str, webhdfs: str | None = None) -> "LocalStore | HdfsStore":
     """Return the store at ``url``: a local folder, or ``hdfs://HOST:PORT/PATH`` spoken to by WebHDFS at ``webhdfs``."""
     if url.startswith("hdfs://"):
-        parts = urlsplit(url)
-        if not parts.hostname:
-            raise TinyTagsError(f"store {url!r} names no host: write hdfs://HOST:8020/PATH")
+        try:
+            parts = urlsplit(url)
+            named = parts.hostname and parts.port != 0
+        except ValueError:  # a port that is no number, or brackets that enclose no address
+            named = False
+        if not named:
+            raise TinyTagsError(f"store {url!r} won't do: write hdfs://HOST:8020/PATH")
         return HdfsStore(
             url.rstrip("/"), parts.path.rstrip("/"), webhdfs or f"http://{parts.hostname}:9870", hdfs_user()
         )
@@ -173,8 +184,10 @@ class LocalStore(_Json):
 
     def remove_temporary(self, path: str) -> None:
         """Remove what killed writers left in the folder ``path``; only for the holder of its lease."""
-        for left in Path(self.root, path).glob(".*.tmp"):
-            left.unlink(missing_ok=True)
+        with self._errors(path):
+            for left in Path(self.root, path).glob(".*.tmp"):
+                if not _LEASE.match(left.name):
+                    left.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _errors(self, path: str) -> Iterator[None]:
@@ -294,7 +307,7 @@ class HdfsStore(_Json):
             if self._client.status(self._full(path), strict=False) is None:
                 return
             for name in self._client.list(self._full(path)):
-                if name.startswith(".") and name.endswith(".tmp"):
+                if name.startswith(".") and name.endswith(".tmp") and not _LEASE.match(name):
                     self._client.delete(f"{self._full(path)}/{name}")
 
         self._retry(path, remove)
@@ -309,6 +322,7 @@ class HdfsStore(_Json):
     def _retry(self, path: str, action):
         """Do ``action``, again after a moment where a node may have gone; raise `StoreError` for what stays wrong."""
         import requests
+        import urllib3
         from hdfs.util import HdfsError
 
         unreachable = False
@@ -322,7 +336,7 @@ class HdfsStore(_Json):
                 unreachable = getattr(error, "exception", None) not in _ONE_FILE
                 if not unreachable:
                     break
-            except (requests.RequestException, OSError) as error:
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 reason, unreachable = f"{type(error).__name__}: {error}".splitlines()[0], True
         raise (StoreUnreachableError if unreachable else StoreError)(
             f"{self.url(path)}: {reason} (WebHDFS at {self.webhdfs}, {attempt + 1} tries; are the NameNode and a DataNode up?)"

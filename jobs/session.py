@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import re
 import sys
 import time
 import uuid
@@ -26,6 +27,7 @@ def open_session(master: str, name: str, **options: str) -> Iterator:
     Raises `TinyTagsError` where there is no pyspark, no Java, or no such master.
     """
     try:
+        from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession
     except ImportError:
@@ -49,7 +51,7 @@ def open_session(master: str, name: str, **options: str) -> Iterator:
             builder = builder.config(key, value)
     try:
         spark = builder.getOrCreate()
-    except (PySparkException, Exception) as error:  # py4j wraps whatever the JVM threw
+    except Exception as error:  # py4j wraps whatever the JVM threw
         reason = next(
             (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
         )
@@ -61,9 +63,30 @@ def open_session(master: str, name: str, **options: str) -> Iterator:
         spark.sparkContext.addPyFile(str(_zip()))
     try:
         yield spark
+    except (PySparkException, Py4JError, ConnectionError) as error:
+        reason = spark_reason(error)
+        if reason is None:  # a bug of ours on a worker: its traceback helps to mend it
+            raise
+        raise TinyTagsError(f"Spark gave up on {name}: {reason}") from error
     finally:
         with contextlib.suppress(Exception):  # a JVM that is gone already is stopped
             spark.stop()
+
+
+def spark_reason(error: Exception) -> str | None:
+    """Return in one line why a job failed: what a worker said that lacks something or can't read the store, or what
+    Spark itself says; None for any other exception on a worker."""
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    if "Traceback (most recent call last):" not in str(error):
+        return next((line.removeprefix(": ") for line in lines if line.startswith(": ")), lines[0])
+    said = [line for line in lines if _RAISED.match(line)]
+    return _RAISED.match(said[-1])[1] if said else None
+
+
+# What a worker raises for what isn't a bug of ours: it can't import something, is another Python, can't read a file.
+_RAISED = re.compile(
+    r"(?:ModuleNotFoundError: |ImportError: |pyspark\.errors\.[\w.]+: |(?:ingest|conf)\.[\w.]+Error: )(.+)"
+)
 
 
 def run_partitions(
@@ -129,9 +152,7 @@ def run_partitions(
             thread.join(30)
             raise
     if failure:
-        if "Traceback (most recent call last)" in str(failure[0]):  # a bug of ours on a worker
-            raise failure[0]
-        raise TinyTagsError(f"Spark gave up on {what}: {first_line(failure[0])}") from failure[0]
+        raise failure[0]
     return results, errors, time.monotonic() - began
 
 
@@ -150,10 +171,6 @@ def choose_pending(
     if done and not chosen:
         note(f"{what}: {len(done):,} of {partitions:,} partitions are done already")
     return chosen or sorted(set(range(partitions)) - set(done))
-
-
-def first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def record_failed(store, path: Callable[[int], str], errors: dict[int, str], succeeded: set[int]) -> None:

@@ -72,6 +72,7 @@ def split_dump(
     """
     from ingest.corpus import (
         Corpus,
+        corpus_path,
         create_corpus,
         done_partitions,
         failed_path,
@@ -102,6 +103,8 @@ def split_dump(
     )
     began = time.monotonic()
     with lease(store, lease_path(corpus), f"corpus {corpus!r}"):
+        for folder in ("", "/statistics", "/failed"):
+            store.remove_temporary(corpus_path(corpus) + folder)
         create_corpus(store, made)
         done = done_partitions(store, made)
         pending = choose_pending(

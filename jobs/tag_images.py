@@ -84,9 +84,9 @@ def tag_images(
     )  # fmt: skip
     began = time.monotonic()
     with lease(store, runs.lease_path(made.name), f"run {made.name!r}"):
-        if not runs.create_run(store, made):
-            for folder in ("tags", "statistics", "failed"):
-                store.remove_temporary(f"{runs.run_path(made.name)}/{folder}")
+        for folder in ("", "/tags", "/statistics", "/failed"):
+            store.remove_temporary(runs.run_path(made.name) + folder)
+        runs.create_run(store, made)
         done = runs.done_partitions(store, made)
         pending = choose_pending(
             store,

@@ -23,7 +23,9 @@ HOLDOUT = 0.2
 @click.command("train")
 @click.option("--corpus", required=True, metavar="NAME", help="The labelled corpus to learn from.")
 @click.option("--model", required=True, metavar="NAME", help="What to call the model.")
-@click.option("--trees", type=click.IntRange(1, 10_000), default=10, show_default=True)
+@click.option(
+    "--trees", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Each has one vote."
+)
 @click.option(
     "--depth", type=click.IntRange(0, 30), default=10, show_default=True, help="Deepest a tree may grow."
 )
@@ -34,7 +36,13 @@ HOLDOUT = 0.2
     show_default=True,
     help="Thresholds tried a feature (MLlib only).",
 )
-@click.option("--seed", type=int, default=SEED, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),
+    default=SEED,
+    show_default=True,
+    help="Decides what chance decides: the same seed gives the same forest.",
+)
 @click.option(
     "--holdout",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -94,6 +102,7 @@ def train_forest(
             raise TinyTagsError(
                 f"model {model!r} is there already; give this one another name, or remove {store.url(f'models/{model}')}"
             )
+        store.remove_temporary(f"models/{model}")
         began = time.monotonic()
         fit = fit_mllib if engine == "mllib" else fit_scikit_learn
         forest, images, seconds = fit(
