@@ -50,9 +50,13 @@ def create_app(settings: Settings, test_config: dict | None = None) -> Flask:
 
 def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None:
     """Serve the page until Ctrl-C. Raises `TinyTagsError` where the address can't be had."""
+    import logging
     import threading
 
     import waitress
+
+    # A browser asks for many thumbnails at once; that some of them wait a moment is nothing to warn of.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
     app = create_app(settings)
     try:

@@ -1,0 +1,386 @@
+"""Tests of the page's routes: what is shown, which headers, and what happens when something is wrong or missing."""
+
+import io
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+from searchable import UPRIGHT, make_corpus, matches, upright_picture
+
+from conf.errors import TinyTagsError
+from conf.settings import Settings
+from ingest.corpus import images_path
+from search_ui import create_app, serve
+
+PNG = divmod(UPRIGHT, 300)
+
+
+class Shape(HTMLParser):
+    """Collects what a page links to, and complains of elements that aren't closed as they were opened."""
+
+    VOID = ("meta", "link", "img", "input", "br")
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.links, self.text = [], [], ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        for name, value in attributes:
+            if name in ("href", "src", "action"):
+                self.links.append(value)
+            assert name != "style" and not name.startswith("on"), (
+                f"{name} is refused by the page's own policy"
+            )
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture
+def offline(library):
+    """The page's client with a store, but a Solr that isn't there."""
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        port = trial.getsockname()[1]
+    return create_app(Settings(store=library.store.root, solr=f"http://127.0.0.1:{port}/solr")).test_client()
+
+
+@pytest.mark.services
+def test_the_page_shows_tags_with_counts_and_thirty_thumbnails(page, searchable):
+    answer = page.get("/?tag=frog&tag=ship&confidence=50-100")
+    documents = searchable.documents[searchable.first.name]
+    found = [d for d in documents if matches(d, ("frog", "ship"), (50, 100))]
+    shape = Shape(answer.text)
+    text = " ".join(shape.text.split())
+    assert f"{len(found):,} images" in text
+    for tag in ("frog", "ship", "cat, tabby", "<b>deer</b>"):
+        assert re.search(
+            rf"{re.escape(tag)}\W.*?\b{sum(matches(d, (tag,), (50, 100)) for d in documents)}\b", text
+        )
+    assert sum(".png?v=" in link for link in shape.links) == 30
+    known = [d for d in found if "label" in d]
+    right = sum(d["tag"] == d["label"] for d in known)
+    assert f"{100 * right / len(known):.0f} % of {len(known)} labelled tags are right" in text
+    assert "<b>deer</b>" not in answer.text, "a tag is text, whatever it holds"
+
+
+@pytest.mark.services
+def test_every_link_of_the_page_leads_somewhere(page):
+    links, seen = {"/", "/?tag=frog&confidence=50-80&answer=wrong", "/?tag=unicorn&confidence=90-100"}, set()
+    while links - seen and len(seen) < 150:
+        link = sorted(links - seen)[len(seen) % len(links - seen)]
+        seen.add(link)
+        answer = page.get(link)
+        assert answer.status_code == 200, link
+        if answer.mimetype == "text/html":
+            links |= {found for found in Shape(answer.text).links if found.startswith("/")}
+    assert len(seen) == 150
+
+
+@pytest.mark.services
+def test_the_form_leads_to_the_search_that_it_means(page):
+    answer = page.get("/?tag=ship&tag=frog&sort=corpus&min=80&max=50")
+    assert (answer.status_code, answer.location) == (302, "/?tag=frog&tag=ship&confidence=50-80&sort=corpus")
+
+
+@pytest.mark.services
+def test_an_empty_search_names_the_wider_ones(page, searchable):
+    text = " ".join(Shape(page.get("/?tag=frog&confidence=99-99").text).text.split())
+    frogs = sum(d["tag"] == "frog" for d in searchable.documents[searchable.first.name])
+    assert "No image has the tag frog with a confidence of 99 %." in text
+    assert f"any confidence: {frogs} images" in text
+    assert "every tag" not in text, "that would be empty too"
+    assert "There is no page 900: the last one is 24" in page.get("/?page=900").text.replace(
+        '<a href="/?page=24">', ""
+    )
+
+
+@pytest.mark.services
+def test_a_hostile_url_is_a_search_or_a_400_and_nothing_else(page):
+    texts = [
+        "{!func}sum(1,1)", "{!terms f=id}1", "*:*", "tag:frog OR 1", "_query_:x", "nan-inf", "-1", "1e9", "' OR ''='",
+        "<script>alert(1)</script>", "../../etc/passwd", "%00", "\x00", "\ud7ff", "A" * 5000, "0-100&fq=*", "[* TO *]",
+        "${jndi:ldap://x}", "{{7*7}}", "１-２", "60-100\n", "",
+    ]  # fmt: skip
+    names = "tag confidence answer sort per_page page after min max at q fq shards"
+    for name in names.split():
+        for path in ("/", "/api/search", "/images/small/0/0"):
+            for text in texts:
+                answer = page.get(path, query_string={name: text})
+                assert answer.status_code in (200, 302, 400), (path, name, text)
+                assert answer.mimetype == "application/json" or "<script>alert" not in answer.text
+                assert "Traceback" not in answer.text
+    assert page.get("/?" + "&".join(f"tag={'x' * 100}{n}" for n in range(500))).status_code == 400
+    assert page.get("/?tag=%FF%FE&page=%C3").status_code == 400
+    assert page.get("/images/%FF/0/0").status_code == 404
+    assert page.post("/").status_code == 405
+    assert page.get("/nowhere").status_code == 404
+
+
+@pytest.mark.services
+def test_a_wrong_search_is_told_in_words_on_the_page_and_as_json(page):
+    answer = page.get("/?confidence=nan-inf")
+    assert answer.status_code == 400
+    assert (
+        "confidence is &#39;nan-inf&#39;; it has to be a range of whole percents like 60-100" in answer.text
+    )
+    answer = page.get("/api/search?page=-1")
+    assert (answer.status_code, answer.json["error"]) == (
+        400,
+        "page is '-1'; it has to be a whole number from 1",
+    )
+
+
+@pytest.mark.services
+def test_the_api_says_what_the_page_shows(page, searchable):
+    documents = searchable.documents[searchable.first.name]
+    found = sorted(
+        (d for d in documents if matches(d, ("ship",), (50, 70))), key=lambda d: (-d["votes"], d["id"])
+    )
+    answer = page.get("/api/search?tag=ship&confidence=50-70").json
+    assert answer["total"] == len(found)
+    assert answer["collections"] == [searchable.first.name]
+    assert [{k: v for k, v in hit.items() if k not in ("url", "png")} for hit in answer["hits"]] == found[:30]
+    assert answer["tags"][-1] == {
+        "tag": "ship",
+        "count": len(found),
+        "selected": True,
+        "toggle": "/api/search?confidence=50-70",
+    }
+    assert [bar["percent"] for bar in answer["confidence"] if bar["selected"]] == [50, 60, 70]
+    assert answer["labelled"]["known"] == sum("label" in d for d in found)
+    following = page.get(answer["next"]).json
+    assert [hit["id"] for hit in following["hits"]] == [d["id"] for d in found[30:60]]
+
+
+@pytest.mark.services
+def test_an_image_has_a_page_with_its_votes_and_its_source(page, searchable):
+    document = next(
+        d for d in searchable.documents[searchable.first.name] if "label" in d and d["votes"] < 10
+    )
+    url = f"/images/small/{document['partition']}/{document['row']}"
+    record = document["partition"] * 300 + document["row"]
+    facts = page.get(f"/api{url}").json
+    (tag,) = facts["tags"]
+    assert {key: tag[key] for key in document} == document
+    assert sum(tag["class_votes"].values()) == 10
+    assert tag["class_votes"][document["tag"]] == document["votes"]
+    assert facts["source"]["record"] == record
+    assert facts["source"]["offset"] == record * 3072
+    assert facts["label"] == document["label"]
+    text = " ".join(Shape(page.get(url).text).text.split())
+    for words in (
+        f"{10 * document['votes']} %",
+        "of 10 trees of ten",
+        "small.bin",
+        f"{record * 3072:,}",
+        searchable.first.name,
+    ):
+        assert words in text
+
+
+@pytest.mark.services
+def test_an_image_that_no_run_tagged_has_a_page_too(page, searchable):
+    tagged = {(d["partition"], d["row"]) for d in searchable.documents[searchable.first.name]}
+    partition, row = next(divmod(n, 300) for n in range(700) if divmod(n, 300) not in tagged)
+    answer = page.get(f"/images/small/{partition}/{row}")
+    assert answer.status_code == 200
+    assert "No tag" in answer.text
+
+
+@pytest.mark.services
+def test_both_runs_that_are_searched_say_what_they_think_of_an_image(page, searchable, show):
+    show(searchable.first, searchable.second)
+    facts = page.get("/api/images/small/0/0").json
+    assert {tag["run"] for tag in facts["tags"]} == {
+        run
+        for run, documents in searchable.documents.items()
+        if any(d["id"].endswith(":0:0") for d in documents)
+    }
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("sort", ["confidence", "confidence-low", "corpus"])
+def test_an_image_leads_to_the_next_one_of_its_search_and_back(page, sort):
+    hits = page.get(f"/api/search?tag=frog&sort={sort}&per_page=60").json["hits"]
+    sort = "" if sort == "confidence" else f"&sort={sort}"
+    for at in (0, 1, 31):
+        url = f"{hits[at]['url']}?tag=frog{sort}&at={at}"
+        links = re.findall(r'<a href="([^"]*)" (?:data-key="u"|rel="(?:prev|next)")', page.get(url).text)
+        wanted = [f"/?tag=frog{sort}" + ("&page=2" if at > 29 else "")]
+        wanted += [f"{hits[n]['url']}?tag=frog{sort}&at={n}" for n in (at - 1, at + 1) if n >= 0]
+        assert [link.replace("&amp;", "&") for link in links] == wanted
+    # Where the search has moved on, the neighbours are those of the corpus.
+    text = page.get(f"{hits[0]['url']}?tag=ship&at=3").text
+    assert "at=" not in "".join(re.findall(r'href="([^"]*)" rel="next"', text))
+
+
+def test_pixels_are_upright_and_may_be_kept_for_good(offline, library):
+    version = library.corpus.hash[:8]
+    url = f"/images/small/{PNG[0]}/{PNG[1]}.png"
+    answer = offline.get(f"{url}?v={version}")
+    assert answer.mimetype == "image/png"
+    assert "immutable" in answer.headers["Cache-Control"]
+    assert (np.asarray(Image.open(io.BytesIO(answer.data))) == upright_picture()).all()
+    large = np.asarray(Image.open(io.BytesIO(offline.get(f"{url}?scale=3").data)))
+    assert (large == upright_picture().repeat(3, axis=0).repeat(3, axis=1)).all()
+    assert offline.get(url, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
+    for unsure in (url, f"{url}?v=00000000"):
+        assert offline.get(unsure).headers["Cache-Control"] == "no-cache"
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/images/small/0/300.png", 404),
+        ("/images/small/2/100.png", 404),
+        ("/images/small/3/0.png", 404),
+        ("/images/small/-1/0.png", 404),
+        ("/images/none/0/0.png", 404),
+        ("/images/..%2Fruns/0/0.png", 404),
+        ("/images/small/0/0.png?scale=0", 400),
+        ("/images/small/0/0.png?scale=17", 400),
+        ("/images/small/0/0.png?scale=0017", 400),
+        ("/images/small/99999999999999999999999/0.png", 404),
+        ("/api/images/small/0/300", 404),
+    ],
+)
+def test_pixels_that_there_are_not_are_a_plain_404(offline, path, status):
+    assert offline.get(path).status_code == status
+
+
+@pytest.mark.services
+def test_a_partition_that_can_not_be_read_gives_a_placeholder(page, library, tmp_path):
+    make_corpus(library.store, tmp_path, "broken")
+    library.store.write_bytes(images_path("broken", 1), b"no Parquet")
+    answer = page.get("/images/broken/1/5.png")
+    assert (answer.status_code, answer.mimetype, answer.headers["Cache-Control"]) == (
+        503,
+        "image/png",
+        "no-store",
+    )
+    assert Image.open(io.BytesIO(answer.data)).size == (32, 32)
+    answer = page.get("/images/broken/1/5")
+    assert answer.status_code == 200
+    assert "is corrupt" in answer.text
+    assert page.get("/images/broken/0/5.png").status_code == 200
+    library.store.remove_tree("corpora/broken")
+
+
+def test_without_solr_pages_are_503_and_the_process_is_well(offline):
+    for path in ("/", "/?tag=frog", "/images/small/0/0"):
+        answer = offline.get(path)
+        assert answer.status_code == 503
+        assert "does not answer" in Shape(answer.text).text
+    assert offline.get("/api/search").json["status"] == 503
+    assert offline.get("/about").status_code == 200
+    assert offline.get("/healthz").json == {"status": "alive"}
+    assert offline.get("/readyz").status_code == 503
+    assert "does not answer" in offline.get("/readyz").json["reason"]
+    assert offline.get("/images/small/0/0.png").status_code == 200
+
+
+def test_a_solr_that_hangs_is_told_within_three_seconds(library):
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        solr = f"http://127.0.0.1:{hanging.getsockname()[1]}/solr"
+        began = time.monotonic()
+        assert (
+            create_app(Settings(store=library.store.root, solr=solr)).test_client().get("/").status_code
+            == 503
+        )
+        assert time.monotonic() - began < 3
+
+
+@pytest.mark.services
+def test_ready_is_said_with_what_is_searched(page, searchable):
+    assert page.get("/readyz").json == {"status": "ready", "collections": [searchable.first.name]}
+    assert searchable.first.name in page.get("/about").text
+    assert "29 June 2020" in page.get("/about").text
+
+
+@pytest.mark.services
+def test_before_anything_is_published_the_page_says_how_to(settings):
+    app = create_app(Settings(store=settings.store, solr=settings.solr, alias="no-such-alias"))
+    answer = app.test_client().get("/?tag=frog")
+    assert answer.status_code == 200
+    assert "Nothing is published yet" in answer.text
+
+
+@pytest.mark.services
+def test_every_answer_has_the_headers_that_keep_others_out(page):
+    for path in (
+        "/",
+        "/about",
+        "/nowhere",
+        "/?page=x",
+        "/api/search",
+        "/images/small/0/0.png",
+        "/static/style.css",
+    ):
+        headers = page.get(path).headers
+        policy = headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "same-origin"
+
+
+@pytest.mark.services
+def test_a_page_of_results_weighs_little_and_its_files_are_kept(page):
+    answer = page.get("/?tag=frog&tag=ship&per_page=120")
+    links = set(re.findall(r'(?:src|href)="(/static/[^"]+)"', answer.text))
+    assert {re.sub(r"\?v=[0-9a-f]{8}$", "", link) for link in links} == {
+        "/static/icon.svg",
+        "/static/page.js",
+        "/static/style.css",
+    }
+    files = [page.get(link) for link in links]
+    assert all("max-age=31536000" in file.headers["Cache-Control"] for file in files)
+    assert len(page.get("/?tag=frog&tag=ship").data) + sum(len(file.data) for file in files) < 60_000
+
+
+def test_the_server_says_where_it_is_and_stops_on_ctrl_c(library):
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        port = trial.getsockname()[1]
+    code = (
+        "import sys; from conf.settings import Settings; from search_ui import serve; "
+        "serve(Settings(store=sys.argv[1]), '127.0.0.1', int(sys.argv[2])); print('stopped')"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, library.store.root, str(port)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"PYTHONPATH": os.getcwd()},
+    )  # fmt: skip
+    try:
+        assert f"http://127.0.0.1:{port}/" in process.stdout.readline()
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.0 200")
+        with pytest.raises(TinyTagsError, match=f"can't listen on 127.0.0.1:{port}.*--port"):
+            serve(Settings(store=library.store.root), port=port)
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"POST / HTTP/1.0\r\nContent-Length: 10000000\r\n\r\n")
+            assert b" 413 " in client.recv(100)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30)[0] == "stopped\n"
+        assert process.returncode == 0
+    finally:
+        process.kill()
