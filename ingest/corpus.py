@@ -311,7 +311,11 @@ def _block(store, path: str, row: int, batch) -> Block:
             f"{store.url(path)}: an image near row {row} is not {IMAGE_BYTES:,} bytes; `tinytags ingest` with --partition mends it"
         )
     pixels = np.frombuffer(pixels, np.uint8, n * IMAGE_BYTES, ends[0]).reshape(n, IMAGE_BYTES)
-    labels = batch.column("label").cast("int16").fill_null(-1).to_numpy(zero_copy_only=False)
+    labels = batch.column("label")
+    if labels.null_count == n:  # a call into pyarrow costs as much as tagging fifty images
+        labels = np.full(n, -1, np.int16)
+    else:
+        labels = (labels.fill_null(-1) if labels.null_count else labels).to_numpy().astype(np.int16)
     names = batch.column("name").to_pylist() if "name" in batch.schema.names else None
     return Block(row, pixels, labels, names)
 
