@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from conf.errors import LeaseHeldError, TinyTagsError
-from ingest.store import StoreError
+from ingest.store import StoreError, StoreUnreachableError
 
 RENEW_SECONDS = 15
 # A holder on another machine is taken for dead when it has missed this many seconds of renewals.
@@ -111,27 +111,35 @@ def _alive(held: dict) -> bool:
 
 
 def _read(store, path: str) -> dict | None:
-    try:
-        held = json.loads(store.read_bytes(path))
-    except StoreError:
-        if store.exists(path):
+    for attempt in range(3):
+        try:
+            held = json.loads(store.read_bytes(path))
+        except StoreUnreachableError:
             raise
-        return None
-    except ValueError:
-        held = None
+        except StoreError:
+            if not store.exists(path):
+                return None
+            if attempt == 2:
+                raise
+            continue  # it went between our two questions, and came again
+        except ValueError:
+            held = None
+        break
     if not isinstance(held, dict) or not held.keys() >= _KEYS:
         raise TinyTagsError(f"{store.url(path)}: is not a lease; remove it if nothing is running")
     return held
 
 
 def _take_over(store, path: str, dead: dict, data: bytes) -> bool:
-    """Replace the lease of ``dead`` by ``data``; of several who try, one succeeds."""
+    """Replace the lease of ``dead`` by ``data``; of several who try, one succeeds: the one whose marker it is meanwhile.
+
+    A marker whose owner was killed is taken over in the same way; removing it instead would let two in.
+    """
     marker = f"{path}.{dead['token'][:12]}.takeover"
     if not store.create_exclusive(marker, data):
         other = _read(store, marker)
-        if other and not _alive(other):
-            store.remove(marker)
-        return False
+        if other is None or _alive(other) or not _take_over(store, marker, other, data):
+            return False
     try:
         held = _read(store, path)
         if held is None or held["token"] != dead["token"]:

@@ -33,6 +33,7 @@ _ONE_FILE = (
     "AccessControlException",
     "BlockMissingException",
     "InvalidPathException",
+    "ParentNotDirectoryException",
 )
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
