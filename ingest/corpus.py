@@ -154,15 +154,8 @@ def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
 
     began = time.monotonic()
     start, stop = corpus.rows(partition)
-    schema = pyarrow.schema(
-        [
-            ("row", pyarrow.int32()),
-            ("image", pyarrow.binary()),
-            ("label", pyarrow.int8()),
-            ("name", pyarrow.string()),
-        ],
-        metadata={"tinytags.corpus": corpus.hash, "tinytags.partition": str(partition)},
-    )
+    about = {"tinytags.corpus": corpus.hash, "tinytags.partition": str(partition)}
+    schema = _schema().with_metadata(about)
     labelled = 0
     store.remove_temporary(images_path(corpus.name, partition).rsplit("/", 1)[0])
     with (
@@ -189,6 +182,19 @@ def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
     }
     store.write_json(statistics_path(corpus.name, partition), statistics)
     return statistics
+
+
+def _schema():
+    import pyarrow
+
+    return pyarrow.schema(
+        [
+            ("row", pyarrow.int32()),
+            ("image", pyarrow.binary()),
+            ("label", pyarrow.int8()),
+            ("name", pyarrow.string()),
+        ]
+    )
 
 
 def _table(schema, row: int, batch):
@@ -287,9 +293,18 @@ def _footer(store, path: str, corpus_hash: str):
 
 
 def _open_parquet(store, corpus: Corpus, partition: int, source, footer=None):
+    import pyarrow
     import pyarrow.parquet
 
-    parquet = pyarrow.parquet.ParquetFile(source, metadata=footer, page_checksum_verification=True)
+    parquet = pyarrow.parquet.ParquetFile(
+        source,
+        metadata=footer,
+        page_checksum_verification=True,
+        # Fewer requests for one row group; reading on, it would keep the whole file in memory.
+        pre_buffer=footer is not None,
+    )
+    if not parquet.schema_arrow.equals(_schema()):
+        raise pyarrow.ArrowInvalid("it has other columns")
     told = parquet.metadata.metadata or {}
     hash, number = told.get(b"tinytags.corpus", b"?").decode(), told.get(b"tinytags.partition", b"?").decode()
     if (hash, number) != (corpus.hash, str(partition)):

@@ -27,6 +27,11 @@ from conf.errors import TinyTagsError
 HDFS_TIMEOUT = (15, 60)
 HDFS_ATTEMPTS = 4
 
+# Mapping saves a fifth of the time it takes to read a partition, but what is mapped counts as the worker's memory.
+MAPPED_BYTES = 128 << 20
+# An upload goes in pieces of this size, so that a partition is in memory only once.
+PIECE_BYTES = 4 << 20
+
 # What HDFS throws for one file alone; anything else means that it is ill.
 _ONE_FILE = (
     "FileNotFoundException",
@@ -112,13 +117,16 @@ class LocalStore(_Json):
             return file.read(-1 if length is None else length)
 
     def open_arrow(self, path: str):
-        """Return a pyarrow file to read ``path`` from, mapped rather than copied."""
+        """Return a pyarrow file to read ``path`` from, mapped rather than copied where it is of the usual size."""
         import pyarrow
 
         with self._errors(path):
-            if self.size(path) == 0:  # mmap refuses these with a message of its own
+            size = self.size(path)
+            if size == 0:  # mmap refuses these with a message of its own
                 return pyarrow.BufferReader(b"")
-            return pyarrow.memory_map(self.url(path))
+            return (
+                pyarrow.memory_map(self.url(path)) if size <= MAPPED_BYTES else pyarrow.OSFile(self.url(path))
+            )
 
     open_ranged = open_arrow
 
@@ -241,16 +249,17 @@ class HdfsStore(_Json):
         self.write_bytes(path, buffer.getbuffer())
 
     def write_bytes(self, path: str, data: bytes) -> None:
-        full = self._full(path)
+        full, view = self._full(path), memoryview(data)
         folder, name = full.rsplit("/", 1)
         temporary = f"{folder}/.{name}.{uuid.uuid4().hex[:12]}.tmp"
 
         def write() -> None:
-            self._client.write(temporary, data=bytes(data), overwrite=True)
+            pieces = (bytes(view[at : at + PIECE_BYTES]) for at in range(0, len(view), PIECE_BYTES))
+            self._client.write(temporary, data=pieces, overwrite=True)
             length = self._client.status(temporary)["length"]
-            if length != len(data):
+            if length != len(view):
                 raise StoreError(
-                    f"{self.url(path)}: {length:,} of {len(data):,} bytes arrived; is a DataNode failing?"
+                    f"{self.url(path)}: {length:,} of {len(view):,} bytes arrived; is a DataNode failing?"
                 )
             # HdfsCLI's own rename fails where the name is taken.
             self._client._rename(temporary, destination=full, renameoptions="OVERWRITE")

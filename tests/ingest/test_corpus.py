@@ -1,0 +1,343 @@
+"""Tests of `ingest.corpus`: partitions hold what the dump held, and what is corrupt is never read as something else."""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from small_world import make_corpus, make_images, write_cifar, write_tiny_images
+
+from conf.errors import TinyTagsError
+from ingest.corpus import (
+    Corpus,
+    check_partition,
+    create_corpus,
+    done_partitions,
+    images_path,
+    list_corpora,
+    open_corpus,
+    read_image,
+    read_partition,
+    statistics_path,
+    write_partition,
+)
+from ingest.formats import Batch, open_dump
+from ingest.store import StoreError, open_store
+
+
+@pytest.fixture(params=["local", pytest.param("hdfs", marks=pytest.mark.services)])
+def store(request, tmp_path):
+    if request.param == "local":
+        return open_store(str(tmp_path / "store"))
+    hdfs = request.getfixturevalue("hdfs")
+    return open_store(f"{hdfs.url}/{tmp_path.name}", hdfs.webhdfs)
+
+
+@pytest.fixture
+def local(tmp_path):
+    return open_store(str(tmp_path / "store"))
+
+
+def read_all(store, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
+    blocks = [block for p in range(corpus.partitions) for block in read_partition(store, corpus, p)]
+    assert all(len(block.images) <= 256 for block in blocks)
+    return np.concatenate([b.images for b in blocks]), np.concatenate([b.labels for b in blocks])
+
+
+@pytest.mark.parametrize(
+    ("images", "partition_images", "sizes"),
+    [
+        (1000, 300, [300, 300, 300, 100]),  # a ragged last one
+        (600, 300, [300, 300]),
+        (1, 20_000, [1]),
+        (257, 1000, [257]),  # a partition larger than the corpus
+        (3, 1, [1, 1, 1]),
+    ],
+)
+def test_every_record_of_the_dump_is_in_exactly_one_partition(
+    store, tmp_path, images, partition_images, sizes
+):
+    path = write_tiny_images(tmp_path / "tiny_images.bin", images)
+    expected, labels = make_images(images)
+    corpus = make_corpus(store, "tiny", path, partition_images, labels=str(tmp_path / "labels.bin"))
+    assert [corpus.rows(p)[1] - corpus.rows(p)[0] for p in range(corpus.partitions)] == sizes
+    found, found_labels = read_all(store, corpus)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(found_labels, labels)
+    assert done_partitions(store, corpus) == list(range(len(sizes)))
+    for p, size in enumerate(sizes):
+        statistics = store.read_json(statistics_path("tiny", p))
+        assert statistics.keys() == {"partition", "images", "labelled", "bytes", "seconds"}
+        assert (statistics["partition"], statistics["images"], statistics["labelled"]) == (p, size, size)
+        assert statistics["bytes"] == store.size(images_path("tiny", p))
+
+
+def test_one_image_is_read_by_its_place(store, tmp_path):
+    path = write_tiny_images(tmp_path / "tiny_images.bin", 700)
+    images, labels = make_images(700)
+    corpus = make_corpus(store, "tiny", path, 600, labels=str(tmp_path / "labels.bin"))
+    for partition, row in ((0, 0), (0, 255), (0, 256), (0, 599), (1, 0), (1, 99)):
+        block = read_image(store, corpus, partition, row)
+        assert block.row == row and block.images.shape == (1, 3072)
+        np.testing.assert_array_equal(block.images[0], images[600 * partition + row])
+        assert block.labels.tolist() == [labels[600 * partition + row]]
+    for partition, row in ((0, 600), (0, -1), (1, 100)):
+        with pytest.raises(
+            TinyTagsError, match=f"partition {partition} of 'tiny' has no row {row}; it has 0 to "
+        ):
+            read_image(store, corpus, partition, row)
+    with pytest.raises(TinyTagsError, match=r"^corpus 'tiny' has no partition 2; it has 0 to 1$"):
+        read_image(store, corpus, 2, 0)
+
+
+class Named:
+    """A dump of three images, two of them with a label, with the names of their files."""
+
+    def read(self, start, stop):
+        names = ["cat/Käse.png", "cat/b.png", "c.png"]
+        return Batch(
+            make_images(3)[0][start:stop], np.array([0, 0, -1], np.int16)[start:stop], names[start:stop]
+        )
+
+
+def test_names_and_missing_labels_come_back(local):
+    corpus = Corpus("pictures", "folder", "x", {}, images=3, partition_images=10, classes=["cat"])
+    create_corpus(local, corpus)
+    assert write_partition(local, corpus, 0, Named())["labelled"] == 2
+    (block,) = read_partition(local, corpus, 0, names=True)
+    assert block.names == ["cat/Käse.png", "cat/b.png", "c.png"]
+    assert block.labels.tolist() == [0, 0, -1]
+    (block,) = read_partition(local, corpus, 0)
+    assert block.names is None
+    assert read_image(local, corpus, 0, 1).names == ["cat/b.png"]
+
+
+def test_the_parquet_is_the_one_that_others_can_read(local, tmp_path):
+    corpus = make_corpus(local, "tiny", write_tiny_images(tmp_path / "t.bin", 600), 600)
+    parquet = pyarrow.parquet.ParquetFile(local.url(images_path("tiny", 0)))
+    assert [f"{field.name}: {field.type}" for field in parquet.schema_arrow] == [
+        "row: int32", "image: binary", "label: int8", "name: string"
+    ]  # fmt: skip
+    groups = [parquet.metadata.row_group(i) for i in range(parquet.num_row_groups)]
+    assert [group.num_rows for group in groups] == [256, 256, 88]
+    column = groups[0].column(1)
+    assert (column.compression, column.is_stats_set) == ("UNCOMPRESSED", False)
+    table = parquet.read()
+    assert table["row"].to_pylist() == list(range(600))
+    assert table["label"].null_count == 600
+    assert table["image"][7].as_py() == make_images(600)[0][7].tobytes()
+    assert corpus.hash.encode() == parquet.schema_arrow.metadata[b"tinytags.corpus"]
+
+
+def test_the_hash_is_of_the_contents_not_of_the_name_or_the_place(local, tmp_path):
+    first = write_tiny_images(tmp_path / "one" / "t.bin", 50)
+    second = write_tiny_images(tmp_path / "two" / "u.bin", 50)
+    other = write_tiny_images(tmp_path / "t.bin", 50, seed=1)
+    hashes = [make_corpus(local, f"c{i}", path, 20).hash for i, path in enumerate((first, second, other))]
+    assert hashes[0] == hashes[1] != hashes[2]
+    assert make_corpus(local, "c3", first, 25).hash != hashes[0], "other partitions are other contents"
+
+
+def test_a_manifest_says_what_the_corpus_was_split_from_and_into(local, tmp_path):
+    path = write_cifar(tmp_path / "cifar", 100, 20)
+    corpus = make_corpus(local, "c", path, 50)
+    manifest = local.read_json("corpora/c/manifest.json")
+    assert manifest["hash"] == corpus.hash
+    assert (manifest["format"], manifest["images"], manifest["partitions"]) == ("cifar-10", 120, 3)
+    assert manifest["identity"]["bytes"] == 120 * 3073
+    assert re.fullmatch("[0-9a-f]{64}", manifest["identity"]["sha256"])
+    assert open_corpus(local, "c") == corpus
+    assert open_corpus(local, "c").splits == {"train": (0, 100), "test": (100, 120)}
+
+
+def test_other_contents_under_an_old_name_are_refused_with_both_hashes(local, tmp_path):
+    path = write_tiny_images(tmp_path / "t.bin", 50)
+    corpus = make_corpus(local, "c", path, 20)
+    assert create_corpus(local, corpus) is False, "the same again is fine"
+    changed = replace(corpus, images=49, identity={"bytes": 1})
+    with pytest.raises(
+        TinyTagsError, match=r"different: identity, images\); give this one another name"
+    ) as told:
+        create_corpus(local, changed)
+    assert corpus.hash[:8] in str(told.value) and changed.hash[:8] in str(told.value)
+    assert open_corpus(local, "c") == corpus
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"images": 51}, {"classes": ["cat"]}, {"hash": "0" * 64}, {"partition_images": 0}, {"splits": []}],
+)
+def test_a_manifest_that_was_edited_is_noticed(local, tmp_path, change):
+    make_corpus(local, "c", write_tiny_images(tmp_path / "t.bin", 50), 20)
+    local.write_json("corpora/c/manifest.json", local.read_json("corpora/c/manifest.json") | change)
+    with pytest.raises(TinyTagsError, match="is not as it was written"):
+        open_corpus(local, "c")
+
+
+def test_a_corpus_that_is_not_there_is_told_with_those_that_are(local, tmp_path):
+    with pytest.raises(
+        TinyTagsError, match=r"no corpus 'c' in .*; there is none yet: make one with `tinytags ingest`"
+    ):
+        open_corpus(local, "c")
+    make_corpus(local, "tiny", write_tiny_images(tmp_path / "t.bin", 5), 20)
+    local.write_bytes("corpora/unfinished/images/x", b"")
+    assert list_corpora(local) == ["tiny"]
+    with pytest.raises(TinyTagsError, match=r"no corpus 'c' in .*; there are tiny$"):
+        open_corpus(local, "c")
+
+
+# Corrupt files
+
+
+@pytest.fixture
+def corpus(local, tmp_path):
+    return make_corpus(local, "tiny", write_tiny_images(tmp_path / "t.bin", 1000), 500)
+
+
+def spoil(local, how: str) -> None:
+    """Damage partition 1 of the corpus in one of many ways."""
+    path = Path(local.url(images_path("tiny", 1)))
+    data = bytearray(path.read_bytes())
+    if how == "a flipped byte in a page":
+        data[len(data) // 2] ^= 1
+    elif how == "a flipped byte in the footer":
+        data[-100] ^= 0xFF
+    elif how == "truncated in the middle":
+        del data[len(data) // 2 :]
+    elif how == "truncated by a byte":
+        del data[-1:]
+    elif how == "empty":
+        data.clear()
+    elif how == "of zeros":
+        data[:] = bytes(len(data))
+    elif how == "another partition's":
+        data = bytearray(Path(local.url(images_path("tiny", 0))).read_bytes())
+    path.unlink()
+    if how != "missing":
+        path.write_bytes(data)
+
+
+WAYS = [
+    "a flipped byte in a page", "a flipped byte in the footer", "truncated in the middle", "truncated by a byte", "empty",
+    "of zeros", "another partition's", "missing",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_a_corrupt_partition_is_an_error_that_names_it_and_the_remedy(local, corpus, how):
+    spoil(local, how)
+    with pytest.raises(StoreError) as told:
+        for _ in read_partition(local, corpus, 1):
+            pass
+    message = str(told.value)
+    assert message.startswith(local.url(images_path("tiny", 1)) + ": ")
+    assert message.endswith("; `tinytags ingest` with --partition mends it")
+    assert "\n" not in message
+    assert check_partition(local, corpus, 1) is not None
+    assert check_partition(local, corpus, 0) is None
+    if how != "a flipped byte in a page":  # which is in another row group than the first
+        with pytest.raises(TinyTagsError):
+            read_image(local, corpus, 1, 0)
+
+
+def test_every_flipped_byte_is_noticed_or_changes_nothing(local, corpus):
+    path = Path(local.url(images_path("tiny", 1)))
+    original = path.read_bytes()
+    expected = [
+        (block.images.tobytes(), block.labels.tobytes()) for block in read_partition(local, corpus, 1)
+    ]
+    random = np.random.default_rng(0)
+    places = np.concatenate(
+        [random.integers(0, len(original), 60), len(original) - random.integers(1, 3000, 60)]
+    )
+    noticed = 0
+    for place in places.tolist():
+        data = bytearray(original)
+        data[place] ^= 1 << int(random.integers(8))
+        path.write_bytes(data)
+        try:
+            found = [
+                (block.images.tobytes(), block.labels.tobytes()) for block in read_partition(local, corpus, 1)
+            ]
+        except TinyTagsError:
+            noticed += 1
+        else:
+            assert found == expected, f"byte {place} of {len(original)}"
+    assert noticed >= 60, "a byte of a page is always noticed"
+
+
+def test_a_partition_of_another_corpus_is_not_taken_for_ones_own(local, corpus, tmp_path):
+    other = make_corpus(local, "other", write_tiny_images(tmp_path / "u.bin", 1000, seed=9), 500)
+    local.write_bytes(images_path("tiny", 1), local.read_bytes(images_path("other", 1)))
+    with pytest.raises(
+        StoreError, match=f"is partition 1 of corpus {other.hash[:8]}, not 1 of {corpus.hash[:8]}"
+    ):
+        list(read_partition(local, corpus, 1))
+
+
+def test_writing_a_partition_again_gives_the_same_bytes(local, corpus, tmp_path):
+    path = Path(local.url(images_path("tiny", 1)))
+    before = path.read_bytes()
+    spoil(local, "truncated in the middle")
+    write_partition(local, corpus, 1, open_dump(str(tmp_path / "t.bin")))
+    assert path.read_bytes() == before
+    assert [name.name for name in path.parent.iterdir()] == ["images.parquet"]
+
+
+def test_what_a_killed_writer_left_in_a_partition_goes_with_the_next_attempt(local, corpus, tmp_path):
+    left = Path(local.url(images_path("tiny", 1))).with_name(".images.parquet.0123456789ab.tmp")
+    left.write_bytes(b"half")
+    write_partition(local, corpus, 1, open_dump(str(tmp_path / "t.bin")))
+    assert not left.exists()
+
+
+def test_a_dump_that_breaks_off_leaves_no_partition(local, corpus):
+    class Broken:
+        def read(self, start, stop):
+            raise TinyTagsError("x.bin: ends early")
+
+    local.remove_tree("corpora/tiny/images/partition=00001")
+    local.remove(statistics_path("tiny", 1))
+    with pytest.raises(TinyTagsError, match="ends early"):
+        write_partition(local, corpus, 1, Broken())
+    assert local.list("corpora/tiny/images/partition=00001") == []
+    assert done_partitions(local, corpus) == [0]
+
+
+MEMORY = """
+import resource, sys
+import numpy as np
+from ingest.corpus import Corpus, create_corpus, read_partition, write_partition
+from ingest.formats import Batch
+from ingest.store import open_store
+
+class Grey:
+    def read(self, start, stop):
+        return Batch(np.full((stop - start, 3072), 7, np.uint8), np.full(stop - start, -1, np.int16))
+
+store = open_store(sys.argv[2])
+corpus = Corpus("large", "grey", "x", {}, images=200_000, partition_images=200_000)
+if sys.argv[1] == "write":
+    create_corpus(store, corpus)
+    assert write_partition(store, corpus, 0, Grey())["images"] == 200_000
+else:
+    assert sum(int((block.images[:, 0] == 7).sum()) for block in read_partition(store, corpus, 0)) == 200_000
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_memory_does_not_grow_with_the_partition(tmp_path):
+    for what in ("write", "read"):
+        command = [sys.executable, "-c", MEMORY, what, str(tmp_path / "store")]
+        used = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        assert used < 300, f"{what} took {used} MB for a partition of 614 MB"
+
+
+def test_statistics_are_json_that_tells_the_whole(local, corpus):
+    statistics = [json.loads(local.read_bytes(statistics_path("tiny", p))) for p in (0, 1)]
+    assert sum(s["images"] for s in statistics) == corpus.images == 1000
