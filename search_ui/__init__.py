@@ -1,5 +1,6 @@
 """The search page: what is in Solr, as pages for people and as JSON for programs."""
 
+import contextlib
 import hashlib
 from pathlib import Path
 
@@ -63,12 +64,12 @@ def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None
         server = waitress.create_server(
             app, host=host, port=port, threads=THREADS, max_request_body_size=BODY_BYTES, ident="tinytags"
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise TinyTagsError(
-            f"can't listen on {host}:{port}: {error.strerror}; choose another with --port"
+            f"can't listen on {host}:{port}: {reason}; choose others with --host and --port"
         ) from None
-    # The first votes that somebody looks at shouldn't wait a second for the kernel.
-    threading.Thread(target=_load_kernel, daemon=True).start()
+    threading.Thread(target=_warm_up, args=[app], daemon=True).start()
     shown = f"[{host}]" if ":" in host else host
     print(f"TinyTags: http://{shown}:{port}/ (Ctrl-C stops it)", flush=True)
     try:
@@ -77,9 +78,12 @@ def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None
         server.close()
 
 
-def _load_kernel() -> None:
+def _warm_up(app: Flask) -> None:
+    """Do what the first to look would wait for: a second for the kernel, and some for counting a large index."""
     from tagging.compiled import kernel
 
+    with contextlib.suppress(TinyTagsError):
+        app.extensions["tinytags"].published.now()
     kernel()
 
 

@@ -8,9 +8,11 @@ from conf.errors import TinyTagsError
 from ingest.corpus import Block, Corpus, open_corpus, read_image
 from ingest.image import IMAGE_BYTES
 from ingest.runs import Run, open_run
+from ingest.store import StoreUnreachableError
 
 # Manifests don't change once written, but a corpus can be removed and another be made under its name.
 MANIFEST_SECONDS = 10
+MOST_KEPT = 1_000
 
 
 class Library:
@@ -42,18 +44,24 @@ class Library:
         return dict(sorted(votes.items(), key=lambda item: -item[1]))
 
     def _keep(self, open_one, name: str):
-        now = time.monotonic()
+        key, now = (open_one, name), time.monotonic()
         with self._lock:
-            until, value = self._kept.get((open_one, name), (0, None))
-        if now < until:
-            return value
+            until, value = self._kept.get(key, (0, None))
+            if now < until:
+                return value
+            if (
+                value is not None
+            ):  # while one looks again, and maybe waits for HDFS, the others go on with this
+                self._kept[key] = (now + MANIFEST_SECONDS, value)
         try:
             value = open_one(self.store, name)
+        except StoreUnreachableError:
+            pass  # what was true a moment ago
         except TinyTagsError:
             value = None
         with self._lock:
-            self._kept[open_one, name] = (now + MANIFEST_SECONDS, value)
-            if len(self._kept) > 1000:  # names come from URLs
+            self._kept[key] = (time.monotonic() + MANIFEST_SECONDS, value)
+            if len(self._kept) > MOST_KEPT:  # names come from URLs
                 self._kept = {key: kept for key, kept in self._kept.items() if kept[0] > now}
         return value
 

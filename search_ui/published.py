@@ -28,6 +28,7 @@ class Published:
         self.solr, self.alias, self.check_seconds = solr, alias, check_seconds
         self._lock = threading.Lock()
         self._checked = float("-inf")
+        self._failed: SolrError | None = None
         self._shown = Shown((), Counts.of([]))
         self._versions: dict[str, tuple] = {}
         self._cells: dict[str, list[Cell]] = {}
@@ -36,8 +37,16 @@ class Published:
         """Return what is searched; ``fresh`` looks even if that was done a moment ago. Raises `SolrError`."""
         with self._lock:
             if fresh or time.monotonic() - self._checked > self.check_seconds:
-                self._check()
+                self._failed = None
+                try:
+                    self._check()
+                except SolrError as error:
+                    self._failed = (
+                        error  # all who waited for a Solr that hangs need not wait for it once more each
+                    )
                 self._checked = time.monotonic()
+            if self._failed:
+                raise self._failed
             return self._shown
 
     def _check(self) -> None:
