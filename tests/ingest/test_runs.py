@@ -1,0 +1,100 @@
+"""Tests of `ingest.runs`: the same inputs give the same run, and nothing else has its name."""
+
+from dataclasses import replace
+
+import pytest
+
+from conf.errors import TinyTagsError
+from ingest import runs
+from ingest.runs import Run, create_run, list_runs, open_run, read_statistics
+from ingest.store import StoreError, open_store
+
+RUN = Run(
+    corpus="tiny", corpus_hash="c" * 64, model="forest-10", model_hash="f" * 64, min_confidence=0.4,
+    classes=["cat", "dog"], images=1000, partitions=3, trees=10,
+)  # fmt: skip
+STATISTICS = {
+    "partition": 1, "images": 400, "tagged": 300, "dropped": 100, "bad": 0, "bytes": 3, "sha256": "0", "seconds": 0.1
+}  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path):
+    return open_store(str(tmp_path / "store"))
+
+
+def test_the_name_follows_from_what_decides_the_tags():
+    assert RUN.name == f"tiny-forest-10-{RUN.prefix}"
+    assert RUN.prefix == RUN.hash[:8]
+    assert replace(RUN).name == RUN.name
+    changes = [
+        {"corpus": "other"}, {"corpus_hash": "d" * 64}, {"model": "other"}, {"model_hash": "e" * 64}, {"min_confidence": 0.5},
+        {"version": 2},
+    ]  # fmt: skip
+    assert len({RUN.hash} | {replace(RUN, **change).hash for change in changes}) == 1 + len(changes)
+
+
+def test_a_run_is_created_once_and_read_again(store):
+    assert create_run(store, RUN) is True
+    assert create_run(store, RUN) is False
+    assert open_run(store, RUN.name) == RUN
+    store.write_bytes("runs/unfinished/tags/00000.jsonl", b"")
+    assert list_runs(store) == [RUN.name]
+
+
+@pytest.mark.parametrize(
+    "change", [{"min_confidence": 0.1}, {"hash": "x"}, {"model_hash": "0"}, {"corpus": "x"}]
+)
+def test_a_manifest_that_was_edited_is_noticed(store, change):
+    create_run(store, RUN)
+    path = f"runs/{RUN.name}/manifest.json"
+    store.write_json(path, store.read_json(path) | change)
+    for action in (lambda: open_run(store, RUN.name), lambda: create_run(store, RUN)):
+        with pytest.raises(TinyTagsError, match="is not as it was written") as told:
+            action()
+        assert str(told.value).startswith(store.url(path))
+
+
+def test_a_manifest_that_lacks_something_is_noticed(store):
+    store.write_json(f"runs/{RUN.name}/manifest.json", {"corpus": "tiny"})
+    with pytest.raises(TinyTagsError, match="is not as it was written"):
+        open_run(store, RUN.name)
+
+
+def test_a_run_that_is_not_there_is_told_with_those_that_are(store):
+    with pytest.raises(
+        TinyTagsError, match=r"no run 'x' in .*; there is none yet: make one with `tinytags tag`"
+    ):
+        open_run(store, "x")
+    create_run(store, RUN)
+    with pytest.raises(TinyTagsError, match=rf"no run 'x' in .*; there are {RUN.name}$"):
+        open_run(store, "x")
+    with pytest.raises(TinyTagsError, match=r"run name '\.\./x' won't do"):
+        open_run(store, "../x")
+
+
+def test_partitions_are_done_by_their_statistics_failed_without_and_rejected_by_solr(store):
+    create_run(store, RUN)
+    for path in (
+        runs.statistics_path(RUN.name, 1),
+        runs.failed_path(RUN.name, 1),
+        runs.failed_path(RUN.name, 2),
+    ):
+        store.write_json(path, {})
+    store.write_bytes(runs.rejected_path(RUN.name, 1), b"")
+    store.write_bytes(f"runs/{RUN.name}/statistics/.00002.json.0123.tmp", b"")
+    store.write_bytes(f"runs/{RUN.name}/statistics/notes.json", b"")
+    store.write_bytes(runs.tags_path(RUN.name, 0), b"")
+    assert runs.done_partitions(store, RUN) == [1]
+    assert runs.failed_partitions(store, RUN) == [2], "one that succeeded since has not failed"
+    assert runs.rejected_partitions(store, RUN) == [1]
+
+
+def test_statistics_are_of_their_partition_and_whole(store):
+    store.write_json(runs.statistics_path(RUN.name, 1), STATISTICS)
+    assert read_statistics(store, RUN, 1) == STATISTICS
+    store.write_json(runs.statistics_path(RUN.name, 2), STATISTICS)
+    store.write_json(runs.statistics_path(RUN.name, 0), {"partition": 0})
+    for partition in (0, 2):
+        with pytest.raises(StoreError, match=f"is not the statistics of partition {partition}; remove it"):
+            read_statistics(store, RUN, partition)
