@@ -20,6 +20,7 @@ from ingest.runs import (
     read_statistics,
     rejected_partitions,
     rejected_path,
+    run_path,
     tags_path,
 )
 from ingest.store import StoreError
@@ -209,9 +210,9 @@ def retire(store, run_name: str, solr: Solr, alias: str, force: bool = False) ->
         raise TinyTagsError(
             f"run {run_name!r} is what alias {alias!r} shows; `tinytags publish` another one first, or use --force"
         )
-    path = index_lease_path(run_name)
-    known = store.exists(f"runs/{run_name}/manifest.json")
-    with lease(store, path, f"the index of run {run_name!r}") if known else contextlib.nullcontext():
+    in_store = store.exists(f"{run_path(run_name)}/manifest.json")
+    writing = lease(store, index_lease_path(run_name), f"the index of run {run_name!r}")
+    with writing if in_store else contextlib.nullcontext():
         others = [name for name in shown if name != run_name]
         if run_name in shown:
             solr.set_alias(alias, others) if others else solr.delete_alias(alias)

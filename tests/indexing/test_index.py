@@ -8,15 +8,16 @@ import time
 from pathlib import Path
 
 import pytest
-from small_runs import documents, indexed, make_run, write_tags
+from small_runs import documents, indexed, make_corpus, make_run, write_tags
 
 from conf.errors import LeaseHeldError, TinyTagsError
 from indexing import index
 from indexing.index import index_run, index_state, publish, read_ledger, retire
 from indexing.solr import Solr, SolrError
+from indexing.verify import verify_run
 from ingest import runs
 from ingest.lease import lease
-from ingest.store import LocalStore
+from ingest.store import LocalStore, open_store
 
 pytestmark = pytest.mark.services
 
@@ -644,3 +645,24 @@ def test_a_store_that_fails_in_the_middle_ends_it_with_its_error_and_repeating_c
     assert not store.exists(runs.index_lease_path(run.name))
     assert index_run(store, run.name, client, "tags")["complete"]
     assert indexed(client, run) == documents(store, run)
+
+
+def test_a_run_in_hdfs_is_indexed_and_verified(hdfs, client, tmp_path):
+    def spoil(partition, lines):
+        if partition == 1:
+            lines[7]["votes"] = "x"
+
+    store = open_store(f"{hdfs.url}/{tmp_path.name}", hdfs.webhdfs)
+    run = make_run(
+        store,
+        corpus_hash=make_corpus(store, partitions=2, images=50).hash,
+        partitions=2,
+        images=50,
+        spoil=spoil,
+    )
+    summary = index_run(store, run.name, client, "tags")
+    assert (summary["complete"], summary["rejected"]) == (True, 1)
+    assert indexed(client, run) == {key: d for key, d in documents(store, run).items() if d["votes"] != "x"}
+    assert verify_run(store, run.name, client)["problems"] == []
+    assert index_run(store, run.name, client, "tags", partitions=[1])["rejected"] == 1
+    store.remove_tree("")
