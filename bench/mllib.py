@@ -1,0 +1,163 @@
+"""Hands a packed forest to Spark's MLlib, so that it says of an image exactly what the packed one says.
+
+Both of MLlib's libraries load a model from files. A small model is trained and saved as a pattern, and its trees are
+replaced; a leaf's statistics say that all of it is of one class, so that MLlib's mean of shares is a count of votes.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ingest.image import IMAGE_BYTES
+from tagging.forest import PackedForest
+
+
+def to_ml(spark, forest: PackedForest, folder: str):
+    """Return the forest as a ``pyspark.ml`` model; its files are written to ``folder``.
+
+    The format is that of ``EnsembleModelReadWrite``: ``data`` has a row a node, numbered from 0, children after parents.
+    """
+    from pyspark.ml.classification import RandomForestClassificationModel, RandomForestClassifier
+    from pyspark.ml.linalg import Vectors
+
+    frame = spark.createDataFrame(
+        [(i % 2.0, Vectors.dense([i % 2.0])) for i in range(8)], ["label", "features"]
+    )
+    pattern, path = f"file://{folder}/pattern", f"file://{folder}/model"
+    RandomForestClassifier(numTrees=forest.trees, maxDepth=1).fit(frame).write().overwrite().save(pattern)
+    told = json.loads(spark.read.text(f"{pattern}/metadata").first()[0])
+    told |= {"numFeatures": forest.features, "numClasses": len(forest.classes)}
+    spark.createDataFrame([(json.dumps(told),)], "value string").coalesce(1).write.text(f"{path}/metadata")
+    spark.read.parquet(f"{pattern}/treesMetadata").write.parquet(f"{path}/treesMetadata")
+    schema = spark.read.parquet(f"{pattern}/data").schema
+    nodes = [row for number in range(forest.trees) for row in _ml_nodes(forest, number)]
+    spark.createDataFrame(nodes, schema).coalesce(1).write.parquet(f"{path}/data")
+    return RandomForestClassificationModel.load(path)
+
+
+def _ml_nodes(forest: PackedForest, number: int):
+    tree = forest.tree(number)
+    for i, (left, right) in enumerate(zip(tree.left.tolist(), tree.right.tolist(), strict=True)):
+        leaf = left < 0
+        votes = [0.0] * len(forest.classes)
+        if leaf:
+            votes[int(tree.leaf_class[i])] = 1.0
+        split = (-1, [], -1) if leaf else (int(tree.feature[i]), [float(tree.threshold[i])], -1)
+        yield number, (i, float(np.argmax(votes)), 0.0, votes, 1, -1.0 if leaf else 1.0, left, right, split)
+
+
+def to_mllib(spark, forest: PackedForest, folder: str):
+    """Return the forest as a ``pyspark.mllib`` model, the older library; its files are written to ``folder``.
+
+    The format is that of ``TreeEnsembleModel.SaveLoadV1_0``: a row a node, the root of each tree being number 1.
+    """
+    from pyspark.mllib.regression import LabeledPoint
+    from pyspark.mllib.tree import RandomForest, RandomForestModel
+
+    context = spark.sparkContext
+    points = context.parallelize([LabeledPoint(i % 2, [i % 2.0]) for i in range(8)], 1)
+    pattern, path = f"file://{folder}/old-pattern", f"file://{folder}/old-model"
+    RandomForest.trainClassifier(points, 2, {}, forest.trees, maxDepth=1).save(context, pattern)
+    spark.read.text(f"{pattern}/metadata").write.text(f"{path}/metadata")
+    schema = spark.read.parquet(f"{pattern}/data").schema
+    nodes = [row for number in range(forest.trees) for row in _mllib_nodes(forest, number)]
+    spark.createDataFrame(nodes, schema).coalesce(1).write.parquet(f"{path}/data")
+    return RandomForestModel.load(context, path)
+
+
+def _mllib_nodes(forest: PackedForest, number: int):
+    tree = forest.tree(number)
+    for i, (left, right) in enumerate(zip(tree.left.tolist(), tree.right.tolist(), strict=True)):
+        if left < 0:
+            yield number, i + 1, (float(tree.leaf_class[i]), 1.0), 0.0, True, None, None, None, None
+        else:
+            split = (int(tree.feature[i]), float(tree.threshold[i]), 0, [])
+            yield number, i + 1, (0.0, 1.0), 0.0, False, split, left + 1, right + 1, 1.0
+
+
+def vectors(spark, images: np.ndarray, parts: int):
+    """Return ``images`` (n, 3072) uint8 as a DataFrame of vectors, numbered by ``row``, in memory in ``parts`` parts."""
+    import pyarrow
+    from pyspark.ml.functions import array_to_vector
+
+    table = pyarrow.table({"row": np.arange(len(images)), "pixels": _as_lists(images)})
+    frame = spark.createDataFrame(table).repartition(parts)
+    frame = frame.select("row", array_to_vector("pixels").alias("features")).cache()
+    frame.count()
+    return frame
+
+
+def transform(model, frame):
+    """Return what ``pyspark.ml`` says of vectors: ``tag`` and ``shares``, a list of each class' share of the trees."""
+    from pyspark.ml.functions import vector_to_array
+
+    kept = [column for column in frame.columns if column != "features"]
+    said = model.transform(frame)
+    return said.select(*kept, said.prediction.alias("tag"), vector_to_array("probability").alias("shares"))
+
+
+def transformed_votes(model, frame) -> np.ndarray:
+    """Have ``pyspark.ml`` vote on a DataFrame of `vectors`; return (n, classes) uint16 in the order of their rows."""
+    said = transform(model, frame).toArrow()
+    return _votes(said["row"].to_numpy(), said["shares"].combine_chunks().flatten().to_numpy(), model)
+
+
+def tag(spark, model, paths: list[str], folder: Path) -> None:
+    """Tag partitions of a corpus by ``pyspark.ml``, from Parquet to JSON lines; pixels go to the JVM as flat arrays."""
+    from pyspark.ml.functions import array_to_vector
+
+    def read(batches):
+        import pyarrow
+
+        for batch in batches:
+            pixels = _as_lists(pixels_of(batch["image"]))
+            yield pyarrow.RecordBatch.from_arrays([batch["partition"], batch["row"], pixels], schema_names)
+
+    schema_names = ["partition", "row", "pixels"]
+    frame = spark.read.option("basePath", paths[0].split("/partition=")[0]).parquet(*paths)
+    frame = frame.select("partition", "row", "image")
+    frame = frame.mapInArrow(read, "partition int, row int, pixels array<double>")
+    frame = frame.select("partition", "row", array_to_vector("pixels").alias("features"))
+    transform(model, frame).write.json(f"file://{folder}")
+
+
+def tagged_votes(model, folder: Path, partition_images: int) -> np.ndarray:
+    """Return the votes that `tag` wrote, (n, classes) uint16 in the order of partitions and rows."""
+    said = [json.loads(line) for path in folder.glob("part-*") for line in path.read_text().splitlines()]
+    rows = np.array([one["partition"] * partition_images + one["row"] for one in said])
+    return _votes(rows, np.array([one["shares"] for one in said]), model)
+
+
+def pixels_of(images) -> np.ndarray:
+    """Return the bytes of an Arrow array of images as (n, 3072) uint8, without a copy."""
+    _, ends, pixels = images.buffers()
+    first = np.frombuffer(ends, np.int32)[images.offset]
+    return np.frombuffer(pixels, np.uint8, len(images) * IMAGE_BYTES, first).reshape(-1, IMAGE_BYTES)
+
+
+def _as_lists(images: np.ndarray):
+    import pyarrow
+
+    ends = np.arange(len(images) + 1, dtype=np.int32) * images.shape[1]
+    return pyarrow.ListArray.from_arrays(
+        pyarrow.array(ends), pyarrow.array(images.astype(np.float64).ravel())
+    )
+
+
+def _votes(rows: np.ndarray, shares: np.ndarray, model) -> np.ndarray:
+    ordered = np.empty((len(rows), model.numClasses), np.uint16)
+    ordered[rows] = np.rint(shares.reshape(ordered.shape) * model.getNumTrees)
+    return ordered
+
+
+def zipped_votes(model, vectors, classes: int) -> np.ndarray:
+    """Have each tree of a ``pyspark.mllib`` forest predict an RDD of vectors, zip the RDDs and count; (n, classes) uint16."""
+    from pyspark.mllib.tree import DecisionTreeModel
+
+    predictions = [DecisionTreeModel(tree).predict(vectors) for tree in model._java_model.trees()]
+    zipped = predictions[0].map(lambda tag: [tag])
+    for prediction in predictions[1:]:
+        zipped = zipped.zip(prediction).map(lambda pair: [*pair[0], pair[1]])
+    tags = np.array(zipped.collect()).astype(int)
+    return np.apply_along_axis(np.bincount, 1, tags, minlength=classes).astype(np.uint16)

@@ -1,0 +1,129 @@
+"""Ingest to a local folder, against copying the bytes and against Spark's own way to read records."""
+
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from bench import made
+from bench.harness import Comparison, UnequalError, Way, speed
+from bench.rows.tag import first_images
+from ingest.corpus import Corpus, corpus_path, create_corpus
+from ingest.image import IMAGE_BYTES, from_column_major
+
+STEP = "ingest, all cores, dump to Parquet"
+COPY_BYTES = 1 << 20
+
+
+def measured(place):
+    sizes, spark, store = place.sizes, place.spark, place.store
+    count = min(sizes.ingest, sizes.images)
+    source = made.first_of(place.dump, count)
+    corpus = made.corpus_of(source, "ingested", min(sizes.partition, count // place.cores))
+    ours = Way(
+        "tinytags ingest",
+        lambda: ingest(store, spark, corpus, source),
+        count,
+        before=lambda: store.remove_tree(corpus_path(corpus.name)),
+    )
+    for name, synced, target in (("copy", False, 0.4), ("copy-to-disk", True, None)):
+        folder = place.folder / name
+        yield Comparison(
+            f"ingest/{name}",
+            STEP,
+            ours,
+            Way(
+                "copying the bytes, read and write" + (", each file to the disk" if synced else ""),
+                lambda folder=folder, synced=synced: copy(place.dump, folder, corpus, place.cores, synced),
+                count,
+                before=lambda folder=folder: shutil.rmtree(folder, ignore_errors=True),
+            ),
+            "images",
+            same=lambda images, copied: images == count and copied == count * IMAGE_BYTES,
+            figures=(speed(target),),
+            rounds=sizes.rounds,
+            note=f"{count * IMAGE_BYTES / 1e6:,.0f} MB into {corpus.partitions} files, {place.cores} at a time; ingest waits "
+            "until each is on the disk, " + ("and so does the copy" if synced else "the copy does not"),
+        )
+        shutil.rmtree(folder, ignore_errors=True)
+    small = _first_records(place.dump, place.folder / "few_images.bin", sizes.binary)
+    folder = place.folder / "binary-records"
+    yield Comparison(
+        "ingest/binary-records",
+        STEP,
+        ours,
+        Way(
+            "Spark binaryRecords, DataFrame, Parquet",
+            lambda: binary_records(spark, small, folder),
+            sizes.binary,
+            before=lambda: shutil.rmtree(folder, ignore_errors=True),
+        ),
+        "images",
+        same=lambda images, _: same_images(store, corpus, folder, sizes.binary),
+        figures=(speed(10),),
+        rounds=sizes.rounds,
+        note=f"Spark on {sizes.binary:,} images",
+    )
+
+
+def ingest(store, spark, corpus: Corpus, source) -> int:
+    """Split a dump as `tinytags ingest` does, in a session that is there already; return the number of images."""
+    from ingest.corpus import write_partition
+    from jobs.session import run_partitions
+
+    create_corpus(store, corpus)
+    partitions = list(range(corpus.partitions))
+    results, errors, _ = run_partitions(
+        spark, "ingest", partitions, lambda p: write_partition(store, corpus, p, source)
+    )
+    if errors:
+        raise UnequalError(f"partitions were not split: {errors}")
+    return sum(result["images"] for result in results)
+
+
+def copy(dump: Path, folder: Path, corpus: Corpus, threads: int, synced: bool) -> int:
+    """Copy the records of each partition to a file of its own; return the number of bytes."""
+    folder.mkdir()
+
+    def copy_partition(p: int) -> int:
+        start, stop = (row * IMAGE_BYTES for row in corpus.rows(p))
+        buffer = memoryview(bytearray(COPY_BYTES))
+        with open(dump, "rb", buffering=0) as source, open(folder / str(p), "wb", buffering=0) as target:
+            source.seek(start)
+            while left := stop - source.tell():
+                target.write(buffer[: source.readinto(buffer[: min(left, COPY_BYTES)])])
+            if synced:
+                os.fsync(target.fileno())
+            return target.tell()
+
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(pool.map(copy_partition, range(corpus.partitions)))
+
+
+def binary_records(spark, dump: Path, folder: Path) -> None:
+    """Split a dump the way that Spark's documentation leads to."""
+
+    def to_row(record_and_number):
+        record, number = record_and_number
+        image = from_column_major(np.frombuffer(record, np.uint8).reshape(1, IMAGE_BYTES))
+        return number, image.tobytes()
+
+    records = spark.sparkContext.binaryRecords(f"file://{dump}", IMAGE_BYTES)
+    frame = spark.createDataFrame(records.zipWithIndex().map(to_row), "row long, image binary")
+    frame.write.parquet(f"file://{folder}")
+
+
+def same_images(store, corpus: Corpus, folder: Path, count: int) -> bool:
+    """Whether the Parquet that Spark wrote holds the first images of the corpus."""
+    import pyarrow.parquet
+
+    theirs = pyarrow.parquet.read_table(folder).sort_by("row")["image"].to_pylist()
+    return b"".join(theirs) == first_images(store, corpus, count).tobytes()
+
+
+def _first_records(dump: Path, path: Path, count: int) -> Path:
+    with open(dump, "rb") as source:
+        path.write_bytes(source.read(count * IMAGE_BYTES))
+    return path
