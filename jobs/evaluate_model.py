@@ -88,4 +88,7 @@ def count(store, corpus, tagger, partition: int) -> dict:
 
 
 if __name__ == "__main__":
+    # By its name, under which Spark's workers can import what they are sent.
+    from jobs.evaluate_model import main
+
     run(main)

@@ -137,4 +137,7 @@ def _absolute(path: str) -> str:
 
 
 if __name__ == "__main__":
+    # By its name, under which Spark's workers can import what they are sent.
+    from jobs.split_dump import main
+
     run(main)

@@ -191,4 +191,7 @@ def _tagger(store, model: str, model_hash: str):
 
 
 if __name__ == "__main__":
+    # By its name, under which Spark's workers can import what they are sent.
+    from jobs.tag_images import main
+
     run(main)

@@ -324,4 +324,7 @@ def measure(forest, blocks) -> dict:
 
 
 if __name__ == "__main__":
+    # By its name, under which Spark's workers can import what they are sent.
+    from jobs.train_forest import main
+
     run(main)
