@@ -57,7 +57,7 @@ def evaluate_model(settings: Settings, model: str, corpus: str) -> dict:
             f"corpus {corpus!r} has labels {', '.join(unknown[:5])}, model {model!r} only knows "
             f"{', '.join(tagger.classes[:10])}; measure it on a corpus of the same classes"
         )
-    with open_session(settings.master, f"evaluate {model}") as spark:
+    with open_session(settings.master, f"evaluate {model}", light=True) as spark:
         results, errors, seconds = run_partitions(
             spark, "evaluate", list(range(source.partitions)), lambda p: count(store, source, tagger, p),
             total=source.images,

@@ -1,10 +1,10 @@
 """One Spark session, and one job shape: a task a partition, which gets a path and returns only counts."""
 
 import contextlib
-import io
 import os
 import re
 import sys
+import tempfile
 import time
 import uuid
 import zipfile
@@ -21,10 +21,11 @@ PACKAGES = ("conf", "ingest", "tagging", "jobs", "indexing", "search_ui", "opera
 
 
 @contextlib.contextmanager
-def open_session(master: str, name: str, **options: str) -> Iterator:
+def open_session(master: str, name: str, light: bool = False, **options: str) -> Iterator:
     """Give a SparkSession on ``master`` and stop it at the end; under spark-submit, what that was told wins.
 
-    Raises `TinyTagsError` where there is no pyspark, no Java, or no such master.
+    ``light`` is for jobs whose work is done by Python workers: a JVM that only hands out tasks starts in half the time
+    without its second compiler and collector. Raises `TinyTagsError` where there is no pyspark, no Java, or no such master.
     """
     try:
         from py4j.protocol import Py4JError
@@ -45,8 +46,7 @@ def open_session(master: str, name: str, **options: str) -> Iterator:
             )
             options = {"spark.ui.enabled": "false", "spark.driver.bindAddress": "127.0.0.1",
                        "spark.driver.host": "127.0.0.1"} | options  # fmt: skip
-        for key, value in _quiet().items():
-            builder = builder.config(key, value)
+        builder = builder.config("spark.driver.extraJavaOptions", " ".join(_java_options(light)))
         for key, value in options.items():
             builder = builder.config(key, value)
     try:
@@ -59,10 +59,15 @@ def open_session(master: str, name: str, **options: str) -> Iterator:
             f"Spark does not start on {master!r}: {reason}; `tinytags doctor` looks into it"
         ) from error
     spark.sparkContext.setLogLevel("ERROR")
-    if not spark.sparkContext.master.startswith("local") and not spark.conf.get("spark.submit.pyFiles", ""):
-        spark.sparkContext.addPyFile(str(_zip()))
     try:
-        yield spark
+        with tempfile.TemporaryDirectory(prefix="tinytags-") as folder:
+            if not spark.sparkContext.master.startswith("local") and not spark.conf.get(
+                "spark.submit.pyFiles", ""
+            ):
+                with open(f"{folder}/tinytags.zip", "wb") as file:
+                    write_zip(file)
+                spark.sparkContext.addPyFile(f"{folder}/tinytags.zip")
+            yield spark
     except (PySparkException, Py4JError, ConnectionError) as error:
         reason = spark_reason(error)
         if reason is None:  # a bug of ours on a worker: its traceback helps to mend it
@@ -210,28 +215,14 @@ class _Inbox:
         return value
 
 
-def _quiet() -> dict[str, str]:
+def _java_options(light: bool) -> list[str]:
+    options = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"] if light else []
     log4j = ROOT / "conf" / "spark" / "log4j2.properties"
-    return (
-        {"spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile=file:{log4j}"}
-        if log4j.exists()
-        else {}
-    )
-
-
-def _zip() -> Path:
-    """Write our packages as a zip for executors that have none installed; the same as ``make zip``."""
-    import tempfile
-
-    buffer = io.BytesIO()
-    write_zip(buffer)
-    path = Path(tempfile.mkdtemp(prefix="tinytags-"), "tinytags.zip")
-    path.write_bytes(buffer.getvalue())
-    return path
+    return options + ([f"-Dlog4j2.configurationFile={log4j.as_uri()}"] if log4j.exists() else [])
 
 
 def write_zip(file) -> None:
-    """Write our packages and their compiled kernels as a zip, for ``--py-files``."""
+    """Write our packages and their compiled kernels as a zip, for ``--py-files`` and executors that have none installed."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for package in PACKAGES:
             for path in sorted((ROOT / package).rglob("*")):

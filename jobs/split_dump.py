@@ -112,7 +112,7 @@ def split_dump(
         )
         results, errors, splitting = [], {}, 0.0
         if pending:
-            with open_session(settings.master, f"ingest {corpus}") as spark:
+            with open_session(settings.master, f"ingest {corpus}", light=True) as spark:
                 results, errors, splitting = run_partitions(
                     spark, "ingest", pending, lambda p: write_partition(store, made, p, source),
                     total=sum(stop - start for start, stop in map(made.rows, pending)),

@@ -98,7 +98,7 @@ def tag_images(
         )
         results, errors, tagging = [], {}, 0.0
         if pending:
-            with open_session(settings.master, f"tag {made.name}") as spark:
+            with open_session(settings.master, f"tag {made.name}", light=True) as spark:
                 results, errors, tagging = run_partitions(
                     spark, "tag", pending, lambda p: tag_partition(store, source, made, p),
                     total=sum(stop - start for start, stop in map(source.rows, pending)),

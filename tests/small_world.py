@@ -153,5 +153,6 @@ def contents(folder: Path, volatile: tuple[str, ...] = ("seconds", "host")) -> d
 
 
 def times(folder: Path) -> dict[str, int]:
-    """Return when each file in ``folder`` was written, in nanoseconds."""
-    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    """Return when each file in ``folder`` was written, in nanoseconds; without temporary ones, which come and go."""
+    names = [name for name in os.listdir(folder) if name[0] != "."] if folder.exists() else []
+    return {name: (folder / name).stat().st_mtime_ns for name in names}

@@ -26,7 +26,7 @@ from jobs.session import (
 @pytest.fixture
 def spark():
     """A session; after the first one, whose JVM stays, each costs a second."""
-    with open_session(MASTER, "tests") as spark:
+    with open_session(MASTER, "tests", light=True) as spark:
         yield spark
 
 
@@ -82,7 +82,7 @@ def test_a_bug_in_a_task_keeps_its_traceback():
 
     with (
         pytest.raises(Exception, match=r"ZeroDivisionError: of 1") as told,
-        open_session(MASTER, "tests") as spark,
+        open_session(MASTER, "tests", light=True) as spark,
     ):
         run_partitions(spark, "count", [1], task)
     assert not isinstance(told.value, TinyTagsError)
@@ -100,7 +100,7 @@ def test_what_a_worker_cannot_import_is_told_in_one_line():
 def test_an_error_of_ours_on_a_worker_is_told_in_its_own_words():
     with (
         pytest.raises(TinyTagsError, match=r"^Spark gave up on tests: x\.parquet: is corrupt$"),
-        open_session(MASTER, "tests") as spark,
+        open_session(MASTER, "tests", light=True) as spark,
     ):
 
         def spoil(_):
@@ -117,7 +117,7 @@ def test_a_worker_that_is_killed_is_told_in_one_line():
 
 def fails_within_session(task) -> str:
     """Return the line that a job on Spark raises because of ``task``; the module's session ends with this one's."""
-    with pytest.raises(TinyTagsError) as told, open_session(MASTER, "tests") as spark:
+    with pytest.raises(TinyTagsError) as told, open_session(MASTER, "tests", light=True) as spark:
         run_partitions(spark, "count", [1], task)
     assert "\n" not in str(told.value)
     return str(told.value)

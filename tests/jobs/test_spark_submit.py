@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +12,18 @@ from small_world import (
     PATIENCE,
     clean_environment,
     contents,
+    make_corpus,
+    run,
+    run_json,
     wait_until,
     write_cifar,
     write_tiny_images,
 )
 
+from ingest.runs import open_run
 from ingest.store import open_store
 from jobs.session import write_zip
+from jobs.tag_images import tag_partition
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 SPARK_SUBMIT = Path(sys.executable).with_name("spark-submit")
@@ -71,23 +74,6 @@ def submit_json(job: str, *words, **options) -> dict:
     return json.loads(submit(JOBS / f"{job}.py", *words, "--json", **options).splitlines()[-1])
 
 
-def whole_way(store: str, dump, labelled, **options) -> dict:
-    """Split, train, tag and evaluate by the four jobs; return what `tag_images` says."""
-    where = ["--store", store]
-    split = submit_json("split_dump", labelled, "--corpus", "cifar", *where, **options)
-    assert (split["images"], split["split"]) == (1_200, 1)
-    split = submit_json("split_dump", dump, "--corpus", "tiny", "--partition-images", 400, *where, **options)
-    assert (split["images"], split["partitions"], split["split"]) == (1_500, 4, 4)
-    train = ["--corpus", "cifar", "--model", "forest", "--trees", 5, "--depth", 4, "--bins", 16]
-    card = submit_json("train_forest", *train, *where, **options)
-    assert (card["engine"], card["trees"], card["trained_on"]["images"]) == ("mllib", 5, 1_000)
-    assert card["quality"]["images"] == 200
-    tagged = submit_json("tag_images", "--corpus", "tiny", "--model", "forest", *where, **options)
-    assert tagged["tagged"] + tagged["dropped"] == 1_500
-    assert tagged["partitions_tagged"] == 4
-    return tagged
-
-
 def test_the_zip_is_what_driver_and_workers_run(packed, tmp_path):
     script = tmp_path / "where.py"
     script.write_text(
@@ -103,17 +89,30 @@ def test_the_zip_is_what_driver_and_workers_run(packed, tmp_path):
     assert all("tinytags.zip/" in place for place in json.loads(told.splitlines()[-1]))
 
 
-def test_all_jobs_run_locally(packed, world, tmp_path):
-    store = tmp_path / "store"
+def test_jobs_run_locally(packed, world, tmp_path):
+    store = open_store(str(tmp_path / "store"))
+    make_corpus(store, "cifar", world / "cifar-10-batches-bin", 400)
+    run(
+        "train",
+        "--corpus",
+        "cifar",
+        "--model",
+        "forest",
+        "--engine",
+        "scikit-learn",
+        TINYTAGS_STORE=store.url(),
+    )
     options = {"packed": packed, "master": "local[2]", "cwd": tmp_path}
-    tagged = whole_way(str(store), world / "tiny_images.bin", world / "cifar-10-batches-bin", **options)
+    tagged = submit_json(
+        "tag_images", "--corpus", "cifar", "--model", "forest", "--store", store.url(), **options
+    )
+    assert tagged["tagged"] + tagged["dropped"] == 1_200
+    assert tagged["partitions_tagged"] == 3
     measured = submit_json(
-        "evaluate_model", "--model", "forest", "--corpus", "cifar", "--store", store, **options
+        "evaluate_model", "--model", "forest", "--corpus", "cifar", "--store", store.url(), **options
     )
     assert measured["images"] == 1_200
     assert measured["quality"]["accuracy"] > 2 / len(CLASSES), "it has learnt something"
-    lines = (store / "runs" / tagged["run"] / "tags" / "00003.jsonl").read_text().splitlines()
-    assert all(json.loads(line)["partition"] == 3 for line in lines)
 
 
 def test_a_bad_option_is_one_line_there_too(packed, tmp_path):
@@ -178,8 +177,6 @@ def test_jobs_run_on_a_standalone_master(packed, world, standalone, tmp_path):
 
 
 def test_the_command_brings_its_own_zip_to_a_standalone_master(world, standalone, tmp_path):
-    from small_world import run_json
-
     told = run_json(
         "ingest", world / "tiny_images.bin", "--corpus", "tiny", "--partition-images", 400, "--store", tmp_path / "store",
         "--master", standalone, SPARK_LOCAL_IP="127.0.0.1",
@@ -190,10 +187,11 @@ def test_the_command_brings_its_own_zip_to_a_standalone_master(world, standalone
 def test_jobs_run_on_yarn_with_everything_in_hdfs(packed, world, hdfs, yarn, tmp_path):
     """The dump, the corpora, the model and the tags lie in HDFS; the bytes are those of a local store."""
     store = f"{hdfs.url}/spark-submit/store"
-    remote = open_store(f"{hdfs.url}/spark-submit", hdfs.webhdfs)
-    remote.write_bytes("tiny_images.bin", (world / "tiny_images.bin").read_bytes())
-    for path in (world / "cifar-10-batches-bin").iterdir():
-        remote.write_bytes(f"cifar-10-batches-bin/{path.name}", path.read_bytes())
+    there = open_store(store, hdfs.webhdfs)
+    open_store(f"{hdfs.url}/spark-submit", hdfs.webhdfs).write_bytes(
+        "tiny_images.bin", (world / "tiny_images.bin").read_bytes()
+    )
+    make_corpus(there, "cifar", world / "cifar-10-batches-bin", 400)
     python = sys.executable
     conf = [
         f"spark.yarn.jars=local:{Path(sys.prefix)}/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages/pyspark/jars/*",
@@ -203,33 +201,28 @@ def test_jobs_run_on_yarn_with_everything_in_hdfs(packed, world, hdfs, yarn, tmp
     ]  # fmt: skip
     options = {
         "packed": packed, "master": "yarn", "cwd": tmp_path, "conf": conf, "HADOOP_CONF_DIR": str(yarn.conf_dir),
-        "TINYTAGS_WEBHDFS": hdfs.webhdfs, "HADOOP_USER_NAME": os.environ.get("HADOOP_USER_NAME", remote.user),
+        "TINYTAGS_WEBHDFS": hdfs.webhdfs, "HADOOP_USER_NAME": there.user,
     }  # fmt: skip
-    remote_dump = f"{hdfs.url}/spark-submit/tiny_images.bin"
-    tagged = whole_way(store, remote_dump, f"{hdfs.url}/spark-submit/cifar-10-batches-bin", **options)
+    where = ["--store", store]
+    dump = f"{hdfs.url}/spark-submit/tiny_images.bin"
+    split = submit_json("split_dump", dump, "--corpus", "tiny", "--partition-images", 400, *where, **options)
+    assert (split["images"], split["partitions"], split["split"]) == (1_500, 4, 4)
+    train = ["--corpus", "cifar", "--model", "forest", "--trees", 5, "--depth", 4, "--bins", 16]
+    card = submit_json("train_forest", *train, *where, **options)
+    assert (card["engine"], card["trees"], card["trained_on"]["images"]) == ("mllib", 5, 1_000)
+    assert card["quality"]["images"] == 200
+    tagged = submit_json("tag_images", "--corpus", "tiny", "--model", "forest", *where, **options)
+    assert tagged["tagged"] + tagged["dropped"] == 1_500
 
-    # The same locally, with the model that YARN has trained.
-    local = tmp_path / "store"
-    there = open_store(store, hdfs.webhdfs)
-    (local / "models/forest").mkdir(parents=True)
-    for name in ("model.json", "forest.npz"):
-        (local / "models/forest" / name).write_bytes(there.read_bytes(f"models/forest/{name}"))
-    options = {"packed": packed, "master": "local[2]", "cwd": tmp_path}
-    submit_json(
-        "split_dump",
-        world / "tiny_images.bin",
-        "--corpus",
-        "tiny",
-        "--partition-images",
-        400,
-        "--store",
-        local,
-        **options,
-    )
-    again = submit_json("tag_images", "--corpus", "tiny", "--model", "forest", "--store", local, **options)
-    assert again["run"] == tagged["run"]
-    found = {path for path in contents(local) if path.endswith((".parquet", ".jsonl"))}
+    # The same here, without Spark, with the model that YARN has trained.
+    local = open_store(str(tmp_path / "store"))
+    for name in ("forest.npz", "model.json"):
+        local.write_bytes(f"models/forest/{name}", there.read_bytes(f"models/forest/{name}"))
+    corpus = make_corpus(local, "tiny", world / "tiny_images.bin", 400)
+    there_run = open_run(there, tagged["run"])
+    for partition in range(4):
+        tag_partition(local, corpus, there_run, partition)
+    found = {path for path in contents(tmp_path / "store") if path.endswith((".parquet", ".jsonl"))}
     assert len(found) == 8
     for path in found:
-        assert there.read_bytes(path) == (local / path).read_bytes(), path
-    shutil.rmtree(local)
+        assert there.read_bytes(path) == local.read_bytes(path), path

@@ -1,0 +1,250 @@
+"""Tests of `jobs.split_dump` through the real command: whatever happens in between, the same corpus stands there at the end."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from small_world import (
+    CLASSES,
+    alive,
+    contents,
+    error_line,
+    finish,
+    make_corpus,
+    make_images,
+    run,
+    run_json,
+    start,
+    stop_group,
+    times,
+    wait_until,
+    write_tiny_images,
+)
+
+from ingest.corpus import lease_path
+from ingest.image import to_png
+from ingest.lease import lease
+from ingest.store import HdfsStore, open_store
+
+# Small partitions, so that a job has a middle to be killed in; the last one is ragged.
+IMAGES, PARTITION_IMAGES, PARTITIONS = 11_950, 200, 60
+
+
+@pytest.fixture(scope="module")
+def dump(tmp_path_factory):
+    return write_tiny_images(tmp_path_factory.mktemp("dump") / "tiny_images.bin", IMAGES)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(dump, tmp_path_factory):
+    """The files of the corpus, written one partition after the other without Spark."""
+    store = open_store(str(tmp_path_factory.mktemp("undisturbed")))
+    make_corpus(store, "tiny", dump, PARTITION_IMAGES)
+    return contents(Path(store.url("corpora/tiny")))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where the corpus will be."""
+    return tmp_path / "store" / "corpora" / "tiny"
+
+
+@pytest.fixture
+def ingest(dump, tmp_path):
+    """The words of the command that makes the corpus."""
+    return [
+        "ingest",
+        dump,
+        "--corpus",
+        "tiny",
+        "--partition-images",
+        PARTITION_IMAGES,
+        "--store",
+        tmp_path / "store",
+    ]
+
+
+def markers(folder: Path) -> dict[str, int]:
+    return times(folder / "statistics")
+
+
+def test_the_corpus_is_the_same_as_without_spark_and_is_made_once(ingest, folder, undisturbed):
+    result = run_json(*ingest)
+    assert contents(folder) == undisturbed
+    assert (result["images"], result["partitions"], result["split"]) == (IMAGES, PARTITIONS, PARTITIONS)
+    assert (result["already_done"], result["images_split"]) == (0, IMAGES)
+    assert result["images_per_second"] > 0
+    before = markers(folder)
+    out, err = run(*ingest)
+    assert out == f"corpus tiny: {IMAGES:,} images in {PARTITIONS} partitions; all done already\n"
+    assert err == f"corpus 'tiny': {PARTITIONS} of {PARTITIONS} partitions are done already\n", (
+        "Spark is not started"
+    )
+    assert markers(folder) == before
+
+
+def test_killed_at_several_moments_it_ends_the_same_and_redoes_only_what_was_left(
+    ingest, folder, undisturbed
+):
+    chance = random.randint(2, 50)
+    moments = [
+        ("while Spark starts", lambda: (folder / "lease.json").exists(), stop_group),
+        ("right after the first marker", lambda: len(markers(folder)) >= 1, kill_driver),
+        ("in the middle", lambda: len(markers(folder)) >= 20, stop_group),
+        (f"after {chance} markers", lambda: len(markers(folder)) >= chance, kill_driver),
+    ]
+    done = {}
+    for moment, reached, kill in moments:
+        process = start(*ingest)
+        wait_until(lambda reached=reached: reached() or len(markers(folder)) == PARTITIONS)
+        kill(process)
+        assert process.wait() == -signal.SIGKILL, moment
+        wait_until(
+            lambda process=process: not alive(process), seconds=30
+        )  # workers without a driver go by themselves
+        process.communicate()
+        now = markers(folder)
+        assert done.items() <= now.items(), f"what was done before the kill {moment} was done again"
+        done = now
+    result = run_json(*ingest)
+    assert (result["already_done"], result["split"]) == (len(done), PARTITIONS - len(done))
+    assert done.items() <= markers(folder).items()
+    assert contents(folder) == undisturbed, "nothing differs, no temporary file is left, and no lease"
+
+
+def kill_driver(process):
+    os.kill(process.pid, signal.SIGKILL)
+
+
+def test_asked_to_stop_it_says_one_line_gives_the_lease_back_and_takes_spark_along(
+    ingest, folder, undisturbed
+):
+    for number, (sign, to_group) in enumerate([(signal.SIGINT, True), (signal.SIGTERM, False)]):
+        process = start(*ingest)
+        wait_until(lambda number=number: len(markers(folder)) > 20 * number, process)
+        if to_group:  # as a terminal does
+            stop_group(process, sign)
+        else:
+            process.send_signal(sign)
+        out, err = finish(process, 130)
+        assert out == ""
+        assert error_line(err) == (
+            "tinytags: interrupted; what is done stays done, the same command goes on from there"
+        )
+        assert not (folder / "lease.json").exists()
+        wait_until(lambda process=process: not alive(process), seconds=30)
+    done = markers(folder)
+    assert len(done) < PARTITIONS
+    assert run_json(*ingest)["split"] == PARTITIONS - len(done)
+    assert done.items() <= markers(folder).items()
+    assert contents(folder) == undisturbed
+
+
+def test_a_second_writer_is_told_who_the_first_is_before_anything_is_touched(ingest, folder, tmp_path):
+    with lease(open_store(str(tmp_path / "store")), lease_path("tiny"), "corpus 'tiny'"):
+        out, err = run(*ingest, code=75)
+        assert out == ""
+        assert error_line(err).startswith("tinytags: corpus 'tiny' is being written by ")
+        assert f"(process {os.getpid()}) since 20" in err
+        assert [path.name for path in folder.iterdir()] == ["lease.json"]
+
+
+def test_a_dump_that_changed_under_an_old_name_is_refused_with_both_hashes(dump, tmp_path):
+    store = open_store(str(tmp_path / "store"))
+    before = make_corpus(store, "tiny", dump, 20_000)
+    changed = tmp_path / "tiny_images.bin"
+    data = bytearray(dump.read_bytes())
+    data[5000] ^= 1
+    changed.write_bytes(data)
+    words = ["ingest", changed, "--corpus", "tiny", "--store", tmp_path / "store"]
+    _, err = run(*words, code=1)
+    line = error_line(err)
+    after = make_corpus(store, "changed", changed, 20_000)
+    assert (
+        f"corpus 'tiny' is there already, of other contents ({before.hash[:8]}, not {after.hash[:8]}; "
+        in line
+    )
+    assert "different: identity" in line
+    assert run_json(*words[:1], dump, *words[2:])["already_done"] == 1, "the old one is still welcome"
+
+
+def test_a_record_that_cannot_be_read_fails_its_partition_and_no_other(tmp_path):
+    folder = tmp_path / "pictures"
+    for number, image in enumerate(make_images(60)[0]):
+        path = folder / CLASSES[number % 2] / f"{number:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(to_png(image))
+    broken = folder / CLASSES[0] / "34.png"
+    broken.write_bytes(broken.read_bytes()[:1000])
+    words = ["ingest", folder, "--corpus", "p", "--partition-images", 5, "--store", tmp_path / "store"]
+    _, err = run(*words, code=1)
+    line = error_line(err)
+    assert line.startswith("tinytags: 1 of 12 partitions not split: 3; the first: ")
+    assert "34.png" in line
+    store = open_store(str(tmp_path / "store"))
+    assert len(store.list("corpora/p/statistics")) == 11
+    assert "34.png" in store.read_json("corpora/p/failed/00003.json")["error"]
+    assert store.list("corpora/p/images/partition=00003") == []
+    assert "ingest 11 of 12 partitions done, 1 failed" in run("status", "--store", tmp_path / "store")[0]
+
+
+@pytest.mark.services
+def test_the_corpus_in_hdfs_from_a_dump_in_hdfs_is_the_local_one_byte_for_byte(
+    hdfs, dump, tmp_path, undisturbed
+):
+    store = open_store(f"{hdfs.url}/{tmp_path.name}", hdfs.webhdfs)
+    store.write_bytes("tiny_images.bin", dump.read_bytes())
+    result = run_json(
+        "ingest", store.url("tiny_images.bin"), "--corpus", "tiny", "--partition-images", PARTITION_IMAGES,
+        "--store", store.url(), "--webhdfs", hdfs.webhdfs,
+    )  # fmt: skip
+    assert result["split"] == PARTITIONS
+    assert contents_in_hdfs(store, tmp_path / "copy") == undisturbed_but_for_the_place(undisturbed, store)
+
+
+@pytest.mark.services
+def test_a_datanode_that_dies_in_the_middle_is_told_in_one_line_and_a_rerun_completes(
+    hdfs, dump, tmp_path, undisturbed
+):
+    store = open_store(f"{hdfs.url}/{tmp_path.name}", hdfs.webhdfs)
+    words = [
+        "ingest", dump, "--corpus", "tiny", "--partition-images", PARTITION_IMAGES,
+        "--store", store.url(), "--webhdfs", hdfs.webhdfs,
+    ]  # fmt: skip
+    process = start(*words)
+    wait_until(lambda: len(store.list("corpora/tiny/statistics")) >= 10, process)
+    hdfs.kill_datanode()
+    began = time.monotonic()
+    try:
+        _, err = finish(process, 1)
+        seconds = time.monotonic() - began
+    finally:
+        hdfs.start_datanode()
+    line = error_line(err)
+    assert line.startswith(f"tinytags: {store.url('corpora/tiny/')}")
+    assert "are the NameNode and a DataNode up?" in line
+    assert seconds < 90
+    done = markers_in_hdfs(store)
+    assert 10 <= len(done) < PARTITIONS
+    result = run_json(*words)
+    assert (result["already_done"], result["split"]) == (len(done), PARTITIONS - len(done))
+    assert done.items() <= markers_in_hdfs(store).items()
+    assert contents_in_hdfs(store, tmp_path / "copy") == undisturbed
+
+
+def markers_in_hdfs(store: HdfsStore) -> dict[str, int]:
+    listed = store._client.list(store._full("corpora/tiny/statistics"), status=True)
+    return {name: status["modificationTime"] for name, status in listed if name[0] != "."}
+
+
+def contents_in_hdfs(store: HdfsStore, copy: Path) -> dict[str, object]:
+    store._client.download(store._full("corpora/tiny"), str(copy), n_threads=4)
+    return contents(copy)
+
+
+def undisturbed_but_for_the_place(undisturbed, store) -> dict[str, object]:
+    manifest = undisturbed["manifest.json"] | {"dump": store.url("tiny_images.bin")}
+    return undisturbed | {"manifest.json": manifest}
