@@ -172,7 +172,8 @@ class Solr:
 
     def select(self, collection: str, params: dict, timeout: float | None = None) -> dict:
         """Search a collection or alias; ``params`` are Solr's, a list for one given several times. Returns its JSON."""
-        body = urlencode(params | {"wt": "json"}, doseq=True).encode()
+        # Solr indents by default, which makes large answers half as large again and slower to write and read.
+        body = urlencode({"indent": "off"} | params | {"wt": "json"}, doseq=True).encode()
         return self._request(
             f"{quote(collection)}/select", body=body, content_type="application/x-www-form-urlencoded",
             timeout=timeout,
@@ -240,6 +241,12 @@ def configset_name() -> str:
     for file in sorted(CONFIGSET.iterdir()):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return f"tags-{digest.hexdigest()[:8]}"
+
+
+@functools.cache
+def field_names() -> list[str]:
+    """Return the fields of a document, as the schema names them, without Solr's own."""
+    return re.findall(r'<field name="([a-z]\w*)"', (CONFIGSET / "schema.xml").read_text())
 
 
 def _zip_configset() -> bytes:
