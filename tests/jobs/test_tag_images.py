@@ -1,0 +1,298 @@
+"""Tests of `jobs.tag_images` through the real command: the same run stands there at the end, whatever happens in between."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_world import (
+    CLASSES,
+    alive,
+    contents,
+    error_line,
+    finish,
+    make_corpus,
+    make_images,
+    run,
+    run_json,
+    start,
+    stop_group,
+    times,
+    wait_until,
+    write_tiny_images,
+)
+
+from ingest import runs
+from ingest.corpus import images_path, open_corpus
+from ingest.lease import lease
+from ingest.store import open_store
+from jobs.tag_images import tag_partition
+from tagging.models import load_model, save_model
+from tagging.train_scikit_learn import train
+
+# The last partition is ragged.
+IMAGES, PARTITION_IMAGES, PARTITIONS = 11_950, 200, 60
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A store with a corpus with labels, a forest that has learnt other images, and the run of both, made without Spark."""
+    folder = tmp_path_factory.mktemp("world")
+    store = open_store(str(folder / "store"))
+    path = write_tiny_images(folder / "tiny_images.bin", IMAGES)
+    corpus = make_corpus(store, "tiny", path, PARTITION_IMAGES, labels=str(folder / "labels.bin"))
+    forest, parameters = train(*make_images(3000, seed=1), CLASSES, trees=10, depth=6)
+    save_model(store, "forest", forest, {"engine": "scikit-learn", "parameters": parameters})
+    made = runs.Run(
+        "tiny",
+        corpus.hash,
+        "forest",
+        forest.hash,
+        0.4,
+        CLASSES,
+        corpus.images,
+        corpus.partitions,
+        forest.trees,
+    )
+    runs.create_run(store, made)
+    for partition in range(corpus.partitions):
+        tag_partition(store, corpus, made, partition)
+    return store, made
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world):
+    """The files of the run."""
+    store, made = world
+    return contents(Path(store.url(runs.run_path(made.name))))
+
+
+@pytest.fixture
+def store(world, tmp_path):
+    """A store with the same corpus and model, and no run yet."""
+    here = tmp_path / "store"
+    here.mkdir()
+    for name in ("corpora", "models"):
+        (here / name).symlink_to(world[0].url(name))
+    return open_store(str(here))
+
+
+@pytest.fixture
+def folder(world, store):
+    """Where the run will be."""
+    return Path(store.url(runs.run_path(world[1].name)))
+
+
+@pytest.fixture
+def tag(store):
+    """The words of the command that makes the run."""
+    return ["tag", "--corpus", "tiny", "--model", "forest", "--store", store.url()]
+
+
+def markers(folder: Path) -> dict[str, int]:
+    return times(folder / "statistics")
+
+
+def test_the_run_is_the_same_as_without_spark_and_is_made_once(tag, folder, world, undisturbed):
+    result = run_json(*tag)
+    assert contents(folder) == undisturbed
+    assert (result["run"], result["partitions"], result["partitions_tagged"]) == (
+        world[1].name,
+        PARTITIONS,
+        PARTITIONS,
+    )
+    before = markers(folder)
+    again = run_json(*tag)
+    assert markers(folder) == before
+    assert (again["partitions_tagged"], again["already_done"]) == (0, PARTITIONS)
+    for key in ("images", "tagged", "dropped", "bad", "labelled", "right", "failed"):
+        assert again[key] == result[key], "the summary is of the whole run"
+    out, _ = run(*tag)
+    assert out.startswith(f"run {world[1].name}: {result['tagged']:,} tagged (")
+    assert "all done already" in out and "tags with a known label are right" in out
+
+
+def test_what_the_statistics_say_is_what_the_forest_says(world):
+    store, made = world
+    corpus, model = open_corpus(store, "tiny"), load_model(store, "forest")
+    images, labels = make_images(IMAGES)
+    votes = model.votes(images)
+    best, most = votes.argmax(axis=1), votes.max(axis=1)
+    kept = most >= 4
+    assert 0.2 < kept.mean() < 0.98, "the small world is neither too easy nor too hard"
+    statistics = [runs.read_statistics(store, made, p) for p in range(PARTITIONS)]
+    assert sum(s["images"] for s in statistics) == IMAGES
+    assert sum(s["tagged"] for s in statistics) == kept.sum()
+    assert sum(s["dropped"] for s in statistics) == (~kept).sum()
+    assert sum(s["right"] for s in statistics) == (best == labels)[kept].sum()
+    histogram = sum((Counter(s["votes"]) for s in statistics), Counter())
+    assert histogram == {str(k): n for k, n in enumerate(np.bincount(most).tolist()) if n}
+    tags = sum((Counter(s["tags"]) for s in statistics), Counter())
+    assert tags == {CLASSES[k]: n for k, n in enumerate(np.bincount(best[kept]).tolist()) if n}
+    last = statistics[-1]
+    assert (last["partition"], last["images"]) == (59, 150)
+    data = store.read_bytes(runs.tags_path(made.name, 59))
+    assert (last["bytes"], last["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+    documents = [json.loads(line) for line in data.splitlines()]
+    rows = np.flatnonzero(kept[corpus.rows(59)[0] :])
+    assert [document["row"] for document in documents] == rows.tolist()
+    assert {document["partition"] for document in documents} == {59}
+
+
+def test_killed_at_several_moments_it_ends_the_same_and_redoes_only_what_was_left(tag, folder, undisturbed):
+    chance = random.randint(2, 50)
+    moments = [
+        ("while Spark starts", lambda: (folder / "lease.json").exists(), stop_group),
+        ("right after the first marker", lambda: len(markers(folder)) >= 1, kill_driver),
+        ("in the middle", lambda: len(markers(folder)) >= 20, stop_group),
+        (f"after {chance} markers", lambda: len(markers(folder)) >= chance, kill_driver),
+    ]
+    done = {}
+    for moment, reached, kill in moments:
+        process = start(*tag)
+        wait_until(lambda reached=reached: reached() or len(markers(folder)) == PARTITIONS)
+        kill(process)
+        assert process.wait() == -signal.SIGKILL, moment
+        wait_until(
+            lambda process=process: not alive(process), seconds=30
+        )  # workers without a driver go by themselves
+        process.communicate()
+        now = markers(folder)
+        assert done.items() <= now.items(), f"what was done before the kill {moment} was done again"
+        done = now
+    result = run_json(*tag)
+    assert (result["already_done"], result["partitions_tagged"]) == (len(done), PARTITIONS - len(done))
+    assert done.items() <= markers(folder).items()
+    assert contents(folder) == undisturbed, "nothing differs, no temporary file is left, and no lease"
+
+
+def kill_driver(process):
+    os.kill(process.pid, signal.SIGKILL)
+
+
+def test_interrupted_it_says_one_line_and_gives_the_lease_back(tag, folder):
+    process = start(*tag)
+    wait_until(lambda: len(markers(folder)) >= 1, process)
+    stop_group(process, signal.SIGINT)  # as a terminal does
+    out, err = finish(process, 130)
+    assert out == ""
+    assert (
+        error_line(err)
+        == "tinytags: interrupted; what is done stays done, the same command goes on from there"
+    )
+    assert not (folder / "lease.json").exists()
+    wait_until(lambda: not alive(process), seconds=30)
+
+
+def test_a_second_writer_is_told_who_the_first_is(tag, store, world):
+    with lease(store, runs.lease_path(world[1].name), "run"):
+        out, err = run(*tag, code=75)
+    assert out == ""
+    assert error_line(err).startswith(f"tinytags: run {world[1].name!r} is being written by ")
+
+
+def test_corrupt_partitions_are_named_and_counted_and_tagged_once_they_are_mended(
+    tag, store, folder, world, undisturbed
+):
+    Path(store.url("corpora")).unlink()
+    shutil.copytree(world[0].url("corpora"), store.url("corpora"))
+    flipped, truncated, missing = (Path(store.url(images_path("tiny", p))) for p in (7, 20, 59))
+    data = bytearray(flipped.read_bytes())
+    data[len(data) // 2] ^= 1
+    flipped.write_bytes(data)
+    os.truncate(truncated, 1000)
+    missing.unlink()
+
+    result = run_json(*tag, code=1)
+    assert list(result["failed"]) == ["7", "20", "59"]
+    assert (result["partitions_tagged"], result["already_done"]) == (57, 0)
+    done = markers(folder)
+    assert len(done) == 57
+    _, err = run(*tag, code=1)
+    line = error_line(err)
+    assert line.startswith(
+        f"tinytags: 3 of 60 partitions not tagged: 7, 20, 59; the first: {flipped}: is corrupt ("
+    )
+    assert line.endswith("; `tinytags ingest` with --partition mends it")
+    assert markers(folder) == done, "the others are not tagged again"
+    assert sorted(path.name for path in (folder / "failed").iterdir()) == [
+        "00007.json",
+        "00020.json",
+        "00059.json",
+    ]
+    assert not (folder / "tags" / "00007.jsonl").exists()
+    status = run_json("status", "--store", store.url())
+    assert status["runs"][0]["tag"] == {"pending": 0, "done": 57, "failed": 3}
+
+    dump = open_corpus(store, "tiny").dump
+    mended = run_json(
+        "ingest", dump, "--labels", Path(dump).with_name("labels.bin"), "--corpus", "tiny", "--partition-images",
+        PARTITION_IMAGES, "--partition", "7", "--partition", 20, "--partition", "59-59", "--store", store.url(),
+    )  # fmt: skip
+    assert mended["split"] == 3
+    assert run_json(*tag)["partitions_tagged"] == 3
+    assert done.items() <= markers(folder).items()
+    assert contents(folder) == undisturbed
+
+
+def test_a_partition_that_is_asked_for_is_tagged_again_and_no_other(tag, folder, world, undisturbed):
+    shutil.copytree(world[0].url(runs.run_path(world[1].name)), folder)
+    before = markers(folder)
+    result = run_json(*tag, "--partition", "3")
+    assert (result["partitions_tagged"], result["already_done"]) == (1, 59)
+    assert {name for name, at in markers(folder).items() if at != before[name]} == {"00003.json"}
+    assert contents(folder) == undisturbed
+
+
+def test_another_threshold_makes_another_run(tag, store, world):
+    result = run_json(*tag, "--min-confidence", "1")
+    assert result["run"] != world[1].name
+    assert result["tagged"] + result["dropped"] == IMAGES
+    assert 0 < result["tagged"] < IMAGES / 2
+    assert runs.open_run(store, result["run"]).min_confidence == 1.0
+
+
+@pytest.mark.services
+def test_the_run_in_hdfs_is_the_local_one_byte_for_byte(hdfs, world, tmp_path, undisturbed):
+    local, made = world
+    store = open_store(f"{hdfs.url}/{tmp_path.name}", hdfs.webhdfs)
+    for name in ("corpora", "models"):
+        store._client.upload(store._full(name), local.url(name), n_threads=4)
+    words = [
+        "tag",
+        "--corpus",
+        "tiny",
+        "--model",
+        "forest",
+        "--store",
+        store.url(),
+        "--webhdfs",
+        hdfs.webhdfs,
+    ]
+    assert run_json(*words)["run"] == made.name
+    copy = tmp_path / "copy"
+    store._client.download(store._full(runs.run_path(made.name)), str(copy), n_threads=4)
+    assert contents(copy) == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--corpus", "x", "--model", "forest"], "no corpus 'x' in {store}; there are tiny"),
+        (["--corpus", "tiny", "--model", "x"], "no model 'x' in {store}; there are: forest"),
+        (["--corpus", "../x", "--model", "x"], "corpus name '../x' won't do"),
+        (
+            ["--corpus", "tiny", "--model", "forest", "--partition", "59-60"],
+            "has no partition 60; it has 0 to 59",
+        ),
+    ],
+)
+def test_what_is_not_there_is_told_before_anything_starts(store, words, line):
+    _, err = run("tag", *words, "--store", store.url(), code=1)
+    assert line.format(store=store.url()) in error_line(err)
