@@ -37,6 +37,8 @@ def demo(
     settings: Settings, data: str | None, host: str, port: int, serve: bool, engine: str = "mllib"
 ) -> None:
     """Ingest, train, tag, index, verify and serve, saying what each step did; stop at the end what was started here."""
+    from jobs.session import told_rate
+
     began = time.monotonic()
     folder = _work_folder(settings)
     labelled, unlabelled = find_data(data, folder)
@@ -60,9 +62,8 @@ def demo(
             tiny = f"{name}-tiny"
             _verb(settings, "ingest", *write_dump(settings, name, folder), "--corpus", tiny)
         tagged = _verb(settings, "tag", "--corpus", tiny, "--model", model, result=True)
-        note(
-            f"  {tagged['tagged']:,} of {tagged['images']:,} images tagged, {tagged['images_per_second']:,.0f} images/s"
-        )
+        rate = told_rate("partitions tagged", tagged["partitions_tagged"], tagged)
+        note(f"  {tagged['tagged']:,} of {tagged['images']:,} images tagged{rate}")
         if tagged["labelled"]:
             note(
                 f"  {tagged['right'] / tagged['labelled']:.1%} of {tagged['labelled']:,} tags with a known label are right"

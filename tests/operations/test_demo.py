@@ -1,0 +1,117 @@
+"""Tests of the demo: the whole way by the real command, with a Solr of its own, and what it does where there are no data."""
+
+import json
+import urllib.request
+
+import pytest
+from small_world import error_line, finish, run, start, stop_group, wait_until, write_cifar, write_tiny_images
+
+from conf.errors import TinyTagsError
+from operations import demo
+from operations.services import free_port, get_json
+
+
+@pytest.fixture
+def place(tmp_path):
+    """The environment of a demo that shares nothing with anybody."""
+    port = free_port(1000)
+    return {
+        "TINYTAGS_STORE": str(tmp_path / "store"),
+        "TINYTAGS_SOLR": f"http://127.0.0.1:{port}/solr",
+        "TINYTAGS_SERVICES_DIR": str(tmp_path / "services"),
+        "TINYTAGS_SOLR_HEAP": "512m",
+    }
+
+
+def test_the_demo_goes_the_whole_way_and_again_at_once(place, tmp_path):
+    labelled = write_cifar(tmp_path / "images" / "cifar-10-batches-bin", 1_000, 300).parent
+    port = free_port()
+    words = ["demo", "--data", labelled, "--engine", "scikit-learn", "--port", port]
+    process = start(*words, **place)
+    try:
+        wait_until(lambda: get_json(f"http://127.0.0.1:{port}/api/search"), process)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/search") as answer:
+            found = json.load(answer)
+    finally:
+        stop_group(process, 2)  # Ctrl-C
+    _, err = finish(process, 130 if process.poll() == 130 else 0)
+    assert found["total"] > 0
+    for verb in ("ingest", "train", "tag", "index", "verify"):
+        assert f"$ tinytags {verb} " in err
+    assert "300 images that the model has not learnt from are a dump now" in err
+    assert "stopping Solr" in err
+    assert get_json(f"{place['TINYTAGS_SOLR']}/admin/info/system") is None, (
+        "Ctrl-C stops what the demo started"
+    )
+
+    out, err = run(*words, "--no-serve", **place)
+    assert "is trained already" in err
+    assert (out + err).count("all done already") == 3
+    assert "0 partitions posted now" in out
+
+
+def test_an_unlabelled_dump_is_tagged_by_what_cifar_10_teaches(place, tmp_path):
+    dump = write_tiny_images(tmp_path / "tiny_images.bin", 500)
+    write_cifar(tmp_path / "store" / "cifar-10-batches-bin", 600, 100)
+    _, err = run("demo", "--data", dump, "--engine", "scikit-learn", "--no-serve", **place)
+    assert "learning from the labelled images in" in err
+    assert f"$ tinytags ingest {dump} --corpus tiny-images" in err
+
+
+def test_without_network_the_demo_goes_on_with_digits(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "CIFAR_URL", f"http://127.0.0.1:{free_port()}/cifar-10-binary.tar.gz")
+    labelled, unlabelled = demo.find_data(None, tmp_path / "store" / "demo")
+    assert unlabelled is None
+    assert "going on with the 1,797 handwritten digits" in capsys.readouterr().err
+    from ingest.formats import open_dump
+
+    dump = open_dump(labelled)
+    assert (dump.format, dump.images, dump.classes) == (
+        "cifar-10",
+        1_797,
+        [str(digit) for digit in range(10)],
+    )
+    assert dump.read(0, 1).images.max() > 200, "a digit is bright on black"
+
+
+def test_a_download_goes_on_where_it_ended_and_is_checked(tmp_path):
+    import hashlib
+    from functools import partial
+    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+    from threading import Thread
+
+    class Ranged(SimpleHTTPRequestHandler):
+        asked: list[str | None] = []  # noqa: RUF012
+
+        def do_GET(self):
+            self.asked.append(self.headers["Range"])
+            start = int((self.headers["Range"] or "bytes=0-")[6:-1])
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(data) - start))
+            self.end_headers()
+            self.wfile.write(data[start:])
+
+        def log_message(self, *_):
+            pass
+
+    data = bytes(range(256)) * 4_000
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Ranged, directory=str(tmp_path)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    url, path = f"http://127.0.0.1:{server.server_port}/x", tmp_path / "out" / "x"
+    try:
+        path.parent.mkdir()
+        path.with_name("x.part").write_bytes(data[:1_000])
+        demo.download(url, path, hashlib.sha256(data).hexdigest(), len(data))
+        assert path.read_bytes() == data
+        assert Ranged.asked == ["bytes=1000-"]
+        with pytest.raises(TinyTagsError, match=r"sha256 is .* not 0000"):
+            demo.download(url, tmp_path / "y", "0" * 64, len(data))
+        assert not (tmp_path / "y").exists()
+    finally:
+        server.shutdown()
+
+
+def test_data_that_are_none_are_one_line(place, tmp_path):
+    (tmp_path / "empty").mkdir()
+    _, err = run("demo", "--data", tmp_path / "empty", "--no-serve", code=1, **place)
+    assert str(tmp_path / "empty") in error_line(err)
