@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 
-.PHONY: help setup demo test lint serve bench zip services-down clean
+.PHONY: help setup demo test lint serve bench bench-full zip services-down clean
 
 help:
 	@echo "make demo    set up, tag real images and open a page of results"
@@ -10,6 +10,7 @@ help:
 	@echo "make setup   only set up: .venv, Java, Maven, server jars"
 	@echo "make serve   serve the search page of what is in the store (Solr is started)"
 	@echo "make bench   measure every step against its alternatives (QUICK=1: in under 3 minutes)"
+	@echo "make bench-full   the whole scale once: 56 million documents, 5 million images (an hour, 50 GB of disk)"
 	@echo "make lint    check style and the folders' order"
 	@echo "make zip     write dist/tinytags.zip, for spark-submit --py-files"
 	@echo "make clean   stop the services; remove .venv and build products, not data"
@@ -35,6 +36,10 @@ serve: setup
 bench: setup
 	@scripts/setup bench
 	@$(BIN)/python -m bench $(if $(QUICK),--quick)
+
+bench-full: setup
+	@scripts/setup bench
+	@$(BIN)/python -m bench.full $(FULL)
 
 zip: setup
 	@$(BIN)/python -c "from jobs.session import write_zip; import pathlib; \

@@ -157,7 +157,8 @@ def _once(way: Way) -> tuple[list[float], Any]:
 
 
 def _assert_same(comparison: Comparison, ours: Any, theirs: Any) -> None:
-    if comparison.same(ours, theirs) is False:
+    same = comparison.same(ours, theirs)
+    if same is not None and not same:
         raise UnequalError(f"{comparison.name}: {comparison.ours.name} and {comparison.theirs.name} differ")
 
 

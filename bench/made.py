@@ -75,7 +75,8 @@ def varied(pool: np.ndarray, count: int, seed: int = 0) -> Iterator[np.ndarray]:
     """Yield ``count`` images in blocks: those of ``pool`` drawn at random, moved by up to 3 pixels, mirrored, lit otherwise."""
     for number, start in enumerate(range(0, count, BLOCK)):
         random = np.random.default_rng([seed, number])
-        images = pool[random.integers(0, len(pool), min(BLOCK, count - start))].reshape(-1, 3, SIDE, SIDE)
+        chosen = np.resize(random.permutation(len(pool)), BLOCK)[: count - start]
+        images = pool[chosen].reshape(-1, 3, SIDE, SIDE)
         if random.random() < 0.5:
             images = images[..., ::-1]
         images = np.roll(images, random.integers(-3, 4, 2), (2, 3))

@@ -17,7 +17,7 @@ from bench import made
 from bench.machine import cores
 from bench.sizes import Sizes
 from conf.errors import TinyTagsError
-from ingest.corpus import Corpus
+from ingest.corpus import Corpus, images_path
 from ingest.store import LocalStore, open_store
 from tagging.forest import PackedForest
 from tagging.models import save_model
@@ -146,6 +146,12 @@ class Place:
     def split(self, name: str, images: int, partition: int) -> Corpus:
         """Make a corpus of the first images of the dump."""
         return made.make_corpus(self.store, made.first_of(self.dump, images), name, partition, self.cores)
+
+    @property
+    def parquet_bytes(self) -> float:
+        """What an image takes in a full partition."""
+        start, stop = self.corpus.rows(0)
+        return self.store.size(images_path(self.corpus.name, 0)) / (stop - start)
 
     def _kept(self, name: str, make):
         """Return what ``make()`` gives, from the folder of what is kept where it was made before."""

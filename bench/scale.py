@@ -1,0 +1,316 @@
+"""Works out from measured rates what all of 80 Million Tiny Images takes: on one machine, on ten, on forty.
+
+``python -m bench.scale [RESULTS]`` writes it into docs/scale.md again, from what `bench` and `bench.full` wrote.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from bench import machine, report
+from bench.place import ROOT
+from conf.command import note, run
+from conf.errors import TinyTagsError
+from ingest.image import IMAGE_BYTES
+
+DOCUMENT = ROOT / "docs" / "scale.md"
+IMAGES = 79_302_017
+REPLICAS = 3
+CLUSTERS = ((10, 1), (10, 10), (40, 1), (40, 10))  # nodes, Gbit/s of each
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What one machine does, as measured; bytes and seconds."""
+
+    ingest: float  # images/s, local
+    tag: float
+    ingest_hdfs: float  # images/s, DataNode, NameNode and job on the one machine
+    tag_hdfs: float
+    disk: float  # bytes/s written, until they are on the disk
+    index: float  # documents/s
+    read_tags: float  # bytes/s that the one process reads, checks and cuts for all shards
+    kept: float  # documents an image
+    line: float  # bytes of a document's line
+    parquet: float  # bytes an image takes in Parquet
+    indexed: float  # bytes of a document in the index
+    worker: float  # bytes of memory
+    cores: int
+    prepare: float  # seconds
+    fit: float
+
+
+def rates(bench: dict, full: dict) -> Rates:
+    """Take the rates out of the results of the bench and of the full one. Raises `TinyTagsError` for one that is missing."""
+    rows = {row["name"]: row for row in bench["rows"]}
+    tables = {table["name"]: table for table in bench["tables"]}
+    try:
+        whole = {(row[0], row[1]): row[2] for row in tables["whole"]["rows"]}
+        images = next(row[1] for row in tables["growth"]["rows"][::-1] if row[0] == "index")
+        return Rates(
+            ingest=full["images"]["ingest"]["images_per_second"],
+            tag=full["images"]["tag"]["images_per_second"],
+            ingest_hdfs=rows["hdfs/ingest"]["ours"]["rate"],
+            tag_hdfs=rows["hdfs/tag"]["ours"]["rate"],
+            disk=rows["ingest/copy-to-disk"]["theirs"]["rate"] * IMAGE_BYTES,
+            index=full["index"]["documents_per_second"],
+            read_tags=images
+            * full["index"]["kept"]
+            * full["index"]["line_bytes"]
+            / whole["index", "read tags, hash"],
+            kept=full["index"]["kept"],
+            line=full["index"]["line_bytes"],
+            parquet=bench["parquet_bytes"],
+            indexed=full["index"]["index_bytes"] / full["index"]["documents"],
+            worker=max(rows[f"growth/{step}-memory"]["value"] for step in ("ingest", "tag")) * 1e6,
+            cores=bench["machine"]["cores"],
+            prepare=rows["train/prepare"]["ours"]["seconds"],
+            fit=rows["train/prepare"]["theirs"]["seconds"],
+        )
+    except (KeyError, StopIteration) as error:
+        raise TinyTagsError(
+            f"the results lack {error}; run all of `make bench` first, then `make bench-full`"
+        ) from None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step on one kind of cluster: the seconds that each resource alone would take, with the arithmetic in words."""
+
+    name: str
+    seconds: dict[str, tuple[float, str]]
+    moved: float  # bytes over the network
+
+    @property
+    def wall(self) -> str:
+        return max(self.seconds, key=lambda name: self.seconds[name][0])
+
+    @property
+    def hours(self) -> float:
+        return self.seconds[self.wall][0] / 3600
+
+
+def one_machine(r: Rates) -> list[Step]:
+    """The steps on one machine with a local store; its rates contain its disk."""
+    documents = IMAGES * r.kept
+    return [
+        Step("ingest", {"machine": _part(IMAGES, r.ingest, "images")}, 0),
+        Step("tag", {"machine": _part(IMAGES, r.tag, "images")}, 0),
+        Step("index", {"machine": _part(documents, r.index, "documents")}, 0),
+    ]
+
+
+def cluster(r: Rates, nodes: int, gbits: float) -> list[Step]:
+    """The steps on a cluster of such machines with HDFS, 3 replicas, and a shard of the index on each.
+
+    Spark doesn't know where a block is, so all but 3/nodes of what is read comes from another node; of what is written,
+    two of three replicas go to other nodes. Networks send and receive at once, and all nodes alike.
+    """
+    network = nodes * gbits * 1e9 / 8
+    away = 1 - REPLICAS / nodes
+    documents = IMAGES * r.kept
+    dump, parquet, lines = IMAGES * IMAGE_BYTES, IMAGES * r.parquet, documents * r.line
+    ingested = dump * away + parquet * (REPLICAS - 1)
+    tagged = parquet * away + lines * (REPLICAS - 1)
+    # The one process reads all lines, and sends each to a shard that mostly is elsewhere.
+    return [
+        Step(
+            "ingest",
+            {
+                "processors": _part(IMAGES, r.ingest_hdfs * nodes, "images"),
+                "network": _part(ingested, network, "bytes"),
+                "disks": _part(parquet * REPLICAS, r.disk * nodes, "bytes"),
+            },
+            ingested,
+        ),
+        Step(
+            "tag",
+            {
+                "processors": _part(IMAGES, r.tag_hdfs * nodes, "images"),
+                "network": _part(tagged, network, "bytes"),
+                "disks": _part(lines * REPLICAS, r.disk * nodes, "bytes"),
+            },
+            tagged,
+        ),
+        Step(
+            "index",
+            {
+                "processors": _part(documents, r.index * nodes, "documents"),
+                "the one that sends": _part(lines, r.read_tags, "bytes"),
+                "its network": _part(lines, gbits * 1e9 / 8, "bytes"),
+            },
+            2 * lines,
+        ),
+    ]
+
+
+MOVES = {
+    ("ingest", "processors"): "more cores",
+    ("tag", "processors"): "more cores; a forest of fewer trees does not help, reading is the larger part",
+    ("index", "processors"): "more nodes, a shard each",
+    ("ingest", "network"): "two replicas of the corpus instead of three: it can be made again from the dump",
+    ("tag", "network"): "tasks where the blocks are, as Spark's own readers have it",
+    ("ingest", "disks"): "more disks a node",
+    ("tag", "disks"): "more disks a node",
+    ("index", "the one that sends"): "several indexers, each with its own partitions",
+    ("index", "its network"): "several indexers, each on its own node",
+    ("ingest", "machine"): "a faster disk; then more cores",
+    ("tag", "machine"): "a faster disk; then more cores",
+    ("index", "machine"): "more cores: Lucene has every document to invert",
+}
+
+
+def _part(amount: float, rate: float, unit: str) -> tuple[float, str]:
+    return amount / rate, f"{_amount(amount, unit)} / {_amount(rate, unit)} a second"
+
+
+def _amount(value: float, unit: str) -> str:
+    return f"{value / 1e9:,.3g} GB" if unit == "bytes" else f"{value:,.0f} {unit}"
+
+
+def section(bench: dict, full: dict) -> str:
+    """Return the derived section of docs/scale.md: the rates, and what follows from them, the arithmetic shown."""
+    r = rates(bench, full)
+    documents = IMAGES * r.kept
+    kinds = [("one machine, local store", one_machine(r))]
+    kinds += [(f"{nodes} nodes, {gbits} Gbit/s, HDFS", cluster(r, nodes, gbits)) for nodes, gbits in CLUSTERS]
+    lines = []
+    for kind, steps in kinds:
+        lines += [
+            (
+                kind,
+                step.name,
+                _hours(step.hours),
+                step.wall,
+                f"{step.moved / 1e9:,.0f} GB",
+                MOVES[step.name, step.wall],
+            )
+            for step in steps
+        ]
+        total = sum(step.hours for step in steps)
+        lines.append(
+            (kind, "**all**", f"**{_hours(total)}**", "", f"{sum(s.moved for s in steps) / 1e9:,.0f} GB", "")
+        )
+    arithmetic = [
+        (kind, step.name, resource, words, _hours(seconds / 3600))
+        for kind, steps in kinds
+        for step in steps
+        for resource, (seconds, words) in step.seconds.items()
+    ]
+    dump, parquet, lines_bytes, indexed = (
+        IMAGES * IMAGE_BYTES, IMAGES * r.parquet, documents * r.line, documents * r.indexed,
+    )  # fmt: skip
+    sizes = [
+        ("dump", f"{IMAGES:,} images x {IMAGE_BYTES:,} bytes", dump),
+        ("corpus", f"{IMAGES:,} images x {r.parquet:,.0f} bytes in Parquet", parquet),
+        ("tags", f"{documents:,.0f} documents x {r.line:.0f} bytes", lines_bytes),
+        ("index", f"{documents:,.0f} documents x {r.indexed:.1f} bytes", indexed),
+        ("on one machine", "all of these", dump + parquet + lines_bytes + indexed),
+        (
+            "on a cluster",
+            f"{REPLICAS} x (dump, corpus, tags) + index",
+            REPLICAS * (dump + parquet + lines_bytes) + indexed,
+        ),
+    ]
+    measured = [
+        ("ingest, local", f"{r.ingest:,.0f} images/s"),
+        ("ingest, HDFS to HDFS, DataNode on the same cores", f"{r.ingest_hdfs:,.0f} images/s"),
+        ("tag, local", f"{r.tag:,.0f} images/s"),
+        ("tag, HDFS to HDFS, DataNode on the same cores", f"{r.tag_hdfs:,.0f} images/s"),
+        ("bytes onto the disk", f"{r.disk / 1e6:,.0f} MB/s"),
+        ("index", f"{r.index:,.0f} documents/s"),
+        ("reading and checking tags, one core", f"{r.read_tags / 1e6:,.0f} MB/s"),
+        ("images with a tag at 40 %", f"{r.kept:.1%}"),
+        ("memory of a worker", f"{r.worker / 1e6:,.0f} MB, one a core"),
+        ("training: preparing and fitting 50,000 images", f"{r.prepare:.0f} s and {r.fit:.0f} s"),
+    ]
+    return "\n\n".join(
+        [
+            f"Measured on {machine.words(bench['machine'])}:",
+            report.markdown(("what", "rate"), measured),
+            "### Hours",
+            report.markdown(
+                ("on", "step", "time", "the wall", "over the network", "what would move it"), lines
+            ),
+            f"Training takes {(r.prepare + r.fit) / 60:.0f} minutes on one machine, and is done once.",
+            "### Disk and memory",
+            report.markdown(
+                ("what", "arithmetic", "size"),
+                [(what, words, f"{size / 1e9:,.1f} GB") for what, words, size in sizes],
+            ),
+            f"Memory: {r.cores} workers of {r.worker / 1e6:,.0f} MB on each node, whatever the size of the corpus; Solr's heap "
+            f"of {full['index']['heap']}, of which {full['index']['heap_used_bytes'] / 1e6:,.0f} MB were in use at most with "
+            f"{full['index']['documents']:,} documents on one node.",
+            "### Arithmetic",
+            "A step takes as long as the slowest of what it needs, if all go on at once:",
+            report.markdown(("on", "step", "resource", "amount / rate", "time"), arithmetic),
+        ]
+    )
+
+
+def _hours(hours: float) -> str:
+    if hours * 60 < 1.5:
+        return f"{hours * 3600:.0f} s"
+    return f"{hours * 60:.0f} min" if hours < 2 else f"{hours:.1f} h"
+
+
+def full_section(full: dict) -> str:
+    """Return the measured section of docs/scale.md: what `bench.full` found."""
+    rows = [
+        (
+            row["step"],
+            row["against"],
+            report.figure(row),
+            f"{report.goal(row)}{': ' if row['target'] else ''}{report.verdict(row).lower()}",
+        )
+        for row in full["rows"]
+    ]
+    parts = [
+        f"Measured in one run of {full['seconds'] / 60:.0f} minutes on {machine.words(full['machine'])}; "
+        + ("varied CIFAR-10 images." if full["real_images"] else "made images, no real ones."),
+        report.markdown(("what", "how", "figure", "to reach"), rows),
+        "Rates over each tenth of the work, first to last:",
+        report.markdown(
+            ("step", *(str(tenth) for tenth in range(1, 11))),
+            [
+                (name, *(report.short(rate) for rate in found["parts_per_second"]))
+                for name, found in (
+                    ("ingest, images/s", full["images"]["ingest"]),
+                    ("tag, images/s", full["images"]["tag"]),
+                    ("index, documents/s", full["index"]),
+                )
+            ],
+        ),
+    ]
+    return "\n\n".join(parts)
+
+
+def write(folder: Path) -> None:
+    """Write both sections of docs/scale.md from the results in ``folder``."""
+    full = _read(folder / "scale.json")
+    report.write_section(DOCUMENT, "bench-full", full_section(full))
+    note(f"bench: what was measured is in {DOCUMENT}")
+    report.write_section(DOCUMENT, "scale", section(_read(folder / "full.json"), full))
+    note("bench: what follows from it is there too")
+
+
+def _read(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise TinyTagsError(
+            f"{path}: is not there; `make bench` and `make bench-full` write the results"
+        ) from None
+
+
+@click.command("scale")
+@click.argument("folder", default=ROOT / "bench" / "results", type=click.Path(path_type=Path))
+def main(folder):
+    """Write docs/scale.md again from the results of both benches."""
+    write(folder)
+
+
+if __name__ == "__main__":
+    run(main)
