@@ -1,0 +1,68 @@
+"""Tests that the documentation tells of everything there is."""
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import click
+import pytest
+
+import tinytags
+from conf.settings import HELP, Settings
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+VERBS = tinytags.ORDER
+
+
+def verb(name: str) -> click.Command:
+    return tinytags.command.get_command(click.Context(tinytags.command), name)
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_the_readme_tells_of_every_verb(name):
+    assert re.search(rf"^\| .*`{name}`.* \|", README, re.MULTILINE), (
+        f"{name} is not in the README's table of verbs"
+    )
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_and_option_says_what_it_is_for(name):
+    command = verb(name)
+    assert len(command.help) > 30
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            shown = isinstance(parameter.type, click.Choice) or parameter.name in (
+                "trees",
+                "host",
+                "port",
+                "seed",
+            )
+            assert parameter.help or shown, f"{name} --{parameter.name} has no help"
+
+
+def test_the_readme_tells_of_every_setting_and_its_default():
+    for field in fields(Settings):
+        assert f"| `{field.name}` |" in README
+        assert field.name in HELP
+        if field.default:
+            assert f"`{field.default}`" in README
+
+
+def test_the_verbs_are_those_that_there_are():
+    assert set(VERBS) == set(tinytags.command.commands) | set(tinytags.JOBS)
+
+
+def test_the_readme_links_only_to_files_that_there_are():
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_readme_names_every_folder_of_code():
+    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
+    assert {folder for folder in folders if f"| `{folder}/` |" not in README} == set()
+
+
+def test_the_changelog_tells_of_every_verb():
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    assert {name for name in VERBS if f"{name}" not in changes} == set()
