@@ -102,7 +102,8 @@ def train_forest(
             raise TinyTagsError(
                 f"model {model!r} is there already; give this one another name, or remove {store.url(f'models/{model}')}"
             )
-        store.remove_temporary(f"models/{model}")
+        store.remove_temporary(f"models/{model}")  # without a card, all there is was left by a killed attempt
+        store.remove_tree(f"models/{model}/spark")
         began = time.monotonic()
         fit = fit_mllib if engine == "mllib" else fit_scikit_learn
         forest, images, seconds = fit(

@@ -1,0 +1,272 @@
+"""Tests of `jobs.train_forest`: what is learnt, what is held out, and that a packed forest votes as its engine's trees do."""
+
+import json
+
+import numpy as np
+import pytest
+from small_world import (
+    CLASSES,
+    MASTER,
+    error_line,
+    make_corpus,
+    make_images,
+    run,
+    run_json,
+    write_cifar,
+    write_tiny_images,
+)
+
+from ingest.corpus import Corpus, images_path, open_corpus
+from ingest.lease import lease
+from ingest.store import open_store
+from jobs.session import open_session
+from jobs.train_forest import choose, even_slices, held_out_blocks
+from tagging.models import lease_path, load_model
+
+TRAIN, TEST, TREES, DEPTH = 3000, 600, 10, 6
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A store with a corpus that has a test part and lacks one class, one that has no parts, and one without labels."""
+    folder = tmp_path_factory.mktemp("train")
+    store = open_store(str(folder / "store"))
+    cifar = write_cifar(folder / "cifar", TRAIN, TEST)
+    for batch in cifar.glob("*.bin"):
+        records = np.fromfile(batch, np.uint8).reshape(-1, 3073)
+        records[records[:, 0] == 7, 0] = 8  # no horses
+        records.tofile(batch)
+    make_corpus(store, "cifar", cifar, 700)
+    dump = write_tiny_images(folder / "tiny_images.bin", 1000)
+    make_corpus(store, "tiny", dump, 300, labels=str(folder / "labels.bin"))
+    make_corpus(store, "unlabelled", dump, 300)
+    return store
+
+
+def train(store, model: str, *words, corpus: str = "cifar", code: int = 0) -> dict:
+    """Run `tinytags train` and return the card it prints."""
+    small = ["--trees", TREES, "--depth", DEPTH]
+    return run_json(
+        "train", "--corpus", corpus, "--model", model, *small, *words, "--store", store.url(), code=code
+    )
+
+
+@pytest.fixture(scope="module")
+def mllib(store):
+    """The card of a forest that MLlib trained."""
+    return train(store, "mllib", "--bins", 16, "--seed", 3)
+
+
+@pytest.fixture(scope="module")
+def scikit_learn(store):
+    """The card of a forest that scikit-learn trained."""
+    return train(store, "sk", "--engine", "scikit-learn", "--seed", 3)
+
+
+def test_the_forest_of_mllib_votes_as_its_trees_predict_for_10000_images(store, mllib, tmp_path):
+    images, _ = make_images(10_000, seed=77)
+    np.save(tmp_path / "images.npy", images)
+    predictions = mllib_predictions(store.url("models/mllib/spark"), str(tmp_path / "images.npy"))
+    assert predictions.shape == (10_000, TREES)
+    expected = np.zeros((10_000, 10), int)
+    for tree in range(TREES):
+        np.add.at(expected, (np.arange(10_000), predictions[:, tree]), 1)
+    np.testing.assert_array_equal(load_model(store, "mllib").votes(images), expected)
+    assert len(np.unique(expected.max(axis=1))) > 4, "the trees agree here and disagree there"
+
+
+def mllib_predictions(path: str, images_path: str) -> np.ndarray:
+    """Return (n, trees) int, what each tree of a saved MLlib forest predicts by its own transform."""
+    from pyspark.ml.classification import RandomForestClassificationModel
+    from pyspark.ml.functions import array_to_vector
+
+    def pixels(batches):
+        import pyarrow
+
+        images = np.load(images_path)
+        for batch in batches:
+            rows = images[batch.column("id").to_numpy()].astype(np.float64)
+            ends = np.arange(len(rows) + 1, dtype=np.int32) * 3072
+            lists = pyarrow.ListArray.from_arrays(ends, rows.reshape(-1))
+            yield pyarrow.RecordBatch.from_arrays([batch.column("id"), lists], ["id", "pixels"])
+
+    with open_session(MASTER, "tests", **{"spark.driver.memory": "2g"}) as spark:
+        spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", 500)
+        count = len(np.load(images_path, mmap_mode="r"))
+        frame = spark.range(0, count, 1, 2).mapInArrow(pixels, "id long, pixels array<double>")
+        frame = frame.select("id", array_to_vector("pixels").alias("features"))
+        forest = RandomForestClassificationModel.load(f"file://{path}")
+        for number, tree in enumerate(forest.trees):
+            tree.setPredictionCol(f"tree{number}").setRawPredictionCol("").setProbabilityCol("")
+            frame = tree.transform(frame)
+        table = frame.drop("features").toArrow().sort_by("id")
+    return np.column_stack([table[f"tree{number}"].to_numpy() for number in range(len(forest.trees))]).astype(
+        int
+    )
+
+
+@pytest.mark.parametrize("engine", ["mllib", "scikit-learn"])
+def test_the_card_says_what_was_trained_and_how_good_it_is(store, mllib, scikit_learn, engine):
+    card = mllib if engine == "mllib" else scikit_learn
+    corpus = open_corpus(store, "cifar")
+    assert store.read_json(f"models/{card['name']}/model.json") == card
+    assert (card["engine"], card["kind"], card["trees"], card["classes"]) == (
+        engine,
+        "forest",
+        TREES,
+        CLASSES,
+    )
+    parameters = {"trees": TREES, "depth": DEPTH, "seed": 3}
+    assert parameters.items() <= card["parameters"].items()
+    assert ("bins" in card["parameters"]) == (engine == "mllib")
+    assert card["trained_on"] == {"corpus": "cifar", "corpus_hash": corpus.hash, "images": TRAIN}
+    assert card["measured_on"] == {
+        "corpus": "cifar",
+        "corpus_hash": corpus.hash,
+        "images": TEST,
+        "part": "test",
+    }
+    assert card["seconds"].keys() == {"prepare", "fit", "measure", "all"}
+
+    model = load_model(store, card["name"])
+    assert model.hash == card["hash"]
+    blocks = list(held_out_blocks(store, corpus))
+    images, labels = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
+    votes = model.votes(images)
+    best, most = votes.argmax(axis=1), votes.max(axis=1)
+    quality = card["quality"]
+    assert quality["accuracy"] == pytest.approx((best == labels).mean(), abs=1e-6)
+    assert quality["accuracy"] > 0.5, "the small world can be learnt"
+    confusion = np.zeros((10, 10), int)
+    np.add.at(confusion, (labels, best), 1)
+    assert quality["confusion"] == confusion.tolist()
+    assert confusion[7].sum() == confusion[:, 7].sum() == 0, "a class that nothing belongs to keeps its place"
+    for row in quality["thresholds"]:
+        kept = most >= row["votes"]
+        assert (row["images"], row["right"]) == (kept.sum(), (best == labels)[kept].sum())
+        assert row["confidence"] == row["votes"] / TREES
+    assert [row["votes"] for row in quality["thresholds"]] == list(range(1, TREES + 1))
+
+
+def test_the_summary_is_a_table_of_thresholds(store):
+    out, err = run(
+        "train", "--corpus", "tiny", "--model", "table", "--engine", "scikit-learn", "--trees", 4, "--depth", 3,
+        "--store", store.url(),
+    )  # fmt: skip
+    assert out.startswith("model table: 793 images, 4 trees, fitted in ")
+    assert "images get the right tag" in out and ">=  50%" in out
+    assert err == "train: 793 images, 4 trees, depth 3, scikit-learn\n"
+
+
+def test_the_same_seed_gives_the_same_forest(store, scikit_learn):
+    assert train(store, "again", "--engine", "scikit-learn", "--seed", 3)["hash"] == scikit_learn["hash"]
+    assert train(store, "other", "--engine", "scikit-learn", "--seed", 4)["hash"] != scikit_learn["hash"]
+
+
+def test_a_corpus_without_a_test_part_is_held_out_of_by_chance_and_seed(store):
+    card = train(store, "held", "--engine", "scikit-learn", "--holdout", "0.3", corpus="tiny")
+    trained, measured = card["trained_on"]["images"], card["measured_on"]["images"]
+    assert trained + measured == 1000
+    assert 240 < measured < 360
+    assert card["measured_on"]["part"] == "held out, 30%"
+    assert card["parameters"]["holdout"] == 0.3
+
+
+def test_an_image_is_either_trained_on_or_measured_on():
+    corpus = Corpus("c", "x", "x", {}, images=1000, partition_images=300)
+    for partition in range(4):
+        train_rows = choose(corpus, 0, 0.2, partition, train=True)
+        test_rows = choose(corpus, 0, 0.2, partition, train=False)
+        assert len(train_rows) == (300 if partition < 3 else 100)
+        assert (train_rows ^ test_rows).all()
+    assert not np.array_equal(choose(corpus, 0, 0.2, 0, True), choose(corpus, 0, 0.2, 1, True))
+    assert not np.array_equal(choose(corpus, 0, 0.2, 0, True), choose(corpus, 1, 0.2, 0, True))
+    parts = Corpus(
+        "c", "x", "x", {}, images=1000, partition_images=300, splits={"train": (0, 650), "test": (650, 1000)}
+    )
+    assert [int(choose(parts, 0, 0.2, p, True).sum()) for p in range(4)] == [300, 300, 50, 0]
+    assert [int(choose(parts, 0, 0.2, p, False).sum()) for p in range(4)] == [0, 0, 250, 100]
+
+
+@pytest.mark.parametrize("sizes", [[700, 700, 0, 100], [1], [0, 0, 5], [3] * 50, [0]])
+@pytest.mark.parametrize("slices", [1, 4, 8])
+def test_slices_are_even_and_hold_every_row_once(sizes, slices):
+    found = even_slices(sizes, slices)
+    rows = [(p, row) for parts in found for p, first, last in parts for row in range(first, last)]
+    assert rows == [(p, row) for p, size in enumerate(sizes) for row in range(size)]
+    counts = [sum(last - first for _, first, last in parts) for parts in found]
+    assert not counts or max(counts) - min(counts) <= 1
+
+
+def test_a_name_that_is_taken_is_refused_and_the_model_stays(store, scikit_learn):
+    _, err = run(
+        "train",
+        "--corpus",
+        "cifar",
+        "--model",
+        "sk",
+        "--engine",
+        "scikit-learn",
+        "--store",
+        store.url(),
+        code=1,
+    )
+    assert error_line(err) == (
+        f"tinytags: model 'sk' is there already; give this one another name, or remove {store.url('models/sk')}"
+    )
+    assert load_model(store, "sk").hash == scikit_learn["hash"]
+
+
+def test_what_a_killed_attempt_left_does_not_become_part_of_the_model(store, scikit_learn):
+    store.write_bytes("models/left/spark/data/part-0.parquet", b"half")
+    store.write_bytes("models/left/.forest.npz.0123456789ab.tmp", b"half")
+    store.write_bytes("models/left/forest.npz", b"another attempt's")
+    assert train(store, "left", "--engine", "scikit-learn", "--seed", 3)["hash"] == scikit_learn["hash"]
+    assert store.list("models/left") == ["forest.npz", "model.json"]
+    assert load_model(store, "left").hash == scikit_learn["hash"]
+
+
+def test_a_second_trainer_of_the_same_model_is_told_who_the_first_is(store):
+    with lease(store, lease_path("busy"), "model 'busy'"):
+        _, err = run("train", "--corpus", "cifar", "--model", "busy", "--store", store.url(), code=75)
+    assert error_line(err).startswith("tinytags: model 'busy' is being written by ")
+
+
+@pytest.mark.parametrize(
+    ("corpus", "words"),
+    [
+        ("unlabelled", "corpus 'unlabelled' has no labels to learn from; ingest one that has, like CIFAR-10"),
+        ("nowhere", "no corpus 'nowhere' in "),
+    ],
+)
+def test_a_corpus_that_cannot_be_learnt_from_is_refused(store, corpus, words):
+    _, err = run("train", "--corpus", corpus, "--model", "m", "--store", store.url(), code=1)
+    assert error_line(err).startswith(f"tinytags: {words}")
+
+
+@pytest.mark.parametrize("engine", ["mllib", "scikit-learn"])
+def test_a_corrupt_partition_is_named(tmp_path, engine):
+    store = open_store(str(tmp_path / "store"))
+    make_corpus(store, "c", write_cifar(tmp_path / "cifar", 200, 100), 100)
+    store.write_bytes(images_path("c", 1), store.read_bytes(images_path("c", 1))[:-500])
+    _, err = run(
+        "train",
+        "--corpus",
+        "c",
+        "--model",
+        "m",
+        "--engine",
+        engine,
+        "--trees",
+        1,
+        "--store",
+        store.url(),
+        code=1,
+    )
+    assert f"{store.url(images_path('c', 1))}: is corrupt" in error_line(err)
+    assert "`tinytags ingest` with --partition mends it" in error_line(err)
+    assert not store.exists("models/m/model.json")
+
+
+def test_cards_are_json_without_surprises(mllib):
+    assert json.loads(json.dumps(mllib, allow_nan=False)) == mllib
