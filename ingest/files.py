@@ -1,21 +1,18 @@
 """Source files wherever they are: a local path, or hdfs://HOST:PORT/PATH through WebHDFS."""
 
 import contextlib
-import functools
 import gzip
 import hashlib
 import io
 import os
 import stat
-import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
-from urllib.parse import urlsplit
 
 from conf.errors import TinyTagsError
-from ingest.store import HDFS_ATTEMPTS, HDFS_TIMEOUT, hdfs_user
+from ingest import hdfs_client
 
 BUFFER_BYTES = 1 << 17
 # Hashing costs a second a gigabyte: beyond this a file is known by its size and its time of change.
@@ -286,47 +283,13 @@ class _HdfsFile(io.RawIOBase):
             self._response.close()
 
 
-def _ask(path: str, webhdfs: str | None, action):
-    """Return ``action(client, path in HDFS)``, tried again after a moment where a node may be away."""
-    import requests
-    import urllib3
-    from hdfs.util import HdfsError
-
-    parts = urlsplit(path)
+def _ask(path: str, address: str | None, action):
+    """Return ``action(client, path in HDFS)``."""
+    address = address or hdfs_client.default_address(path)
     # Everything after the host is the path: '?', '#' and '%' are letters of a file's name like others.
     at = "/" + path.removeprefix("hdfs://").partition("/")[2].rstrip("/")
-    if not webhdfs and not parts.hostname:
-        raise TinyTagsError(f"{path!r} names no host: write hdfs://HOST:8020/PATH")
-    webhdfs = webhdfs or f"http://{parts.hostname}:9870"
-    client = _client(webhdfs, hdfs_user())
-    for attempt in range(HDFS_ATTEMPTS):
-        if attempt:
-            time.sleep(2 ** (attempt - 1))
-        try:
-            return action(client, at)
-        except HdfsError as error:
-            reason = str(error).splitlines()[0]
-            if error.exception == "FileNotFoundException":
-                raise TinyTagsError(f"{path}: no such file") from None
-            if error.exception == "AccessControlException":
-                raise TinyTagsError(
-                    f"{path}: {reason}; set HADOOP_USER_NAME to a user who may read it"
-                ) from None
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            request = getattr(error, "request", None)
-            # What urllib3 says of a connection holds its whole URL twice.
-            reason = f"{urlsplit(request.url).netloc} doesn't answer" if request else str(error)
-            reason = " ".join(f"{reason} ({type(error).__name__})".split())
-    raise TinyTagsError(
-        f"{path}: {reason} (WebHDFS at {webhdfs}, {HDFS_ATTEMPTS} tries; are the NameNode and a DataNode up?)"
-    )
-
-
-@functools.lru_cache(maxsize=8)
-def _client(webhdfs: str, user: str):
-    from hdfs import InsecureClient
-
-    return InsecureClient(webhdfs, user=user, timeout=HDFS_TIMEOUT)
+    client = hdfs_client.client(address, hdfs_client.user())
+    return hdfs_client.ask(path, address, lambda: action(client, at))
 
 
 def _hdfs_entry(name: str, found: dict) -> Entry:

@@ -5,14 +5,11 @@ Paths are relative to the store's root and use forward slashes.
 """
 
 import contextlib
-import functools
-import getpass
 import io
 import json
 import os
 import re
 import shutil
-import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,25 +18,12 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from conf.errors import TinyTagsError
-
-# Connecting waits at least 10 s: urllib3 applies the connect timeout while sending, and the first large upload to a
-# DataNode that has just started takes longer than a second or two.
-HDFS_TIMEOUT = (15, 60)
-HDFS_ATTEMPTS = 4
+from ingest import hdfs_client
 
 # Mapping saves a fifth of the time it takes to read a partition, but what is mapped counts as the worker's memory.
 MAPPED_BYTES = 128 << 20
 # An upload goes in pieces of this size, so that a partition is in memory only once.
 PIECE_BYTES = 4 << 20
-
-# What HDFS throws for one file alone; anything else means that it is ill.
-_ONE_FILE = (
-    "FileNotFoundException",
-    "AccessControlException",
-    "BlockMissingException",
-    "InvalidPathException",
-    "ParentNotDirectoryException",
-)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 # Whoever tries for a lease that another holds has such a temporary file for a moment.
@@ -66,23 +50,13 @@ def check_name(kind: str, name: str) -> str:
 def open_store(url: str, webhdfs: str | None = None) -> "LocalStore | HdfsStore":
     """Return the store at ``url``: a local folder, or ``hdfs://HOST:PORT/PATH`` spoken to by WebHDFS at ``webhdfs``."""
     if url.startswith("hdfs://"):
-        try:
-            parts = urlsplit(url)
-            named = parts.hostname and parts.port != 0
-        except ValueError:  # a port that is no number, or brackets that enclose no address
-            named = False
-        if not named:
-            raise TinyTagsError(f"store {url!r} won't do: write hdfs://HOST:8020/PATH")
+        default = hdfs_client.default_address(url)
         return HdfsStore(
-            url.rstrip("/"), parts.path.rstrip("/"), webhdfs or f"http://{parts.hostname}:9870", hdfs_user()
+            url.rstrip("/"), urlsplit(url).path.rstrip("/"), webhdfs or default, hdfs_client.user()
         )
     if "://" in url and not url.startswith("file://"):
         raise TinyTagsError(f"store {url!r} is neither a local folder nor hdfs://HOST:PORT/PATH")
     return LocalStore(os.path.abspath(url.removeprefix("file://")))
-
-
-def hdfs_user() -> str:
-    return os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
 
 
 class _Json:
@@ -324,33 +298,13 @@ class HdfsStore(_Json):
 
     @property
     def _client(self):
-        return _hdfs_client(self.webhdfs, self.user)
+        return hdfs_client.client(self.webhdfs, self.user)
 
     def _full(self, path: str) -> str:
         return f"{self.root}/{path}".rstrip("/") or "/"
 
     def _retry(self, path: str, action):
-        """Do ``action``, again after a moment where a node may have gone; raise `StoreError` for what stays wrong."""
-        import requests
-        import urllib3
-        from hdfs.util import HdfsError
-
-        unreachable = False
-        for attempt in range(HDFS_ATTEMPTS):
-            if attempt:
-                time.sleep(2 ** (attempt - 1))
-            try:
-                return action()
-            except HdfsError as error:
-                reason = str(error).splitlines()[0]
-                unreachable = getattr(error, "exception", None) not in _ONE_FILE
-                if not unreachable:
-                    break
-            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-                reason, unreachable = f"{type(error).__name__}: {error}".splitlines()[0], True
-        raise (StoreUnreachableError if unreachable else StoreError)(
-            f"{self.url(path)}: {reason} (WebHDFS at {self.webhdfs}, {attempt + 1} tries; are the NameNode and a DataNode up?)"
-        )
+        return hdfs_client.ask(self.url(path), self.webhdfs, action, StoreError, StoreUnreachableError)
 
 
 class _RangedFile(io.RawIOBase):
@@ -381,10 +335,3 @@ class _RangedFile(io.RawIOBase):
         data = self._store.read_bytes(self._path, self._position, length)
         self._position += len(data)
         return data
-
-
-@functools.lru_cache(maxsize=8)
-def _hdfs_client(webhdfs: str, user: str):
-    from hdfs import InsecureClient
-
-    return InsecureClient(webhdfs, user=user, timeout=HDFS_TIMEOUT)

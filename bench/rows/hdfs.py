@@ -7,11 +7,11 @@ from bench.harness import Comparison, Way, speed
 from bench.place import MODEL
 from bench.rows.ingest import ingest
 from bench.rows.tag import forget, make_run, tag
-from ingest import runs
+from ingest import hdfs_client, runs
 from ingest.corpus import corpus_path, images_path
 from ingest.formats import open_dump
 from ingest.image import IMAGE_BYTES
-from ingest.store import HDFS_TIMEOUT, hdfs_user, open_store
+from ingest.store import open_store
 from tagging.models import save_model
 
 
@@ -19,7 +19,7 @@ def measured(place):
     service, sizes, spark = place.hdfs, place.sizes, place.spark
     url, webhdfs = f"{service.url}/bench", service.webhdfs
     store = open_store(url, webhdfs)
-    client = hdfs_client(webhdfs)
+    client = hdfs_client.client(webhdfs, hdfs_client.user())
     count = min(sizes.hdfs, sizes.images)
     with open(place.dump, "rb") as dump:
         records = dump.read(count * IMAGE_BYTES)
@@ -88,11 +88,7 @@ def measured(place):
         note=f"{sum(sizes_of(parquet)) / 1e6:,.0f} MB read, {sum(sizes_of(tags)) / 1e6:,.1f} MB written",
     )
 
-
-def hdfs_client(webhdfs: str):
-    from hdfs import InsecureClient
-
-    return InsecureClient(webhdfs, user=hdfs_user(), timeout=HDFS_TIMEOUT)
+    return InsecureClient(webhdfs, user=hdfs_client.user(), timeout=hdfs_client.TIMEOUT)
 
 
 def move(webhdfs: str, moves: list[tuple[str, int, int, bytes]], threads: int) -> list[int]:
@@ -100,7 +96,7 @@ def move(webhdfs: str, moves: list[tuple[str, int, int, bytes]], threads: int) -
 
     Each of ``moves`` is the path, offset and length to read, and the data to write.
     """
-    client = hdfs_client(webhdfs)
+    client = hdfs_client.client(webhdfs, hdfs_client.user())
 
     def one(number: int) -> int:
         path, offset, length, data = moves[number]

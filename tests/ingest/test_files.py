@@ -21,7 +21,7 @@ from dumps import (
 )
 from PIL import Image
 
-from ingest import files
+from ingest import files, hdfs_client
 from ingest.formats import open_dump
 
 CONTENT = bytes(np.random.default_rng(1).integers(0, 256, 300_000, dtype=np.uint8))
@@ -140,7 +140,7 @@ def test_an_hdfs_that_is_not_there_is_one_line_in_bounded_time():
         and "WebHDFS at http://127.0.0.1:1" in message
     )
     assert time.monotonic() - started < 60
-    assert "names no host" in error_of(files.status, "hdfs:///tiny_images.bin")
+    assert "write hdfs://HOST" in error_of(files.status, "hdfs:///tiny_images.bin")
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def remote(hdfs):
     """A function that puts a local file or folder into HDFS and returns (its address, WebHDFS)."""
     from hdfs import InsecureClient
 
-    client = InsecureClient(hdfs.webhdfs, user=files.hdfs_user(), timeout=(15, 60))
+    client = InsecureClient(hdfs.webhdfs, user=hdfs_client.user(), timeout=(15, 60))
 
     def put(path):
         client.upload(f"/test-files/{path.name}", str(path))
