@@ -88,8 +88,6 @@ def measured(place):
         note=f"{sum(sizes_of(parquet)) / 1e6:,.0f} MB read, {sum(sizes_of(tags)) / 1e6:,.1f} MB written",
     )
 
-    return InsecureClient(webhdfs, user=hdfs_client.user(), timeout=hdfs_client.TIMEOUT)
-
 
 def move(webhdfs: str, moves: list[tuple[str, int, int, bytes]], threads: int) -> list[int]:
     """Read ranges of files by HdfsCLI and write as many files of given data, a few at a time; return their lengths.
