@@ -99,7 +99,8 @@ def measure(sizes: Sizes, groups: list[str], folder: str | None = None) -> dict:
             started = time.monotonic()
             _measure_group(place, name, results, told)
             results["seconds_by_group"][name] = round(time.monotonic() - started, 1)
-        results["parquet_bytes"] = place.parquet_bytes
+        if "tag" in groups:
+            results["parquet_bytes"] = place.parquet_bytes
     results["seconds"] = round(time.monotonic() - began, 1)
     return results
 

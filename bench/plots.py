@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from bench.harness import number
+
 MOST_BYTES = 60_000
 COLOURS = ("#1f6feb", "#d9822b", "#3a8f4d", "#a0457e", "#6b7280", "#b8a12c", "#3aa6a6", "#8a5a44")
 FLOORS = ("kernel/read", "ingest/copy", "hdfs/ingest", "hdfs/tag", "index/bare")
@@ -55,26 +57,28 @@ def _ratios(rows: list[dict]):
         return None
     heights = [len(group) + 1 for group in groups]
     figure, axes = pyplot.subplots(
-        2, 1, figsize=(8, 0.36 * sum(heights) + 1), height_ratios=heights, layout="constrained"
+        2, 1, figsize=(9, 0.42 * sum(heights) + 1), height_ratios=heights, layout="constrained"
     )
     for axis, group, title in zip(axes, groups, ("of the floor", "times as fast"), strict=True):
-        places = range(len(group))
-        axis.barh(places, [row["value"] for row in group], color=COLOURS[0], height=0.6)
+        places, values = range(len(group)), [row["value"] for row in group]
+        axis.barh(places, values, color=COLOURS[0], height=0.6)
         spread = [
             [row["value"] - row["least"] for row in group],
             [row["most"] - row["value"] for row in group],
         ]
-        axis.errorbar(
-            [row["value"] for row in group], places, xerr=spread, fmt="none", ecolor="black", capsize=2
-        )
+        axis.errorbar(values, places, xerr=spread, fmt="none", ecolor="black", capsize=2)
         axis.plot(
             [row["target"] for row in group], places, "|", color=COLOURS[1], markersize=16, markeredgewidth=2
         )
-        axis.set_yticks(places, [f"{row['step'].split(',')[0]} / {row['against']}" for row in group])
+        axis.set_yticks(
+            places,
+            [f"{row['name'].split('/')[0]}: {row['against']}\n{number(row['value'], 'x')}" for row in group],
+        )
         axis.invert_yaxis()
         axis.set_xlabel(f"{title} (orange: to reach)")
     axes[0].axvline(1, color="grey", linewidth=0.8)
     axes[1].set_xscale("log")
+    axes[1].set_xlim(left=0.5)
     return figure
 
 

@@ -29,12 +29,13 @@ class Rates:
     tag: float
     ingest_hdfs: float  # images/s, DataNode, NameNode and job on the one machine
     tag_hdfs: float
+    replicate: float  # bytes/s that HDFS moves on one machine
     disk: float  # bytes/s written, until they are on the disk
     index: float  # documents/s
     read_tags: float  # bytes/s that the one process reads, checks and cuts for all shards
     kept: float  # documents an image
     line: float  # bytes of a document's line
-    parquet: float  # bytes an image takes in Parquet
+    parquet: float  # bytes that an image takes in Parquet
     indexed: float  # bytes of a document in the index
     worker: float  # bytes of memory
     cores: int
@@ -43,7 +44,7 @@ class Rates:
 
 
 def rates(bench: dict, full: dict) -> Rates:
-    """Take the rates out of the results of the bench and of the full one. Raises `TinyTagsError` for one that is missing."""
+    """Return the rates that are in the results of the bench and of the full one. Raises `TinyTagsError` for one that is missing."""
     rows = {row["name"]: row for row in bench["rows"]}
     tables = {table["name"]: table for table in bench["tables"]}
     try:
@@ -54,6 +55,7 @@ def rates(bench: dict, full: dict) -> Rates:
             tag=full["images"]["tag"]["images_per_second"],
             ingest_hdfs=rows["hdfs/ingest"]["ours"]["rate"],
             tag_hdfs=rows["hdfs/tag"]["ours"]["rate"],
+            replicate=rows["hdfs/ingest"]["theirs"]["rate"] * (IMAGE_BYTES + bench["parquet_bytes"]),
             disk=rows["ingest/copy-to-disk"]["theirs"]["rate"] * IMAGE_BYTES,
             index=full["index"]["documents_per_second"],
             read_tags=images
@@ -106,7 +108,8 @@ def cluster(r: Rates, nodes: int, gbits: float) -> list[Step]:
     """The steps on a cluster of such machines with HDFS, 3 replicas, and a shard of the index on each.
 
     Spark doesn't know where a block is, so all but 3/nodes of what is read comes from another node; of what is written,
-    two of three replicas go to other nodes. Networks send and receive at once, and all nodes alike.
+    two of three replicas go to other nodes, and cost these as much as moving so many bytes does. Networks send and
+    receive at once, and all nodes alike. What is read has left the memory of the nodes by then.
     """
     network = nodes * gbits * 1e9 / 8
     away = 1 - REPLICAS / nodes
@@ -119,18 +122,24 @@ def cluster(r: Rates, nodes: int, gbits: float) -> list[Step]:
         Step(
             "ingest",
             {
-                "processors": _part(IMAGES, r.ingest_hdfs * nodes, "images"),
+                "processors": _sum(
+                    _part(IMAGES, r.ingest_hdfs * nodes, "images"),
+                    _part(parquet * (REPLICAS - 1), r.replicate * nodes, "bytes"),
+                ),
                 "network": _part(ingested, network, "bytes"),
-                "disks": _part(parquet * REPLICAS, r.disk * nodes, "bytes"),
+                "disks": _part(dump + parquet * REPLICAS, r.disk * nodes, "bytes"),
             },
             ingested,
         ),
         Step(
             "tag",
             {
-                "processors": _part(IMAGES, r.tag_hdfs * nodes, "images"),
+                "processors": _sum(
+                    _part(IMAGES, r.tag_hdfs * nodes, "images"),
+                    _part(lines * (REPLICAS - 1), r.replicate * nodes, "bytes"),
+                ),
                 "network": _part(tagged, network, "bytes"),
-                "disks": _part(lines * REPLICAS, r.disk * nodes, "bytes"),
+                "disks": _part(parquet + lines * REPLICAS, r.disk * nodes, "bytes"),
             },
             tagged,
         ),
@@ -158,12 +167,16 @@ MOVES = {
     ("index", "its network"): "several indexers, each on its own node",
     ("ingest", "machine"): "a faster disk; then more cores",
     ("tag", "machine"): "a faster disk; then more cores",
-    ("index", "machine"): "more cores: Lucene has every document to invert",
+    ("index", "machine"): "more cores: Lucene works on every document",
 }
 
 
 def _part(amount: float, rate: float, unit: str) -> tuple[float, str]:
     return amount / rate, f"{_amount(amount, unit)} / {_amount(rate, unit)} a second"
+
+
+def _sum(*parts: tuple[float, str]) -> tuple[float, str]:
+    return sum(seconds for seconds, _ in parts), " + ".join(words for _, words in parts)
 
 
 def _amount(value: float, unit: str) -> str:
@@ -219,6 +232,7 @@ def section(bench: dict, full: dict) -> str:
         ("ingest, HDFS to HDFS, DataNode on the same cores", f"{r.ingest_hdfs:,.0f} images/s"),
         ("tag, local", f"{r.tag:,.0f} images/s"),
         ("tag, HDFS to HDFS, DataNode on the same cores", f"{r.tag_hdfs:,.0f} images/s"),
+        ("HdfsCLI moving bytes there and back, all on one machine", f"{r.replicate / 1e6:,.0f} MB/s"),
         ("bytes onto the disk", f"{r.disk / 1e6:,.0f} MB/s"),
         ("index", f"{r.index:,.0f} documents/s"),
         ("reading and checking tags, one core", f"{r.read_tags / 1e6:,.0f} MB/s"),
@@ -234,7 +248,7 @@ def section(bench: dict, full: dict) -> str:
             report.markdown(
                 ("on", "step", "time", "the wall", "over the network", "what would move it"), lines
             ),
-            f"Training takes {(r.prepare + r.fit) / 60:.0f} minutes on one machine, and is done once.",
+            f"Training takes {_hours((r.prepare + r.fit) / 3600)} on one machine, and is done once.",
             "### Disk and memory",
             report.markdown(
                 ("what", "arithmetic", "size"),
