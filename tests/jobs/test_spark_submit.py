@@ -1,228 +1,206 @@
-"""Tests of the jobs under the real spark-submit, with our code as a zip: local, on a standalone master, on YARN with HDFS."""
+"""Tests of the jobs under the real spark-submit: on this machine, on a standalone cluster, and on YARN with HDFS.
 
-import contextlib
+The interpreter that they run with has all that TinyTags needs, but not TinyTags: that comes out of the zip.
+"""
+
 import json
+import os
 import subprocess
 import sys
+import sysconfig
+import venv
 from pathlib import Path
 
 import pytest
-from small_world import (
-    CLASSES,
-    PATIENCE,
-    clean_environment,
-    contents,
-    make_corpus,
-    run,
-    run_json,
-    wait_until,
-    write_cifar,
-    write_tiny_images,
-)
+from small_world import PATIENCE, contents, make_corpus, wait_until, write_cifar, write_tiny_images
 
-from ingest.runs import open_run
 from ingest.store import open_store
-from jobs.session import write_zip
-from jobs.tag_images import tag_partition
+from jobs.session import PACKAGES, write_zip
+from operations.services import free_port, get_json
 
-JOBS = Path(__file__).resolve().parents[2] / "jobs"
-SPARK_SUBMIT = Path(sys.executable).with_name("spark-submit")
-LOOPBACK = ["spark.driver.host=127.0.0.1", "spark.driver.bindAddress=127.0.0.1", "spark.ui.enabled=false"]
-
-
-@pytest.fixture(scope="module")
-def packed(tmp_path_factory):
-    """Our code as ``--py-files``."""
-    path = tmp_path_factory.mktemp("zip") / "tinytags.zip"
-    with open(path, "wb") as file:
-        write_zip(file)
-    return path
+ROOT = Path(__file__).parents[2]
+SPARK = Path(sys.executable).parent
+LIGHT = [
+    "--conf",
+    "spark.driver.extraJavaOptions=-XX:TieredStopAtLevel=1",
+    "--conf",
+    "spark.ui.enabled=false",
+]
+LIGHT += ["--driver-memory", "1g"]
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """A labelled folder like CIFAR-10 and an unlabelled dump."""
-    folder = tmp_path_factory.mktemp("world")
-    write_cifar(folder / "cifar-10-batches-bin", 1_000, 200)
-    write_tiny_images(folder / "tiny_images.bin", 1_500)
-    return folder
-
-
-def submit(
-    script: Path, *words, packed: Path, master: str, cwd: Path, conf: list[str] = (), **environment
-) -> str:
-    """Run a script by spark-submit, away from the checkout; return its stdout."""
-    options = [word for item in [*LOOPBACK, *conf] for word in ("--conf", item)]
-    command = [SPARK_SUBMIT, "--master", master, *options, "--py-files", packed, script, *words]
-    environment = clean_environment(
-        PYSPARK_PYTHON=sys.executable, SPARK_LOCAL_IP="127.0.0.1", PYTHONDONTWRITEBYTECODE="1", **environment
+def python(tmp_path_factory) -> Path:
+    """An interpreter with the packages of this one, but without TinyTags."""
+    folder = tmp_path_factory.mktemp("python")
+    venv.create(folder, with_pip=False, symlinks=True)
+    python = folder / "bin" / "python"
+    theirs = subprocess.check_output(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
     )
-    environment.pop("PYTHONPATH", None)
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=cwd,
-        env=environment,
+    ours = [*PACKAGES, "tinytags", "__editable__", "easy-install", "__pycache__"]
+    for package in Path(sysconfig.get_path("purelib")).iterdir():
+        if not package.name.startswith(tuple(ours)):
+            (Path(theirs.strip()) / package.name).symlink_to(package)
+    return python
+
+
+@pytest.fixture(scope="module")
+def submit(python, tmp_path_factory):
+    """Run a job with spark-submit from an empty folder; return the object that it prints, or else its last line."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    with open(folder / "tinytags.zip", "wb") as file:
+        write_zip(file)
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("TINYTAGS_", "PYTHON", "SPARK_"))
+    }
+    environment |= {"PYSPARK_PYTHON": str(python), "SPARK_LOCAL_IP": "127.0.0.1"}
+    assert subprocess.run(
+        [python, "-c", "import conf"], cwd=folder, env=environment, capture_output=True
+    ).returncode
+
+    def submit(job: str, *words, options=("--master", "local[2]"), code: int = 0, **more: str) -> dict | str:
+        command = [
+            SPARK / "spark-submit",
+            *LIGHT,
+            *options,
+            "--py-files",
+            folder / "tinytags.zip",
+            ROOT / "jobs" / job,
+        ]
+        ended = subprocess.run(
+            [*map(str, command), *map(str, words), "--json"], capture_output=True, text=True, cwd=folder,
+            env=environment | more, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+        assert ended.returncode == code, ended.stdout + ended.stderr[-5000:]
+        last = ended.stdout.splitlines()[-1]  # spark-submit puts the driver's stderr in stdout too
+        return last if code else json.loads(last)
+
+    return submit
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """A labelled dump of 600 images with a test part, and one of 1,000 without labels."""
+    folder = tmp_path_factory.mktemp("images")
+    return write_cifar(folder / "cifar", 500, 100), write_tiny_images(folder / "tiny_images.bin", 1000)
+
+
+SMALL = ["--trees", 2, "--depth", 3, "--bins", 4]
+
+
+def test_all_four_jobs_run_on_this_machine(submit, images, tmp_path):
+    cifar, tiny = images
+    store = ["--store", tmp_path / "store"]
+    assert (
+        submit("split_dump.py", cifar, "--corpus", "cifar", "--partition-images", 150, *store)["split"] == 4
+    )
+    make_corpus(open_store(str(tmp_path / "store")), "tiny", tiny, 300)
+    card = submit("train_forest.py", "--corpus", "cifar", "--model", "forest", *SMALL, *store)
+    assert (card["engine"], card["trees"], card["trained_on"]["images"]) == ("mllib", 2, 500)
+    tagged = submit("tag_images.py", "--corpus", "tiny", "--model", "forest", *store)
+    assert (tagged["partitions_tagged"], tagged["tagged"] + tagged["dropped"]) == (4, 1000)
+    measured = submit("evaluate_model.py", "--corpus", "cifar", "--model", "forest", *store)
+    assert measured["images"] == 600
+    line = submit("tag_images.py", "--corpus", "nowhere", "--model", "forest", *store, code=1)
+    assert line.startswith("tinytags: no corpus 'nowhere' in ")
+    expected = open_store(str(tmp_path / "expected"))
+    make_corpus(expected, "cifar", cifar, 150)
+    assert contents(tmp_path / "store" / "corpora" / "cifar") == contents(
+        tmp_path / "expected" / "corpora" / "cifar"
+    )
+
+
+@pytest.fixture
+def standalone(tmp_path, python):
+    """The address of a standalone master with one worker."""
+    port, web = free_port(), free_port()
+    environment = os.environ | {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": str(python)}
+    environment["SPARK_DAEMON_JAVA_OPTS"] = "-XX:TieredStopAtLevel=1"
+    address = f"spark://127.0.0.1:{port}"
+    commands = [
+        ["master.Master", "--host", "127.0.0.1", "--port", port, "--webui-port", web],
+        [
+            "worker.Worker", "--host", "127.0.0.1", "--cores", 1, "--memory", "1g", "--webui-port", free_port(),
+            "--work-dir", tmp_path / "work", address,
+        ],
+    ]  # fmt: skip
+    started = []
+    try:
+        for name, *words in commands:
+            command = [SPARK / "spark-class", f"org.apache.spark.deploy.{name}", *words]
+            with open(tmp_path / f"{name}.log", "wb") as log:
+                started.append(
+                    subprocess.Popen(list(map(str, command)), stdout=log, stderr=log, env=environment)
+                )
+        wait_until(
+            lambda: (get_json(f"http://127.0.0.1:{web}/json/") or {}).get("aliveworkers") == 1, started[1]
+        )
+        yield address
+    finally:
+        for process in started:
+            process.terminate()
+            process.wait(60)
+
+
+@pytest.mark.services
+def test_on_a_standalone_cluster_executors_use_the_zip(submit, standalone, python, images, tmp_path):
+    options = ["--master", standalone, "--executor-memory", "512m"]
+    words = [images[1], "--corpus", "tiny", "--partition-images", 300, "--store", tmp_path / "store"]
+    assert submit("split_dump.py", *words, options=options)["split"] == 4
+    make_corpus(open_store(str(tmp_path / "expected")), "tiny", images[1], 300)
+    assert contents(tmp_path / "store") == contents(tmp_path / "expected")
+
+    # The command brings a zip of its own to executors that have no TinyTags.
+    words = ["ingest", *map(str, words[:-1]), str(tmp_path / "again"), "--master", standalone, "--json"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "SPARK_LOCAL_IP": "127.0.0.1"}
+    ended = subprocess.run(
+        [python, "-m", "tinytags", *words],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        env=environment,
+        cwd=tmp_path,
+        check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert ended.returncode == 0, ended.stderr
+    assert contents(tmp_path / "again") == contents(tmp_path / "expected")
 
 
-def submit_json(job: str, *words, **options) -> dict:
-    return json.loads(submit(JOBS / f"{job}.py", *words, "--json", **options).splitlines()[-1])
-
-
-def test_the_zip_is_what_driver_and_workers_run(packed, tmp_path):
-    script = tmp_path / "where.py"
-    script.write_text(
-        "import conf, json\n"
-        "from pyspark import SparkContext\n"
-        "context = SparkContext()\n"
-        "def where(_):\n"
-        "    import conf, tagging\n"
-        "    return conf.__file__ + ' ' + tagging.__file__\n"
-        "print(json.dumps([conf.__file__, *context.parallelize([1, 2], 2).map(where).collect()]))\n"
+@pytest.mark.services
+def test_on_yarn_everything_is_in_hdfs(submit, yarn, hdfs, python, images, tmp_path):
+    store = open_store(f"{hdfs.url}/{tmp_path.name}", hdfs.webhdfs)
+    store.write_bytes("dumps/tiny_images.bin", images[1].read_bytes())
+    local = open_store(str(tmp_path / "local"))
+    make_corpus(local, "cifar", images[0], 200)
+    for number in range(3):
+        for path in (f"images/partition={number:05d}/images.parquet", f"statistics/{number:05d}.json"):
+            store.write_bytes(f"corpora/cifar/{path}", local.read_bytes(f"corpora/cifar/{path}"))
+    store.write_bytes("corpora/cifar/manifest.json", local.read_bytes("corpora/cifar/manifest.json"))
+    home = subprocess.check_output([SPARK / "find_spark_home.py"], text=True).strip()
+    options = ["--master", "yarn", "--num-executors", "1", "--executor-memory", "600m"]
+    for name, value in {
+        "spark.yarn.jars": f"local:{home}/jars/*", "spark.yarn.am.memory": "512m",
+        "spark.executorEnv.PYSPARK_PYTHON": python, "spark.yarn.appMasterEnv.PYSPARK_PYTHON": python,
+    }.items():  # fmt: skip
+        options += ["--conf", f"{name}={value}"]
+    words = ["--store", store.url(), "--webhdfs", hdfs.webhdfs]
+    where = {"HADOOP_CONF_DIR": str(yarn.conf_dir)}
+    dump = store.url("dumps/tiny_images.bin")
+    split = submit(
+        "split_dump.py", dump, "--corpus", "tiny", "--partition-images", 300, *words, options=options, **where
     )
-    told = submit(script, packed=packed, master="local[2]", cwd=tmp_path)
-    assert all("tinytags.zip/" in place for place in json.loads(told.splitlines()[-1]))
-
-
-def test_jobs_run_locally(packed, world, tmp_path):
-    store = open_store(str(tmp_path / "store"))
-    make_corpus(store, "cifar", world / "cifar-10-batches-bin", 400)
-    run(
-        "train",
-        "--corpus",
-        "cifar",
-        "--model",
-        "forest",
-        "--engine",
-        "scikit-learn",
-        TINYTAGS_STORE=store.url(),
+    assert split["split"] == 4
+    card = submit(
+        "train_forest.py", "--corpus", "cifar", "--model", "forest", *SMALL, *words, options=options, **where
     )
-    options = {"packed": packed, "master": "local[2]", "cwd": tmp_path}
-    tagged = submit_json(
-        "tag_images", "--corpus", "cifar", "--model", "forest", "--store", store.url(), **options
+    assert card["trained_on"]["images"] == 500
+    tagged = submit(
+        "tag_images.py", "--corpus", "tiny", "--model", "forest", *words, options=options, **where
     )
-    assert tagged["tagged"] + tagged["dropped"] == 1_200
-    assert tagged["partitions_tagged"] == 3
-    measured = submit_json(
-        "evaluate_model", "--model", "forest", "--corpus", "cifar", "--store", store.url(), **options
-    )
-    assert measured["images"] == 1_200
-    assert measured["quality"]["accuracy"] > 2 / len(CLASSES), "it has learnt something"
-
-
-def test_a_bad_option_is_one_line_there_too(packed, tmp_path):
-    with pytest.raises(AssertionError, match="no corpus 'none' in") as caught:
-        submit_json(
-            "tag_images", "--corpus", "none", "--model", "x", "--store", tmp_path / "store", packed=packed,
-            master="local[1]", cwd=tmp_path,
-        )  # fmt: skip
-    assert "Traceback (most recent call last)" not in str(caught.value)
-
-
-@pytest.fixture(scope="module")
-def standalone(tmp_path_factory):
-    """The address of a standalone Spark master with one worker of two cores."""
-    import pyspark
-
-    from operations.services import free_port, is_free
-
-    home = Path(pyspark.__file__).parent
-    port, folder = free_port(), tmp_path_factory.mktemp("standalone")
-    environment = clean_environment(SPARK_LOCAL_IP="127.0.0.1", SPARK_NO_DAEMONIZE="1", SPARK_HOME=str(home))
-    command = [str(home / "bin" / "spark-class")]
-    master = [
-        "org.apache.spark.deploy.master.Master",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--webui-port",
-        "0",
-    ]
-    worker = ["org.apache.spark.deploy.worker.Worker", "--cores", "2", "--memory", "1500m", "--webui-port", "0",
-              "--work-dir", str(folder), f"spark://127.0.0.1:{port}"]  # fmt: skip
-    with contextlib.ExitStack() as stack:
-        for name, words in (("master", master), ("worker", worker)):
-            with open(folder / f"{name}.log", "wb") as log:
-                process = subprocess.Popen(command + words, env=environment, stdout=log, stderr=log)
-            stack.callback(process.wait, 30)
-            stack.callback(process.terminate)
-            if name == "master":
-                wait_until(lambda: not is_free("127.0.0.1", port), process)
-        yield f"spark://127.0.0.1:{port}"
-
-
-def test_jobs_run_on_a_standalone_master(packed, world, standalone, tmp_path):
-    store = tmp_path / "store"
-    options = {"packed": packed, "master": standalone, "cwd": tmp_path}
-    options["conf"] = ["spark.executor.memory=1g", "spark.cores.max=2"]
-    split = submit_json(
-        "split_dump",
-        world / "tiny_images.bin",
-        "--corpus",
-        "tiny",
-        "--partition-images",
-        400,
-        "--store",
-        store,
-        **options,
-    )
-    assert (split["images"], split["split"]) == (1_500, 4)
-    assert len(list(store.rglob("images.parquet"))) == 4
-
-
-def test_the_command_brings_its_own_zip_to_a_standalone_master(world, standalone, tmp_path):
-    told = run_json(
-        "ingest", world / "tiny_images.bin", "--corpus", "tiny", "--partition-images", 400, "--store", tmp_path / "store",
-        "--master", standalone, SPARK_LOCAL_IP="127.0.0.1",
-    )  # fmt: skip
-    assert told["split"] == 4
-
-
-def test_jobs_run_on_yarn_with_everything_in_hdfs(packed, world, hdfs, yarn, tmp_path):
-    """The dump, the corpora, the model and the tags lie in HDFS; the bytes are those of a local store."""
-    store = f"{hdfs.url}/spark-submit/store"
-    there = open_store(store, hdfs.webhdfs)
-    open_store(f"{hdfs.url}/spark-submit", hdfs.webhdfs).write_bytes(
-        "tiny_images.bin", (world / "tiny_images.bin").read_bytes()
-    )
-    make_corpus(there, "cifar", world / "cifar-10-batches-bin", 400)
-    python = sys.executable
-    conf = [
-        f"spark.yarn.jars=local:{Path(sys.prefix)}/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages/pyspark/jars/*",
-        f"spark.pyspark.python={python}", f"spark.executorEnv.PYSPARK_PYTHON={python}", "spark.yarn.am.memory=512m",
-        "spark.executor.memory=900m", "spark.executor.instances=1", "spark.executor.cores=2",
-        "spark.yarn.submit.waitAppCompletion=true",
-    ]  # fmt: skip
-    options = {
-        "packed": packed, "master": "yarn", "cwd": tmp_path, "conf": conf, "HADOOP_CONF_DIR": str(yarn.conf_dir),
-        "TINYTAGS_WEBHDFS": hdfs.webhdfs, "HADOOP_USER_NAME": there.user,
-    }  # fmt: skip
-    where = ["--store", store]
-    dump = f"{hdfs.url}/spark-submit/tiny_images.bin"
-    split = submit_json("split_dump", dump, "--corpus", "tiny", "--partition-images", 400, *where, **options)
-    assert (split["images"], split["partitions"], split["split"]) == (1_500, 4, 4)
-    train = ["--corpus", "cifar", "--model", "forest", "--trees", 5, "--depth", 4, "--bins", 16]
-    card = submit_json("train_forest", *train, *where, **options)
-    assert (card["engine"], card["trees"], card["trained_on"]["images"]) == ("mllib", 5, 1_000)
-    assert card["quality"]["images"] == 200
-    tagged = submit_json("tag_images", "--corpus", "tiny", "--model", "forest", *where, **options)
-    assert tagged["tagged"] + tagged["dropped"] == 1_500
-
-    # The same here, without Spark, with the model that YARN has trained.
-    local = open_store(str(tmp_path / "store"))
-    for name in ("forest.npz", "model.json"):
-        local.write_bytes(f"models/forest/{name}", there.read_bytes(f"models/forest/{name}"))
-    corpus = make_corpus(local, "tiny", world / "tiny_images.bin", 400)
-    there_run = open_run(there, tagged["run"])
-    for partition in range(4):
-        tag_partition(local, corpus, there_run, partition)
-    found = {path for path in contents(tmp_path / "store") if path.endswith((".parquet", ".jsonl"))}
-    assert len(found) == 8
-    for path in found:
-        assert there.read_bytes(path) == local.read_bytes(path), path
+    assert (tagged["partitions_tagged"], tagged["tagged"] + tagged["dropped"]) == (4, 1000)
+    make_corpus(local, "tiny", images[1], 300)
+    for number in range(4):
+        path = f"corpora/tiny/images/partition={number:05d}/images.parquet"
+        assert store.read_bytes(path) == local.read_bytes(path)
