@@ -100,6 +100,15 @@ def command(context, **options):
 
 
 run_argument = click.argument("run_name", metavar="RUN")
+host_option = click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Where the page listens; 0.0.0.0 lets others in: there is no password.",
+)
+port_option = click.option(
+    "--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="The page's port."
+)
 
 
 @command.command()
@@ -109,9 +118,15 @@ run_argument = click.argument("run_name", metavar="RUN")
     envvar="TINYTAGS_DATA",
     help="Images to show it on: anything ingest reads. [TINYTAGS_DATA]",
 )
-@click.option("--engine", type=click.Choice(["mllib", "scikit-learn"]), default="mllib", show_default=True)
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@click.option(
+    "--engine",
+    type=click.Choice(["mllib", "scikit-learn"]),
+    default="mllib",
+    show_default=True,
+    help="What trains; scikit-learn is quicker here.",
+)
+@host_option
+@port_option
 @click.option("--no-serve", is_flag=True, help="Stop before the page is served.")
 @settings_options("store", "webhdfs", "solr", "alias", "master")
 def demo(data, engine, host, port, no_serve, settings):
@@ -246,10 +261,8 @@ def verify(run_name, repair, settings, as_json):
 
 
 @command.command()
-@click.option(
-    "--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets others in: there is no password."
-)
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@host_option
+@port_option
 @settings_options("store", "webhdfs", "solr", "alias", "database")
 def serve(host, port, settings):
     """Serve the search page until Ctrl-C."""

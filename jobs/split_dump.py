@@ -13,6 +13,7 @@ from conf.command import (
     partition_option,
     report,
     run,
+    select_partitions,
     settings_options,
 )
 from conf.errors import TinyTagsError
@@ -101,6 +102,9 @@ def split_dump(
         source.classes,
         source.splits,
     )
+    select_partitions(
+        redo, made.partitions, f"corpus {corpus!r}"
+    )  # a wrong one is told before anything is written
     began = time.monotonic()
     with lease(store, lease_path(corpus), f"corpus {corpus!r}"):
         for folder in ("", "/statistics", "/failed"):

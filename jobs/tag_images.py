@@ -27,12 +27,19 @@ from conf.settings import Settings
 CHUNK_IMAGES = 20_480
 
 
+def _check_number(_context, _option, value: float) -> float:
+    if value != value:  # within every range, for it is neither smaller nor larger
+        raise click.BadParameter("nan is not a number from 0 to 1.")
+    return value
+
+
 @click.command("tag")
 @click.option("--corpus", required=True, metavar="NAME", help="The corpus to tag.")
 @click.option("--model", required=True, metavar="NAME", help="The model that says what an image shows.")
 @click.option(
     "--min-confidence",
     type=click.FloatRange(0, 1),
+    callback=_check_number,
     default=0.4,
     show_default=True,
     help="Tags below this share of the trees are dropped, and counted.",
