@@ -14,7 +14,7 @@ from conf.settings import Settings
 
 # What a corpus of 20,000 images, its tags and its index take, with room to breathe.
 DISK_BYTES = 1 << 30
-PACKAGES = ["click", "numpy", "pyarrow", "numba", "pillow", "hdfs", "urllib3", "flask", "waitress"]
+PACKAGES = ["click", "numpy", "pyarrow", "numba", "pillow", "hdfs", "urllib3", "tqdm", "flask", "waitress"]
 
 
 def examine(settings: Settings) -> dict:
@@ -96,7 +96,7 @@ def _servers(settings: Settings) -> list[dict]:
 
     checks = []
     told = get_json(f"{settings.solr}/admin/info/system")
-    if told:
+    if isinstance(told, dict):
         version = told.get("lucene", {}).get("solr-spec-version", "of unknown version")
         old = _numbers(version) < (9, 10, 1)
         fix = (

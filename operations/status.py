@@ -36,29 +36,29 @@ def read_status(settings: Settings) -> dict:
 def _corpus(store, name: str) -> dict:
     try:
         corpus = corpora.open_corpus(store, name)
+        done, failed = corpora.done_partitions(store, corpus), corpora.failed_partitions(store, corpus)
+        return {
+            "corpus": name, "images": corpus.images, "partitions": corpus.partitions, "format": corpus.format,
+            "classes": corpus.classes, "hash": corpus.hash, "ingest": _states(corpus.partitions, done, failed),
+            "writer": _writer(store, corpora.lease_path(name)),
+        }  # fmt: skip
     except TinyTagsError as error:
         return {"corpus": name, "error": str(error)}
-    ingest = _states(
-        corpus.partitions, corpora.done_partitions(store, corpus), corpora.failed_partitions(store, corpus)
-    )
-    return {
-        "corpus": name, "images": corpus.images, "partitions": corpus.partitions, "format": corpus.format,
-        "classes": corpus.classes, "hash": corpus.hash, "ingest": ingest,
-        "writer": _writer(store, corpora.lease_path(name)),
-    }  # fmt: skip
 
 
 def _model(store, name: str) -> dict:
-    from tagging.models import read_card
+    from tagging.models import card_path, read_card
 
     try:
         card = read_card(store, name)
+        return {
+            "model": name, "kind": card["kind"], "engine": card["engine"], "hash": card["hash"],
+            "accuracy": card["quality"]["accuracy"],
+        }  # fmt: skip
     except TinyTagsError as error:
         return {"model": name, "error": str(error)}
-    return {
-        "model": name, "kind": card["kind"], "engine": card.get("engine"), "hash": card["hash"],
-        "accuracy": card.get("quality", {}).get("accuracy"),
-    }  # fmt: skip
+    except (KeyError, TypeError):
+        return {"model": name, "error": f"{store.url(card_path(name))}: is no model's card; train it again"}
 
 
 def _run(store, name: str, solr, published: list[str]) -> dict:
