@@ -48,18 +48,22 @@ def _ingest_again(settings: Settings, store, _solr, run_name: str, found: dict) 
 
 
 def _tag_again(settings: Settings, store, _solr, run_name: str, found: dict) -> None:
+    from ingest.corpus import open_corpus
     from ingest.runs import open_run
     from jobs.tag_images import tag_images
+    from tagging.models import load_model
 
     if not found["needs_tagging"]:
         return
     run = open_run(store, run_name)
-    note(f"verify: tagging {len(found['needs_tagging']):,} partitions of {run.corpus} again")
-    result = tag_images(settings, run.corpus, run.model, run.min_confidence)
-    if result["run"] != run_name:
+    hashes = open_corpus(store, run.corpus).hash, load_model(store, run.model).hash
+    if hashes != (run.corpus_hash, run.model_hash):
         raise TinyTagsError(
-            f"corpus {run.corpus!r} or model {run.model!r} changed: tagging again makes run {result['run']}"
+            f"corpus {run.corpus!r} or model {run.model!r} is not the one that made run {run_name}; "
+            f"`tinytags tag --corpus {run.corpus} --model {run.model}` makes a run of these"
         )
+    note(f"verify: tagging {len(found['needs_tagging']):,} partitions of {run.corpus} again")
+    tag_images(settings, run.corpus, run.model, run.min_confidence)
 
 
 def _index_again(_settings: Settings, store, solr, run_name: str, _found: dict) -> None:

@@ -1,0 +1,94 @@
+"""Tests of `operations.repair`: what one step can't mend keeps none of the others from mending theirs."""
+
+from pathlib import Path
+
+import pytest
+from small_world import (
+    CLASSES,
+    contents,
+    error_line,
+    make_corpus,
+    make_images,
+    run,
+    run_json,
+    write_tiny_images,
+)
+
+from indexing.index import index_run
+from indexing.solr import Solr
+from ingest import runs
+from ingest.corpus import images_path
+from ingest.store import LocalStore, open_store
+from jobs.tag_images import tag_partition
+from tagging.models import save_model
+from tagging.train_scikit_learn import train
+
+
+@pytest.fixture
+def world(tmp_path, solr):
+    """A run with its corpus, model, dump and collection, made without Spark; its store, itself, and the settings."""
+    store = open_store(str(tmp_path / "store"))
+    corpus = make_corpus(store, "tiny", write_tiny_images(tmp_path / "tiny_images.bin", 1000), 300)
+    forest, parameters = train(*make_images(1000, seed=1), CLASSES, trees=5, depth=5)
+    save_model(store, "forest", forest, {"engine": "scikit-learn", "parameters": parameters})
+    made = runs.Run(
+        "tiny", corpus.hash, "forest", forest.hash, 0.4, CLASSES, corpus.images, corpus.partitions, 5
+    )
+    runs.create_run(store, made)
+    for partition in range(4):
+        tag_partition(store, corpus, made, partition)
+    client = Solr(solr.url, patience=60)
+    index_run(store, made.name, client, "repair", publish="no")
+    yield store, made, ["--store", store.url(), "--solr", solr.url]
+    client.delete(made.name)
+
+
+def flip_a_byte(store: LocalStore, partition: int) -> None:
+    path = Path(store.url(images_path("tiny", partition)))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.services
+def test_without_the_dump_images_stay_broken_but_tags_are_mended(world, tmp_path):
+    store, made, settings = world
+    before = contents(Path(store.url("runs")))
+    (tmp_path / "tiny_images.bin").rename(tmp_path / "moved.bin")
+    flip_a_byte(store, 1)
+    store.write_bytes(runs.tags_path(made.name, 2), b"{}\n")
+    found = run_json("verify", made.name, "--repair", *settings, code=1)
+    assert [(problem["kind"], problem["partition"], problem["mended"]) for problem in found["problems"]] == [
+        ("images", 1, False), ("tags", 2, True)
+    ]  # fmt: skip
+    assert contents(Path(store.url("runs"))) == before
+    _, err = run("verify", made.name, "--repair", *settings, code=1)
+    assert f"verify: {tmp_path / 'tiny_images.bin'}: no such file or folder" in err
+    assert error_line(err) == f"tinytags: run {made.name} differs in 1 place; they can't be mended from here"
+    (tmp_path / "moved.bin").rename(tmp_path / "tiny_images.bin")
+    assert run_json("verify", made.name, "--repair", *settings)["problems"][0]["mended"] is True
+
+
+@pytest.mark.services
+def test_without_the_model_tags_stay_broken_and_are_told(world):
+    store, made, settings = world
+    store.remove_tree("models/forest")
+    store.remove(runs.tags_path(made.name, 2))
+    _, err = run("verify", made.name, "--repair", *settings, code=1)
+    assert "verify: no model 'forest' in " in err
+    assert "they can't be mended from here" in error_line(err)
+
+
+@pytest.mark.services
+def test_another_model_of_the_same_name_does_not_mix_its_tags_in(world):
+    store, made, settings = world
+    store.remove_tree("models/forest")
+    forest, _ = train(*make_images(1000, seed=2), CLASSES, trees=5, depth=5)
+    save_model(store, "forest", forest, {"engine": "scikit-learn"})
+    store.remove(runs.tags_path(made.name, 2))
+    others = [store.read_bytes(runs.tags_path(made.name, p)) for p in (0, 1, 3)]
+    _, err = run("verify", made.name, "--repair", *settings, code=1)
+    assert "verify: corpus 'tiny' or model 'forest' is not the one that made run " in err
+    assert [store.read_bytes(runs.tags_path(made.name, p)) for p in (0, 1, 3)] == others
+    assert not store.exists(runs.tags_path(made.name, 2))
+    assert runs.list_runs(store) == [made.name], "and no other run comes of it"
