@@ -41,8 +41,8 @@ class TagsChangedError(StoreError):
 
 
 @dataclass
-class Ledger:
-    """What the store says of a run: how many documents each of its partitions should have in the index."""
+class Expected:
+    """What the index should hold of a run, as the store says: how many documents of each partition."""
 
     run: Run
     statistics: dict[int, dict]  # of the tagged partitions, in order
@@ -53,11 +53,11 @@ class Ledger:
     def untagged(self) -> list[int]:
         return [p for p in range(self.run.partitions) if p not in self.statistics]
 
-    def expected(self, partition: int) -> int:
+    def count(self, partition: int) -> int:
         return self.statistics[partition]["tagged"] - self.rejected.get(partition, 0)
 
     def pending(self, counts: dict[int | None, int]) -> list[int]:
-        return [p for p in self.statistics if counts.get(p, 0) != self.expected(p)]
+        return [p for p in self.statistics if counts.get(p, 0) != self.count(p)]
 
     def foreign(self, counts: dict[int | None, int]) -> list[int | None]:
         """Return the partitions in the index that the run does not have (None: documents without one).
@@ -75,7 +75,7 @@ class Ledger:
             p = pending[0]
             words.append(
                 f"{_partitions(pending)} not in the index as they should be "
-                f"(partition {p}: {count_documents(counts.get(p, 0))} instead of {self.expected(p):,})"
+                f"(partition {p}: {count_documents(counts.get(p, 0))} instead of {self.count(p):,})"
             )
         if foreign := self.foreign(counts):
             count = count_documents(sum(counts[p] for p in foreign))
@@ -83,14 +83,14 @@ class Ledger:
         return words
 
 
-def read_ledger(store, run: Run) -> Ledger:
+def read_expected(store, run: Run) -> Expected:
     """Read the statistics of all tagged partitions, and count what was rejected."""
     with ThreadPoolExecutor(8) as pool:  # in HDFS each is a request
         done = [p for p in done_partitions(store, run) if p < run.partitions]
         statistics = dict(zip(done, pool.map(lambda p: read_statistics(store, run, p), done), strict=True))
         refused = [p for p in rejected_partitions(store, run) if p in statistics]
         lines = pool.map(lambda p: store.read_bytes(rejected_path(run.name, p)).count(b"\n"), refused)
-        return Ledger(run, statistics, dict(zip(refused, lines, strict=True)))
+        return Expected(run, statistics, dict(zip(refused, lines, strict=True)))
 
 
 def read_tags(store, run: Run, statistics: dict) -> bytes:
@@ -149,21 +149,21 @@ def index_run(
     solr = solr.patient(PATIENCE)
     try:
         with lease(store, index_lease_path(run.name), f"the index of run {run.name!r}"):
-            ledger = read_ledger(store, run)
-            _check_partitions(ledger, partitions)
-            _open_collection(store, solr, ledger, shards)
+            expected = read_expected(store, run)
+            _check_partitions(expected, partitions)
+            _open_collection(store, solr, expected, shards)
             before = solr.alias(alias)
             if publish == "live" and before != [run.name]:
                 solr.set_alias(alias, [run.name])
             solr.commit(run.name)  # what a killed attempt posted or deleted counts only from here
             counts = solr.counts(run.name)
-            post, delete = _plan(ledger, counts, partitions)
-            _bring_in(store, solr, ledger, post, delete, threads)
+            post, delete = _plan(expected, counts, partitions)
+            _bring_in(store, solr, expected, post, delete, threads)
             counts = solr.counts(run.name)
-            left = ledger.differences(counts)
+            left = expected.differences(counts)
             if not left and publish in ("publish", "beside"):
                 _show(solr, alias, run.name, beside=publish == "beside")
-            return _summary(ledger, counts, post, left) | {
+            return _summary(expected, counts, post, left) | {
                 "alias": alias,
                 "previous": before,
                 "published": run.name in solr.alias(alias),
@@ -181,7 +181,7 @@ def publish(store, run_name: str, solr: Solr, alias: str) -> dict:
             f"run {run.name!r} is not in Solr at {solr.url}; `tinytags index {run.name}` puts it there"
         )
     solr.commit(run.name)
-    left = read_ledger(store, run).differences(solr.counts(run.name))
+    left = read_expected(store, run).differences(solr.counts(run.name))
     if left:
         raise TinyTagsError(
             f"run {run.name!r} is not complete: {'; '.join(left)}; `tinytags index {run.name}` completes and publishes it"
@@ -230,11 +230,11 @@ def repost(store, run_name: str, solr: Solr, partitions: list[int | None]) -> di
     solr = solr.patient(PATIENCE)
     try:
         with lease(store, index_lease_path(run.name), f"the index of run {run.name!r}"):
-            ledger = read_ledger(store, run)
-            _open_collection(store, solr, ledger, None)
-            post = sorted(p for p in partitions if p in ledger.statistics)
-            _bring_in(store, solr, ledger, post, set(partitions), THREADS)
-            return ledger.failed
+            expected = read_expected(store, run)
+            _open_collection(store, solr, expected, None)
+            post = sorted(p for p in partitions if p in expected.statistics)
+            _bring_in(store, solr, expected, post, set(partitions), THREADS)
+            return expected.failed
     finally:
         solr.stop_waiting()
 
@@ -246,23 +246,23 @@ def index_state(store, run: Run, solr: Solr, alias: str) -> dict:
     (counts), ``done`` and ``pending`` (tagged partitions), ``complete`` and ``published``. Counts are of what
     searches see: partitions posted since the last commit are pending.
     """
-    ledger = read_ledger(store, run)
+    expected = read_expected(store, run)
     try:
         exists = solr.exists(run.name)
         counts = solr.counts(run.name) if exists else {}
         published = run.name in solr.alias(alias)
     except SolrError as error:
         return {"reachable": False, "reason": str(error)}
-    pending = set(ledger.pending(counts)) if exists else set(ledger.statistics)
+    pending = set(expected.pending(counts)) if exists else set(expected.statistics)
     return {
         "reachable": True,
         "exists": exists,
         "documents": sum(counts.values()),
-        "expected": sum(map(ledger.expected, ledger.statistics)),
-        "done": [p for p in ledger.statistics if p not in pending],
+        "expected": sum(map(expected.count, expected.statistics)),
+        "done": [p for p in expected.statistics if p not in pending],
         "pending": sorted(pending),
-        "rejected": sum(ledger.rejected.values()),
-        "complete": exists and not ledger.differences(counts),
+        "rejected": sum(expected.rejected.values()),
+        "complete": exists and not expected.differences(counts),
         "published": published,
     }
 
@@ -270,75 +270,77 @@ def index_state(store, run: Run, solr: Solr, alias: str) -> dict:
 # What to do
 
 
-def _check_partitions(ledger: Ledger, partitions: list[int] | None) -> None:
+def _check_partitions(expected: Expected, partitions: list[int] | None) -> None:
     for p in partitions or []:
-        if not 0 <= p < ledger.run.partitions:
+        if not 0 <= p < expected.run.partitions:
             raise TinyTagsError(
-                f"run {ledger.run.name!r} has no partition {p}; it has 0 to {ledger.run.partitions - 1}"
+                f"run {expected.run.name!r} has no partition {p}; it has 0 to {expected.run.partitions - 1}"
             )
-        if p not in ledger.statistics:
+        if p not in expected.statistics:
             raise TinyTagsError(
-                f"partition {p} of run {ledger.run.name!r} is not tagged yet; `tinytags tag` does it"
+                f"partition {p} of run {expected.run.name!r} is not tagged yet; `tinytags tag` does it"
             )
 
 
 def _plan(
-    ledger: Ledger, counts: dict[int | None, int], partitions: list[int] | None
+    expected: Expected, counts: dict[int | None, int], partitions: list[int] | None
 ) -> tuple[list[int], set[int | None]]:
     """Return the partitions to post, and those whose documents go first."""
     if partitions is not None:
         return sorted(set(partitions)), {p for p in partitions if counts.get(p)}
-    post = ledger.pending(counts)
-    return post, {p for p in post if counts.get(p, 0) > ledger.expected(p)} | set(ledger.foreign(counts))
+    post = expected.pending(counts)
+    return post, {p for p in post if counts.get(p, 0) > expected.count(p)} | set(expected.foreign(counts))
 
 
 def _foretell(store, run: Run, solr: Solr, alias: str, publish: str, partitions: list[int] | None) -> dict:
-    ledger = read_ledger(store, run)
-    _check_partitions(ledger, partitions)
+    expected = read_expected(store, run)
+    _check_partitions(expected, partitions)
     exists = solr.exists(run.name)
     if not exists:
-        ledger.rejected = {}
+        expected.rejected = {}
     counts = solr.counts(run.name) if exists else {}
-    post, delete = _plan(ledger, counts, partitions)
+    pending = expected.pending(counts)
+    post, delete = _plan(expected, counts, partitions)
+    whole = not expected.untagged and set(pending) <= set(post)
     return {
         "run": run.name,
         "dry_run": True,
         "exists": exists,
         "partitions": run.partitions,
-        "done": len(ledger.statistics) - len(ledger.pending(counts)),
+        "done": len(expected.statistics) - len(pending),
         "post": post,
         "delete": sorted(p for p in delete if p is not None),
-        "documents": sum(ledger.statistics[p]["tagged"] for p in post),
-        "untagged": ledger.untagged,
+        "documents": sum(expected.statistics[p]["tagged"] for p in post),
+        "untagged": expected.untagged,
         "alias": alias,
         "previous": solr.alias(alias),
-        "publish": publish == "live" or (publish != "no" and not ledger.untagged),
+        "publish": publish == "live" or (publish != "no" and whole),
     }
 
 
-def _summary(ledger: Ledger, counts: dict[int | None, int], post: list[int], left: list[str]) -> dict:
+def _summary(expected: Expected, counts: dict[int | None, int], post: list[int], left: list[str]) -> dict:
     return {
-        "run": ledger.run.name,
-        "partitions": ledger.run.partitions,
+        "run": expected.run.name,
+        "partitions": expected.run.partitions,
         "posted": post,
-        "done": len(ledger.statistics) - len(ledger.pending(counts)),
-        "untagged": ledger.untagged,
-        "failed": [{"partition": p, "error": error} for p, error in ledger.failed.items()],
+        "done": len(expected.statistics) - len(expected.pending(counts)),
+        "untagged": expected.untagged,
+        "failed": [{"partition": p, "error": error} for p, error in expected.failed.items()],
         "documents": sum(counts.values()),
-        "rejected": sum(ledger.rejected.values()),
+        "rejected": sum(expected.rejected.values()),
         "complete": not left,
         "left": left,
     }
 
 
-def _open_collection(store, solr: Solr, ledger: Ledger, shards: int | None) -> None:
+def _open_collection(store, solr: Solr, expected: Expected, shards: int | None) -> None:
     """Make the run's collection unless it is there."""
-    name = ledger.run.name
+    name = expected.run.name
     if not solr.exists(name):
-        solr.create(name, shards or 1)
-        for p in ledger.rejected:  # a new collection has refused nothing yet
+        for p in expected.rejected:  # a new collection has refused nothing yet
             store.remove(rejected_path(name, p))
-        ledger.rejected = {}
+        expected.rejected = {}
+        solr.create(name, shards or 1)
         return
     there = len(solr.describe(name)["shards"])
     if shards and shards != there:
@@ -375,43 +377,43 @@ def count_documents(count: int) -> str:
 
 
 def _bring_in(
-    store, solr: Solr, ledger: Ledger, post: list[int], delete: set[int | None], threads: int
+    store, solr: Solr, expected: Expected, post: list[int], delete: set[int | None], threads: int
 ) -> None:
     """Post partitions until each holds what it should; what does not after a first time is deleted and posted again."""
-    total = sum(map(ledger.expected, ledger.statistics))
-    documents = sum(ledger.statistics[p]["tagged"] for p in post)
-    name = ledger.run.name
+    total = sum(map(expected.count, expected.statistics))
+    documents = sum(expected.statistics[p]["tagged"] for p in post)
+    name = expected.run.name
     with Progress("index", total, "documents", done=max(total - documents, 0)) as progress:
         foreign = delete - set(post)
         if foreign:
             solr.delete_partitions(name, foreign)
             solr.commit(name)
-        wrong = _round(store, solr, ledger, post, delete, threads, progress.add)
+        wrong = _round(store, solr, expected, post, delete, threads, progress.add)
         if wrong:
-            wrong = _round(store, solr, ledger, sorted(wrong), set(wrong), threads, lambda count: None)
+            wrong = _round(store, solr, expected, sorted(wrong), set(wrong), threads, lambda count: None)
         if wrong:
             p, count = min(wrong.items())
             raise TinyTagsError(
                 f"{_partitions(sorted(wrong))} of run {name!r} not as they should be after posting twice (partition {p}: "
-                f"{count_documents(count)} instead of {ledger.expected(p):,}); is somebody else writing to the collection?"
+                f"{count_documents(count)} instead of {expected.count(p):,}); is somebody else writing to the collection?"
             )
 
 
 def _round(
-    store, solr: Solr, ledger: Ledger, partitions: list[int], delete: set[int | None], threads: int, told
+    store, solr: Solr, expected: Expected, partitions: list[int], delete: set[int | None], threads: int, told
 ) -> dict[int, int]:
     """Post partitions group by group; return the counts of those that are wrong afterwards.
 
     While one group is committed and counted the next one is being posted.
     """
-    name, wrong = ledger.run.name, {}
+    name, wrong = expected.run.name, {}
     with ThreadPoolExecutor(1) as committer:
         settling: Future | None = None
         try:
-            for group in _groups(ledger, partitions):
+            for group in _groups(expected, partitions):
                 # Nothing is taken away of what can't be put back.
                 group = _readable(
-                    store, ledger, group, [p for p in group if p in delete or p in ledger.rejected]
+                    store, expected, group, [p for p in group if p in delete or p in expected.rejected]
                 )
                 leaving = delete.intersection(group)
                 if leaving and settling:  # a commit now would show the gap between deleting and posting
@@ -419,24 +421,24 @@ def _round(
                     settling = None
                 for p in group:
                     # Before posting: with it, part of the documents could pass for all of them.
-                    if ledger.rejected.pop(p, 0):
+                    if expected.rejected.pop(p, 0):
                         store.remove(rejected_path(name, p))
                 solr.delete_partitions(name, leaving)
-                posted = _post(store, solr, ledger, group, threads, told)
+                posted = _post(store, solr, expected, group, threads, told)
                 if settling:
                     wrong |= settling.result()
-                settling = committer.submit(_settle, solr, ledger, posted)
+                settling = committer.submit(_settle, solr, expected, posted)
             return wrong | (settling.result() if settling else {})
         except BaseException:
             solr.stop_waiting()
             raise
 
 
-def _groups(ledger: Ledger, partitions: list[int]) -> Iterator[list[int]]:
+def _groups(expected: Expected, partitions: list[int]) -> Iterator[list[int]]:
     group, documents = [], 0
     for p in partitions:
         group.append(p)
-        documents += ledger.statistics[p]["tagged"]
+        documents += expected.statistics[p]["tagged"]
         if documents >= GROUP_DOCUMENTS:
             yield group
             group, documents = [], 0
@@ -444,31 +446,31 @@ def _groups(ledger: Ledger, partitions: list[int]) -> Iterator[list[int]]:
         yield group
 
 
-def _readable(store, ledger: Ledger, group: list[int], doubtful: list[int]) -> list[int]:
+def _readable(store, expected: Expected, group: list[int], doubtful: list[int]) -> list[int]:
     """Return the group without those of the ``doubtful`` partitions whose tags file can't be used."""
     for p in doubtful:
         try:
-            read_tags(store, ledger.run, ledger.statistics[p])
+            read_tags(store, expected.run, expected.statistics[p])
         except TagsChangedError as error:
-            ledger.failed[p] = str(error)
-    return [p for p in group if p not in ledger.failed]
+            expected.failed[p] = str(error)
+    return [p for p in group if p not in expected.failed]
 
 
-def _settle(solr: Solr, ledger: Ledger, partitions: list[int]) -> dict[int, int]:
+def _settle(solr: Solr, expected: Expected, partitions: list[int]) -> dict[int, int]:
     """Commit, count, and return the counts that are wrong."""
-    solr.commit(ledger.run.name)
+    solr.commit(expected.run.name)
     if not partitions:
         return {}
-    counts = solr.counts(ledger.run.name, partitions[0], partitions[-1])
-    return {p: counts.get(p, 0) for p in partitions if counts.get(p, 0) != ledger.expected(p)}
+    counts = solr.counts(expected.run.name, partitions[0], partitions[-1])
+    return {p: counts.get(p, 0) for p in partitions if counts.get(p, 0) != expected.count(p)}
 
 
-def _post(store, solr: Solr, ledger: Ledger, partitions: list[int], threads: int, told) -> list[int]:
+def _post(store, solr: Solr, expected: Expected, partitions: list[int], threads: int, told) -> list[int]:
     """Post the documents of partitions, set those aside that Solr refuses, and return the partitions that could be read.
 
     Reading, checking and cutting go on here while ``threads`` bodies are on their way.
     """
-    name, refused = ledger.run.name, {}
+    name, refused = expected.run.name, {}
     with ThreadPoolExecutor(threads) as pool:
         flying: set[Future] = set()
 
@@ -480,7 +482,7 @@ def _post(store, solr: Solr, ledger: Ledger, partitions: list[int], threads: int
                     refused.setdefault(p, []).append(line)
 
         try:
-            for body in _bodies(store, ledger, partitions):
+            for body in _bodies(store, expected, partitions):
                 flying.add(pool.submit(_post_body, solr, name, body))
                 if len(flying) > threads:  # one more than are posted, so that none has to wait for the next
                     done, flying = wait(flying, return_when=FIRST_COMPLETED)
@@ -493,18 +495,18 @@ def _post(store, solr: Solr, ledger: Ledger, partitions: list[int], threads: int
     for p, lines in refused.items():
         # Only now that all the others are in: expecting fewer documents must not make a part look like the whole.
         store.write_bytes(rejected_path(name, p), b"".join(lines))
-        ledger.rejected[p] = len(lines)
-    return [p for p in partitions if p not in ledger.failed]
+        expected.rejected[p] = len(lines)
+    return [p for p in partitions if p not in expected.failed]
 
 
-def _bodies(store, ledger: Ledger, partitions: list[int]) -> Iterator[list[tuple[int, bytes]]]:
+def _bodies(store, expected: Expected, partitions: list[int]) -> Iterator[list[tuple[int, bytes]]]:
     """Yield the documents of partitions as bodies of about 6 MB: pieces of tags files, each with its partition."""
     body, size = [], 0
     for p in partitions:
         try:
-            data = read_tags(store, ledger.run, ledger.statistics[p])
+            data = read_tags(store, expected.run, expected.statistics[p])
         except TagsChangedError as error:
-            ledger.failed[p] = str(error)
+            expected.failed[p] = str(error)
             continue
         start = 0
         while start < len(data):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from conf.errors import LeaseHeldError, TinyTagsError
 from conf.progress import Progress
-from indexing.index import PATIENCE, TagsChangedError, count_documents, read_ledger, read_tags, repost
+from indexing.index import PATIENCE, TagsChangedError, count_documents, read_expected, read_tags, repost
 from indexing.solr import Solr, field_names
 from ingest import corpus as corpora
 from ingest import runs
@@ -299,4 +299,4 @@ def _mend(store, run: Run, solr: Solr | None, found: Findings) -> None:
     for problem in wrong:
         problem["mended"] = problem["partition"] not in still and problem["partition"] not in unusable
     found.sums["documents"] = sum(solr.counts(run.name).values())
-    found.sums["rejected"] = sum(read_ledger(store, run).rejected.values())
+    found.sums["rejected"] = sum(read_expected(store, run).rejected.values())

@@ -12,7 +12,7 @@ from small_runs import documents, indexed, make_corpus, make_run, write_tags
 
 from conf.errors import LeaseHeldError, TinyTagsError
 from indexing import index
-from indexing.index import index_run, index_state, publish, read_ledger, retire
+from indexing.index import index_run, index_state, publish, read_expected, retire
 from indexing.solr import Solr, SolrError
 from indexing.verify import verify_run
 from ingest import runs
@@ -269,7 +269,7 @@ def test_killed_at_any_moment_and_repeated_it_ends_the_same(
     left = list(range(12))
     if client.exists(run.name):
         client.commit(run.name)
-        left = read_ledger(store, run).pending(client.counts(run.name))
+        left = read_expected(store, run).pending(client.counts(run.name))
     summary = index_run(store, run.name, client, "tags")
     assert summary["posted"] == left, "only what was not finished is done again"
     if method == "commit" and count == 3:
@@ -422,9 +422,9 @@ def test_a_partition_that_stays_wrong_is_an_error_after_the_second_time(store, c
     run = make_run(store)
     original = index._settle
 
-    def settle(solr, ledger, partitions):
+    def settle(solr, expected, partitions):
         change(solr, run, [stranger(run, 1)])  # somebody else writes
-        return original(solr, ledger, partitions)
+        return original(solr, expected, partitions)
 
     monkeypatch.setattr(index, "_settle", settle)
     with pytest.raises(TinyTagsError, match=r"^partition 1 of run .*posting twice .*somebody else writing"):
