@@ -25,7 +25,9 @@ MAPPED_BYTES = 128 << 20
 # An upload goes in pieces of this size, so that a partition is in memory only once.
 PIECE_BYTES = 4 << 20
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# A run's name is those of its corpus and its model, and a hash.
+_LONGEST = {"run": 210}
 # Whoever tries for a lease that another holds has such a temporary file for a moment.
 _LEASE = re.compile(r"\.[a-z-]*lease\.json\.")
 
@@ -40,9 +42,10 @@ class StoreUnreachableError(StoreError):
 
 def check_name(kind: str, name: str) -> str:
     """Return ``name`` if it may name a corpus, model or run (it becomes a folder and a Solr collection)."""
-    if not _NAME.fullmatch(name):
+    longest = _LONGEST.get(kind, 100)
+    if not _NAME.fullmatch(name) or len(name) > longest:
         raise TinyTagsError(
-            f"{kind} name {name!r} won't do: up to 100 letters, digits, '.', '_' and '-', beginning with a letter or digit"
+            f"{kind} name {name!r} won't do: up to {longest} letters, digits, '.', '_' and '-', beginning with a letter or digit"
         )
     return name
 
