@@ -45,7 +45,9 @@ def open_session(master: str, name: str, light: bool = False, **options: str) ->
                 filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
             )
             options = {"spark.ui.enabled": "false", "spark.driver.bindAddress": "127.0.0.1",
-                       "spark.driver.host": "127.0.0.1"} | options  # fmt: skip
+                       "spark.driver.host": "127.0.0.1",
+                       # By TCP each task waits 40 ms for an acknowledgement: as long as tagging its 20,000 images takes.
+                       "spark.python.unix.domain.socket.enabled": "true"} | options  # fmt: skip
         builder = builder.config("spark.driver.extraJavaOptions", " ".join(_java_options(light)))
         for key, value in options.items():
             builder = builder.config(key, value)
