@@ -72,7 +72,10 @@ def _ratios(rows: list[dict]):
         )
         axis.set_yticks(
             places,
-            [f"{row['name'].split('/')[0]}: {row['against']}\n{number(row['value'], 'x')}" for row in group],
+            [
+                f"{row['name'].replace('hdfs/', 'hdfs ').split('/')[0]}: {row['against']}\n{number(row['value'], 'x')}"
+                for row in group
+            ],
         )
         axis.invert_yaxis()
         axis.set_xlabel(f"{title} (orange: to reach)")
