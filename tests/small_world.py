@@ -89,7 +89,9 @@ def finish(process: subprocess.Popen, code: int = 0) -> tuple[str, str]:
         os.killpg(process.pid, signal.SIGKILL)
         raise
     assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
-    assert "Traceback" not in err, err
+    # Spark's own worker daemon now and then mourns a worker that was stopped.
+    traces = err.split("Traceback (most recent call last)")[1:]
+    assert all("pyspark/daemon.py" in trace for trace in traces), err
     return out, err
 
 
