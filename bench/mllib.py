@@ -1,7 +1,7 @@
 """Hands a packed forest to Spark's MLlib, so that it says of an image exactly what the packed one says.
 
-Both of MLlib's libraries load a model from files. A small model is trained and saved as a pattern, and its trees are
-replaced; a leaf's statistics say that all of it is of one class, so that MLlib's mean of shares is a count of votes.
+Both of MLlib's libraries load a model from files. A leaf's statistics say there that all of it is of one class, so that
+MLlib's mean of shares is a count of votes.
 """
 
 import json
@@ -17,6 +17,7 @@ def to_ml(spark, forest: PackedForest, folder: str):
     """Return the forest as a ``pyspark.ml`` model; its files are written to ``folder``.
 
     The format is that of ``EnsembleModelReadWrite``: ``data`` has a row a node, numbered from 0, children after parents.
+    It depends on the version of Spark; so a small model is trained and saved as a pattern, and its trees are replaced.
     """
     from pyspark.ml.classification import RandomForestClassificationModel, RandomForestClassifier
     from pyspark.ml.linalg import Vectors
@@ -52,18 +53,26 @@ def to_mllib(spark, forest: PackedForest, folder: str):
 
     The format is that of ``TreeEnsembleModel.SaveLoadV1_0``: a row a node, the root of each tree being number 1.
     """
-    from pyspark.mllib.regression import LabeledPoint
-    from pyspark.mllib.tree import RandomForest, RandomForestModel
+    from pyspark.mllib.tree import RandomForestModel
 
-    context = spark.sparkContext
-    points = context.parallelize([LabeledPoint(i % 2, [i % 2.0]) for i in range(8)], 1)
-    pattern, path = f"file://{folder}/old-pattern", f"file://{folder}/old-model"
-    RandomForest.trainClassifier(points, 2, {}, forest.trees, maxDepth=1).save(context, pattern)
-    spark.read.text(f"{pattern}/metadata").write.text(f"{path}/metadata")
-    schema = spark.read.parquet(f"{pattern}/data").schema
+    path = f"file://{folder}/old-model"
+    told = {
+        "class": "org.apache.spark.mllib.tree.model.RandomForestModel",
+        "version": "1.0",
+        "metadata": {
+            "algo": "Classification", "treeAlgo": "Classification", "combiningStrategy": "Vote",
+            "treeWeights": [1.0] * forest.trees,
+        },
+    }  # fmt: skip
+    spark.createDataFrame([(json.dumps(told),)], "value string").coalesce(1).write.text(f"{path}/metadata")
+    schema = (
+        "treeId int, nodeId int, predict struct<predict double, prob double>, impurity double, isLeaf boolean, "
+        "split struct<feature int, threshold double, featureType int, categories array<double>>, "
+        "leftNodeId int, rightNodeId int, infoGain double"
+    )
     nodes = [row for number in range(forest.trees) for row in _mllib_nodes(forest, number)]
     spark.createDataFrame(nodes, schema).coalesce(1).write.parquet(f"{path}/data")
-    return RandomForestModel.load(context, path)
+    return RandomForestModel.load(spark.sparkContext, path)
 
 
 def _mllib_nodes(forest: PackedForest, number: int):
@@ -76,14 +85,38 @@ def _mllib_nodes(forest: PackedForest, number: int):
             yield number, i + 1, (0.0, 1.0), 0.0, False, split, left + 1, right + 1, 1.0
 
 
-def vectors(spark, images: np.ndarray, parts: int):
-    """Return ``images`` (n, 3072) uint8 as a DataFrame of vectors, numbered by ``row``, in memory in ``parts`` parts."""
-    import pyarrow
+def images_in_memory(spark, images: np.ndarray, parts: int):
+    """Return ``images`` (n, 3072) uint8 as a DataFrame of their bytes, numbered by ``row``, in memory in ``parts`` parts."""
+    rows = [(number, image.tobytes()) for number, image in enumerate(images)]
+    return _in_memory(spark.createDataFrame(rows, "row int, image binary").repartition(parts))
+
+
+def vectors_of(frame):
+    """Return a DataFrame of images with their vectors, ``features``, instead; pixels go to the JVM as flat arrays."""
     from pyspark.ml.functions import array_to_vector
 
-    table = pyarrow.table({"row": np.arange(len(images)), "pixels": _as_lists(images)})
-    frame = spark.createDataFrame(table).repartition(parts)
-    frame = frame.select("row", array_to_vector("pixels").alias("features")).cache()
+    kept = [field for field in frame.schema.fields if field.name != "image"]
+    names = [*(field.name for field in kept), "pixels"]
+
+    def read(batches):
+        import pyarrow
+
+        for batch in batches:
+            pixels = _as_lists(pixels_of(batch["image"]))
+            yield pyarrow.RecordBatch.from_arrays([*(batch[name] for name in names[:-1]), pixels], names)
+
+    schema = ", ".join(f"{field.name} {field.dataType.simpleString()}" for field in kept)
+    frame = frame.mapInArrow(read, f"{schema}, pixels array<double>")
+    return frame.select(*names[:-1], array_to_vector("pixels").alias("features"))
+
+
+def vectors_in_memory(frame):
+    """Return the same, held in memory."""
+    return _in_memory(vectors_of(frame))
+
+
+def _in_memory(frame):
+    frame = frame.cache()
     frame.count()
     return frame
 
@@ -98,28 +131,15 @@ def transform(model, frame):
 
 
 def transformed_votes(model, frame) -> np.ndarray:
-    """Have ``pyspark.ml`` vote on a DataFrame of `vectors`; return (n, classes) uint16 in the order of their rows."""
+    """Have ``pyspark.ml`` vote on a DataFrame of vectors; return (n, classes) uint16 in the order of their rows."""
     said = transform(model, frame).toArrow()
     return _votes(said["row"].to_numpy(), said["shares"].combine_chunks().flatten().to_numpy(), model)
 
 
 def tag(spark, model, paths: list[str], folder: Path) -> None:
-    """Tag partitions of a corpus by ``pyspark.ml``, from Parquet to JSON lines; pixels go to the JVM as flat arrays."""
-    from pyspark.ml.functions import array_to_vector
-
-    def read(batches):
-        import pyarrow
-
-        for batch in batches:
-            pixels = _as_lists(pixels_of(batch["image"]))
-            yield pyarrow.RecordBatch.from_arrays([batch["partition"], batch["row"], pixels], schema_names)
-
-    schema_names = ["partition", "row", "pixels"]
+    """Tag partitions of a corpus by ``pyspark.ml``, from Parquet to JSON lines."""
     frame = spark.read.option("basePath", paths[0].split("/partition=")[0]).parquet(*paths)
-    frame = frame.select("partition", "row", "image")
-    frame = frame.mapInArrow(read, "partition int, row int, pixels array<double>")
-    frame = frame.select("partition", "row", array_to_vector("pixels").alias("features"))
-    transform(model, frame).write.json(f"file://{folder}")
+    transform(model, vectors_of(frame.select("partition", "row", "image"))).write.json(f"file://{folder}")
 
 
 def tagged_votes(model, folder: Path, partition_images: int) -> np.ndarray:

@@ -37,7 +37,7 @@ class Place:
         self.cores = cores()
         self._given = folder or os.environ.get("TINYTAGS_BENCH_DIR")
         self._stack = contextlib.ExitStack()
-        self._spark = self._spark_stack = None
+        self._spark = self._spark_stack = self._spark_started = None
 
     def __enter__(self) -> "Place":
         if self._given:
@@ -173,25 +173,26 @@ class Place:
         """One session on all cores, shared by everything that runs on Spark."""
         return self.spark_on(self.cores)
 
-    def spark_on(self, count: int):
-        """A session on ``count`` cores; the one before it is stopped where it had another number."""
+    def spark_on(self, count: int, **more: str):
+        """A session on ``count`` cores with ``more`` options; one that was started otherwise is stopped."""
         from jobs.session import open_session
 
-        if self._spark and self._spark.sparkContext.master != f"local[{count}]":
+        options = {
+            "spark.driver.memory": "3g",
+            "spark.driver.maxResultSize": "0",
+            "spark.sql.shuffle.partitions": str(count),
+            "spark.local.dir": str(self.folder / "spark"),
+            "spark.sql.warehouse.dir": str(self.folder / "warehouse"),
+            # Rows of 3 KB: larger batches of them are slower.
+            "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
+        } | more
+        if self._spark and self._spark_started != (count, options):
             self.stop_spark()
         if not self._spark:
-            self.told(f"starting Spark on {count} cores")
-            options = {
-                "spark.driver.memory": "3g",
-                "spark.driver.maxResultSize": "0",
-                "spark.sql.shuffle.partitions": str(count),
-                "spark.local.dir": str(self.folder / "spark"),
-                "spark.sql.warehouse.dir": str(self.folder / "warehouse"),
-                # Rows of 3 KB: larger batches of them are slower.
-                "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
-            }
+            self.told(f"starting Spark on {count} core{'s' if count > 1 else ''}")
             self._spark_stack = contextlib.ExitStack()
             self._spark = self._spark_stack.enter_context(open_session(f"local[{count}]", "bench", **options))
+            self._spark_started = count, options
         return self._spark
 
     def stop_spark(self) -> None:

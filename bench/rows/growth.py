@@ -14,7 +14,8 @@ from bench.rows.tag import forget, make_run
 from indexing.index import index_run
 from ingest.corpus import corpus_path, create_corpus, open_corpus, write_partition
 
-ROUNDS = 3
+# The largest take long enough to be told by two.
+ROUNDS, FEW_ROUNDS, LARGE = 3, 2, 500_000
 SAMPLE_SECONDS = 0.005
 COLUMNS = ("step", "images", "cores", "partition", "seconds", "images/s", "private MB", "mapped MB")
 
@@ -73,7 +74,7 @@ def _measure(place, cores: int, images: int, partition: int) -> list[list]:
     rows = []
     for step in ("ingest", "tag"):
         timed, peaks = [], []
-        for _ in range(ROUNDS):
+        for _ in range(rounds(images)):
             if step == "ingest":
                 store.remove_tree(corpus_path(corpus.name))
                 create_corpus(store, corpus)
@@ -82,12 +83,16 @@ def _measure(place, cores: int, images: int, partition: int) -> list[list]:
                 forget(store, run)
                 task = _tag_task(store, corpus, run)
             began = time.perf_counter()
-            peaks.append(run_watched(spark, step, corpus.partitions, task))
+            peaks.append(run_watched(spark, step, corpus, task))
             timed.append(time.perf_counter() - began)
         seconds = median(timed)
         private, mapped = (max(values) for values in zip(*peaks, strict=True))
         rows.append([step, images, cores, partition, seconds, images / seconds, private, mapped])
     return rows
+
+
+def rounds(images: int) -> int:
+    return FEW_ROUNDS if images >= LARGE else ROUNDS
 
 
 def _ingest_task(store, corpus, source) -> Callable[[int], dict]:
@@ -108,7 +113,7 @@ def _index(place) -> list[list]:
         run = make_run(place.store, corpus, place.model, place.forest)
         place.told(f"indexing the tags of {images:,} images")
         timed = []
-        for _ in range(ROUNDS):
+        for _ in range(rounds(images)):
             if place.solr_client.exists(run.name):
                 place.solr_client.delete(run.name)
             place.solr_client.create(run.name)
@@ -126,12 +131,12 @@ def _index(place) -> list[list]:
 # Memory
 
 
-def run_watched(spark, what: str, partitions: int, task: Callable[[int], dict]) -> tuple[float, float]:
+def run_watched(spark, what: str, corpus, task: Callable[[int], dict]) -> tuple[float, float]:
     """Run a task for each partition as the jobs do; return the most private and the most mapped memory of a worker, in MB."""
     from jobs.session import run_partitions
 
     results, errors, _ = run_partitions(
-        spark, what, list(range(partitions)), lambda p: watched(lambda: task(p))
+        spark, what, list(range(corpus.partitions)), lambda p: watched(lambda: task(p)), total=corpus.images
     )
     assert not errors, errors
     return max(result["private"] for result in results), max(result["mapped"] for result in results)

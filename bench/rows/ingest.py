@@ -76,7 +76,7 @@ def ingest(store, spark, corpus: Corpus, source) -> int:
     create_corpus(store, corpus)
     partitions = list(range(corpus.partitions))
     results, errors, _ = run_partitions(
-        spark, "ingest", partitions, lambda p: write_partition(store, corpus, p, source)
+        spark, "ingest", partitions, lambda p: write_partition(store, corpus, p, source), total=corpus.images
     )
     if errors:
         raise UnequalError(f"partitions were not split: {errors}")

@@ -27,7 +27,7 @@ def measured(place):
     yield against_scikit_learn(ours, place.scikit_forest, some, sizes.rounds)
     yield against_onnx(ours, place.scikit_forest, some, sizes.rounds)
     yield from _curve(place, images[: sizes.curve])
-    yield against_mllib(place)
+    yield from _against_mllib(place)
 
 
 def against_scikit_learn(ours: Way, forest, images: np.ndarray, rounds: int) -> Comparison:
@@ -73,23 +73,33 @@ def against_onnx(ours: Way, forest, images: np.ndarray, rounds: int) -> Comparis
     )
 
 
-def against_mllib(place) -> Comparison:
-    images = place.pool[: place.sizes.mllib]
-    forest, spark = place.forest, place.spark
-    model = mllib.to_ml(spark, forest, str(place.folder / "ml"))
-    frame = mllib.vectors(spark, images, parts=1)
-    return Comparison(
-        "kernel/mllib",
-        STEP,
-        Way("packed forest", lambda: forest.votes(images), len(images)),
-        Way("MLlib transform", lambda: mllib.transformed_votes(model, frame), len(images)),
-        "images",
-        same=np.array_equal,
-        figures=(speed(400),),
-        rounds=place.sizes.rounds,
-        warm_ups=3,
-        note="MLlib on one core, its vectors in memory already",
-    )
+def _against_mllib(place):
+    images, forest = place.pool[: place.sizes.mllib], place.forest
+    model = mllib.to_ml(place.spark, forest, str(place.folder / "ml"))
+    frame = mllib.images_in_memory(place.spark, images, parts=1)
+    vectors = mllib.vectors_in_memory(frame)
+    for name, theirs, target, note in (
+        ("mllib", lambda: mllib.vectors_of(frame), 400, "both from images in memory"),
+        ("mllib-vectors", lambda: vectors, None, "its vectors in memory already"),
+    ):
+        yield Comparison(
+            f"kernel/{name}",
+            STEP,
+            Way("packed forest", lambda: forest.votes(images), len(images)),
+            Way(
+                f"MLlib transform, {note}",
+                lambda theirs=theirs: mllib.transformed_votes(model, theirs()),
+                len(images),
+            ),
+            "images",
+            same=np.array_equal,
+            figures=(speed(target),),
+            rounds=place.sizes.rounds,
+            warm_ups=3,
+            note="MLlib as one task",
+        )
+    vectors.unpersist()
+    frame.unpersist()
 
 
 def _curve(place, images: np.ndarray):

@@ -48,7 +48,7 @@ def measured(place):
     )
     yield _against_mllib(place, ours)
     if place.sizes.zipped:
-        yield _against_zipped(place, ours)
+        yield _against_zipped(place, run, partitions, ours)
 
 
 def _against_mllib(place, ours: Way) -> Comparison:
@@ -86,20 +86,42 @@ def first_images(store, corpus, count: int) -> np.ndarray:
     return np.concatenate(found)[:count]
 
 
-def _against_zipped(place, ours: Way) -> Comparison:
+def _against_zipped(place, run, partitions: list[int], ours: Way) -> Comparison:
+    """Each way has a session to itself: zipping leaves dozens of Python workers behind, who know nothing of forests."""
     from pyspark.mllib.linalg import Vectors
 
-    spark, sample = place.spark, place.pool[: place.sizes.zipped]
-    model = mllib.to_mllib(spark, place.forest, str(place.folder / "mllib"))
-    vectors = spark.sparkContext.parallelize(
-        [Vectors.dense(image) for image in sample.astype(float)], place.cores
-    )
-    classes = len(place.forest.classes)
+    sample = place.pool[: place.sizes.zipped]
+    theirs = {}
+
+    def renew_ours() -> None:
+        place.stop_spark()
+        tag(place.store, place.spark, place.corpus, run, partitions)
+        ours.before()
+
+    def renew_theirs() -> None:
+        place.stop_spark()
+        # Zipping ends some workers' work early, of which they complain where they are reached by another socket.
+        spark = place.spark_on(place.cores, **{"spark.python.unix.domain.socket.enabled": "false"})
+        shutil.rmtree(place.folder / "mllib", ignore_errors=True)
+        theirs["model"] = mllib.to_mllib(spark, place.forest, str(place.folder / "mllib"))
+        vectors = [Vectors.dense(image) for image in sample.astype(float)]
+        theirs["vectors"] = spark.sparkContext.parallelize(vectors, place.cores)
+
     return Comparison(
         "tag/zipped",
         STEP,
-        ours,
-        Way("one RDD a tree, zipped", lambda: mllib.zipped_votes(model, vectors, classes), len(sample)),
+        Way(
+            ours.name,
+            lambda: tag(place.store, place.spark, place.corpus, run, partitions),
+            ours.work,
+            renew_ours,
+        ),
+        Way(
+            "one RDD a tree, zipped",
+            lambda: mllib.zipped_votes(theirs["model"], theirs["vectors"], len(place.forest.classes)),
+            len(sample),
+            renew_theirs,
+        ),
         "images",
         same=lambda lines, votes: np.array_equal(votes, place.forest.votes(sample)),
         figures=(speed(10_000),),
