@@ -49,7 +49,7 @@ def main(quick, only, listed, out):
     """Measure every step side by side with what a user would do instead, and with the physical floor.
 
     Prints ratios as they come. In full, without --only, also writes the measured section of docs/performance.md and its
-    plots. Exit code 1 where two ways differ in their results, or a figure is not even half of what it should be.
+    plots. Exit code 1 where two ways differ in their results, or a figure is not a tenth of what it should be.
 
     Works in a temporary folder, or in one below TINYTAGS_BENCH_DIR. TINYTAGS_SHARED_DATA may name a folder with
     cifar10-jpeg.tar.xz; without it, images are made.

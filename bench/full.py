@@ -10,7 +10,6 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -217,7 +216,7 @@ def _ask_pages(place, made_run, count: int) -> dict:
         found["counting_seconds"] = (
             time.perf_counter() - began
         )  # the page counts what there is when first asked
-        searches = _searches(made_run.classes)
+        searches = never_asked(made_run.classes, seed=5)
         asked = {
             "first": itertools.repeat("/"),
             "filtered": (state.url() for state in searches),
@@ -230,12 +229,6 @@ def _ask_pages(place, made_run, count: int) -> dict:
                 found[f"{name}, {users}"] = load.ask(url, users, paths, count)
         found["export"] = _export(place, client, url, made_run)
     return found
-
-
-def _searches(classes: list[str]) -> Iterator[SearchState]:
-    """Yield searches hardly ever asked before: tags and a range of confidence."""
-    for seed in itertools.count(100):
-        yield from itertools.islice(never_asked(classes, seed), 500)
 
 
 def _export(place, client: Client, url: str, made_run) -> dict | None:

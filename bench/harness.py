@@ -10,9 +10,9 @@ from typing import Any
 
 # A way that is over sooner is repeated within its round: shorter times say more of the clock than of the way.
 LEAST_SECONDS = 0.05
-# A bench fails only where a figure misses this share of its target (or exceeds its target divided by it): machines that
-# run tests are busy with other things.
-GENEROUS = 0.5
+# A bench fails only where a figure misses this share of its target (or exceeds its target divided by it): that is a step
+# that has lost its design. Machines that run tests are busy with other things, and small work is mostly start-up.
+GENEROUS = 0.1
 
 
 class UnequalError(Exception):

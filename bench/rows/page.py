@@ -39,7 +39,7 @@ def measured(place):
             # A hiccup of the machine is the p99 of some hundred requests.
             figures=(extra_milliseconds(50, 5), extra_milliseconds(99, 15, generous=0.1)),
             rounds=place.sizes.rounds,
-            note=f"{place.sizes.pages} searches a round, no choice of tags twice, kept connections",
+            note=f"{place.sizes.pages} searches a round, none asked before, kept connections",
         )
 
 

@@ -1,7 +1,9 @@
 """A search that was never asked before, with its counts, against the same with Solr's filter queries and facets."""
 
+import itertools
 import json
 import time
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -53,17 +55,17 @@ def searched_run(place):
     return place.searched
 
 
-def never_asked(classes: list[str], seed: int, trees: int = 10, least: int = 4):
-    """Yield searches by some tags and a range of confidence, no choice of tags twice."""
+def never_asked(classes: list[str], seed: int, trees: int = 10, least: int = 4) -> Iterator[SearchState]:
+    """Yield searches by some tags and a range of confidence, none twice; no choice of tags twice before all had their turn."""
     random = np.random.default_rng(seed)
+    choices = [tags for n in range(1, len(classes)) for tags in itertools.combinations(sorted(classes), n)]
     asked = set()
-    while len(asked) < 2 ** len(classes) - 2:
-        tags = tuple(sorted(np.array(classes)[random.random(len(classes)) < 0.5].tolist()))
-        if not 0 < len(tags) < len(classes) or tags in asked:
-            continue
-        asked.add(tags)
-        low, high = sorted(random.integers(least, trees + 1, 2).tolist())
-        yield SearchState(tags=tags, confidence=(100 * low // trees, 100 * high // trees))
+    while True:
+        for number in random.permutation(len(choices)).tolist():
+            low, high = sorted(random.integers(least, trees + 1, 2).tolist())
+            if (number, low, high) not in asked:
+                asked.add((number, low, high))
+                yield SearchState(tags=choices[number], confidence=(100 * low // trees, 100 * high // trees))
 
 
 def asked(states, count: int, ask) -> Latencies:
