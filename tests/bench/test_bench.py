@@ -371,7 +371,7 @@ def test_a_problem_in_one_group_is_told_and_the_others_go_on(tmp_path, monkeypat
 
 
 def test_a_figure_far_from_its_target_is_a_failure_and_one_a_little_short_is_none(capsys):
-    rows = [told("a/near", "a", "b", 0.4, target=0.55), told("a/far", "a", "b", 0.1, target=0.55)]
+    rows = [told("a/near", "a", "b", 0.4, target=0.55), told("a/far", "a", "b", 0.05, target=0.55)]
     assert command.tell({"rows": rows[:1], "problems": []}) == 0
     assert command.tell({"rows": rows, "problems": []}) == 1
     assert "far from its target: a/far" in capsys.readouterr().out
