@@ -344,10 +344,11 @@ def rows(results: dict) -> list[dict]:
             words = f"{name} page" if name != "page 1,000" else "page 1,000, filtered"
             crowd = "1 user" if users == 1 else f"{users} users, {asked['pages_per_second']:.0f} pages/s"
             for percent, limit in zip((50, 99), limits, strict=True):
+                label = f"full/{name.replace(' ', '-')}-{users}-p{percent}"
                 target = limit if users == 1 else None
                 found.append(
                     told(
-                        f"full/{name.replace(' ', '-')}-{users}-p{percent}",
+                        label,
                         words,
                         f"p{percent}, {crowd}",
                         asked[f"p{percent}_ms"],
@@ -356,6 +357,13 @@ def rows(results: dict) -> list[dict]:
                         at_most=True,
                     )
                 )
+    answers = [asked for asked in page.values() if isinstance(asked, dict) and "failed" in asked]
+    failed = sum(asked["failed"] for asked in answers)
+    note = next((asked["failure"] for asked in answers if asked["failed"]), "")
+    found.append(
+        told("full/failed", "pages that were not answered", f"of {sum(a['pages'] for a in answers):,}", failed, "pages", 0,
+             at_most=True, note=note)
+    )  # fmt: skip
     if page["export"]:
         export = page["export"]
         found.append(

@@ -4,47 +4,52 @@ import threading
 import time
 from collections.abc import Iterable
 
-from bench.harness import percentile
+from bench.harness import UnequalError, percentile
 from bench.rows.page import Client
 
 
-def ask(url: str, users: int, paths: Iterable[str], count: int) -> dict:
-    """Have users ask for ``count`` pages together, each the next one as soon as its last one came.
+def ask(url: str, users: int, paths: Iterable[str], count: int, seconds: float = 60) -> dict:
+    """Have users ask for ``count`` pages together, each the next one as soon as its last one came, for ``seconds`` at most.
 
-    Returns the milliseconds they waited (p50, p99, most) and the pages a second.
+    Returns the milliseconds they waited (p50, p99, most), the pages a second, and how many weren't answered with 200.
     """
-    paths, lock, seconds, failed = iter(paths), threading.Lock(), [], []
+    paths, lock, waited, failures = iter(paths), threading.Lock(), [], []
+    left = count
+    began = time.perf_counter()
 
     def use() -> None:
+        nonlocal left
         client = Client(url)
         while True:
             with lock:
-                if failed or len(seconds) == count:
+                if not left or time.perf_counter() - began > seconds:
                     return
+                left -= 1
                 path = next(paths)
-                seconds.append(None)
-                place = len(seconds) - 1
-            began = time.perf_counter()
+            asked = time.perf_counter()
             try:
                 client.get(path)
-            except Exception as error:
-                failed.append(error)
-                return
-            seconds[place] = time.perf_counter() - began
+                failure = None
+            except UnequalError as error:
+                failure = str(error)
+            except OSError as error:
+                failure, client = f"GET {path}: {error!r}", Client(url)
+            with lock:
+                waited.append(time.perf_counter() - asked)
+                failures.extend([failure] if failure else [])
 
     threads = [threading.Thread(target=use) for _ in range(users)]
-    began = time.perf_counter()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    if failed:
-        raise failed[0]
     return {
         "users": users,
-        "pages": len(seconds),
-        "p50_ms": 1000 * percentile(seconds, 50),
-        "p99_ms": 1000 * percentile(seconds, 99),
-        "most_ms": 1000 * max(seconds),
-        "pages_per_second": len(seconds) / (time.perf_counter() - began),
+        "pages": len(waited),
+        "failed": len(failures),
+        "failure": failures[0] if failures else None,
+        "p50_ms": 1000 * percentile(waited, 50),
+        "p99_ms": 1000 * percentile(waited, 99),
+        "most_ms": 1000 * max(waited),
+        "pages_per_second": len(waited) / (time.perf_counter() - began),
     }

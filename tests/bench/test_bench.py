@@ -140,7 +140,14 @@ def results():
 @pytest.fixture
 def full_results():
     """Results as the full bench leaves them."""
-    asked = {"p50_ms": 2.5, "p99_ms": 9.0, "pages_per_second": 100.0}
+    asked = {
+        "p50_ms": 2.5,
+        "p99_ms": 9.0,
+        "pages_per_second": 100.0,
+        "pages": 10,
+        "failed": 0,
+        "failure": None,
+    }
     page = {f"{name}, {users}": asked for name in ("first", "filtered", "page 1,000") for users in full.USERS}
     step = {"images": 5_000_000, "images_per_second": 5e5, "parts_per_second": [1e5] * 10}
     found = {
@@ -241,6 +248,7 @@ def test_rows_of_the_full_bench_hold_to_their_targets(full_results):
     assert rows["full/index-even"]["value"] == 0.8
     assert rows["full/filtered-1-p99"]["target"] == 60
     assert rows["full/filtered-20-p99"]["target"] is None
+    assert (rows["full/failed"]["against"], rows["full/failed"]["reached"]) == ("of 60", True)
     assert "| filtered page | p50, 1 user | 2.50 ms | at most 15 ms: reached |" in scale.full_section(
         full_results
     )
@@ -329,10 +337,12 @@ def test_copying_copies_each_partition(place, tmp_path):
 def test_users_are_given_as_many_pages_as_were_asked_for(place):
     with place.page("none", solr="http://127.0.0.1:1/solr") as url:
         asked = load.ask(url, 3, iter(["/healthz"] * 20), 20)
-        assert (asked["pages"], asked["users"]) == (20, 3)
+        assert (asked["pages"], asked["users"], asked["failed"]) == (20, 3, 0)
         assert 0 < asked["p50_ms"] <= asked["p99_ms"] <= asked["most_ms"]
-        with pytest.raises(UnequalError, match="503"):
-            load.ask(url, 2, iter(["/"] * 20), 20)
+        asked = load.ask(url, 2, iter(["/"] * 4), 4)
+        assert (asked["pages"], asked["failed"]) == (4, 4)
+        assert asked["failure"] == "GET / is answered with 503"
+        assert load.ask(url, 1, iter(["/healthz"] * 10**6), 10**6, seconds=0.3)["pages"] < 10**5
 
 
 @pytest.mark.services
