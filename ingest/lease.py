@@ -29,38 +29,21 @@ def lease(store, path: str, what: str) -> Iterator[None]:
     machine) or has not renewed its lease for two minutes (another machine); its lease is taken over.
     """
     mine = _identity()
-    data = json.dumps(mine).encode()
-    for _ in range(3):
-        if store.create_exclusive(path, data):
-            break
-        held = _read(store, path)
-        if held is None:  # released since
-            continue
-        if _alive(held):
-            raise LeaseHeldError(
-                f"{what} is being written by {held['user']} on {held['host']} (process {held['pid']}) since {held['since']}; "
-                "wait for it or stop it"
-            )
-        if _take_over(store, path, held, data):
-            break
-    else:
-        raise LeaseHeldError(
-            f"{what}: somebody else is taking the lease {store.url(path)} right now; try again"
-        )
     stop = threading.Event()
     renewal = threading.Thread(target=_renew, args=(store, path, mine, stop), name="lease", daemon=True)
-    renewal.start()
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(
+            _release, store, path, mine
+        )  # before it is taken, for an interruption may come at any moment
+        try:
+            _acquire(store, path, what, json.dumps(mine).encode())
+        except TinyTagsError:
+            stack.pop_all()
+            raise
+        renewal.start()
+        stack.callback(renewal.join, timeout=5)
+        stack.callback(stop.set)
         yield
-    finally:
-        stop.set()
-        renewal.join(timeout=5)
-        with contextlib.suppress(
-            TinyTagsError
-        ):  # a store that is gone must not hide why; the lease is then a dead one
-            held = _read(store, path)
-            if held and held["token"] == mine["token"]:
-                store.remove(path)
 
 
 def holder(store, path: str) -> dict | None:
@@ -128,6 +111,34 @@ def _read(store, path: str) -> dict | None:
     if not isinstance(held, dict) or not held.keys() >= _KEYS:
         raise TinyTagsError(f"{store.url(path)}: is not a lease; remove it if nothing is running")
     return held
+
+
+def _acquire(store, path: str, what: str, data: bytes) -> None:
+    for _ in range(3):
+        if store.create_exclusive(path, data):
+            return
+        held = _read(store, path)
+        if held is None:  # released since
+            continue
+        if held["token"] == json.loads(data)["token"]:  # the answer to the first attempt was lost on its way
+            return
+        if _alive(held):
+            raise LeaseHeldError(
+                f"{what} is being written by {held['user']} on {held['host']} (process {held['pid']}) since {held['since']}; "
+                "wait for it or stop it"
+            )
+        if _take_over(store, path, held, data):
+            return
+    raise LeaseHeldError(f"{what}: somebody else is taking the lease {store.url(path)} right now; try again")
+
+
+def _release(store, path: str, mine: dict) -> None:
+    with contextlib.suppress(
+        TinyTagsError
+    ):  # a store that is gone must not hide why; the lease is then a dead one
+        held = _read(store, path)
+        if held and held["token"] == mine["token"]:
+            store.remove(path)
 
 
 def _take_over(store, path: str, dead: dict, data: bytes) -> bool:

@@ -41,7 +41,7 @@ def demo(
 
     began = time.monotonic()
     folder = _work_folder(settings)
-    labelled, unlabelled = find_data(data, folder)
+    labelled, unlabelled = find_data(data, folder, settings.webhdfs or None)
     note(f"demo: learning from the labelled images in {labelled}")
     with contextlib.ExitStack() as stack:
         solr = _solr(settings)
@@ -77,7 +77,7 @@ def demo(
             serve_page(settings, host, port)
 
 
-def find_data(data: str | None, folder: Path) -> tuple[str, str | None]:
+def find_data(data: str | None, folder: Path, webhdfs: str | None = None) -> tuple[str, str | None]:
     """Return the path of labelled images, and of the unlabelled ones to tag where ``data`` is such a dump.
 
     Without ``data``: a CIFAR-10 in ``folder`` or beside it, else the one from its official page, else bundled digits.
@@ -88,7 +88,7 @@ def find_data(data: str | None, folder: Path) -> tuple[str, str | None]:
         for name in CIFAR_NAMES:
             if Path(data, name).exists():
                 return str(Path(data, name)), None
-        if open_dump(data).classes:
+        if open_dump(data, webhdfs=webhdfs).classes:
             return data, None
     for place in (folder.parent, folder):
         for name in CIFAR_NAMES:
@@ -202,18 +202,23 @@ def _verb(settings: Settings, *words: str, result: bool = False) -> dict | None:
         f"TINYTAGS_{name.upper()}": value for name, value in vars(settings).items() if value
     }
     command = [sys.executable, "-m", "tinytags", *words, *(["--json"] if result else [])]
+    # In a process group of its own, so that Ctrl-C comes to it once: twice would break off its clearing up.
     process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE if result else None, text=True
+        command, env=environment, stdout=subprocess.PIPE if result else None, text=True, process_group=0
     )
     try:
         output, _ = process.communicate()
     except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)  # a terminal has sent it one already; others have not
-        process.wait(60)
-        raise
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(60)
+        except (KeyboardInterrupt, subprocess.TimeoutExpired):
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        raise KeyboardInterrupt from None
     if process.returncode == 130:
         raise KeyboardInterrupt
-    if process.returncode:
+    if process.returncode not in (0, 3):  # 3: done, though Solr refused some documents
         raise TinyTagsError(
             f"the demo ends here: tinytags {words[0]} failed with exit code {process.returncode}, see above"
         )

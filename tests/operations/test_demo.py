@@ -1,10 +1,25 @@
 """Tests of the demo: the whole way by the real command, with a Solr of its own, and what it does where there are no data."""
 
 import json
+import re
+import signal
+import subprocess
+import sys
 import urllib.request
 
 import pytest
-from small_world import error_line, finish, run, start, stop_group, wait_until, write_cifar, write_tiny_images
+from small_world import (
+    alive,
+    clean_environment,
+    error_line,
+    finish,
+    run,
+    start,
+    stop_group,
+    wait_until,
+    write_cifar,
+    write_tiny_images,
+)
 
 from conf.errors import TinyTagsError
 from operations import demo
@@ -58,20 +73,34 @@ def test_an_unlabelled_dump_is_tagged_by_what_cifar_10_teaches(place, tmp_path):
     assert f"$ tinytags ingest {dump} --corpus tiny-images" in err
 
 
-def test_without_network_the_demo_goes_on_with_digits(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(demo, "CIFAR_URL", f"http://127.0.0.1:{free_port()}/cifar-10-binary.tar.gz")
-    labelled, unlabelled = demo.find_data(None, tmp_path / "store" / "demo")
-    assert unlabelled is None
-    assert "going on with the 1,797 handwritten digits" in capsys.readouterr().err
-    from ingest.formats import open_dump
+NO_NETWORK = """
+import sys
+from operations import demo
+demo.CIFAR_URL = "http://127.0.0.1:1/cifar-10-binary.tar.gz"
+import tinytags
+tinytags.main(sys.argv[1:])
+"""
 
-    dump = open_dump(labelled)
-    assert (dump.format, dump.images, dump.classes) == (
-        "cifar-10",
-        1_797,
-        [str(digit) for digit in range(10)],
-    )
-    assert dump.read(0, 1).images.max() > 200, "a digit is bright on black"
+
+def test_without_network_it_goes_on_with_digits_and_after_an_interruption_where_it_was(place, tmp_path):
+    command = [sys.executable, "-c", NO_NETWORK, "demo", "--no-serve", "--engine", "scikit-learn"]
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, **output, env=clean_environment(**place), start_new_session=True)
+    corpus = tmp_path / "store" / "corpora" / "digits"
+    wait_until(lambda: (corpus / "manifest.json").exists(), process)
+    stop_group(process, signal.SIGINT)
+    _, err = finish(process, 130)
+    assert "demo: going on with the 1,797 handwritten digits that come with scikit-learn" in err
+    assert not (corpus / "lease.json").exists(), "the verb that ran gave its lease back"
+    assert get_json(f"{place['TINYTAGS_SOLR']}/admin/info/system") is None
+    wait_until(lambda: not alive(process), seconds=60)
+
+    process = subprocess.Popen(command, **output, env=clean_environment(**place), start_new_session=True)
+    out, err = finish(process)
+    assert "corpus digits: 1,797 images" in out
+    assert re.search(r"\d\d\.\d% of [\d,]+ tags with a known label are right", err)
+    assert out.rstrip().endswith(": all agrees")
+    assert not alive(process)
 
 
 def test_a_download_goes_on_where_it_ended_and_is_checked(tmp_path):
