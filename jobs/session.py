@@ -1,10 +1,13 @@
 """One Spark session, and one job shape: a task a partition, which gets a path and returns only counts."""
 
 import contextlib
+import logging
 import os
 import re
+import signal
 import sys
 import tempfile
+import threading
 import time
 import uuid
 import zipfile
@@ -37,9 +40,10 @@ def open_session(master: str, name: str, light: bool = False, **options: str) ->
         ) from None
     builder = SparkSession.builder.appName(f"tinytags {name}").config("spark.ui.showConsoleProgress", "false")
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not started by spark-submit
-        os.environ["PYSPARK_PYTHON"] = sys.executable  # or workers start the system's Python
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # or workers start the system's Python
         builder = builder.master(master)
         if master.startswith("local"):
+            os.environ["PYSPARK_PYTHON"] = sys.executable
             os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
             os.environ["PYTHONPATH"] = os.pathsep.join(
                 filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
@@ -47,12 +51,15 @@ def open_session(master: str, name: str, light: bool = False, **options: str) ->
             options = {"spark.ui.enabled": "false", "spark.driver.bindAddress": "127.0.0.1",
                        "spark.driver.host": "127.0.0.1",
                        # By TCP each task waits 40 ms for an acknowledgement: as long as tagging its 20,000 images takes.
-                       "spark.python.unix.domain.socket.enabled": "true"} | options  # fmt: skip
+                       # (Not where workers feed DataFrames: at the end they would say at length that a pipe is broken.)
+                       "spark.python.unix.domain.socket.enabled": str(light).lower()} | options  # fmt: skip
         builder = builder.config("spark.driver.extraJavaOptions", " ".join(_java_options(light)))
         for key, value in options.items():
             builder = builder.config(key, value)
+    logging.getLogger().addHandler(logging.NullHandler())  # or py4j prints a traceback when it is interrupted
     try:
-        spark = builder.getOrCreate()
+        with _uninterrupted(), _overheard():
+            spark = builder.getOrCreate()
     except Exception as error:  # py4j wraps whatever the JVM threw
         reason = next(
             (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
@@ -70,6 +77,9 @@ def open_session(master: str, name: str, light: bool = False, **options: str) ->
                     write_zip(file)
                 spark.sparkContext.addPyFile(f"{folder}/tinytags.zip")
             yield spark
+    except KeyboardInterrupt:
+        _stopping.set()
+        raise
     except (PySparkException, Py4JError, ConnectionError) as error:
         reason = spark_reason(error)
         if reason is None:  # a bug of ours on a worker: its traceback helps to mend it
@@ -78,6 +88,63 @@ def open_session(master: str, name: str, light: bool = False, **options: str) ->
     finally:
         with contextlib.suppress(Exception):  # a JVM that is gone already is stopped
             spark.stop()
+
+
+# Set when we were told to stop; what workers that are broken off complain of is then of no interest.
+_stopping = threading.Event()
+# What every JVM of Spark says first, since it brings that module along.
+_CHATTER = b"WARNING: Using incubator modules: jdk.incubator.vector"
+
+
+@contextlib.contextmanager
+def _overheard() -> Iterator[None]:
+    """Let the JVM that starts in this block, and its workers, write to stderr through us: all but chatter and laments."""
+    _stopping.clear()
+    stderr = os.dup(2)
+    reading, writing = os.pipe()
+    listener = threading.Thread(target=_pass_on, args=(reading, stderr), daemon=True)
+    listener.start()
+    os.dup2(writing, 2)
+    os.close(writing)
+    try:
+        yield
+    except BaseException:
+        os.dup2(stderr, 2)
+        listener.join(1)  # a JVM that did not start has told why
+        raise
+    os.dup2(stderr, 2)
+
+
+def _pass_on(reading: int, stderr: int) -> None:
+    with os.fdopen(reading, "rb") as lines:
+        for line in lines:
+            if not _stopping.is_set() and not line.startswith(_CHATTER):
+                os.write(stderr, line)
+    os.close(stderr)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put an interruption off to the end of the block: a JVM whose parent goes while it starts would stay for ever."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived = []
+
+    def put_off(number, _frame) -> None:
+        arrived.append(number)
+        signal.signal(number, before[number])  # a second one is not to wait: a cluster may be full for hours
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, put_off)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if arrived:
+            signal.raise_signal(arrived[0])
 
 
 def spark_reason(error: Exception) -> str | None:
@@ -154,7 +221,9 @@ def run_partitions(
                 if not alive:
                     break
                 thread.join(0.2)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                _stopping.set()
             context.cancelJobGroup(group)
             thread.join(30)
             raise
