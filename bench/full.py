@@ -7,9 +7,11 @@ import dataclasses
 import itertools
 import json
 import re
+import shutil
 import subprocess
 import threading
 import time
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,8 +20,6 @@ import click
 from bench import load, machine, made, report, scale
 from bench.harness import UnequalError, told
 from bench.place import ROOT, Place
-from bench.rows.page import Client
-from bench.rows.search import never_asked
 from bench.sizes import FULL, QUICK
 from conf.command import note, run
 from conf.errors import TinyTagsError
@@ -27,7 +27,6 @@ from conf.progress import Progress, duration
 from ingest import corpus as corpora
 from ingest import runs
 from ingest.image import IMAGE_BYTES
-from search_ui.search_state import SearchState
 
 # What the 79,302,017 images of 80 Million Tiny Images give at a confidence of 40 %.
 DOCUMENTS = 56_000_000
@@ -41,9 +40,6 @@ HEAP = "2g"
 ALIAS = "bench"
 SAMPLE_SECONDS = 2.0
 PARTS = 10  # in which evenness is looked at
-USERS = (1, 20)
-PAGES = 400
-EXPORTED = 1_000_000
 
 
 @click.command("bench-full")
@@ -61,19 +57,24 @@ def main(documents, images, out):
     Takes an hour at most and about 40 GB of disk, which it checks first and gives back. At full size it also writes
     what it found, and what follows from it, into docs/scale.md.
     """
-    results = measure(documents, images)
     path = out / "scale.json"
-    report.write_json(path, results)
+    results = measure(documents, images, keep=lambda so_far: report.write_json(path, so_far))
     for row in results["rows"]:
         click.echo(report.line(row))
+    for problem in results["problems"]:
+        click.echo(problem)
     note(f"bench: {duration(results['seconds'])}; figures in {path}")
+    if results["problems"] or any(row["failed"] for row in results["rows"]):
+        raise click.exceptions.Exit(1)
     if documents >= DOCUMENTS and images >= IMAGES:
         scale.write(out)
-    raise click.exceptions.Exit(1 if any(row["failed"] for row in results["rows"]) else 0)
 
 
-def measure(documents: int, images: int, folder: str | None = None) -> dict:
-    """Do all of it and return what was found, fit for JSON."""
+def measure(documents: int, images: int, folder: str | None = None, keep=lambda so_far: None) -> dict:
+    """Do all of it and return what was found, fit for JSON; what fails is told under ``problems``, and the rest goes on.
+
+    ``keep`` is given the results each time that some are there.
+    """
     began = time.monotonic()
 
     def say(line: str) -> None:
@@ -86,28 +87,41 @@ def measure(documents: int, images: int, folder: str | None = None) -> dict:
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.describe(),
         "rows": [],
+        "problems": [],
     }
+
+    def part(name: str, measured, rows_of) -> None:
+        try:
+            results[name] = measured()
+            results["rows"] += rows_of(results[name])
+        except Exception as error:
+            traceback.print_exc()
+            results["problems"].append(f"{name}: {type(error).__name__}: {error}")
+        results["seconds"] = round(time.monotonic() - began, 1)
+        keep(results)
+
     say(machine.words(results["machine"]))
     with Place(sizes, folder, say) as place:
         place.check_disk(
             max(documents * DOCUMENT_BYTES, images * PIXELS_BYTES) + (0 if small else SPARE_BYTES)
         )
         results["real_images"] = place.real
-        results["index"], run_made = _index(place, documents)
-        results["page"] = _ask_pages(place, run_made, PAGES if not small else 40)
+        place.solr = place.start_solr(HEAP)
+        part("index", lambda: index_documents(place, documents), index_rows)
+        if "index" in results:
+            count = load.PAGES // 10 if small else load.PAGES
+            part("page", lambda: load.ask_pages(place, results["index"]["run"], ALIAS, count), load.page_rows)
         place.solr.stop()
-        place.store.remove_tree("runs")
-        _remove_solr(place)
-        results["images"] = _images_to_tags(place, images)
-    results["rows"] = rows(results)
-    results["seconds"] = round(time.monotonic() - began, 1)
+        for used in (place.store.url("runs"), place.solr.directory):
+            shutil.rmtree(used, ignore_errors=True)
+        part("images", lambda: images_to_tags(place, images), image_rows)
     return results
 
 
 # Documents
 
 
-def _index(place, documents: int) -> tuple[dict, runs.Run]:
+def index_documents(place, documents: int) -> dict:
     """Draw a run and bring it into Solr by ``tinytags index``; return what that took."""
     kept = float((place.votes.max(axis=1) >= 4).mean())
     images = round(documents / kept)
@@ -115,7 +129,6 @@ def _index(place, documents: int) -> tuple[dict, runs.Run]:
     with Progress("draw", images, "images") as progress:
         made_run, count = made.drawn_run(place.store, "tiny", place.votes, images, told=progress.add)
     size = sum(runs.read_statistics(place.store, made_run, p)["bytes"] for p in range(made_run.partitions))
-    place.solr = place.start_solr(HEAP)
     place.told(f"indexing {count:,} documents, {size / 1e9:.1f} GB")
     samples, done = [], threading.Event()
     sampler = threading.Thread(target=_sample, args=(place.solr, made_run.name, samples, done))
@@ -134,6 +147,7 @@ def _index(place, documents: int) -> tuple[dict, runs.Run]:
         raise UnequalError(f"{count:,} documents were drawn, {said['documents']:,} are in Solr")
     points = [(began, 0), *((when, added) for when, added, _ in samples), (began + said["seconds"], count)]
     found = {
+        "run": made_run.name,
         "images": images,
         "documents": count,
         "kept": count / images,
@@ -147,7 +161,7 @@ def _index(place, documents: int) -> tuple[dict, runs.Run]:
         "solr_peak_bytes": _peak_bytes(place.solr.pid),
     }
     place.store.remove_tree(f"{runs.run_path(made_run.name)}/tags")
-    return found, made_run
+    return found
 
 
 def _sample(solr, collection: str, samples: list, done: threading.Event) -> None:
@@ -197,87 +211,10 @@ def _peak_bytes(pid: int) -> int:
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024
 
 
-def _remove_solr(place) -> None:
-    import shutil
-
-    shutil.rmtree(place.folder / "solr", ignore_errors=True)
-
-
-# The page
-
-
-def _ask_pages(place, made_run, count: int) -> dict:
-    """Ask for first, filtered and deep pages as one user and as many; and for an export where the page has one."""
-    found = {}
-    with place.page(ALIAS) as url:
-        client = Client(url)
-        began = time.perf_counter()
-        client.get("/")
-        found["counting_seconds"] = (
-            time.perf_counter() - began
-        )  # the page counts what there is when first asked
-        searches = never_asked(made_run.classes, seed=5)
-        asked = {
-            "first": itertools.repeat("/"),
-            "filtered": (state.url() for state in searches),
-            "page 1,000": (state.with_page(1000).url() for state in searches),
-        }
-        load.ask(url, 1, asked["filtered"], max(count // 4, 1))  # warms Solr up
-        for users in USERS:
-            for name, paths in asked.items():
-                place.told(f"{count} pages for {users} users: {name}")
-                found[f"{name}, {users}"] = load.ask(url, users, paths, count)
-        found["export"] = _export(place, client, url, made_run)
-    return found
-
-
-def _export(place, client: Client, url: str, made_run) -> dict | None:
-    """Export about a million hits; None where the page has no link that does."""
-    state = _about_a_million(place, made_run)
-    links = re.findall(r'href="([^"]*(?:export|\.csv|\.jsonl)[^"]*)"', client.get(state.url()).decode())
-    if not links:
-        place.told("the page has no export")
-        return None
-    place.told(f"exporting: {links[0]}")
-    import http.client as http
-    from urllib.parse import urlsplit
-
-    connection = http.HTTPConnection(urlsplit(url).netloc)
-    began = time.perf_counter()
-    connection.request("GET", links[0].replace("&amp;", "&"))
-    answer = connection.getresponse()
-    lines = size = 0
-    while block := answer.read(1 << 20):
-        lines, size = lines + block.count(b"\n"), size + len(block)
-    seconds = time.perf_counter() - began
-    return {
-        "status": answer.status,
-        "lines": lines,
-        "bytes": size,
-        "seconds": seconds,
-        "lines_per_second": lines / seconds,
-    }
-
-
-def _about_a_million(place, made_run) -> SearchState:
-    """Return the search for one tag at 40 %, or for several, that comes nearest to a million hits."""
-    from indexing.solr import Solr
-
-    facet = {"tags": {"type": "terms", "field": "tag", "limit": -1}}
-    answer = Solr(place.solr.url).select(
-        made_run.name, {"q": "votes:[4 TO 4]", "rows": 0, "json.facet": json.dumps(facet)}
-    )
-    chosen, total = [], 0
-    for bucket in answer["facets"].get("tags", {}).get("buckets", []):
-        if not chosen or total + bucket["count"] <= 1.2 * EXPORTED:
-            chosen, total = [*chosen, bucket["val"]], total + bucket["count"]
-    return SearchState(tags=tuple(sorted(chosen)), confidence=(40, 40))
-
-
 # Images
 
 
-def _images_to_tags(place, images: int) -> dict:
+def images_to_tags(place, images: int) -> dict:
     """Bring a dump to tags by the commands; return what that took, and how even it was."""
     place.told(f"writing a dump of {images:,} images, {images * IMAGE_BYTES / 1e9:.1f} GB")
     path = place.folder / "tiny_images.bin"
@@ -327,73 +264,34 @@ def _images_to_tags(place, images: int) -> dict:
 # What it comes to
 
 
-def rows(results: dict) -> list[dict]:
-    """Return the rows of the table in docs/scale.md."""
-    index, page, images = results["index"], results["page"], results["images"]
-    found = [
+def index_rows(index: dict) -> list[dict]:
+    """Return what is told of indexing."""
+    memory = f"Solr's memory, heap {index['heap']}"
+    return [
         told("full/index", f"index {index['documents']:,} documents", "with commits", index["documents_per_second"], "documents/s"),
         _even("full/index-even", "index", index["parts_per_second"]),
         told("full/index-size", "size of the index", "bytes a document", index["index_bytes"] / index["documents"], "bytes"),
-        told("full/heap", f"Solr's memory, heap {index['heap']}", "most heap in use", index["heap_used_bytes"] / 1e6, "MB"),
-        told("full/memory", f"Solr's memory, heap {index['heap']}", "most of the process", index["solr_peak_bytes"] / 1e6, "MB"),
-        told("full/counting", "first page of a new index", "counts included", page["counting_seconds"], "s"),
+        told("full/heap", memory, "most heap in use", index["heap_used_bytes"] / 1e6, "MB"),
+        told("full/memory", memory, "most of the process", index["solr_peak_bytes"] / 1e6, "MB"),
     ]  # fmt: skip
-    for name, limits in {"first": (15, 60), "filtered": (15, 60), "page 1,000": (None, None)}.items():
-        for users in USERS:
-            asked = page[f"{name}, {users}"]
-            words = f"{name} page" if name != "page 1,000" else "page 1,000, filtered"
-            crowd = "1 user" if users == 1 else f"{users} users, {asked['pages_per_second']:.0f} pages/s"
-            for percent, limit in zip((50, 99), limits, strict=True):
-                label = f"full/{name.replace(' ', '-')}-{users}-p{percent}"
-                target = limit if users == 1 else None
-                found.append(
-                    told(
-                        label,
-                        words,
-                        f"p{percent}, {crowd}",
-                        asked[f"p{percent}_ms"],
-                        "ms",
-                        target,
-                        at_most=True,
-                    )
-                )
-    answers = [asked for asked in page.values() if isinstance(asked, dict) and "failed" in asked]
-    failed = sum(asked["failed"] for asked in answers)
-    note = next((asked["failure"] for asked in answers if asked["failed"]), "")
-    found.append(
-        told("full/failed", "pages that were not answered", f"of {sum(a['pages'] for a in answers):,}", failed, "pages", 0,
-             at_most=True, note=note)
-    )  # fmt: skip
-    if page["export"]:
-        export = page["export"]
-        found.append(
-            told(
-                "full/export",
-                f"export of {export['lines']:,} lines",
-                "streamed",
-                export["lines_per_second"],
-                "lines/s",
-            )
-        )
-    for step in ("ingest", "tag"):
-        done = images[step]
+
+
+def image_rows(images: dict) -> list[dict]:
+    """Return what is told of the way from a dump to tags."""
+    found = []
+    for step, done in images.items():
+        what = f"{step} {done['images']:,} images"
         found += [
-            told(f"full/{step}", f"{step} {done['images']:,} images", "all cores, local", done["images_per_second"], "images/s"),
+            told(f"full/{step}", what, "all cores, local", done["images_per_second"], "images/s"),
             _even(f"full/{step}-even", step, done["parts_per_second"]),
-        ]  # fmt: skip
+        ]
     return found
 
 
 def _even(name: str, step: str, parts: list[float]) -> dict:
     """How the rate at the end stands to that at the start."""
-    return told(
-        name,
-        f"{step}: rate at the end",
-        "rate at the start, a tenth of the work each",
-        parts[-1] / parts[0],
-        "x",
-        0.7,
-    )
+    against = "rate at the start, a tenth of the work each"
+    return told(name, f"{step}: rate at the end", against, parts[-1] / parts[0], target=0.7)
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def full_results():
         "failed": 0,
         "failure": None,
     }
-    page = {f"{name}, {users}": asked for name in ("first", "filtered", "page 1,000") for users in full.USERS}
+    page = {f"{name}, {users}": asked for name in ("first", "filtered", "page 1,000") for users in load.USERS}
     step = {"images": 5_000_000, "images_per_second": 5e5, "parts_per_second": [1e5] * 10}
     found = {
         "index": {"documents": 56_000_000, "documents_per_second": 5e4, "kept": 0.71, "line_bytes": 230.0,
@@ -159,7 +159,8 @@ def full_results():
         "machine": {"cores": 2, "memory_gib": 24, "load": 0.1, "versions": {"python": "3.11"}},
         "seconds": 3000.0, "real_images": True,
     }  # fmt: skip
-    return found | {"rows": full.rows(found)}
+    rows = full.index_rows(found["index"]) + load.page_rows(found["page"]) + full.image_rows(found["images"])
+    return found | {"rows": rows}
 
 
 def test_a_line_tells_figure_spread_target_and_rates(results):
