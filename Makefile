@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 
-.PHONY: help setup demo test lint serve bench bench-full zip services-down clean
+.PHONY: help setup demo test lint serve bench bench-full zip clean
 
 help:
 	@echo "make demo    set up, tag real images and open a page of results"

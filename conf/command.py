@@ -37,7 +37,7 @@ def settings_options(*names: str):
 def setting_option(name: str):
     default = {field.name: field.default for field in fields(Settings)}[name]
     told = f"  [TINYTAGS_{name.upper()}{f'; default: {default}' if default else ''}]"
-    return click.option(f"--{name}", metavar="URL", help=HELP[name] + told)
+    return click.option(f"--{name}", metavar="NAME" if name == "alias" else "URL", help=HELP[name] + told)
 
 
 json_option = click.option(

@@ -130,7 +130,7 @@ def split_dump(
     images = sum(result["images"] for result in results)
     return {
         "corpus": corpus, "hash": made.hash, "format": made.format, "images": made.images, "partitions": made.partitions,
-        "split": len(results), "already_done": made.partitions - len(pending), "images_split": images,
+        "split": len(results), "already_done": len(set(done) - set(pending)), "images_split": images,
         "bytes": sum(result["bytes"] for result in results), "seconds": round(seconds, 3),
         "images_per_second": round(images / splitting, 1) if pending else None,
     }  # fmt: skip

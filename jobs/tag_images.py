@@ -121,7 +121,7 @@ def tag_images(
     }
     return {
         "run": made.name, "corpus": corpus, "model": model, "min_confidence": min_confidence, "partitions": made.partitions,
-        "partitions_tagged": len(now), "already_done": made.partitions - len(pending), "images": made.images, **totals,
+        "partitions_tagged": len(now), "already_done": len(set(done) - set(pending)), "images": made.images, **totals,
         "failed": {str(p): error for p, error in sorted(errors.items())},
         "seconds": round(seconds, 3), "images_per_second": round(tagged_now / tagging, 1) if pending else None,
     }  # fmt: skip

@@ -182,8 +182,6 @@ def fit_scikit_learn(settings: Settings, store, corpus, model: str, parameters: 
 
 def fit_mllib(settings: Settings, store, corpus, model: str, parameters: dict, part):
     """Fit on Spark; return the packed forest, the number of images and the seconds taken."""
-    from pyspark.ml.classification import RandomForestClassifier
-
     from jobs.session import open_session
 
     options = (
@@ -192,6 +190,8 @@ def fit_mllib(settings: Settings, store, corpus, model: str, parameters: dict, p
         else {}
     )
     with open_session(settings.master, f"train {model}", **options) as spark:
+        from pyspark.ml.classification import RandomForestClassifier
+
         began = time.monotonic()
         note(f"train: preparing the images of corpus {corpus.name!r}")
         vectors = labelled_vectors(spark, store, corpus, part).cache()

@@ -22,7 +22,12 @@ def train(
     ``jobs`` trees grow at a time (-1: one a core); the forest does not depend on it. Images with a label below 0 are
     left out. Raises TinyTagsError where none is left.
     """
-    from sklearn.ensemble import RandomForestClassifier
+    try:
+        from sklearn.ensemble import RandomForestClassifier
+    except ImportError:
+        raise TinyTagsError(
+            "this engine is scikit-learn, which is not installed: pip install 'tinytags[scikit-learn]'"
+        ) from None
 
     known = labels >= 0
     if not known.any():
