@@ -38,9 +38,11 @@ def ask_pages(place, run: str, alias: str, count: int) -> dict:
         ask(url, 1, asked["filtered"], max(count // 4, 1))  # warms Solr up
         for users in USERS:
             for name, paths in asked.items():
-                place.told(f"{count} pages for {users} users: {name}")
+                place.told(f"{count} pages for {users} user{'s' if users > 1 else ''}: {name}")
                 found[f"{name}, {users}"] = ask(url, users, paths, count)
-        found["export"] = export(place, url, run)
+                place.told(f"  {found[f'{name}, {users}']}")
+            if "export" not in found:  # before many users tire Solr out
+                found["export"] = export(place, url, run)
     return found
 
 

@@ -233,6 +233,12 @@ class Place:
         self._stack.callback(service.stop)
         return service
 
+    def stop_hdfs(self) -> None:
+        """Stop HDFS and remove what it held."""
+        self.hdfs.stop()
+        shutil.rmtree(self.hdfs.directory, ignore_errors=True)
+        del self.hdfs
+
     @contextlib.contextmanager
     def page(self, alias: str, solr: str | None = None) -> Iterator[str]:
         """Serve the search page by ``tinytags serve``; give its address. ``solr`` is another Solr than that of the place."""

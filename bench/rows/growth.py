@@ -12,7 +12,7 @@ from bench.rows.ingest import STEP as INGEST
 from bench.rows.tag import STEP as TAG
 from bench.rows.tag import forget, make_run
 from indexing.index import index_run
-from ingest.corpus import corpus_path, create_corpus, open_corpus, write_partition
+from ingest.corpus import corpus_path, create_corpus, list_corpora, open_corpus, write_partition
 
 # The largest take long enough to be told by two.
 ROUNDS, FEW_ROUNDS, LARGE = 3, 2, 500_000
@@ -37,6 +37,9 @@ def measured(place):
                 place.told(f"partitions of {partition:,} images on {cores} cores")
                 rows += _measure(place, cores, sizes.growth_partitions_images, partition)
     rows += _index(place)
+    for name in list_corpora(place.store):
+        if name.startswith("grown-"):
+            place.store.remove_tree(corpus_path(name))
     yield Table("growth", "Cost as work grows", COLUMNS, rows)
     yield from _told(sizes, rows, place.cores)
 

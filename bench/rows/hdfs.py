@@ -87,6 +87,7 @@ def measured(place):
         rounds=sizes.rounds,
         note=f"{sum(sizes_of(parquet)) / 1e6:,.0f} MB read, {sum(sizes_of(tags)) / 1e6:,.1f} MB written",
     )
+    place.stop_hdfs()
 
 
 def move(webhdfs: str, moves: list[tuple[str, int, int, bytes]], threads: int) -> list[int]:

@@ -66,6 +66,9 @@ def measured(place):
         rounds=sizes.rounds,
         note=f"Spark on {sizes.binary:,} images",
     )
+    shutil.rmtree(folder, ignore_errors=True)
+    small.unlink()
+    store.remove_tree(corpus_path(corpus.name))
 
 
 def ingest(store, spark, corpus: Corpus, source) -> int:

@@ -54,6 +54,7 @@ def measured(place):
     rows = _job("ingest", told["ingest"], place.cores, images, *_ingest_parts(place.store, corpus, source))
     rows += _job("tag", told["tag"], place.cores, images, *_tag_parts(place.store, corpus, run))
     rows += _index_rows(place, run, told["index"])
+    place.store.remove_tree(corpora.corpus_path("whole"))
     total = sum(row[2] for row in rows)
     yield Table(
         "whole",
