@@ -4,6 +4,7 @@ import contextlib
 import getpass
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -26,11 +27,12 @@ def lease(store, path: str, what: str) -> Iterator[None]:
     """Hold the lease file ``path`` of ``store`` while the block runs; ``what`` names the thing written, for people.
 
     Raises `LeaseHeldError` at once when somebody alive holds it. A holder is dead when its process is gone (same
-    machine) or has not renewed its lease for two minutes (another machine); its lease is taken over.
+    machine) or has not renewed its lease for two minutes (another machine); its lease is taken over. Who finds its own
+    taken over (a machine that slept, a store out of reach) is interrupted, and the block ends with `LeaseHeldError`.
     """
     mine = _identity()
-    stop = threading.Event()
-    renewal = threading.Thread(target=_renew, args=(store, path, mine, stop), name="lease", daemon=True)
+    stop, lost = threading.Event(), threading.Event()
+    renewal = threading.Thread(target=_renew, args=(store, path, mine, stop, lost), name="lease", daemon=True)
     with contextlib.ExitStack() as stack:
         stack.callback(
             _release, store, path, mine
@@ -43,7 +45,15 @@ def lease(store, path: str, what: str) -> Iterator[None]:
         renewal.start()
         stack.callback(renewal.join, timeout=5)
         stack.callback(stop.set)
-        yield
+        try:
+            yield
+        except KeyboardInterrupt:
+            if not lost.is_set():
+                raise
+            raise LeaseHeldError(
+                f"{what} was taken over by somebody else, for this process had not renewed its lease for "
+                f"{DEAD_SECONDS} s; what is done stays done"
+            ) from None
 
 
 def holder(store, path: str) -> dict | None:
@@ -161,9 +171,13 @@ def _take_over(store, path: str, dead: dict, data: bytes) -> bool:
         store.remove(marker)
 
 
-def _renew(store, path: str, mine: dict, stop: threading.Event) -> None:
+def _renew(store, path: str, mine: dict, stop: threading.Event, lost: threading.Event) -> None:
     while not stop.wait(RENEW_SECONDS):
         with contextlib.suppress(TinyTagsError):
             held = _read(store, path)
-            if held and held["token"] == mine["token"]:
+            if held and held["token"] != mine["token"]:
+                lost.set()
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+                return
+            if held:
                 store.write_bytes(path, json.dumps(mine | {"renewed": time.time()}).encode())

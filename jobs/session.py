@@ -77,23 +77,25 @@ def open_session(master: str, name: str, light: bool = False, **options: str) ->
                     write_zip(file)
                 spark.sparkContext.addPyFile(f"{folder}/tinytags.zip")
             yield spark
-    except KeyboardInterrupt:
-        _stopping.set()
-        raise
     except (PySparkException, Py4JError, ConnectionError) as error:
         reason = spark_reason(error)
         if reason is None:  # a bug of ours on a worker: its traceback helps to mend it
             raise
         raise TinyTagsError(f"Spark gave up on {name}: {reason}") from error
     finally:
+        _stopping.set()
         with contextlib.suppress(Exception):  # a JVM that is gone already is stopped
             spark.stop()
 
 
-# Set when we were told to stop; what workers that are broken off complain of is then of no interest.
+# Set when Spark is stopped, done or not; what workers complain of then is of no interest.
 _stopping = threading.Event()
 # What every JVM of Spark says first, since it brings that module along.
 _CHATTER = b"WARNING: Using incubator modules: jdk.incubator.vector"
+# What a worker says that Spark sends away, since nothing is left to do for it.
+_LAMENT = re.compile(
+    rb"Traceback [^\n]*\n(?:  File [^\n]*pyspark/daemon\.py\"[^\n]*\n(?:    [^\n]*\n)*)+BrokenPipeError: [^\n]*\n"
+)
 
 
 @contextlib.contextmanager
@@ -116,10 +118,17 @@ def _overheard() -> Iterator[None]:
 
 
 def _pass_on(reading: int, stderr: int) -> None:
+    trace = b""
     with os.fdopen(reading, "rb") as lines:
         for line in lines:
-            if not _stopping.is_set() and not line.startswith(_CHATTER):
-                os.write(stderr, line)
+            trace += line
+            if line.startswith((b"Traceback ", b"  ")):  # told when its last line tells what it is
+                continue
+            if not _stopping.is_set() and not line.startswith(_CHATTER) and not _LAMENT.fullmatch(trace):
+                os.write(stderr, trace)
+            trace = b""
+        if not _stopping.is_set():
+            os.write(stderr, trace)
     os.close(stderr)
 
 

@@ -3,6 +3,7 @@
 spark-submit --py-files dist/tinytags.zip jobs/split_dump.py tiny_images.bin --corpus tiny --store hdfs://HOST:8020/tinytags
 """
 
+import csv
 import os
 import time
 
@@ -35,7 +36,11 @@ from conf.settings import Settings
     help="Images a partition: the unit of work and of resuming.",
 )
 @click.option("--labels", metavar="FILE", help="tiny-images only: one byte a record, 255 where nobody knows.")
-@click.option("--classes", metavar="A,B,...", help="Names of the labels' classes; by default CIFAR-10's ten.")
+@click.option(
+    "--classes",
+    metavar="A,B,...",
+    help="Names of the labels' classes, quoted where they hold a comma; by default CIFAR-10's ten.",
+)
 @partition_option
 @settings_options("store", "webhdfs", "master")
 @json_option
@@ -52,24 +57,27 @@ def main(dump, corpus, format, partition_images, labels, classes, partition, set
 
     Stopped or killed, the same command goes on with the partitions that are left.
     """  # fmt: skip
-    from jobs.session import told_rate
+    from jobs.session import failed_partitions, told_rate
 
     result = split_dump(
         settings, dump, corpus, format=format, partition_images=partition_images, labels=labels,
-        classes=classes.split(",") if classes else None, redo=partition,
+        classes=next(csv.reader([classes])) if classes else None, redo=partition,
     )  # fmt: skip
     summary = f"corpus {corpus}: {result['images']:,} images in {result['partitions']:,} partitions"
     summary += told_rate("split", result["split"], result)
     report(result, summary, as_json)
+    if result["failed"]:
+        errors = {int(p): error for p, error in result["failed"].items()}
+        raise failed_partitions("split", errors, result["partitions"])
 
 
 def split_dump(
     settings: Settings, dump: str, corpus: str, format: str | None = None, partition_images: int = 20_000,
     labels: str | None = None, classes: list[str] | None = None, redo: list[tuple[int, int]] = (),
 ) -> dict:  # fmt: skip
-    """Split what is not split yet, and ``redo``; return the counts.
+    """Split what is not split yet, and ``redo``; return the counts, with what failed under "failed".
 
-    Raises `TinyTagsError` for a dump that can't be read, a corpus of other contents, partitions that failed.
+    Raises `TinyTagsError` for a dump that can't be read and a corpus of other contents.
     """
     from ingest.corpus import (
         Corpus,
@@ -84,7 +92,7 @@ def split_dump(
     from ingest.formats import open_dump
     from ingest.lease import lease
     from ingest.store import check_name, open_store
-    from jobs.session import choose_pending, failed_partitions, open_session, record_failed, run_partitions
+    from jobs.session import choose_pending, open_session, record_failed, run_partitions
 
     check_name("corpus", corpus)
     store = open_store(settings.store, settings.webhdfs or None)
@@ -124,14 +132,13 @@ def split_dump(
         record_failed(
             store, lambda p: failed_path(corpus, p), errors, {result["partition"] for result in results}
         )
-    if errors:
-        raise failed_partitions("split", errors, made.partitions)
     seconds = time.monotonic() - began
     images = sum(result["images"] for result in results)
     return {
         "corpus": corpus, "hash": made.hash, "format": made.format, "images": made.images, "partitions": made.partitions,
         "split": len(results), "already_done": len(set(done) - set(pending)), "images_split": images,
         "bytes": sum(result["bytes"] for result in results), "seconds": round(seconds, 3),
+        "failed": {str(p): error for p, error in sorted(errors.items())},
         "images_per_second": round(images / splitting, 1) if pending else None,
     }  # fmt: skip
 

@@ -1,7 +1,9 @@
 """The demo: the whole way from images to a page of results, on real data, by the commands that one would type oneself."""
 
 import contextlib
+import csv
 import hashlib
+import io
 import json
 import os
 import shlex
@@ -48,7 +50,7 @@ def demo(
         if solr is not None and solr.start():
             note(f"demo: Solr runs at {solr.url}")
             stack.callback(_stop, solr)
-        name = _corpus_name(labelled)
+        name = _corpus_name(settings, labelled)
         model = f"forest-{name}" if engine == "mllib" else f"forest-{name}-{engine}"
         _verb(settings, "ingest", labelled, "--corpus", name)
         if _model_exists(settings, model):
@@ -56,7 +58,7 @@ def demo(
         else:
             _verb(settings, "train", "--corpus", name, "--model", model, "--engine", engine)
         if unlabelled:
-            tiny = _corpus_name(unlabelled)
+            tiny = _corpus_name(settings, unlabelled)
             _verb(settings, "ingest", unlabelled, "--corpus", tiny)
         else:
             tiny = f"{name}-tiny"
@@ -190,7 +192,9 @@ def write_dump(settings: Settings, corpus: str, folder: Path) -> list[str]:
     for path in (dump, labels):
         os.replace(f"{path}.tmp", path)
     note(f"\ndemo: the {count:,} images that the model has not learnt from are a dump now: {dump}")
-    return [str(dump), "--labels", str(labels), "--classes", ",".join(source.classes),
+    names = io.StringIO()
+    csv.writer(names).writerow(source.classes)
+    return [str(dump), "--labels", str(labels), "--classes", names.getvalue().strip(),
             "--partition-images", str(PARTITION_IMAGES)]  # fmt: skip
 
 
@@ -231,12 +235,21 @@ def _work_folder(settings: Settings) -> Path:
     return base / "demo"
 
 
-def _corpus_name(path: str) -> str:
+def _corpus_name(settings: Settings, path: str) -> str:
+    """Return what to call the corpus of the images at ``path``; two folders of one name get two."""
+    from ingest.corpus import open_corpus
+    from ingest.store import open_store
+
     name = Path(path).name.removesuffix(".tar.gz")
     for ending in ("-batches-bin", "-batches-py", "-binary", "-python"):
         name = name.removesuffix(ending)
-    cleaned = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name).strip("-")
-    return cleaned[:40] or "images"
+    name = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name).strip("-")
+    name = name[:40] or "images"
+    path = path if "://" in path else os.path.abspath(path)
+    with contextlib.suppress(TinyTagsError):  # where there is none of that name yet
+        if open_corpus(open_store(settings.store, settings.webhdfs or None), name).dump != path:
+            name += "-" + hashlib.sha256(path.encode()).hexdigest()[:6]
+    return name
 
 
 def _model_exists(settings: Settings, model: str) -> bool:

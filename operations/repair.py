@@ -35,16 +35,20 @@ def verify(settings: Settings, run_name: str, repair: bool) -> dict:
 def _ingest_again(settings: Settings, store, _solr, run_name: str, found: dict) -> None:
     from ingest.corpus import open_corpus
     from ingest.runs import open_run
+    from jobs.session import failed_partitions
     from jobs.split_dump import split_dump
 
     if not found["needs_ingest"]:
         return
     corpus = open_corpus(store, open_run(store, run_name).corpus)
     note(f"verify: splitting {len(found['needs_ingest']):,} partitions of {corpus.dump} again")
-    split_dump(
+    result = split_dump(
         settings, corpus.dump, corpus.name, corpus.format, corpus.partition_images, corpus.labels,
         corpus.classes if corpus.labels else None, redo=[(p, p) for p in found["needs_ingest"]],
     )  # fmt: skip
+    if result["failed"]:
+        errors = {int(p): error for p, error in result["failed"].items()}
+        raise failed_partitions("split", errors, corpus.partitions)
 
 
 def _tag_again(settings: Settings, store, _solr, run_name: str, found: dict) -> None:

@@ -383,7 +383,7 @@ def _read_meta(data: bytes, binary: bool, where: str) -> list[str]:
     if len(data) > META_BYTES:
         raise TinyTagsError(f"{where}: holds more than {META_BYTES:,} bytes; CIFAR-10's holds ten names")
     if binary:
-        names = data.split()
+        names = [line.strip() for line in data.splitlines() if line.strip()]
     else:
         content = _load_safely(data, where)
         names = content.get(b"label_names") if isinstance(content, dict) else None

@@ -65,10 +65,6 @@ def check_classes(classes: list[str] | None) -> list[str] | None:
     for name in classes:
         if not name.strip() or not name.isprintable():
             raise TinyTagsError(f"class name {name!r} won't do: it needs a letter, and no line breaks")
-        if "," in name:
-            raise TinyTagsError(
-                f"class name {name!r} won't do: lists of classes are written with commas between them"
-            )
         if classes.count(name) > 1:
             raise TinyTagsError(
                 f"class name {name!r} is given {classes.count(name)} times; names are told apart by it"

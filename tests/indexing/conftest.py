@@ -15,9 +15,13 @@ def store(tmp_path):
 def client(solr):
     """A client of the real Solr; what the test makes there is dropped."""
     client = Solr(solr.url, patience=60)
-    before = set(client.collections())
+
+    def aliases():
+        return set(client.read("admin/collections", {"action": "LISTALIASES"})["aliases"])
+
+    before, aliases_before = set(client.collections()), aliases()
     yield client
-    for name in client.read("admin/collections", {"action": "LISTALIASES"})["aliases"]:
+    for name in aliases() - aliases_before:
         client.delete_alias(name)
     for name in set(client.collections()) - before:
         client.delete(name)

@@ -130,13 +130,28 @@ def test_a_lease_is_renewed_while_it_is_held(store, monkeypatch):
     assert not store.exists(PATH), "the last renewal does not bring it back"
 
 
-def test_a_lease_that_somebody_took_over_is_neither_renewed_nor_removed(store, monkeypatch):
-    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.3)
-    with lease(store, PATH, "corpus 'tiny'"):
+def test_who_finds_the_lease_taken_over_is_interrupted_and_leaves_it_to_the_other(store, monkeypatch):
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.05)
+    monkeypatch.setattr(signal, "pthread_kill", lambda thread, _: asked.append(thread))
+    asked = []
+    with (
+        pytest.raises(LeaseHeldError, match="corpus 'tiny' was taken over"),
+        lease(store, PATH, "corpus 'tiny'"),
+    ):
         theirs = held_by(store, token="0" * 32)
-        time.sleep(0.8)  # two renewals
-        assert store.read_json(PATH) == theirs
+        until = time.monotonic() + 20
+        while not asked:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert asked == [threading.main_thread().ident]
+        raise KeyboardInterrupt
     assert store.read_json(PATH) == theirs
+
+
+def test_an_interruption_that_no_lease_caused_stays_one(store):
+    with pytest.raises(KeyboardInterrupt), lease(store, PATH, "corpus 'tiny'"):
+        raise KeyboardInterrupt
+    assert not store.exists(PATH)
 
 
 @pytest.mark.parametrize("start", ["no lease", "a dead one's", "a dead one's, and a dead taker's"])

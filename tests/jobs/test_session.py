@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import zipfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from small_world import MASTER, clean_environment
 
 from conf.errors import TinyTagsError
 from ingest.store import LocalStore, StoreError, StoreUnreachableError
+from jobs import session
 from jobs.session import (
     choose_pending,
     failed_partitions,
@@ -207,3 +209,23 @@ def test_the_zip_brings_all_that_executors_import():
         sources = {str(path.relative_to(root)) for path in (root / package).rglob("*.py")}
         assert sources <= names
     assert "tinytags.py" in names
+
+
+def test_what_workers_say_is_passed_on_but_not_that_spark_sent_them_away():
+    lament = (
+        b"Traceback (most recent call last):\n"
+        b'  File "/x/pyspark.zip/pyspark/daemon.py", line 264, in manager\n'
+        b'  File "/x/pyspark.zip/pyspark/daemon.py", line 95, in worker\n'
+        b"    outfile.flush()\n"
+        b"BrokenPipeError: [Errno 32] Broken pipe\n"
+    )
+    theirs = lament.replace(b"pyspark/daemon.py", b"jobs/tag_images.py")
+    out_reading, out = os.pipe()
+    reading, writing = os.pipe()
+    listener = threading.Thread(target=session._pass_on, args=(reading, out))
+    session._stopping.clear()
+    listener.start()
+    os.write(writing, b"one\n" + lament + b"two\n" + theirs + lament + b"Traceback (most")
+    os.close(writing)
+    listener.join(10)
+    assert os.read(out_reading, 1 << 16) == b"one\ntwo\n" + theirs + b"Traceback (most"

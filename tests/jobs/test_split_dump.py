@@ -1,5 +1,6 @@
 """Tests of `jobs.split_dump` through the real command: whatever happens in between, the same corpus stands there at the end."""
 
+import json
 import os
 import random
 import signal
@@ -181,7 +182,9 @@ def test_a_record_that_cannot_be_read_fails_its_partition_and_no_other(tmp_path)
     broken = folder / CLASSES[0] / "34.png"
     broken.write_bytes(broken.read_bytes()[:1000])
     words = ["ingest", folder, "--corpus", "p", "--partition-images", 5, "--store", tmp_path / "store"]
-    _, err = run(*words, code=1)
+    out, err = run(*words, "--json", code=1)
+    result = json.loads(out)
+    assert (result["split"], result["partitions"], list(result["failed"])) == (11, 12, ["3"])
     line = error_line(err)
     assert line.startswith("tinytags: 1 of 12 partitions not split: 3; the first: ")
     assert "34.png" in line

@@ -13,6 +13,7 @@ from small_world import (
     clean_environment,
     error_line,
     finish,
+    make_corpus,
     run,
     start,
     stop_group,
@@ -22,6 +23,8 @@ from small_world import (
 )
 
 from conf.errors import TinyTagsError
+from conf.settings import Settings
+from ingest.store import open_store
 from operations import demo
 from operations.services import free_port, get_json
 
@@ -40,6 +43,10 @@ def place(tmp_path):
 
 def test_the_demo_goes_the_whole_way_and_again_at_once(place, tmp_path):
     labelled = write_cifar(tmp_path / "images" / "cifar-10-batches-bin", 1_000, 300).parent
+    names = labelled / "cifar-10-batches-bin" / "batches.meta.txt"
+    names.write_text(
+        names.read_text().replace("cat\n", "cat, tabby\n")
+    )  # class names may hold what lists are made with
     port = free_port()
     words = ["demo", "--data", labelled, "--engine", "scikit-learn", "--port", port]
     process = start(*words, **place)
@@ -51,6 +58,7 @@ def test_the_demo_goes_the_whole_way_and_again_at_once(place, tmp_path):
         stop_group(process, 2)  # Ctrl-C
     _, err = finish(process, 130 if process.poll() == 130 else 0)
     assert found["total"] > 0
+    assert "cat, tabby" in json.dumps(found)
     for verb in ("ingest", "train", "tag", "index", "verify"):
         assert f"$ tinytags {verb} " in err
     assert "300 images that the model has not learnt from are a dump now" in err
@@ -144,3 +152,11 @@ def test_data_that_are_none_are_one_line(place, tmp_path):
     (tmp_path / "empty").mkdir()
     _, err = run("demo", "--data", tmp_path / "empty", "--no-serve", code=1, **place)
     assert str(tmp_path / "empty") in error_line(err)
+
+
+def test_two_folders_of_one_name_are_two_corpora(tmp_path):
+    settings = Settings(store=str(tmp_path / "store"))
+    first = write_tiny_images(tmp_path / "a" / "tiny.bin", 20)
+    make_corpus(open_store(settings.store), "tiny-bin", first, 20)
+    assert demo._corpus_name(settings, str(first)) == "tiny-bin", "it is the same one again"
+    assert demo._corpus_name(settings, str(tmp_path / "b" / "tiny.bin")).startswith("tiny-bin-")

@@ -3,15 +3,13 @@
 from types import SimpleNamespace
 
 import pytest
-from searchable import make_corpus, make_run, read_documents
+from searchable import ALIAS, make_corpus, make_run, read_documents
 
 from conf.settings import Settings
 from indexing.index import index_run
 from indexing.solr import Solr
 from ingest.store import open_store
 from search_ui import create_app
-
-ALIAS = "search-ui"
 
 
 @pytest.fixture(scope="session")

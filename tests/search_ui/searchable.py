@@ -15,6 +15,7 @@ from tagging.models import save_model
 from tagging.tags import documents
 
 # One tag holds what separates tags elsewhere, one what HTML is made of.
+ALIAS = "search-ui"
 CLASSES = ["cat, tabby", "<b>deer</b>", "frog", "ship"]
 IMAGES, PARTITION_IMAGES = 700, 300
 UPRIGHT = 417  # the record that is a picture with a top and a bottom, a left and a right

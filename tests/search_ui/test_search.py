@@ -4,8 +4,7 @@ import itertools
 import threading
 
 import pytest
-from conftest import ALIAS
-from searchable import CLASSES, ORDERS, matches, shares
+from searchable import ALIAS, CLASSES, ORDERS, matches, shares
 
 from indexing.solr import Solr
 from search_ui import search as search_module
