@@ -10,7 +10,7 @@ help:
 	@echo "make setup   only set up: .venv, Java, Maven, server jars"
 	@echo "make serve   serve the search page of what is in the store (Solr is started)"
 	@echo "make bench   measure every step against its alternatives (QUICK=1: in under 3 minutes)"
-	@echo "make bench-full   the whole scale once: 56 million documents, 5 million images (an hour, 50 GB of disk)"
+	@echo "make bench-full   the whole scale once: 56 million documents, 5 million images (an hour, 40 GB of disk)"
 	@echo "make lint    check style and the folders' order"
 	@echo "make zip     write dist/tinytags.zip, for spark-submit --py-files"
 	@echo "make clean   stop the services; remove .venv and build products, not data"
@@ -21,11 +21,11 @@ setup:
 demo: setup
 	@$(BIN)/tinytags demo $(DEMO)
 
-test: setup
+test:
 	@scripts/setup test
 	@$(BIN)/python -m pytest $(TESTS)
 
-lint: setup
+lint:
 	@scripts/setup test
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
 
@@ -33,11 +33,11 @@ serve: setup
 	@scripts/services up solr
 	@$(BIN)/tinytags serve
 
-bench: setup
+bench:
 	@scripts/setup bench
 	@$(BIN)/python -m bench $(if $(QUICK),--quick)
 
-bench-full: setup
+bench-full:
 	@scripts/setup bench
 	@$(BIN)/python -m bench.full $(FULL)
 

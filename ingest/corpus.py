@@ -18,8 +18,6 @@ VERSION = 1
 PARTITION_IMAGES = 20_000
 # One thumbnail costs one row group: 256 images, 0.8 MB. It also keeps reading, checking and tagging within the cache.
 ROW_GROUP_IMAGES = 256
-# Read from the dump at a time, 25 MB: from HDFS each time costs a request.
-READ_IMAGES = 32 * ROW_GROUP_IMAGES
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,8 @@ def open_corpus(store, name: str) -> Corpus:
 def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
     """Split one partition off ``dump`` into Parquet, then its statistics, the marker that it is done; return these.
 
-    Reads only the partition's own records, `READ_IMAGES` at a time, so that memory doesn't depend on its size.
+    Reads only the partition's own records, ``dump.at_a_time``, so that memory doesn't depend on its size (in a local
+    store: to HDFS a partition goes as a whole).
     """
     import pyarrow
     import pyarrow.parquet
@@ -169,8 +168,8 @@ def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
             write_page_checksum=True,
         ) as writer,
     ):
-        for first in range(start, stop, READ_IMAGES):
-            batch = dump.read(first, min(first + READ_IMAGES, stop))
+        for first in range(start, stop, dump.at_a_time):
+            batch = dump.read(first, min(first + dump.at_a_time, stop))
             labelled += int((batch.labels >= 0).sum())
             writer.write_table(_table(schema, first - start, batch), row_group_size=ROW_GROUP_IMAGES)
     statistics = {

@@ -28,15 +28,24 @@ def measured(place):
         count,
         before=lambda: store.remove_tree(corpus_path(corpus.name)),
     )
-    for name, synced, target in (("copy", False, 0.4), ("copy-to-disk", True, None)):
+    ways = (
+        ("copy", 1, False, 0.4),
+        ("copy-all-cores", place.cores, False, None),
+        ("copy-to-disk", place.cores, True, None),
+    )
+    for name, threads, synced, target in ways:
         folder = place.folder / name
         yield Comparison(
             f"ingest/{name}",
             STEP,
             ours,
             Way(
-                "copying the bytes, read and write" + (", each file to the disk" if synced else ""),
-                lambda folder=folder, synced=synced: copy(place.dump, folder, corpus, place.cores, synced),
+                "copying the bytes, read and write"
+                + (", all cores" if threads > 1 else "")
+                + (", each file to the disk" if synced else ""),
+                lambda folder=folder, threads=threads, synced=synced: copy(
+                    place.dump, folder, corpus, threads, synced
+                ),
                 count,
                 before=lambda folder=folder: shutil.rmtree(folder, ignore_errors=True),
             ),
@@ -44,7 +53,7 @@ def measured(place):
             same=lambda images, copied: images == count and copied == count * IMAGE_BYTES,
             figures=(speed(target),),
             rounds=sizes.rounds,
-            note=f"{count * IMAGE_BYTES / 1e6:,.0f} MB into {corpus.partitions} files, {place.cores} at a time; ingest waits "
+            note=f"{count * IMAGE_BYTES / 1e6:,.0f} MB into {corpus.partitions} files, {threads} at a time; ingest waits "
             "until each is on the disk, " + ("and so does the copy" if synced else "the copy does not"),
         )
         shutil.rmtree(folder, ignore_errors=True)

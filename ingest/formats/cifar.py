@@ -17,7 +17,7 @@ import numpy as np
 
 from conf.errors import TinyTagsError
 from ingest import files
-from ingest.formats.dump import Batch, check_classes, check_labels, check_rows
+from ingest.formats.dump import READ_IMAGES, Batch, check_classes, check_labels, check_rows
 from ingest.image import IMAGE_BYTES
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -72,6 +72,7 @@ class Cifar10:
     webhdfs: str | None = None
     splits: dict[str, tuple[int, int]] = field(default_factory=dict)
     format: ClassVar[str] = "cifar-10"
+    at_a_time: ClassVar[int] = READ_IMAGES
 
     @cached_property
     def identity(self) -> dict:

@@ -9,6 +9,8 @@ from conf.errors import TinyTagsError
 
 # Labels are stored as int8.
 MOST_CLASSES = 127
+# Read at a time, 25 MB: each time costs a request in HDFS, and in a stream that can't be entered its beginning.
+READ_IMAGES = 8_192
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Dump(Protocol):
 
     ``images`` is the number of records, ``classes`` the names of the labels (None where there are no labels), and
     ``splits`` the ranges of rows that the source itself keeps apart, like {"train": (0, 50000), "test": (50000, 60000)}.
+    ``at_a_time`` says how many records are best read at a time, whole row groups of 256.
     """
 
     format: str
@@ -36,6 +39,7 @@ class Dump(Protocol):
     images: int
     classes: list[str] | None
     splits: dict[str, tuple[int, int]]
+    at_a_time: int
 
     @property
     def identity(self) -> dict:

@@ -15,7 +15,7 @@ import numpy as np
 
 from conf.errors import TinyTagsError
 from ingest import files
-from ingest.formats.dump import Batch, check_classes, check_labels, check_rows
+from ingest.formats.dump import READ_IMAGES, Batch, check_classes, check_labels, check_rows
 from ingest.image import IMAGE_BYTES, SIDE
 
 CLASSES = [str(digit) for digit in range(10)]
@@ -51,6 +51,7 @@ class Mnist:
     webhdfs: str | None = None
     splits: dict[str, tuple[int, int]] = field(default_factory=dict)
     format: ClassVar[str] = "mnist"
+    at_a_time: ClassVar[int] = READ_IMAGES
 
     @cached_property
     def identity(self) -> dict:

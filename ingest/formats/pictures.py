@@ -11,7 +11,7 @@ import numpy as np
 
 from conf.errors import TinyTagsError
 from ingest import files
-from ingest.formats.dump import MOST_CLASSES, Batch, check_classes, check_rows
+from ingest.formats.dump import MOST_CLASSES, READ_IMAGES, Batch, check_classes, check_rows
 from ingest.image import IMAGE_BYTES, PictureError, decode_picture
 
 PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -69,6 +69,7 @@ class Pictures:
     webhdfs: str | None = None
     splits: dict[str, tuple[int, int]] = field(default_factory=dict)
     format: ClassVar[str] = "folder"
+    at_a_time: ClassVar[int] = READ_IMAGES
 
     @cached_property
     def identity(self) -> dict:

@@ -13,12 +13,13 @@ import numpy as np
 from conf.errors import TinyTagsError
 from ingest import files
 from ingest.formats.cifar import CLASSES
-from ingest.formats.dump import Batch, check_classes, check_labels, check_rows
+from ingest.formats.dump import READ_IMAGES, Batch, check_classes, check_labels, check_rows
 from ingest.image import IMAGE_BYTES, from_column_major
 
 UNKNOWN_LABEL = 255
-# Records read at a time: they stay in the processor's cache while they are turned.
-_BLOCK = 256
+# Records turned at a time: they stay in the processor's first caches, and what is read at a time locally in its last.
+_BLOCK = 64
+_READ_LOCAL = 2_048
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class TinyImages:
     webhdfs: str | None = None
     splits: dict[str, tuple[int, int]] = field(default_factory=dict)
     format: ClassVar[str] = "tiny-images"
+
+    @property
+    def at_a_time(self) -> int:
+        return READ_IMAGES if "://" in self.path else _READ_LOCAL
 
     @cached_property
     def identity(self) -> dict:
