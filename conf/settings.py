@@ -1,5 +1,6 @@
 """The settings, read once at the edge: an option wins over ``TINYTAGS_*``, that over ``tinytags.toml``, that over the default."""
 
+import getpass
 import os
 import tomllib
 from dataclasses import dataclass, fields
@@ -51,6 +52,14 @@ def load_settings(options: dict[str, str | None] | None = None, folder: str | Pa
     return settings
 
 
+def user_name() -> str:
+    """Return the name of whoever runs this, or in a container that has no name for them, their number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
 def _is_http(address: str) -> bool:
     try:
         parts = urlsplit(address)
@@ -60,9 +69,9 @@ def _is_http(address: str) -> bool:
 
 
 def _read_toml(path: Path, names: list[str]) -> dict[str, str]:
-    if not path.is_file():
-        return {}
     try:
+        if not path.is_file():
+            return {}
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise TinyTagsError(f"{path}: {error}") from None

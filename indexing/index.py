@@ -161,7 +161,8 @@ def index_run(
             _bring_in(store, solr, expected, post, delete, threads)
             counts = solr.counts(run.name)
             left = expected.differences(counts)
-            if not left and publish in ("publish", "beside"):
+            _check_taken(expected, counts)
+            if not left and not expected.failed and publish in ("publish", "beside"):
                 _show(solr, alias, run.name, beside=publish == "beside")
             return _summary(expected, counts, post, left) | {
                 "alias": alias,
@@ -322,15 +323,26 @@ def _summary(expected: Expected, counts: dict[int | None, int], post: list[int],
     return {
         "run": expected.run.name,
         "partitions": expected.run.partitions,
-        "posted": post,
+        "posted": [p for p in post if p not in expected.failed],
         "done": len(expected.statistics) - len(expected.pending(counts)),
         "untagged": expected.untagged,
         "failed": [{"partition": p, "error": error} for p, error in expected.failed.items()],
         "documents": sum(counts.values()),
         "rejected": sum(expected.rejected.values()),
-        "complete": not left,
+        "complete": not left and not expected.failed,
         "left": left,
     }
+
+
+def _check_taken(expected: Expected, counts: dict[int | None, int]) -> None:
+    """Raise `SolrError` where Solr refused each and every document: then it isn't the documents."""
+    refused = sum(expected.rejected.values())
+    if refused and not sum(counts.values()):
+        name = expected.run.name
+        raise SolrError(
+            f"Solr refuses all {count_documents(refused)} of {name!r} (the reasons are in the run's rejected/); if its "
+            f"collection is of an older version, `tinytags retire {name}` drops it, then it can be indexed anew"
+        )
 
 
 def _open_collection(store, solr: Solr, expected: Expected, shards: int | None) -> None:

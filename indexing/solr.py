@@ -186,7 +186,8 @@ class Solr:
         return self._request(path, params, timeout=timeout)
 
     def _admin(self, what: str, **params) -> dict:
-        return self._request(f"admin/{what}", params, timeout=SLOW_SECONDS)
+        slow = params.get("action") in ("CREATE", "DELETE", "CREATEALIAS", "DELETEALIAS")
+        return self._request(f"admin/{what}", params, timeout=SLOW_SECONDS if slow else None)
 
     def _cluster(self, **params) -> dict:
         return self._admin("collections", action="CLUSTERSTATUS", **params)["cluster"]

@@ -15,7 +15,7 @@ from ingest import corpus as corpora
 from ingest import runs
 from ingest.lease import holder, lease
 from ingest.runs import Run, open_run, read_statistics, rejected_path
-from ingest.store import StoreError
+from ingest.store import StoreAwayError, StoreError, StoreUnreachableError
 
 PAGE_DOCUMENTS = 20_000
 THREADS = 2
@@ -59,6 +59,7 @@ def verify_run(store, run_name: str, solr: Solr | None, repair: bool = False) ->
     - ``untagged``: a partition that has not been tagged, or could not be (``needs_tagging``);
     - ``statistics``, ``tags``: a count that doesn't add up, a tags file that has changed or is missing. Repair marks
       the partition as to be tagged again (``needs_tagging``);
+    - ``unreadable``: a file of the partition that HDFS can't give now; repair leaves it alone, it may come back;
     - ``rejected``: a document in ``rejected/`` that was never tagged; repair posts the partition again;
     - ``index``: documents missing, changed or too many. Repair deletes the partition's and posts it again;
     - ``collection``: the run is not in Solr at all. Repair indexes it, without publishing it.
@@ -156,7 +157,13 @@ def _check_images(store, corpus: corpora.Corpus, p: int, ingested: bool, found: 
             p,
             f"partition {p} of corpus {corpus.name!r} is not ingested yet; `tinytags ingest` does it",
         )
-    elif wrong := corpora.check_partition(store, corpus, p):
+        return
+    try:
+        wrong = corpora.check_partition(store, corpus, p)
+    except StoreAwayError as error:
+        found.add("unreadable", p, str(error))  # nothing to mend: it may come back
+        return
+    if wrong:
         found.add("images", p, wrong)
 
 
@@ -173,8 +180,10 @@ def _check_tags(
     try:
         statistics = read_statistics(store, run, p)
         images, tagged, dropped, bad = (statistics[key] for key in ("images", "tagged", "dropped", "bad"))
+    except StoreUnreachableError:
+        raise
     except StoreError as error:
-        found.add("statistics", p, str(error))
+        found.add("unreadable" if isinstance(error, StoreAwayError) else "statistics", p, str(error))
         return
     for key in ("images", "tagged", "dropped", "bad"):
         found.sums[key] += statistics[key]
@@ -190,6 +199,9 @@ def _check_tags(
         data = read_tags(store, run, statistics)
     except TagsChangedError as error:
         found.add("tags", p, str(error))
+        return
+    except StoreAwayError as error:
+        found.add("unreadable", p, str(error))
         return
     documents = {_key(line): line for line in data.splitlines()}
     _leave_out_rejected(store, run, p, documents, found)

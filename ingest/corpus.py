@@ -12,7 +12,7 @@ import numpy as np
 
 from conf.errors import TinyTagsError
 from ingest.image import IMAGE_BYTES
-from ingest.store import StoreError, check_name
+from ingest.store import StoreAwayError, StoreError, StoreUnreachableError, check_name
 
 VERSION = 1
 PARTITION_IMAGES = 20_000
@@ -258,10 +258,15 @@ def read_image(store, corpus: Corpus, partition: int, row: int) -> Block:
 
 
 def check_partition(store, corpus: Corpus, partition: int) -> str | None:
-    """Read a whole partition and return what is wrong with it, or None."""
+    """Read a whole partition and return what is wrong with it, or None.
+
+    Raises `StoreAwayError` and `StoreUnreachableError` where that can't be told now.
+    """
     try:
         for _ in read_partition(store, corpus, partition, names=True):
             pass
+    except (StoreAwayError, StoreUnreachableError):
+        raise
     except StoreError as error:
         return str(error)
     return None
@@ -280,7 +285,7 @@ def failed_partitions(store, corpus: Corpus) -> list[int]:
 
 
 def _numbers(names: list[str]) -> list[int]:
-    return [int(name[:-5]) for name in names if name.endswith(".json") and name[:-5].isdigit()]
+    return sorted(int(name[:-5]) for name in names if name.endswith(".json") and name[:-5].isdigit())
 
 
 @lru_cache(maxsize=512)  # some 20 kB a partition; saves a thumbnail the reading of the footer

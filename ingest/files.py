@@ -202,19 +202,20 @@ def skip(file: BinaryIO, count: int) -> int:
     return done
 
 
-def identity(paths: list[str], webhdfs: str | None = None) -> dict:
+def identity(paths: list[str], webhdfs: str | None = None, names: list[str] | None = None) -> dict:
     """Return what says whether files are still the same: {"bytes", "sha256"}, or beyond 1 GiB {"bytes", "modified"}.
 
     The hash of one file is the one `sha256sum` prints; that of several is over each one's name, size and content.
+    ``names`` are what they are called there, where it is not only the last part of their path.
     """
     found = [file_status(path, webhdfs) for path in paths]
     total = sum(entry.size for entry in found)
     if total > HASHED_BYTES:
         return {"bytes": total, "modified": max(entry.modified for entry in found)}
     digest, block = hashlib.sha256(), memoryview(bytearray(1 << 20))
-    for path, entry in zip(paths, found, strict=True):
+    for path, name, entry in zip(paths, names or map(base_name, paths), found, strict=True):
         if len(paths) > 1:
-            digest.update(f"{base_name(path)}\0{entry.size}\0".encode("utf-8", "surrogateescape"))
+            digest.update(f"{name}\0{entry.size}\0".encode("utf-8", "surrogateescape"))
         with open_file(path, webhdfs) as file, _errors(path):
             while count := file.readinto(block):
                 digest.update(block[:count])

@@ -1,12 +1,12 @@
 """Asking HDFS over WebHDFS: every request with a time limit, and again after a moment where a node may be away."""
 
 import functools
-import getpass
 import os
 import time
 from urllib.parse import urlsplit
 
 from conf.errors import TinyTagsError
+from conf.settings import user_name
 
 # Seconds to connect and to wait for an answer. Connecting waits more than 10 s: urllib3 applies that limit while sending,
 # and the first large upload to a DataNode that has just started takes longer than a second or two.
@@ -17,14 +17,15 @@ ATTEMPTS = 4
 _ONE_FILE = {
     "FileNotFoundException": "no such file",
     "AccessControlException": "may not be accessed by this user; set HADOOP_USER_NAME to one who may",
-    "BlockMissingException": "no DataNode that is up has all of it",
     "InvalidPathException": "is no path of HDFS",
     "ParentNotDirectoryException": "lies below a file, not a folder",
 }
+# A DataNode that is away may come back, so the file is not to be taken for a broken one.
+_AWAY = {"BlockMissingException": "no DataNode that is up has all of it"}
 
 
 def user() -> str:
-    return os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
+    return os.environ.get("HADOOP_USER_NAME") or user_name()
 
 
 def default_address(url: str) -> str:
@@ -47,15 +48,19 @@ def client(address: str, user: str):
     return InsecureClient(address, user=user, timeout=TIMEOUT)
 
 
-def ask(url: str, address: str, action, one_file=TinyTagsError, unreachable=TinyTagsError):
+def ask(
+    url: str, address: str, action, one_file=TinyTagsError, away=TinyTagsError, unreachable=TinyTagsError
+):  # fmt: skip
     """Return ``action()``, tried up to four times; ``url`` and ``address`` are for the message.
 
-    Raises ``one_file`` for what concerns this file alone, ``unreachable`` where HDFS as a whole does not answer.
+    Raises ``one_file`` for what concerns this file alone, ``away`` where the NameNode knows it but nobody has all of its
+    blocks, and ``unreachable`` where HDFS as a whole does not answer.
     """
     import requests
     import urllib3
     from hdfs.util import HdfsError
 
+    broke_off = 0
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(2 ** (attempt - 1))
@@ -64,12 +69,17 @@ def ask(url: str, address: str, action, one_file=TinyTagsError, unreachable=Tiny
         except HdfsError as error:
             if error.exception in _ONE_FILE:
                 raise one_file(f"{url}: {_ONE_FILE[error.exception]}") from None
+            if error.exception in _AWAY:
+                raise away(f"{url}: {_AWAY[error.exception]}") from None
             reason = str(error).splitlines()[0]
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            broke_off += isinstance(error, urllib3.exceptions.ProtocolError)
             request = getattr(error, "request", None)
             # What urllib3 says of a connection holds its whole URL twice.
             reason = f"{urlsplit(request.url).netloc} doesn't answer" if request else str(error)
             reason = " ".join(f"{reason} ({type(error).__name__})".split())
+    if broke_off == ATTEMPTS:  # each time it was there, and came no further: a damaged block
+        raise away(f"{url}: {reason}, {ATTEMPTS} tries; `hdfs fsck` tells whether a block is damaged")
     raise unreachable(
         f"{url}: {reason} (WebHDFS at {address}, {ATTEMPTS} tries; are the NameNode and a DataNode up?)"
     )

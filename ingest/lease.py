@@ -1,7 +1,6 @@
 """A lease: the file that keeps a corpus, model or run to one writer, and tells the second one who the first is."""
 
 import contextlib
-import getpass
 import json
 import os
 import signal
@@ -13,11 +12,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from conf.errors import LeaseHeldError, TinyTagsError
+from conf.settings import user_name
 from ingest.store import StoreError, StoreUnreachableError
 
 RENEW_SECONDS = 15
 # A holder on another machine is taken for dead when it has missed this many seconds of renewals.
 DEAD_SECONDS = 120
+# By clocks that may differ; so one looks this long, three renewals, whether it renews after all.
+WATCH_SECONDS = 45
 
 _KEYS = {"token", "user", "host", "pid", "started", "space", "since", "renewed"}
 
@@ -27,7 +29,8 @@ def lease(store, path: str, what: str) -> Iterator[None]:
     """Hold the lease file ``path`` of ``store`` while the block runs; ``what`` names the thing written, for people.
 
     Raises `LeaseHeldError` at once when somebody alive holds it. A holder is dead when its process is gone (same
-    machine) or has not renewed its lease for two minutes (another machine); its lease is taken over. Who finds its own
+    machine) or has not renewed its lease for two minutes nor while one watches (another machine); its lease is taken
+    over. Who finds its own
     taken over (a machine that slept, a store out of reach) is interrupted, and the block ends with `LeaseHeldError`.
     """
     mine = _identity()
@@ -65,7 +68,7 @@ def holder(store, path: str) -> dict | None:
 def _identity() -> dict:
     return {
         "token": uuid.uuid4().hex,
-        "user": getpass.getuser(),
+        "user": user_name(),
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "started": _process_start(os.getpid()),
@@ -103,6 +106,21 @@ def _alive(held: dict) -> bool:
     return time.time() - held["renewed"] < DEAD_SECONDS
 
 
+def _renews(store, path: str, held: dict) -> bool:
+    """Return whether a holder on another machine, dead by our clock, renews its lease while we watch."""
+    if held["space"] == _process_space():
+        return False
+    until = time.monotonic() + WATCH_SECONDS
+    while time.monotonic() < until:
+        time.sleep(min(WATCH_SECONDS, 5))
+        now = _read(store, path)
+        if now is None or now["token"] != held["token"]:
+            return False  # released or taken over, as will be seen
+        if now["renewed"] != held["renewed"]:
+            return True
+    return False
+
+
 def _read(store, path: str) -> dict | None:
     for attempt in range(3):
         try:
@@ -132,7 +150,7 @@ def _acquire(store, path: str, what: str, data: bytes) -> None:
             continue
         if held["token"] == json.loads(data)["token"]:  # the answer to the first attempt was lost on its way
             return
-        if _alive(held):
+        if _alive(held) or _renews(store, path, held):
             raise LeaseHeldError(
                 f"{what} is being written by {held['user']} on {held['host']} (process {held['pid']}) since {held['since']}; "
                 "wait for it or stop it"

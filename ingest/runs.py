@@ -142,8 +142,8 @@ def read_statistics(store, run: Run, partition: int) -> dict:
 
 
 def _numbers(names: list[str], ending: str) -> list[int]:
-    return [
+    return sorted(
         int(name.removesuffix(ending))
         for name in names
         if name.endswith(ending) and name.removesuffix(ending).isdigit()
-    ]
+    )

@@ -39,6 +39,10 @@ class StoreError(TinyTagsError):
     """A file of the store that can't be read or written."""
 
 
+class StoreAwayError(StoreError):
+    """A file that HDFS knows but can't give whole now: it is not to be taken for broken."""
+
+
 class StoreUnreachableError(StoreError):
     """The store as a whole does not answer: no other file of it can be read or written either."""
 
@@ -167,7 +171,8 @@ class LocalStore(_Json):
                 temporary.unlink(missing_ok=True)
 
     def exists(self, path: str) -> bool:
-        return Path(self.root, path).exists()
+        with self._errors(path):
+            return Path(self.root, path).exists()
 
     def size(self, path: str) -> int:
         with self._errors(path):
@@ -205,7 +210,7 @@ class LocalStore(_Json):
         except FileNotFoundError:
             raise StoreError(f"{self.url(path)}: no such file") from None
         except OSError as error:
-            if isinstance(error, StoreError) or error.errno is None:
+            if error.errno is None:
                 raise
             raise StoreError(f"{self.url(path)}: {error.strerror}") from error
 
@@ -330,7 +335,9 @@ class HdfsStore(_Json):
         return f"{self.root}/{path}".rstrip("/") or "/"
 
     def _retry(self, path: str, action):
-        return hdfs_client.ask(self.url(path), self.webhdfs, action, StoreError, StoreUnreachableError)
+        return hdfs_client.ask(
+            self.url(path), self.webhdfs, action, StoreError, StoreAwayError, StoreUnreachableError
+        )
 
 
 class _RangedFile(io.RawIOBase):

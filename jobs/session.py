@@ -180,7 +180,6 @@ def run_partitions(
     partitions: list[int],
     task: Callable[[int], dict],
     unit: str = "images",
-    done: int = 0,
     total: int = 0,
 ) -> tuple[list[dict], dict[int, str], float]:
     """Run ``task`` for each of ``partitions``, each as a Spark task of its own, with progress; return results, errors and
@@ -215,7 +214,7 @@ def run_partitions(
 
     thread = InheritableThread(target=submit, name=what)
     results, errors, read = [], {}, 0
-    with Progress(what, total or len(partitions), unit, done) as progress:
+    with Progress(what, total or len(partitions), unit) as progress:
         thread.start()
         try:
             while True:
@@ -250,6 +249,16 @@ def _freeze(_job: str) -> None:
     tagging 10,000 images takes."""
     gc.collect()
     gc.freeze()
+
+
+def check_written(store, results: list[dict], done: list[int]) -> None:
+    """Raise `TinyTagsError` where tasks wrote partitions that we don't find ``done``: each to a disk of its own machine."""
+    lost = {result["partition"] for result in results} - set(done)
+    if lost:
+        raise TinyTagsError(
+            f"{len(lost):,} partitions were written, but not to {store.url()} as it is seen here; executors on other "
+            "machines need a store that all of them see: --store hdfs://HOST:8020/PATH"
+        )
 
 
 def choose_pending(

@@ -35,7 +35,11 @@ from conf.settings import Settings
     metavar="N",
     help="Images a partition: the unit of work and of resuming.",
 )
-@click.option("--labels", metavar="FILE", help="tiny-images only: one byte a record, 255 where nobody knows.")
+@click.option(
+    "--labels",
+    metavar="FILE",
+    help="For tiny-images: one byte a record, 255 where nobody knows; for one MNIST file, its labels.",
+)
 @click.option(
     "--classes",
     metavar="A,B,...",
@@ -61,14 +65,23 @@ def main(dump, corpus, format, partition_images, labels, classes, partition, set
 
     result = split_dump(
         settings, dump, corpus, format=format, partition_images=partition_images, labels=labels,
-        classes=next(csv.reader([classes])) if classes else None, redo=partition,
+        classes=_names(classes) if classes else None, redo=partition,
     )  # fmt: skip
-    summary = f"corpus {corpus}: {result['images']:,} images in {result['partitions']:,} partitions"
+    summary = f"corpus {corpus}: {result['images']:,} images in {result['partitions']:,} partitions, "
+    summary += f"{result['labelled']:,} labelled" if result["labelled"] else "no labels"
     summary += told_rate("split", result["split"], result)
     report(result, summary, as_json)
     if result["failed"]:
         errors = {int(p): error for p, error in result["failed"].items()}
         raise failed_partitions("split", errors, result["partitions"])
+
+
+def _names(line: str) -> list[str]:
+    """Return the names in a line of CSV."""
+    try:
+        return [name.strip() for name in next(csv.reader([line], skipinitialspace=True))]
+    except csv.Error as error:
+        raise TinyTagsError(f"--classes {line!r} can't be read ({error}); write A,B,...") from None
 
 
 def split_dump(
@@ -92,7 +105,7 @@ def split_dump(
     from ingest.formats import open_dump
     from ingest.lease import lease
     from ingest.store import check_name, open_store
-    from jobs.session import choose_pending, open_session, record_failed, run_partitions
+    from jobs.session import check_written, choose_pending, open_session, record_failed, run_partitions
 
     check_name("corpus", corpus)
     store = open_store(settings.store, settings.webhdfs or None)
@@ -113,7 +126,7 @@ def split_dump(
     select_partitions(
         redo, made.partitions, f"corpus {corpus!r}"
     )  # a wrong one is told before anything is written
-    began = time.monotonic()
+    began, seen = time.monotonic(), _look_at(source)
     with lease(store, lease_path(corpus), f"corpus {corpus!r}"):
         for folder in ("", "/statistics", "/failed"):
             store.remove_temporary(corpus_path(corpus) + folder)
@@ -129,18 +142,41 @@ def split_dump(
                     spark, "ingest", pending, lambda p: write_partition(store, made, p, source),
                     total=sum(stop - start for start, stop in map(made.rows, pending)),
                 )  # fmt: skip
+        check_written(store, results, done_partitions(store, made))
+        if _look_at(source) != seen:
+            for result in results:
+                store.remove(statistics_path(corpus, result["partition"]))
+            raise TinyTagsError(
+                f"{dump}: was changed while it was split; once it is at rest, ingest it under another name than {corpus!r}"
+            )
         record_failed(
             store, lambda p: failed_path(corpus, p), errors, {result["partition"] for result in results}
         )
     seconds = time.monotonic() - began
     images = sum(result["images"] for result in results)
+    labelled = 0
+    if made.classes:
+        labelled = sum(
+            store.read_json(statistics_path(corpus, p))["labelled"] for p in done_partitions(store, made)
+        )
     return {
-        "corpus": corpus, "hash": made.hash, "format": made.format, "images": made.images, "partitions": made.partitions,
+        "corpus": corpus, "hash": made.hash, "format": made.format, "images": made.images, "labelled": labelled,
+        "partitions": made.partitions,
         "split": len(results), "already_done": len(set(done) - set(pending)), "images_split": images,
         "bytes": sum(result["bytes"] for result in results), "seconds": round(seconds, 3),
         "failed": {str(p): error for p, error in sorted(errors.items())},
         "images_per_second": round(images / splitting, 1) if pending else None,
     }  # fmt: skip
+
+
+def _look_at(source) -> list:
+    """Return sizes and times of change of what a dump consists of."""
+    from ingest import files
+
+    paths = [source.path, *([source.labels] if getattr(source, "labels", None) else [])]
+    found = [files.status(path, source.webhdfs) for path in paths]
+    inside = files.list_files(source.path, source.webhdfs) if found[0] and found[0].is_dir else []
+    return [entry and (entry.name, entry.size, entry.modified) for entry in [*found, *inside]]
 
 
 def _absolute(path: str) -> str:

@@ -79,7 +79,7 @@ def tag_images(
     from ingest.corpus import open_corpus
     from ingest.lease import lease
     from ingest.store import open_store
-    from jobs.session import choose_pending, open_session, record_failed, run_partitions
+    from jobs.session import check_written, choose_pending, open_session, record_failed, run_partitions
     from tagging.models import load_model
 
     store = open_store(settings.store, settings.webhdfs or None)
@@ -111,6 +111,7 @@ def tag_images(
                     total=sum(stop - start for start, stop in map(source.rows, pending)),
                 )  # fmt: skip
         seconds = time.monotonic() - began
+        check_written(store, results, runs.done_partitions(store, made))
         now = {result["partition"] for result in results}
         record_failed(store, lambda p: runs.failed_path(made.name, p), errors, now)
         results += [runs.read_statistics(store, made, p) for p in sorted(set(done) - set(pending))]

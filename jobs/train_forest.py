@@ -41,7 +41,7 @@ HOLDOUT = 0.2
     type=click.IntRange(0, 2**31 - 1),
     default=SEED,
     show_default=True,
-    help="Decides what chance decides: the same seed gives the same forest.",
+    help="Decides what chance decides: the same seed and tasks (in the card) give the same forest.",
 )
 @click.option(
     "--holdout",
@@ -194,7 +194,10 @@ def fit_mllib(settings: Settings, store, corpus, model: str, parameters: dict, p
 
         began = time.monotonic()
         note(f"train: preparing the images of corpus {corpus.name!r}")
-        vectors = labelled_vectors(spark, store, corpus, part).cache()
+        # Part of what decides a forest: MLlib draws each tree's images task by task. Four keep two cores busy to the end:
+        # with three one idles, with sixteen merging the statistics costs more.
+        parameters["tasks"] = 2 * spark.sparkContext.defaultParallelism
+        vectors = labelled_vectors(spark, store, corpus, part, parameters["tasks"]).cache()
         images = vectors.count()
         if not images:
             raise TinyTagsError(f"corpus {corpus.name!r} has no labelled image to train on")
@@ -215,8 +218,8 @@ def fit_mllib(settings: Settings, store, corpus, model: str, parameters: dict, p
         return forest, images, {"prepare": round(prepared - began, 1), "fit": round(done - prepared, 1)}
 
 
-def labelled_vectors(spark, store, corpus, part):
-    """Return a DataFrame of label (double) and features (vector) of the rows in ``part``, twice as many tasks as cores.
+def labelled_vectors(spark, store, corpus, part, tasks: int):
+    """Return a DataFrame of label (double) and features (vector) of the rows in ``part``, read by up to ``tasks`` tasks.
 
     Each task reads its own rows; pixels go to the JVM as one flat array a block, with no object an image.
     """
@@ -237,11 +240,8 @@ def labelled_vectors(spark, store, corpus, part):
                     labels = pyarrow.array(labels.astype(np.float64))
                     yield pyarrow.RecordBatch.from_arrays([labels, vectors], ["label", "pixels"])
 
-    # Four tasks keep two cores busy to the end: with three one idles, with sixteen merging the statistics costs more.
-    tasks = even_slices(
-        [int(part(p).sum()) for p in range(corpus.partitions)], 2 * spark.sparkContext.defaultParallelism
-    )
-    rows = spark.sparkContext.parallelize(tasks, max(len(tasks), 1)).flatMap(lambda task: task)
+    slices = even_slices([int(part(p).sum()) for p in range(corpus.partitions)], tasks)
+    rows = spark.sparkContext.parallelize(slices, max(len(slices), 1)).flatMap(lambda slice: slice)
     schema = StructType(
         [StructField("label", DoubleType()), StructField("pixels", ArrayType(DoubleType(), False))]
     )

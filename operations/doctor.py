@@ -58,7 +58,8 @@ def _python() -> dict:
 
 def _packages() -> dict:
     found, missing = [], []
-    for name in PACKAGES:
+    # With pandas, PySpark hands Arrow batches to Python.
+    for name in PACKAGES + ["pandas"] * (importlib.util.find_spec("pyspark") is not None):
         try:
             found.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:

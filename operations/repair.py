@@ -44,7 +44,7 @@ def _ingest_again(settings: Settings, store, _solr, run_name: str, found: dict) 
     note(f"verify: splitting {len(found['needs_ingest']):,} partitions of {corpus.dump} again")
     result = split_dump(
         settings, corpus.dump, corpus.name, corpus.format, corpus.partition_images, corpus.labels,
-        corpus.classes if corpus.labels else None, redo=[(p, p) for p in found["needs_ingest"]],
+        corpus.classes, redo=[(p, p) for p in found["needs_ingest"]],
     )  # fmt: skip
     if result["failed"]:
         errors = {int(p): error for p, error in result["failed"].items()}

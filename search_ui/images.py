@@ -56,7 +56,9 @@ class Library:
         try:
             value = open_one(self.store, name)
         except StoreUnreachableError:
-            pass  # what was true a moment ago
+            if value is None:
+                raise
+            # else what was true a moment ago
         except TinyTagsError:
             value = None
         with self._lock:

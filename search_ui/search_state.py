@@ -158,7 +158,7 @@ def parse_form(args: MultiDict) -> SearchState:
     ends = []
     for name, empty in (("min", 0), ("max", 100)):
         value = "".join(args.poplist(name)[:1]).strip()
-        if value and not (value.isascii() and value.isdecimal() and int(value[:4]) <= 100):
+        if value and not (value.isascii() and value.isdecimal() and len(value) <= 4 and int(value) <= 100):
             raise BadSearchError(
                 f"{name} is {_show(value)}; a confidence is a whole number of percent, 0 to 100"
             )

@@ -477,6 +477,11 @@ def _load_safely(data: bytes, where: str) -> object:
 
     # The one written in Python: the one in C reserves memory for whatever memo index a pickle of a few bytes names.
     class Unpickler(pickle._Unpickler):
+        # Without what Python 2 could not write, and reserves as much memory as it names.
+        dispatch: ClassVar = {
+            code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]
+        }
+
         def find_class(self, module: str, name: str) -> object:
             if (module, name) in known:
                 return known[module, name]

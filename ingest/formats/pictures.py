@@ -82,7 +82,8 @@ class Pictures:
         total = sum(entry.size for entry in found)
         # A request a picture would take longer than ingesting them all.
         if total <= files.HASHED_BYTES and not files.is_hdfs(self.path):
-            return files.identity([files.join(self.path, entry.name) for entry in found])
+            names = [entry.name for entry in found]  # with the folder, which is the label
+            return files.identity([files.join(self.path, name) for name in names], names=names)
         names = hashlib.sha256(
             "".join(f"{entry.name}\0{entry.size}\0" for entry in found).encode("utf-8", "surrogateescape")
         )

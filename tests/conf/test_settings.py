@@ -1,9 +1,12 @@
 """Tests of `conf.settings`: which of option, environment, file and default wins, and what is refused."""
 
+import getpass
+import os
+
 import pytest
 
 from conf.errors import TinyTagsError
-from conf.settings import HELP, Settings, load_settings
+from conf.settings import HELP, Settings, load_settings, user_name
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +29,14 @@ def test_an_option_wins_over_the_environment_over_the_file_over_the_default(tmp_
 def test_an_empty_variable_counts_as_not_set(tmp_path, monkeypatch):
     monkeypatch.setenv("TINYTAGS_ALIAS", "")
     assert load_settings({}, tmp_path).alias == "tags"
+
+
+def test_whoever_has_no_name_goes_by_number(monkeypatch):
+    def nobody():
+        raise KeyError("getpwuid(): uid not found: 54321")
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    assert user_name() == str(os.getuid())
 
 
 def test_every_setting_is_explained():

@@ -61,6 +61,8 @@ def write_tags(store, run, partition, images, spoil=None):
 class Noise:
     """A dump of random images."""
 
+    at_a_time = 256
+
     def read(self, start, stop):
         images = np.random.default_rng(start).integers(0, 256, (stop - start, IMAGE_BYTES), np.uint8)
         return Batch(images, np.full(stop - start, -1, np.int16))

@@ -180,6 +180,21 @@ def test_when_nearly_everything_is_refused_it_is_not_the_documents(store, client
     assert client.alias("tags") == []
 
 
+def test_a_run_of_which_everything_is_refused_does_not_take_the_place_of_another(store, client):
+    shown = make_run(store)
+    index_run(store, shown.name, client, "tags")
+
+    def spoil(partition, lines):
+        for document in lines:
+            document["votes"] = "x"
+
+    run = make_run(store, model="refused", partitions=2, images=100, spoil=spoil)
+    for _ in range(2):  # nor when it is asked again, and everything is known to be refused
+        with pytest.raises(SolrError, match=r"refuses all .* documents of"):
+            index_run(store, run.name, client, "tags")
+        assert client.alias("tags") == [shown.name]
+
+
 def test_a_tags_file_that_has_changed_is_named_and_left_out(store, client):
     run = make_run(store)
     lines = documents(store, run)
@@ -206,6 +221,7 @@ def test_a_redone_partition_whose_tags_file_has_changed_keeps_its_documents(stor
     store.write_bytes(runs.tags_path(run.name, 1), b"")
     summary = index_run(store, run.name, client, "tags", partitions=[1])
     assert [failed["partition"] for failed in summary["failed"]] == [1]
+    assert (summary["posted"], summary["complete"]) == ([], False)
     assert indexed(client, run) == held
 
 

@@ -13,6 +13,7 @@ from indexing.verify import verify_run
 from ingest import corpus as corpora
 from ingest import runs
 from ingest.lease import lease
+from ingest.store import StoreAwayError
 
 pytestmark = pytest.mark.services
 
@@ -76,6 +77,24 @@ def test_a_confidence_that_32_bits_cannot_hold_is_no_difference(store, client):
     assert verify_run(store, run.name, client)["ok"]
     change(client, run, [of_partition(store, run, 0)[0] | {"confidence": 0.123}])
     assert problems(verify_run(store, run.name, client)) == [("index", 0)]
+
+
+def test_images_that_cannot_be_read_now_are_not_taken_for_broken(store, client, monkeypatch):
+    corpus = make_corpus(store)
+    run = make_run(store, corpus_hash=corpus.hash)
+    index_run(store, run.name, client, "tags")
+    real = corpora.check_partition
+
+    def check(store, corpus, partition):
+        if partition == 1:
+            raise StoreAwayError("no DataNode that is up has all of it")
+        return real(store, corpus, partition)
+
+    monkeypatch.setattr(corpora, "check_partition", check)
+    result = verify_run(store, run.name, client, repair=True)
+    assert problems(result) == [("unreadable", 1)]
+    assert result["needs_ingest"] == []
+    assert corpora.done_partitions(store, corpus) == list(range(corpus.partitions))
 
 
 STRANGER = {"id": "ffffffff:1:3", "corpus": "tiny", "row": 3, "tag": "frog", "run": "other"}

@@ -207,6 +207,7 @@ HOSTILE = {
     "a persistent id": (b"\x80\x02Pid\n.", "is no pickle that can be read"),
     "a huge memo index": (b"\x80\x02}r\xff\xff\xff\x7f.", "has nothing under b'data'"),
     "a huge string": (b"\x80\x04\x8e\x00\x00\x00\x00\x00\x10\x00\x00x.", "is no pickle that can be read"),
+    "a huge byte array": (b"\x80\x05\x96\x00\x00\x00\x20\x00\x00\x00\x00.", "is no pickle that can be read"),
     "calling the array's class": (
         b"\x80\x02cnumpy\nndarray\n((J\x00\x00\x00\x7ftcnumpy\ndtype\n(U\x02u1tRtR.",
         "is no pickle that can be read",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -110,7 +111,8 @@ def test_a_later_process_of_the_same_number_does_not_keep_a_dead_ones_lease(stor
         pass
 
 
-def test_a_lease_from_another_machine_is_taken_over_only_when_it_is_stale(store):
+def test_a_lease_from_another_machine_is_taken_over_only_when_it_is_stale(store, monkeypatch):
+    monkeypatch.setattr(leases, "WATCH_SECONDS", 0.2)
     elsewhere = {"space": "another boot/pid:[1]", "host": "elsewhere", "pid": 1, "token": "0" * 32}
     held_by(store, **elsewhere, renewed=time.time() - DEAD_SECONDS + 20)
     with pytest.raises(LeaseHeldError, match="on elsewhere"), lease(store, PATH, "corpus 'tiny'"):
@@ -128,6 +130,22 @@ def test_a_lease_is_renewed_while_it_is_held(store, monkeypatch):
         while store.read_json(PATH)["renewed"] == first:
             assert time.monotonic() < until
     assert not store.exists(PATH), "the last renewal does not bring it back"
+
+
+def test_who_renews_by_a_clock_that_is_late_keeps_the_lease(store, monkeypatch):
+    monkeypatch.setattr(leases, "WATCH_SECONDS", 0.2)
+    held = held_by(
+        store, space="another boot/pid:[1]", host="elsewhere", renewed=time.time() - 3 * DEAD_SECONDS
+    )
+
+    def sleep(_seconds):
+        store.write_json(PATH, held | {"renewed": held["renewed"] + 15})
+
+    monkeypatch.setattr(
+        leases, "time", SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=sleep)
+    )
+    with pytest.raises(LeaseHeldError, match="on elsewhere"), lease(store, PATH, "corpus 'tiny'"):
+        pass
 
 
 def test_who_finds_the_lease_taken_over_is_interrupted_and_leaves_it_to_the_other(store, monkeypatch):

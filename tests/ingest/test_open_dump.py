@@ -84,6 +84,15 @@ def test_a_wrong_format_is_refused_with_what_it_looks_like(dumps):
     )
 
 
+@pytest.mark.parametrize("start", [b"\x1f\x8b\x08\x00", b"\x00\x00\x08\x03", b"\x89PNG\r\n\x1a\n"])
+def test_a_dump_without_a_header_is_taken_for_what_it_is_said_to_be(tmp_path, start):
+    images = make_images(4)
+    images[0, : len(start)] = list(start)
+    path = tmp_path / "tiny_images.bin"
+    images.tofile(path)
+    assert open_dump(str(path), "tiny-images").images == 4
+
+
 def test_what_nothing_fits_is_told_what_could_be_read(tmp_path):
     path = tmp_path / "it"
     for content, words in [

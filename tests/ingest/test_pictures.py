@@ -180,6 +180,14 @@ def test_the_identity_changes_with_a_pixel_and_with_a_name(folder):
     assert open_pictures(str(folder)).identity != renamed
 
 
+def test_the_identity_changes_with_the_class_of_a_picture_that_stays_where_it_is_in_the_order(tmp_path):
+    for name in ("cat/1.png", "cat/2.png", "dog/3.png", "dog/4.png"):
+        save(tmp_path / name)
+    first = open_pictures(str(tmp_path)).identity
+    (tmp_path / "dog" / "3.png").rename(tmp_path / "cat" / "3.png")
+    assert open_pictures(str(tmp_path)).identity != first
+
+
 def test_a_picture_that_goes_after_the_folder_was_opened_is_an_error(folder):
     dump = open_pictures(str(folder))
     (folder / "cat" / "b.png").unlink()

@@ -11,6 +11,7 @@ from conf.errors import TinyTagsError
 from ingest.store import (
     HdfsStore,
     LocalStore,
+    StoreAwayError,
     StoreError,
     StoreUnreachableError,
     check_name,
@@ -184,6 +185,23 @@ def test_an_hdfs_that_is_not_there_is_told_soon_and_as_a_whole():
         store.read_bytes("a.json")
     assert "\n" not in str(told.value)
     assert time.monotonic() - began < 30
+
+
+@pytest.mark.services
+def test_a_damaged_block_is_a_matter_of_its_file_alone(hdfs, tmp_path):
+    store = open_store(f"{hdfs.url}/{tmp_path.name}", hdfs.webhdfs)
+    data = os.urandom(3 << 20)
+    store.write_bytes("damaged.bin", data)
+    store.write_bytes("whole.bin", b"whole")
+    blocks = [
+        path for path in hdfs.directory.glob("datanode-0/blocks/**/blk_*") if path.stat().st_size == len(data)
+    ]
+    (block,) = [path for path in blocks if path.read_bytes() == data]
+    block.write_bytes(data[: 2 << 20] + b"XXXX" + data[(2 << 20) + 4 :])
+    with pytest.raises(StoreAwayError) as told:
+        store.read_bytes("damaged.bin")
+    assert store.url("damaged.bin") in str(told.value) and "\n" not in str(told.value)
+    assert store.read_bytes("whole.bin") == b"whole"
 
 
 def test_a_webhdfs_that_is_something_else_is_told_in_one_line(solr):

@@ -211,6 +211,15 @@ def test_the_zip_brings_all_that_executors_import():
     assert "tinytags.py" in names
 
 
+def test_partitions_that_went_to_disks_of_other_machines_are_told(tmp_path):
+    store = LocalStore(str(tmp_path))
+    session.check_written(store, [{"partition": 1}], [0, 1])
+    with pytest.raises(
+        TinyTagsError, match=r"1 partitions were written, but not to .*: --store hdfs://HOST:8020/PATH"
+    ):
+        session.check_written(store, [{"partition": 1}, {"partition": 2}], [0, 1])
+
+
 def test_what_workers_say_is_passed_on_but_not_that_spark_sent_them_away():
     lament = (
         b"Traceback (most recent call last):\n"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from small_world import (
     CLASSES,
+    MASTER,
     alive,
     contents,
     error_line,
@@ -25,10 +26,14 @@ from small_world import (
     write_tiny_images,
 )
 
+from conf.errors import TinyTagsError
+from conf.settings import Settings
 from ingest.corpus import lease_path
 from ingest.image import to_png
 from ingest.lease import lease
 from ingest.store import HdfsStore, open_store
+from jobs import session
+from jobs.split_dump import _names, split_dump
 
 # Small partitions, so that a job has a middle to be killed in; the last one is ragged.
 IMAGES, PARTITION_IMAGES, PARTITIONS = 11_950, 200, 60
@@ -171,6 +176,30 @@ def test_a_dump_that_changed_under_an_old_name_is_refused_with_both_hashes(dump,
     )
     assert "different: identity" in line
     assert run_json(*words[:1], dump, *words[2:])["already_done"] == 1, "the old one is still welcome"
+
+
+def test_class_names_are_read_as_csv():
+    assert _names('cat, dog,"cat, tabby"') == ["cat", "dog", "cat, tabby"]
+    with pytest.raises(TinyTagsError, match=r"--classes 'a\\nb' can't be read"):
+        _names("a\nb")
+
+
+def test_a_dump_that_changes_while_it_is_split_leaves_nothing_that_counts_as_done(tmp_path, monkeypatch):
+    dump = write_tiny_images(tmp_path / "tiny_images.bin", 100)
+    real = session.run_partitions
+
+    def change_after(*args, **options):
+        done = real(*args, **options)
+        data = bytearray(dump.read_bytes())
+        data[0] ^= 1
+        dump.write_bytes(data)
+        return done
+
+    monkeypatch.setattr(session, "run_partitions", change_after)
+    settings = Settings(store=str(tmp_path / "store"), master=MASTER)
+    with pytest.raises(TinyTagsError, match=r"was changed while it was split"):
+        split_dump(settings, str(dump), "tiny", partition_images=50)
+    assert open_store(settings.store).list("corpora/tiny/statistics") == []
 
 
 def test_a_record_that_cannot_be_read_fails_its_partition_and_no_other(tmp_path):

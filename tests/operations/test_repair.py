@@ -5,21 +5,25 @@ from pathlib import Path
 import pytest
 from small_world import (
     CLASSES,
+    MASTER,
     contents,
     error_line,
     make_corpus,
     make_images,
     run,
     run_json,
+    write_cifar,
     write_tiny_images,
 )
 
+from conf.settings import Settings
 from indexing.index import index_run
 from indexing.solr import Solr
 from ingest import runs
-from ingest.corpus import images_path
+from ingest.corpus import images_path, statistics_path
 from ingest.store import LocalStore, open_store
 from jobs.tag_images import tag_partition
+from operations import repair
 from tagging.models import save_model
 from tagging.train_scikit_learn import train
 
@@ -67,6 +71,21 @@ def test_without_the_dump_images_stay_broken_but_tags_are_mended(world, tmp_path
     assert error_line(err) == f"tinytags: run {made.name} differs in 1 place; they can't be mended from here"
     (tmp_path / "moved.bin").rename(tmp_path / "tiny_images.bin")
     assert run_json("verify", made.name, "--repair", *settings)["problems"][0]["mended"] is True
+
+
+def test_a_corpus_whose_classes_were_given_is_split_again_with_them(tmp_path):
+    store = open_store(str(tmp_path / "store"))
+    folder = write_cifar(tmp_path / "cifar", 100, 50)
+    corpus = make_corpus(store, "mine", folder, 60, classes=[f"kind {i}" for i in range(10)])
+    made = runs.Run("mine", corpus.hash, "forest", "0" * 64, 0.4, CLASSES, 150, corpus.partitions, 5)
+    runs.create_run(store, made)
+    before = contents(Path(store.url("corpora/mine/images")))
+    store.remove(statistics_path("mine", 1))
+    store.remove(images_path("mine", 1))
+    settings = Settings(store=store.url(), master=MASTER)
+    repair._ingest_again(settings, store, None, made.name, {"needs_ingest": [1]})
+    assert contents(Path(store.url("corpora/mine/images"))) == before
+    assert store.exists(statistics_path("mine", 1))
 
 
 @pytest.mark.services
