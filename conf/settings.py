@@ -1,5 +1,6 @@
 """The settings, read once at the edge: an option wins over ``TINYTAGS_*``, that over ``tinytags.toml``, that over the default."""
 
+import functools
 import getpass
 import os
 import tomllib
@@ -52,6 +53,7 @@ def load_settings(options: dict[str, str | None] | None = None, folder: str | Pa
     return settings
 
 
+@functools.cache
 def user_name() -> str:
     """Return the name of whoever runs this, or in a container that has no name for them, their number."""
     try:

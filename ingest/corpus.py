@@ -157,26 +157,25 @@ def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
     schema = _schema().with_metadata(about)
     labelled = 0
     store.remove_temporary(images_path(corpus.name, partition).rsplit("/", 1)[0])
-    with (
-        store.writer(images_path(corpus.name, partition)) as file,
-        pyarrow.parquet.ParquetWriter(
+    with store.writer(images_path(corpus.name, partition)) as file:
+        with pyarrow.parquet.ParquetWriter(
             file,
             schema,
             compression="none",
             use_dictionary=False,
             write_statistics=False,
             write_page_checksum=True,
-        ) as writer,
-    ):
-        for first in range(start, stop, dump.at_a_time):
-            batch = dump.read(first, min(first + dump.at_a_time, stop))
-            labelled += int((batch.labels >= 0).sum())
-            writer.write_table(_table(schema, first - start, batch), row_group_size=ROW_GROUP_IMAGES)
+        ) as writer:
+            for first in range(start, stop, dump.at_a_time):
+                batch = dump.read(first, min(first + dump.at_a_time, stop))
+                labelled += int((batch.labels >= 0).sum())
+                writer.write_table(_table(schema, first - start, batch), row_group_size=ROW_GROUP_IMAGES)
+        size = file.tell()
     statistics = {
         "partition": partition,
         "images": stop - start,
         "labelled": labelled,
-        "bytes": store.size(images_path(corpus.name, partition)),
+        "bytes": size,
         "seconds": round(time.monotonic() - began, 3),
     }
     store.write_json(statistics_path(corpus.name, partition), statistics)

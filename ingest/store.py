@@ -238,7 +238,18 @@ class HdfsStore(_Json):
         """Return a pyarrow file to read ``path`` from, fetched whole."""
         import pyarrow
 
-        return pyarrow.BufferReader(self.read_bytes(path))
+        def fetch() -> bytearray:
+            # Into one buffer: a response that is read whole is put together from its pieces, a third slower.
+            with self._client.read(self._full(path)) as response:
+                data = bytearray(int(response.headers["Content-Length"]))
+                view, at = memoryview(data), 0
+                while count := response.readinto(view[at : at + PIECE_BYTES // 4]):
+                    at += count
+                if at < len(data):
+                    raise OSError(f"the connection ended at byte {at:,} of {len(data):,}")
+                return data
+
+        return pyarrow.BufferReader(pyarrow.py_buffer(self._retry(path, fetch)))
 
     def open_ranged(self, path: str):
         """Return a pyarrow file that fetches of ``path`` only the ranges that are read."""
@@ -259,7 +270,7 @@ class HdfsStore(_Json):
         temporary = f"{folder}/.{name}.{uuid.uuid4().hex[:12]}.tmp"
 
         def write() -> None:
-            pieces = (bytes(view[at : at + PIECE_BYTES]) for at in range(0, len(view), PIECE_BYTES))
+            pieces = (view[at : at + PIECE_BYTES] for at in range(0, len(view), PIECE_BYTES))
             self._client.write(temporary, data=pieces, overwrite=True)
             length = self._client.status(temporary)["length"]
             if length != len(view):
