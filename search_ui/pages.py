@@ -1,5 +1,6 @@
 """The routes: from a request to what a template prints or to JSON."""
 
+import json
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -15,7 +16,7 @@ from search_ui import facets, images
 from search_ui.counts import percent
 from search_ui.images import Library
 from search_ui.published import Published
-from search_ui.search import Found, documents, find_image, neighbours, search
+from search_ui.search import Found, documents, export, find_image, neighbours, search
 from search_ui.search_state import NUMBERED_ROWS, SearchState, parse_form, parse_position
 
 blueprint = Blueprint("pages", __name__)
@@ -67,6 +68,7 @@ def index():
         previous_url=facets.previous_url(found),
         next_url=facets.next_url(found),
         api_url=state.url("/api/search"),
+        export_url=state.with_page(1).url("/export.jsonl"),
         thumbnails=list(_thumbnails(found)),
     )
 
@@ -101,6 +103,19 @@ def _version(manifest: Corpus | None) -> str | None:
 
 def _milliseconds(found: Found) -> int:
     return max(1, round(found.seconds * 1000))
+
+
+@blueprint.get("/export.jsonl")
+def export_hits():
+    """All hits of a search as JSON lines, streamed; the header X-Total-Count says how many."""
+    total, batches = export(sources().solr, sources().published, SearchState.parse(request.args))
+
+    def lines():
+        for found in batches:
+            yield "".join(json.dumps(hit, ensure_ascii=False) + "\n" for hit in documents(found))
+
+    headers = {"X-Total-Count": str(total), "Content-Disposition": 'attachment; filename="tinytags.jsonl"'}
+    return Response(lines(), mimetype="application/x-ndjson", headers=headers)
 
 
 @blueprint.get("/api/search")

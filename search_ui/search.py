@@ -2,9 +2,10 @@
 
 import base64
 import struct
+import threading
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from indexing.solr import Solr, SolrError
 from search_ui.counts import Level
@@ -15,6 +16,10 @@ FIELDS = "id,corpus,partition,row,tag,votes,trees,confidence,runner_up,runner_up
 ROWS_SECONDS = 10
 # From so many hits on, Next goes on from the last one instead of counting past all before it.
 CURSOR_FROM = 3_000
+# So many hits of an export are asked for at a time.
+EXPORT_ROWS = 10_000
+# Solr keeps all hits before a page in memory while it looks for the page: far back, two look at a time, the others wait.
+_FAR_BACK = threading.BoundedSemaphore(2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +43,25 @@ def search(solr: Solr, published: Published, state: SearchState) -> Found:
     if hits and state.start + len(hits) >= CURSOR_FROM:
         after = After(float(hits[-1]["confidence"]), hits[-1]["id"])
     return Found(shown, state, total, hits, after, time.perf_counter() - began)
+
+
+def export(solr: Solr, published: Published, state: SearchState) -> tuple[int, Iterator[list[dict]]]:
+    """Return how many hits a search has, whatever its page, and all of them, some thousands at a time.
+
+    Raises `SolrError` where Solr is down, for the first ones at once. All come from the runs that are shown now.
+    """
+    state = replace(state, page=1, after=None)
+    shown, first = _on_what_is_shown(published, lambda shown: hits(solr, shown, state, 0, EXPORT_ROWS))
+
+    def all_hits() -> Iterator[list[dict]]:
+        found = first
+        while found:
+            yield found
+            last = After(float(found[-1]["confidence"]), found[-1]["id"])
+            full = len(found) >= EXPORT_ROWS
+            found = hits(solr, shown, replace(state, after=last), 0, EXPORT_ROWS) if full else []
+
+    return shown.counts.total(state), all_hits()
 
 
 def page_hits(solr: Solr, shown: Shown, state: SearchState) -> list[dict]:
@@ -201,7 +225,16 @@ def _select(solr: Solr, shown: Shown, parameters: dict) -> list[dict]:
     }
     if len(names) > 1:
         parameters["collection"] = ",".join(names)
-    return solr.select(names[0], parameters, timeout=ROWS_SECONDS)["response"]["docs"]
+    far_back = parameters.get("start", 0) >= CURSOR_FROM
+    if far_back and not _FAR_BACK.acquire(timeout=ROWS_SECONDS):
+        raise SolrError(
+            f"too many pages this far back are asked for at once; try again in {ROWS_SECONDS} seconds"
+        )
+    try:
+        return solr.select(names[0], parameters, timeout=ROWS_SECONDS)["response"]["docs"]
+    finally:
+        if far_back:
+            _FAR_BACK.release()
 
 
 def _on_what_is_shown(published: Published, ask):

@@ -1,6 +1,7 @@
 """Tests of the page's routes: what is shown, which headers, and what happens when something is wrong or missing."""
 
 import io
+import json
 import os
 import re
 import signal
@@ -21,6 +22,7 @@ from conf.settings import Settings
 from ingest.corpus import images_path
 from ingest.store import open_store
 from search_ui import create_app, serve
+from search_ui import search as search_module
 
 PNG = divmod(UPRIGHT, 300)
 
@@ -171,6 +173,23 @@ def test_the_api_says_what_the_page_shows(page, searchable):
     assert answer["labelled"]["known"] == sum("label" in d for d in found)
     following = page.get(answer["next"]).json
     assert [hit["id"] for hit in following["hits"]] == [d["id"] for d in found[30:60]]
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("sort", ["confidence", "confidence-low", "corpus"])
+def test_an_export_is_all_that_is_found_in_the_order_of_the_page(page, searchable, monkeypatch, sort):
+    monkeypatch.setattr(search_module, "EXPORT_ROWS", 37)
+    documents = searchable.documents[searchable.first.name]
+    found = [d for d in documents if matches(d, ("frog", "ship"), (50, 100))]
+    answer = page.get(f"/export.jsonl?tag=frog&tag=ship&confidence=50-100&sort={sort}&page=2")
+    lines = list(map(json.loads, answer.text.splitlines()))
+    assert answer.mimetype == "application/x-ndjson"
+    assert len(lines) == len(found) == int(answer.headers["X-Total-Count"])
+    assert {line["id"]: line for line in lines} == {d["id"]: d for d in found}
+    shown = page.get(f"/api/search?tag=frog&tag=ship&confidence=50-100&sort={sort}").json["hits"]
+    assert [line["id"] for line in lines[:30]] == [hit["id"] for hit in shown]
+    assert page.get("/export.jsonl?tag=unicorn").text == ""
+    assert page.get("/export.jsonl?colour=red").status_code == 400
 
 
 @pytest.mark.services

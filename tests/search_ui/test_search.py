@@ -6,7 +6,7 @@ import threading
 import pytest
 from searchable import ALIAS, CLASSES, ORDERS, matches, shares
 
-from indexing.solr import Solr
+from indexing.solr import Solr, SolrError
 from search_ui import search as search_module
 from search_ui import search_state
 from search_ui.published import Published
@@ -236,3 +236,18 @@ def test_levels_of_every_forest_are_further_apart_than_the_ends_of_a_range():
         confidences = [votes / trees for votes in range(trees + 1)]
         assert min(b - a for a, b in itertools.pairwise(confidences)) > 1e-3
     assert [shares({"votes": 5, "trees": 7}), len(CLASSES)] == [71, 4]
+
+
+@pytest.mark.services
+def test_only_so_many_pages_far_back_are_asked_for_at_once(searchable, published, monkeypatch):
+    monkeypatch.setattr(search_module, "CURSOR_FROM", 30)
+    monkeypatch.setattr(search_module, "ROWS_SECONDS", 0.2)
+    monkeypatch.setattr(search_module, "_FAR_BACK", threading.BoundedSemaphore(1))
+    client = Solr(searchable.solr.url, patience=0)
+    with search_module._FAR_BACK, pytest.raises(SolrError, match="too many pages this far back"):
+        search(client, published, SearchState(page=2))
+    monkeypatch.setattr(search_module, "ROWS_SECONDS", 10)
+    for _ in range(2):
+        assert len(search(client, published, SearchState(page=2)).hits) == 30
+    with search_module._FAR_BACK:
+        assert len(search(client, published, SearchState()).hits) == 30, "others don't wait"
