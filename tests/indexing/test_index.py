@@ -228,21 +228,23 @@ def test_a_redone_partition_whose_tags_file_has_changed_keeps_its_documents(stor
 # Killed, and repeated
 
 CHILD = """
-import os, signal, sys
+import os, signal, sys, threading
 from indexing import index, solr
 from ingest.store import LocalStore, open_store
 
 root, run, url, owner, method, count, when = sys.argv[1:]
 index.BODY_BYTES, index.GROUP_DOCUMENTS = 30_000, 600
 owner = {"Solr": solr.Solr, "Store": LocalStore}[owner]
-original, left = getattr(owner, method), [int(count)]
+original, left, lock = getattr(owner, method), [int(count)], threading.Lock()
 
 def killing(*args, **options):
-    left[0] -= 1
-    if left[0] == 0 and when == "before":
+    with lock:
+        left[0] -= 1
+        mine = left[0] == 0  # others may call it before this one ends
+    if mine and when == "before":
         os.kill(os.getpid(), signal.SIGKILL)
     result = original(*args, **options)
-    if left[0] == 0:
+    if mine:
         os.kill(os.getpid(), signal.SIGKILL)
     return result
 

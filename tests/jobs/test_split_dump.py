@@ -85,7 +85,7 @@ def test_the_corpus_is_the_same_as_without_spark_and_is_made_once(ingest, folder
     assert result["images_per_second"] > 0
     before = markers(folder)
     out, err = run(*ingest)
-    assert out == f"corpus tiny: {IMAGES:,} images in {PARTITIONS} partitions; all done already\n"
+    assert out == f"corpus tiny: {IMAGES:,} images in {PARTITIONS} partitions, no labels; all done already\n"
     assert err == f"corpus 'tiny': {PARTITIONS} of {PARTITIONS} partitions are done already\n", (
         "Spark is not started"
     )
