@@ -243,10 +243,11 @@ def killing(*args, **options):
         mine = left[0] == 0  # others may call it before this one ends
     if mine and when == "before":
         os.kill(os.getpid(), signal.SIGKILL)
-    result = original(*args, **options)
-    if mine:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
+    try:
+        return original(*args, **options)
+    finally:  # it may be refused
+        if mine:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 setattr(owner, method, killing)
 index.index_run(open_store(root), run, solr.Solr(url), "tags")
