@@ -90,7 +90,7 @@ def section(results: dict) -> str:
                         for side in ("ours", "theirs")
                     ),
                     figure(row),
-                    f"{goal(row)}{': ' if row['target'] else ''}{verdict(row).lower()}",
+                    f"{goal(row)}{': ' if row['target'] is not None else ''}{verdict(row).lower()}",
                 )
                 for row in main
             ],

@@ -277,7 +277,7 @@ def full_section(full: dict) -> str:
             row["step"],
             row["against"],
             report.figure(row),
-            f"{report.goal(row)}{': ' if row['target'] else ''}{report.verdict(row).lower()}",
+            f"{report.goal(row)}{': ' if row['target'] is not None else ''}{report.verdict(row).lower()}",
         )
         for row in full["rows"]
     ]

@@ -291,7 +291,7 @@ def _mend(store, run: Run, solr: Solr | None, found: Findings) -> None:
         with lease(store, corpora.lease_path(run.corpus), f"corpus {run.corpus!r}"):
             for p in broken:
                 store.remove(corpora.statistics_path(run.corpus, p))
-    stale = found.partitions("statistics", "tags")
+    stale, away = found.partitions("statistics", "tags"), found.partitions("unreadable")
     if stale:
         with lease(store, runs.lease_path(run.name), f"run {run.name!r}"):
             for p in stale:
@@ -302,10 +302,10 @@ def _mend(store, run: Run, solr: Solr | None, found: Findings) -> None:
         return
     lost = any(problem["kind"] == "collection" for problem in wrong)
     partitions = range(run.partitions) if lost else {problem["partition"] for problem in wrong}
-    unusable = repost(store, run.name, solr, [p for p in partitions if p not in stale])
+    unusable = repost(store, run.name, solr, [p for p in partitions if p not in stale and p not in away])
     after = Findings()
     for p in partitions:
-        if p is not None and 0 <= p < run.partitions:
+        if p is not None and 0 <= p < run.partitions and p not in away:
             _check_tags(store, run, None, p, after, solr)
     still = after.partitions("index", "rejected")
     for problem in wrong:

@@ -195,7 +195,11 @@ def _renew(store, path: str, mine: dict, stop: threading.Event, lost: threading.
             held = _read(store, path)
             if held and held["token"] != mine["token"]:
                 lost.set()
-                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+                # Ctrl-C is ignored by what a script started in the background; the command handles both alike.
+                handled = callable(signal.getsignal(signal.SIGTERM))
+                signal.pthread_kill(
+                    threading.main_thread().ident, signal.SIGTERM if handled else signal.SIGINT
+                )
                 return
             if held:
                 store.write_bytes(path, json.dumps(mine | {"renewed": time.time()}).encode())

@@ -238,9 +238,11 @@ class HdfsStore(_Json):
         """Return a pyarrow file to read ``path`` from, fetched whole."""
         import pyarrow
 
-        def fetch() -> bytearray:
+        def fetch() -> bytes | bytearray:
             # Into one buffer: a response that is read whole is put together from its pieces, a third slower.
             with self._client.read(self._full(path)) as response:
+                if "Content-Length" not in response.headers:  # by way of a proxy
+                    return response.read()
                 data = bytearray(int(response.headers["Content-Length"]))
                 view, at = memoryview(data), 0
                 while count := response.readinto(view[at : at + PIECE_BYTES // 4]):

@@ -299,7 +299,7 @@ def failed_partitions(what: str, errors: dict[int, str], partitions: int) -> Tin
 def told_rate(done: str, partitions: int, result: dict) -> str:
     """Return how many partitions were ``done`` now and how fast, for a summary."""
     if not partitions:
-        return "; all done already"
+        return "" if result.get("failed") else "; all done already"
     rate = f"{result['images_per_second']:,.0f} images/s"
     return f"; {partitions:,} {done} now in {duration(result['seconds'])}, Spark's start included ({rate})"
 

@@ -110,6 +110,7 @@ def split_dump(
     check_name("corpus", corpus)
     store = open_store(settings.store, settings.webhdfs or None)
     source = open_dump(dump, format=format, labels=labels, classes=classes, webhdfs=settings.webhdfs or None)
+    seen = _look_at(source, store)
     if not source.images:
         raise TinyTagsError(f"{dump}: holds no images")
     made = Corpus(
@@ -126,7 +127,7 @@ def split_dump(
     select_partitions(
         redo, made.partitions, f"corpus {corpus!r}"
     )  # a wrong one is told before anything is written
-    began, seen = time.monotonic(), _look_at(source)
+    began = time.monotonic()
     with lease(store, lease_path(corpus), f"corpus {corpus!r}"):
         for folder in ("", "/statistics", "/failed"):
             store.remove_temporary(corpus_path(corpus) + folder)
@@ -143,7 +144,8 @@ def split_dump(
                     total=sum(stop - start for start, stop in map(made.rows, pending)),
                 )  # fmt: skip
         check_written(store, results, done_partitions(store, made))
-        if _look_at(source) != seen:
+        now = _look_at(source, store)
+        if any(now.get(path) != entry for path, entry in seen.items()):
             for result in results:
                 store.remove(statistics_path(corpus, result["partition"]))
             raise TinyTagsError(
@@ -169,14 +171,24 @@ def split_dump(
     }  # fmt: skip
 
 
-def _look_at(source) -> list:
-    """Return sizes and times of change of what a dump consists of."""
+def _look_at(source, store) -> dict:
+    """Return size and time of change of the files that a dump consists of, by path."""
     from ingest import files
 
-    paths = [source.path, *([source.labels] if getattr(source, "labels", None) else [])]
-    found = [files.status(path, source.webhdfs) for path in paths]
-    inside = files.list_files(source.path, source.webhdfs) if found[0] and found[0].is_dir else []
-    return [entry and (entry.name, entry.size, entry.modified) for entry in [*found, *inside]]
+    found = {
+        path: files.status(path, source.webhdfs)
+        for path in (source.path, getattr(source, "labels", None))
+        if path
+    }
+    if found[source.path] and found[source.path].is_dir:
+        del found[source.path]
+        listed = {
+            files.join(source.path, entry.name): entry
+            for entry in files.list_files(source.path, source.webhdfs)
+        }
+        # The store may lie in it, for one who ingests the folder he is in.
+        found |= {path: entry for path, entry in listed.items() if not path.startswith(store.url() + "/")}
+    return {path: entry and (entry.size, entry.modified) for path, entry in found.items()}
 
 
 def _absolute(path: str) -> str:

@@ -24,7 +24,7 @@ class Library:
         self._kept: dict[tuple, tuple[float, object]] = {}
 
     def corpus(self, name: str) -> Corpus | None:
-        """Return a corpus, or None where the store has none of this name or can't be read."""
+        """Return a corpus, or None where the store has none of this name. Raises `StoreUnreachableError`."""
         return self._keep(open_corpus, name)
 
     def run(self, name: str) -> Run | None:
@@ -48,6 +48,8 @@ class Library:
         with self._lock:
             until, value = self._kept.get(key, (0, None))
             if now < until:
+                if isinstance(value, StoreUnreachableError):
+                    raise value
                 return value
             if (
                 value is not None
@@ -55,9 +57,9 @@ class Library:
                 self._kept[key] = (now + MANIFEST_SECONDS, value)
         try:
             value = open_one(self.store, name)
-        except StoreUnreachableError:
-            if value is None:
-                raise
+        except StoreUnreachableError as error:
+            if value is None or isinstance(value, StoreUnreachableError):
+                value = error
             # else what was true a moment ago
         except TinyTagsError:
             value = None
@@ -65,6 +67,8 @@ class Library:
             self._kept[key] = (time.monotonic() + MANIFEST_SECONDS, value)
             if len(self._kept) > MOST_KEPT:  # names come from URLs
                 self._kept = {key: kept for key, kept in self._kept.items() if kept[0] > now}
+        if isinstance(value, StoreUnreachableError):
+            raise value
         return value
 
 

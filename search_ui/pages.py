@@ -1,6 +1,8 @@
 """The routes: from a request to what a template prints or to JSON."""
 
+import contextlib
 import json
+import threading
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -11,7 +13,7 @@ from conf.settings import Settings
 from indexing.solr import Solr, SolrError
 from ingest.corpus import Corpus
 from ingest.image import to_png
-from ingest.store import StoreError
+from ingest.store import StoreError, StoreUnreachableError
 from search_ui import facets, images
 from search_ui.counts import percent
 from search_ui.images import Library
@@ -22,6 +24,8 @@ from search_ui.search_state import NUMBERED_ROWS, SearchState, parse_form, parse
 blueprint = Blueprint("pages", __name__)
 
 SCALES = [str(scale) for scale in range(1, 17)]
+# An export keeps a thread of the server to its end; the others are for pages.
+_EXPORTS = threading.BoundedSemaphore(2)
 FOREVER = "public, max-age=31536000, immutable"
 
 
@@ -94,7 +98,11 @@ def _thumbnails(found: Found):
 
 def _versions(found: Found) -> dict[str, str | None]:
     """Return for the corpora of the hits what the URLs of their pixels say of their contents."""
-    return {name: _version(sources().library.corpus(name)) for name in {hit["corpus"] for hit in found.hits}}
+    versions = dict.fromkeys(hit["corpus"] for hit in found.hits)
+    with contextlib.suppress(StoreUnreachableError):  # what was found can be told without
+        for name in versions:
+            versions[name] = _version(sources().library.corpus(name))
+    return versions
 
 
 def _version(manifest: Corpus | None) -> str | None:
@@ -108,14 +116,23 @@ def _milliseconds(found: Found) -> int:
 @blueprint.get("/export.jsonl")
 def export_hits():
     """All hits of a search as JSON lines, streamed; the header X-Total-Count says how many."""
-    total, batches = export(sources().solr, sources().published, SearchState.parse(request.args))
+    state = SearchState.parse(request.args)
+    if not _EXPORTS.acquire(blocking=False):
+        raise SolrError("two exports are running; try again when one has ended")
+    try:
+        total, batches = export(sources().solr, sources().published, state)
+    except BaseException:
+        _EXPORTS.release()
+        raise
 
     def lines():
         for found in batches:
             yield "".join(json.dumps(hit, ensure_ascii=False) + "\n" for hit in documents(found))
 
     headers = {"X-Total-Count": str(total), "Content-Disposition": 'attachment; filename="tinytags.jsonl"'}
-    return Response(lines(), mimetype="application/x-ndjson", headers=headers)
+    response = Response(lines(), mimetype="application/x-ndjson", headers=headers)
+    response.call_on_close(_EXPORTS.release)
+    return response
 
 
 @blueprint.get("/api/search")
@@ -323,8 +340,11 @@ def about():
         shown = sources().published.now().collections
     except SolrError:
         shown = ()
-    runs = [(name, sources().library.run(name)) for name in shown]
-    corpora = {run.corpus: sources().library.corpus(run.corpus) for _, run in runs if run is not None}
+    try:
+        runs = [(name, sources().library.run(name)) for name in shown]
+        corpora = {run.corpus: sources().library.corpus(run.corpus) for _, run in runs if run is not None}
+    except StoreUnreachableError:
+        runs, corpora = [(name, None) for name in shown], {}
     return render_template("about.html", runs=runs, corpora=corpora)
 
 

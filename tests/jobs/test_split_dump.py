@@ -23,6 +23,7 @@ from small_world import (
     stop_group,
     times,
     wait_until,
+    write_cifar,
     write_tiny_images,
 )
 
@@ -200,6 +201,13 @@ def test_a_dump_that_changes_while_it_is_split_leaves_nothing_that_counts_as_don
     with pytest.raises(TinyTagsError, match=r"was changed while it was split"):
         split_dump(settings, str(dump), "tiny", partition_images=50)
     assert open_store(settings.store).list("corpora/tiny/statistics") == []
+
+
+def test_a_store_within_the_dumps_folder_is_no_change_of_the_dump(tmp_path):
+    folder = write_cifar(tmp_path / "cifar", 100, 50)
+    for _ in range(2):
+        out, _ = run("ingest", ".", "--corpus", "c", "--store", "data", cwd=folder)
+        assert out.startswith("corpus c: 150 images in 1 partitions, 150 labelled; ")
 
 
 def test_a_record_that_cannot_be_read_fails_its_partition_and_no_other(tmp_path):

@@ -20,8 +20,8 @@ from searchable import UPRIGHT, make_corpus, matches, upright_picture
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 from ingest.corpus import images_path
-from ingest.store import open_store
-from search_ui import create_app, serve
+from ingest.store import StoreUnreachableError, open_store
+from search_ui import create_app, images, serve
 from search_ui import search as search_module
 
 PNG = divmod(UPRIGHT, 300)
@@ -92,10 +92,10 @@ def test_every_link_of_the_page_leads_somewhere(page):
     while links - seen and len(seen) < 150:
         link = sorted(links - seen)[len(seen) % len(links - seen)]
         seen.add(link)
-        answer = page.get(link)
-        assert answer.status_code == 200, link
-        if answer.mimetype == "text/html":
-            links |= {found for found in Shape(answer.text).links if found.startswith("/")}
+        with page.get(link) as answer:
+            assert answer.status_code == 200, link
+            if answer.mimetype == "text/html":
+                links |= {found for found in Shape(answer.text).links if found.startswith("/")}
     assert len(seen) == 150
 
 
@@ -181,15 +181,48 @@ def test_an_export_is_all_that_is_found_in_the_order_of_the_page(page, searchabl
     monkeypatch.setattr(search_module, "EXPORT_ROWS", 37)
     documents = searchable.documents[searchable.first.name]
     found = [d for d in documents if matches(d, ("frog", "ship"), (50, 100))]
-    answer = page.get(f"/export.jsonl?tag=frog&tag=ship&confidence=50-100&sort={sort}&page=2")
-    lines = list(map(json.loads, answer.text.splitlines()))
+    with page.get(f"/export.jsonl?tag=frog&tag=ship&confidence=50-100&sort={sort}&page=2") as answer:
+        lines = list(map(json.loads, answer.text.splitlines()))
     assert answer.mimetype == "application/x-ndjson"
     assert len(lines) == len(found) == int(answer.headers["X-Total-Count"])
     assert {line["id"]: line for line in lines} == {d["id"]: d for d in found}
     shown = page.get(f"/api/search?tag=frog&tag=ship&confidence=50-100&sort={sort}").json["hits"]
     assert [line["id"] for line in lines[:30]] == [hit["id"] for hit in shown]
-    assert page.get("/export.jsonl?tag=unicorn").text == ""
+    with page.get("/export.jsonl?tag=unicorn") as answer:
+        assert answer.text == ""
     assert page.get("/export.jsonl?colour=red").status_code == 400
+
+
+@pytest.mark.services
+def test_two_exports_run_at_a_time_and_leave_the_page_its_threads(page, monkeypatch):
+    for _ in range(3):  # each gives its place back
+        with page.get("/export.jsonl") as answer:
+            assert answer.status_code == 200
+    with page.get("/export.jsonl"), page.get("/export.jsonl"):
+        answer = page.get("/export.jsonl")
+        assert answer.status_code == 503 and "two exports are running" in answer.text
+    with page.get("/export.jsonl") as answer:
+        assert answer.status_code == 200
+
+
+@pytest.mark.services
+def test_a_store_that_is_away_leaves_the_search_and_the_image_says_why(page, monkeypatch):
+    hit = page.get("/api/search").json["hits"][0]
+    asked = []
+
+    def away(store, name):
+        asked.append(name)
+        raise StoreUnreachableError("hdfs://namenode: does not answer")
+
+    monkeypatch.setattr(images, "open_corpus", away)
+    monkeypatch.setattr(images, "open_run", away)
+    page.application.extensions["tinytags"].library._kept.clear()
+    assert page.get("/").status_code == 200
+    assert page.get("/api/search").json["total"] > 0
+    assert page.get("/about").status_code == 200
+    answer = page.get(hit["url"])
+    assert answer.status_code == 503 and "does not answer" in answer.text
+    assert len(asked) == 2, "it is not asked again for every page"
 
 
 @pytest.mark.services
