@@ -10,7 +10,7 @@ help:
 	@echo "make setup   only set up: .venv, Java, Maven, server jars"
 	@echo "make serve   serve the search page of what is in the store (Solr is started)"
 	@echo "make bench   measure every step against its alternatives (QUICK=1: in under 3 minutes)"
-	@echo "make bench-full   the whole scale once: 56 million documents, 5 million images (an hour, 40 GB of disk)"
+	@echo "make bench-full   the whole scale once: 56 million documents, 5 million images (half an hour, 40 GB of disk)"
 	@echo "make lint    check style and the folders' order"
 	@echo "make zip     write dist/tinytags.zip, for spark-submit --py-files"
 	@echo "make clean   stop the services; remove .venv and build products, not data"

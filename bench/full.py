@@ -54,7 +54,7 @@ PARTS = 10  # in which evenness is looked at
 def main(documents, images, out):
     """Index as many documents as 80 million images give, ask the page for them, and bring 5 million images to tags.
 
-    Takes an hour at most and about 40 GB of disk, which it checks first and gives back. At full size it also writes
+    Takes about half an hour and about 40 GB of disk, which it checks first and gives back. At full size it also writes
     what it found, and what follows from it, into docs/scale.md.
     """
     path = out / "scale.json"

@@ -23,7 +23,7 @@ ASKED = {"first": (15, 60), "filtered": (15, 60), "page 1,000": (None, None)}
 
 
 def ask_pages(place, run: str, alias: str, count: int) -> dict:
-    """Ask for first, filtered and deep pages as one user and as many; and for an export where the page has one."""
+    """Ask for first, filtered and deep pages as one user and as many; and for an export."""
     found = {}
     with place.page(alias) as url:
         began = time.perf_counter()
@@ -93,13 +93,12 @@ def ask(url: str, users: int, paths: Iterable[str], count: int, seconds: float =
     }
 
 
-def export(place, url: str, run: str) -> dict | None:
-    """Export about a million hits; None where the page has no link that does."""
+def export(place, url: str, run: str) -> dict:
+    """Export about a million hits, by the link that the page of a search has for it."""
     html = Client(url).get(about_a_million(place, run).url()).decode()
     links = re.findall(r'href="([^"]*(?:export|\.csv|\.jsonl)[^"]*)"', html)
     if not links:
-        place.told("the page has no export")
-        return None
+        raise UnequalError("the page of a search has no link to export it")
     place.told(f"exporting: {links[0]}")
     connection = http.client.HTTPConnection(urlsplit(url).netloc)
     began = time.perf_counter()
@@ -157,7 +156,6 @@ def page_rows(page: dict) -> list[dict]:
             note=failure,
         )
     )
-    if page["export"]:
-        what = f"export of {page['export']['lines']:,} lines"
-        found.append(told("full/export", what, "streamed", page["export"]["lines_per_second"], "lines/s"))
+    what = f"export of {page['export']['lines']:,} lines"
+    found.append(told("full/export", what, "streamed", page["export"]["lines_per_second"], "lines/s"))
     return found

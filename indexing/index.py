@@ -160,11 +160,11 @@ def index_run(
             post, delete = _plan(expected, counts, partitions)
             _bring_in(store, solr, expected, post, delete, threads)
             counts = solr.counts(run.name)
-            left = expected.differences(counts)
             _check_taken(expected, counts)
-            if not left and not expected.failed and publish in ("publish", "beside"):
+            summary = _summary(expected, counts, post)
+            if summary["complete"] and publish in ("publish", "beside"):
                 _show(solr, alias, run.name, beside=publish == "beside")
-            return _summary(expected, counts, post, left) | {
+            return summary | {
                 "alias": alias,
                 "previous": before,
                 "published": run.name in solr.alias(alias),
@@ -319,7 +319,8 @@ def _foretell(store, run: Run, solr: Solr, alias: str, publish: str, partitions:
     }
 
 
-def _summary(expected: Expected, counts: dict[int | None, int], post: list[int], left: list[str]) -> dict:
+def _summary(expected: Expected, counts: dict[int | None, int], post: list[int]) -> dict:
+    left = expected.differences(counts)
     return {
         "run": expected.run.name,
         "partitions": expected.run.partitions,

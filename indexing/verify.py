@@ -1,5 +1,6 @@
 """Verification: what a run's files and its index hold, compared with what they should, image by image and document by document."""
 
+import contextlib
 import json
 import re
 import struct
@@ -117,8 +118,10 @@ def _check_all(
     def check(p: int) -> Findings:
         own = Findings()
         if corpus and p < corpus.partitions:
-            _check_images(store, corpus, p, p in ingested, own)
-        _check_tags(store, run, corpus, p, own, solr if counts is not None else None)
+            with _noting_unreadable(p, own):
+                _check_images(store, corpus, p, p in ingested, own)
+        with _noting_unreadable(p, own):
+            _check_tags(store, run, corpus, p, own, solr if counts is not None else None)
         return own
 
     with ThreadPoolExecutor(THREADS) as pool:
@@ -150,6 +153,15 @@ def _check_corpus(store, run: Run, found: Findings) -> corpora.Corpus | None:
     return corpus
 
 
+@contextlib.contextmanager
+def _noting_unreadable(p: int, found: Findings) -> Iterator[None]:
+    """Note a file that HDFS can't give now: there is nothing to mend, it may come back."""
+    try:
+        yield
+    except StoreAwayError as error:
+        found.add("unreadable", p, str(error))
+
+
 def _check_images(store, corpus: corpora.Corpus, p: int, ingested: bool, found: Findings) -> None:
     if not ingested:
         found.add(
@@ -158,12 +170,7 @@ def _check_images(store, corpus: corpora.Corpus, p: int, ingested: bool, found: 
             f"partition {p} of corpus {corpus.name!r} is not ingested yet; `tinytags ingest` does it",
         )
         return
-    try:
-        wrong = corpora.check_partition(store, corpus, p)
-    except StoreAwayError as error:
-        found.add("unreadable", p, str(error))  # nothing to mend: it may come back
-        return
-    if wrong:
+    if wrong := corpora.check_partition(store, corpus, p):
         found.add("images", p, wrong)
 
 
@@ -180,10 +187,10 @@ def _check_tags(
     try:
         statistics = read_statistics(store, run, p)
         images, tagged, dropped, bad = (statistics[key] for key in ("images", "tagged", "dropped", "bad"))
-    except StoreUnreachableError:
+    except (StoreAwayError, StoreUnreachableError):
         raise
     except StoreError as error:
-        found.add("unreadable" if isinstance(error, StoreAwayError) else "statistics", p, str(error))
+        found.add("statistics", p, str(error))
         return
     for key in ("images", "tagged", "dropped", "bad"):
         found.sums[key] += statistics[key]
@@ -199,9 +206,6 @@ def _check_tags(
         data = read_tags(store, run, statistics)
     except TagsChangedError as error:
         found.add("tags", p, str(error))
-        return
-    except StoreAwayError as error:
-        found.add("unreadable", p, str(error))
         return
     documents = {_key(line): line for line in data.splitlines()}
     _leave_out_rejected(store, run, p, documents, found)
@@ -306,7 +310,8 @@ def _mend(store, run: Run, solr: Solr | None, found: Findings) -> None:
     after = Findings()
     for p in partitions:
         if p is not None and 0 <= p < run.partitions and p not in away:
-            _check_tags(store, run, None, p, after, solr)
+            with _noting_unreadable(p, after):
+                _check_tags(store, run, None, p, after, solr)
     still = after.partitions("index", "rejected")
     for problem in wrong:
         problem["mended"] = problem["partition"] not in still and problem["partition"] not in unusable

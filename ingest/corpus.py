@@ -145,7 +145,7 @@ def open_corpus(store, name: str) -> Corpus:
 def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
     """Split one partition off ``dump`` into Parquet, then its statistics, the marker that it is done; return these.
 
-    Reads only the partition's own records, ``dump.at_a_time``, so that memory doesn't depend on its size (in a local
+    Reads only the partition's own records, ``dump.batch_images``, so that memory doesn't depend on its size (in a local
     store: to HDFS a partition goes as a whole).
     """
     import pyarrow
@@ -166,8 +166,8 @@ def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
             write_statistics=False,
             write_page_checksum=True,
         ) as writer:
-            for first in range(start, stop, dump.at_a_time):
-                batch = dump.read(first, min(first + dump.at_a_time, stop))
+            for first in range(start, stop, dump.batch_images):
+                batch = dump.read(first, min(first + dump.batch_images, stop))
                 labelled += int((batch.labels >= 0).sum())
                 writer.write_table(_table(schema, first - start, batch), row_group_size=ROW_GROUP_IMAGES)
         size = file.tell()

@@ -20,8 +20,6 @@ _ONE_FILE = {
     "InvalidPathException": "is no path of HDFS",
     "ParentNotDirectoryException": "lies below a file, not a folder",
 }
-# A DataNode that is away may come back, so the file is not to be taken for a broken one.
-_AWAY = {"BlockMissingException": "no DataNode that is up has all of it"}
 
 
 def user() -> str:
@@ -69,8 +67,8 @@ def ask(
         except HdfsError as error:
             if error.exception in _ONE_FILE:
                 raise one_file(f"{url}: {_ONE_FILE[error.exception]}") from None
-            if error.exception in _AWAY:
-                raise away(f"{url}: {_AWAY[error.exception]}") from None
+            if error.exception == "BlockMissingException":  # a DataNode may come back: the file isn't broken
+                raise away(f"{url}: no DataNode that is up has all of it") from None
             reason = str(error).splitlines()[0]
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             broke_off += isinstance(error, urllib3.exceptions.ProtocolError)

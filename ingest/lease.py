@@ -30,18 +30,17 @@ def lease(store, path: str, what: str) -> Iterator[None]:
 
     Raises `LeaseHeldError` at once when somebody alive holds it. A holder is dead when its process is gone (same
     machine) or has not renewed its lease for two minutes nor while one watches (another machine); its lease is taken
-    over. Who finds its own
-    taken over (a machine that slept, a store out of reach) is interrupted, and the block ends with `LeaseHeldError`.
+    over. Who finds its own taken over (a machine that slept, a store out of reach) is interrupted, and the block ends
+    with `LeaseHeldError`.
     """
     mine = _identity()
     stop, lost = threading.Event(), threading.Event()
     renewal = threading.Thread(target=_renew, args=(store, path, mine, stop, lost), name="lease", daemon=True)
     with contextlib.ExitStack() as stack:
-        stack.callback(
-            _release, store, path, mine
-        )  # before it is taken, for an interruption may come at any moment
+        # Before it is taken, for an interruption may come at any moment.
+        stack.callback(_release, store, path, mine)
         try:
-            _acquire(store, path, what, json.dumps(mine).encode())
+            _acquire(store, path, what, mine)
         except TinyTagsError:
             stack.pop_all()
             raise
@@ -141,14 +140,15 @@ def _read(store, path: str) -> dict | None:
     return held
 
 
-def _acquire(store, path: str, what: str, data: bytes) -> None:
+def _acquire(store, path: str, what: str, mine: dict) -> None:
+    data = json.dumps(mine).encode()
     for _ in range(3):
         if store.create_exclusive(path, data):
             return
         held = _read(store, path)
         if held is None:  # released since
             continue
-        if held["token"] == json.loads(data)["token"]:  # the answer to the first attempt was lost on its way
+        if held["token"] == mine["token"]:  # the answer to the first attempt was lost on its way
             return
         if _alive(held) or _renews(store, path, held):
             raise LeaseHeldError(
@@ -161,9 +161,8 @@ def _acquire(store, path: str, what: str, data: bytes) -> None:
 
 
 def _release(store, path: str, mine: dict) -> None:
-    with contextlib.suppress(
-        TinyTagsError
-    ):  # a store that is gone must not hide why; the lease is then a dead one
+    # A store that is gone must not hide why; the lease is then a dead one.
+    with contextlib.suppress(TinyTagsError):
         held = _read(store, path)
         if held and held["token"] == mine["token"]:
             store.remove(path)

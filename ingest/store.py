@@ -238,20 +238,7 @@ class HdfsStore(_Json):
         """Return a pyarrow file to read ``path`` from, fetched whole."""
         import pyarrow
 
-        def fetch() -> bytes | bytearray:
-            # Into one buffer: a response that is read whole is put together from its pieces, a third slower.
-            with self._client.read(self._full(path)) as response:
-                if "Content-Length" not in response.headers:  # by way of a proxy
-                    return response.read()
-                data = bytearray(int(response.headers["Content-Length"]))
-                view, at = memoryview(data), 0
-                while count := response.readinto(view[at : at + PIECE_BYTES // 4]):
-                    at += count
-                if at < len(data):
-                    raise OSError(f"the connection ended at byte {at:,} of {len(data):,}")
-                return data
-
-        return pyarrow.BufferReader(pyarrow.py_buffer(self._retry(path, fetch)))
+        return pyarrow.BufferReader(self.read_bytes(path))
 
     def open_ranged(self, path: str):
         """Return a pyarrow file that fetches of ``path`` only the ranges that are read."""

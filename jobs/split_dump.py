@@ -4,7 +4,7 @@ spark-submit --py-files dist/tinytags.zip jobs/split_dump.py tiny_images.bin --c
 """
 
 import csv
-import os
+import itertools
 import time
 
 import click
@@ -72,8 +72,7 @@ def main(dump, corpus, format, partition_images, labels, classes, partition, set
     summary += told_rate("split", result["split"], result)
     report(result, summary, as_json)
     if result["failed"]:
-        errors = {int(p): error for p, error in result["failed"].items()}
-        raise failed_partitions("split", errors, result["partitions"])
+        raise failed_partitions("split", result["failed"], result["partitions"])
 
 
 def _names(line: str) -> list[str]:
@@ -92,6 +91,7 @@ def split_dump(
 
     Raises `TinyTagsError` for a dump that can't be read and a corpus of other contents.
     """
+    from ingest import files
     from ingest.corpus import (
         Corpus,
         corpus_path,
@@ -110,17 +110,17 @@ def split_dump(
     check_name("corpus", corpus)
     store = open_store(settings.store, settings.webhdfs or None)
     source = open_dump(dump, format=format, labels=labels, classes=classes, webhdfs=settings.webhdfs or None)
-    seen = _look_at(source, store)
+    seen = source.status()  # before anything of it is read that counts
     if not source.images:
         raise TinyTagsError(f"{dump}: holds no images")
     made = Corpus(
         corpus,
         source.format,
-        _absolute(source.path),
+        source.path,
         source.identity,
         source.images,
         partition_images,
-        labels and _absolute(labels),
+        labels and files.absolute(labels),
         source.classes,
         source.splits,
     )
@@ -144,8 +144,7 @@ def split_dump(
                     total=sum(stop - start for start, stop in map(made.rows, pending)),
                 )  # fmt: skip
         check_written(store, results, done_partitions(store, made))
-        now = _look_at(source, store)
-        if any(now.get(path) != entry for path, entry in seen.items()):
+        if source.status() != seen:
             for result in results:
                 store.remove(statistics_path(corpus, result["partition"]))
             raise TinyTagsError(
@@ -156,43 +155,19 @@ def split_dump(
         )
     seconds = time.monotonic() - began
     images = sum(result["images"] for result in results)
+    before = sorted(set(done) - set(pending))
     labelled = 0
     if made.classes:
-        labelled = sum(
-            store.read_json(statistics_path(corpus, p))["labelled"] for p in done_partitions(store, made)
-        )
+        earlier = (store.read_json(statistics_path(corpus, p)) for p in before)
+        labelled = sum(result["labelled"] for result in itertools.chain(results, earlier))
     return {
         "corpus": corpus, "hash": made.hash, "format": made.format, "images": made.images, "labelled": labelled,
         "partitions": made.partitions,
-        "split": len(results), "already_done": len(set(done) - set(pending)), "images_split": images,
+        "split": len(results), "already_done": len(before), "images_split": images,
         "bytes": sum(result["bytes"] for result in results), "seconds": round(seconds, 3),
-        "failed": {str(p): error for p, error in sorted(errors.items())},
+        "failed": dict(sorted(errors.items())),
         "images_per_second": round(images / splitting, 1) if pending else None,
     }  # fmt: skip
-
-
-def _look_at(source, store) -> dict:
-    """Return size and time of change of the files that a dump consists of, by path."""
-    from ingest import files
-
-    found = {
-        path: files.status(path, source.webhdfs)
-        for path in (source.path, getattr(source, "labels", None))
-        if path
-    }
-    if found[source.path] and found[source.path].is_dir:
-        del found[source.path]
-        listed = {
-            files.join(source.path, entry.name): entry
-            for entry in files.list_files(source.path, source.webhdfs)
-        }
-        # The store may lie in it, for one who ingests the folder he is in.
-        found |= {path: entry for path, entry in listed.items() if not path.startswith(store.url() + "/")}
-    return {path: entry and (entry.size, entry.modified) for path, entry in found.items()}
-
-
-def _absolute(path: str) -> str:
-    return path if "://" in path else os.path.abspath(path)
 
 
 if __name__ == "__main__":

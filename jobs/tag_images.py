@@ -67,8 +67,7 @@ def main(corpus, model, min_confidence, partition, settings, as_json):
         summary += f"; {result['right'] / result['labelled']:.1%} of {result['labelled']:,} tags with a known label are right"
     report(result, summary, as_json)
     if result["failed"]:
-        errors = {int(p): error for p, error in result["failed"].items()}
-        raise failed_partitions("tagged", errors, result["partitions"])
+        raise failed_partitions("tagged", result["failed"], result["partitions"])
 
 
 def tag_images(
@@ -123,7 +122,7 @@ def tag_images(
     return {
         "run": made.name, "corpus": corpus, "model": model, "min_confidence": min_confidence, "partitions": made.partitions,
         "partitions_tagged": len(now), "already_done": len(set(done) - set(pending)), "images": made.images, **totals,
-        "failed": {str(p): error for p, error in sorted(errors.items())},
+        "failed": dict(sorted(errors.items())),
         "seconds": round(seconds, 3), "images_per_second": round(tagged_now / tagging, 1) if pending else None,
     }  # fmt: skip
 

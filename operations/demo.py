@@ -237,6 +237,7 @@ def _work_folder(settings: Settings) -> Path:
 
 def _corpus_name(settings: Settings, path: str) -> str:
     """Return what to call the corpus of the images at ``path``; two folders of one name get two."""
+    from ingest import files
     from ingest.corpus import open_corpus
     from ingest.store import open_store
 
@@ -245,7 +246,7 @@ def _corpus_name(settings: Settings, path: str) -> str:
         name = name.removesuffix(ending)
     name = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name).strip("-")
     name = name[:40] or "images"
-    path = path if "://" in path else os.path.abspath(path)
+    path = files.absolute(path)
     with contextlib.suppress(TinyTagsError):  # where there is none of that name yet
         if open_corpus(open_store(settings.store, settings.webhdfs or None), name).dump != path:
             name += "-" + hashlib.sha256(path.encode()).hexdigest()[:6]

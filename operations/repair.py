@@ -47,8 +47,7 @@ def _ingest_again(settings: Settings, store, _solr, run_name: str, found: dict) 
         corpus.classes, redo=[(p, p) for p in found["needs_ingest"]],
     )  # fmt: skip
     if result["failed"]:
-        errors = {int(p): error for p, error in result["failed"].items()}
-        raise failed_partitions("split", errors, corpus.partitions)
+        raise failed_partitions("split", result["failed"], corpus.partitions)
 
 
 def _tag_again(settings: Settings, store, _solr, run_name: str, found: dict) -> None:

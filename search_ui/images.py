@@ -44,32 +44,34 @@ class Library:
         return dict(sorted(votes.items(), key=lambda item: -item[1]))
 
     def _keep(self, open_one, name: str):
-        key, now = (open_one, name), time.monotonic()
+        """Return what ``open_one`` last said of ``name``: a manifest, None, or raise that the store was out of reach."""
+        found = self._look_up((open_one, name))
+        if isinstance(found, StoreUnreachableError):
+            raise found
+        return found
+
+    def _look_up(self, key: tuple) -> object:
+        now = time.monotonic()
         with self._lock:
-            until, value = self._kept.get(key, (0, None))
+            until, found = self._kept.get(key, (0, None))
             if now < until:
-                if isinstance(value, StoreUnreachableError):
-                    raise value
-                return value
-            if (
-                value is not None
-            ):  # while one looks again, and maybe waits for HDFS, the others go on with this
-                self._kept[key] = (now + MANIFEST_SECONDS, value)
+                return found
+            if found is not None:
+                # While one looks again, and maybe waits for HDFS, the others go on with this.
+                self._kept[key] = (now + MANIFEST_SECONDS, found)
+        open_one, name = key
         try:
-            value = open_one(self.store, name)
+            found = open_one(self.store, name)
         except StoreUnreachableError as error:
-            if value is None or isinstance(value, StoreUnreachableError):
-                value = error
-            # else what was true a moment ago
+            if found is None:  # else what was true a moment ago
+                found = error
         except TinyTagsError:
-            value = None
+            found = None
         with self._lock:
-            self._kept[key] = (time.monotonic() + MANIFEST_SECONDS, value)
+            self._kept[key] = (time.monotonic() + MANIFEST_SECONDS, found)
             if len(self._kept) > MOST_KEPT:  # names come from URLs
                 self._kept = {key: kept for key, kept in self._kept.items() if kept[0] > now}
-        if isinstance(value, StoreUnreachableError):
-            raise value
-        return value
+        return found
 
 
 @lru_cache(maxsize=4)

@@ -17,7 +17,7 @@ import numpy as np
 
 from conf.errors import TinyTagsError
 from ingest import files
-from ingest.formats.dump import READ_IMAGES, Batch, check_classes, check_labels, check_rows
+from ingest.formats.dump import BATCH_IMAGES, Batch, check_classes, check_labels, check_rows
 from ingest.image import IMAGE_BYTES
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -72,11 +72,14 @@ class Cifar10:
     webhdfs: str | None = None
     splits: dict[str, tuple[int, int]] = field(default_factory=dict)
     format: ClassVar[str] = "cifar-10"
-    at_a_time: ClassVar[int] = READ_IMAGES
+    batch_images: ClassVar[int] = BATCH_IMAGES
 
     @cached_property
     def identity(self) -> dict:
-        return files.identity(list(dict.fromkeys(batch.path for batch in self.batches)), self.webhdfs)
+        return files.identity(self._paths(), self.webhdfs)
+
+    def status(self) -> list[files.Entry | None]:
+        return [files.status(path, self.webhdfs) for path in self._paths()]
 
     def read(self, start: int, stop: int) -> Batch:
         check_rows(self, start, stop)
@@ -106,6 +109,9 @@ class Cifar10:
             "record": record,
             "offset": record * RECORD_BYTES if self.binary else None,
         }
+
+    def _paths(self) -> list[str]:
+        return list(dict.fromkeys(batch.path for batch in self.batches))
 
     def _parts(self, start: int, stop: int) -> Iterator[tuple[BatchFile, int, int]]:
         """Yield the batches that hold the rows from ``start`` to ``stop``, each with the range of its own records."""

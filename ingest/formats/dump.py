@@ -6,11 +6,12 @@ from typing import Protocol
 import numpy as np
 
 from conf.errors import TinyTagsError
+from ingest.files import Entry
 
 # Labels are stored as int8.
 MOST_CLASSES = 127
 # Read at a time, 25 MB: each time costs a request in HDFS, and in a stream that can't be entered its beginning.
-READ_IMAGES = 8_192
+BATCH_IMAGES = 8_192
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Dump(Protocol):
 
     ``images`` is the number of records, ``classes`` the names of the labels (None where there are no labels), and
     ``splits`` the ranges of rows that the source itself keeps apart, like {"train": (0, 50000), "test": (50000, 60000)}.
-    ``at_a_time`` says how many records are best read at a time, whole row groups of 256.
+    ``batch_images`` says how many records are best read at a time, whole row groups of 256.
     """
 
     format: str
@@ -39,7 +40,7 @@ class Dump(Protocol):
     images: int
     classes: list[str] | None
     splits: dict[str, tuple[int, int]]
-    at_a_time: int
+    batch_images: int
 
     @property
     def identity(self) -> dict:
@@ -47,6 +48,9 @@ class Dump(Protocol):
 
         Read from the source when first asked for: up to a second and a half.
         """
+
+    def status(self) -> list[Entry | None]:
+        """Return size and time of change of each file that the source consists of, as it is now; None for one that is gone."""
 
     def read(self, start: int, stop: int) -> Batch:
         """Return the records ``start`` to ``stop``, reading only these; raises `TinyTagsError` for a damaged one."""

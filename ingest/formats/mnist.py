@@ -15,7 +15,7 @@ import numpy as np
 
 from conf.errors import TinyTagsError
 from ingest import files
-from ingest.formats.dump import READ_IMAGES, Batch, check_classes, check_labels, check_rows
+from ingest.formats.dump import BATCH_IMAGES, Batch, check_classes, check_labels, check_rows
 from ingest.image import IMAGE_BYTES, SIDE
 
 CLASSES = [str(digit) for digit in range(10)]
@@ -51,12 +51,14 @@ class Mnist:
     webhdfs: str | None = None
     splits: dict[str, tuple[int, int]] = field(default_factory=dict)
     format: ClassVar[str] = "mnist"
-    at_a_time: ClassVar[int] = READ_IMAGES
+    batch_images: ClassVar[int] = BATCH_IMAGES
 
     @cached_property
     def identity(self) -> dict:
-        paths = [path for part in self.parts for path in (part.path, part.labels) if path]
-        return files.identity(paths, self.webhdfs)
+        return files.identity(self._paths(), self.webhdfs)
+
+    def status(self) -> list[files.Entry | None]:
+        return [files.status(path, self.webhdfs) for path in self._paths()]
 
     def read(self, start: int, stop: int) -> Batch:
         check_rows(self, start, stop)
@@ -76,6 +78,9 @@ class Mnist:
         part, record, _ = next(self._overlaps(row, row + 1))
         offset = None if part.gzipped else IMAGES_HEADER + record * PIXELS
         return {"file": files.base_name(part.path), "record": record, "offset": offset}
+
+    def _paths(self) -> list[str]:
+        return [path for part in self.parts for path in (part.path, part.labels) if path]
 
     def _overlaps(self, start: int, stop: int) -> Iterator[tuple[Part, int, int]]:
         """Yield the files that hold the rows from ``start`` to ``stop``, each with the range of its own records."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from conf.errors import TinyTagsError
 from ingest import files
-from ingest.formats.dump import MOST_CLASSES, READ_IMAGES, Batch, check_classes, check_rows
+from ingest.formats.dump import BATCH_IMAGES, MOST_CLASSES, Batch, check_classes, check_rows
 from ingest.image import IMAGE_BYTES, PictureError, decode_picture
 
 PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -69,16 +69,16 @@ class Pictures:
     webhdfs: str | None = None
     splits: dict[str, tuple[int, int]] = field(default_factory=dict)
     format: ClassVar[str] = "folder"
-    at_a_time: ClassVar[int] = READ_IMAGES
+    batch_images: ClassVar[int] = BATCH_IMAGES
 
     @cached_property
     def identity(self) -> dict:
         """{"bytes", "sha256" over names and contents}; beyond 1 GiB and in HDFS {"bytes", "modified", "names": their hash}."""
-        entries = {entry.name: entry for entry in files.list_files(self.path, self.webhdfs)}
-        try:
-            found = [entries[name] for name in _names(self.listing)]
-        except KeyError as error:
-            raise TinyTagsError(f"{files.join(self.path, error.args[0])}: no such file") from None
+        found = self.status()
+        if None in found:
+            raise TinyTagsError(
+                f"{files.join(self.path, _names(self.listing)[found.index(None)])}: no such file"
+            )
         total = sum(entry.size for entry in found)
         # A request a picture would take longer than ingesting them all.
         if total <= files.HASHED_BYTES and not files.is_hdfs(self.path):
@@ -92,6 +92,10 @@ class Pictures:
             "modified": max(entry.modified for entry in found),
             "names": names.hexdigest(),
         }
+
+    def status(self) -> list[files.Entry | None]:
+        there = {entry.name: entry for entry in files.walk_files(self.path, self.webhdfs)}
+        return [there.get(name) for name in _names(self.listing)]
 
     def read(self, start: int, stop: int) -> Batch:
         """Return the pictures ``start`` to ``stop``; raises `TinyTagsError` naming those that can't be decoded."""

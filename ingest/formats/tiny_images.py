@@ -13,13 +13,13 @@ import numpy as np
 from conf.errors import TinyTagsError
 from ingest import files
 from ingest.formats.cifar import CLASSES
-from ingest.formats.dump import READ_IMAGES, Batch, check_classes, check_labels, check_rows
+from ingest.formats.dump import BATCH_IMAGES, Batch, check_classes, check_labels, check_rows
 from ingest.image import IMAGE_BYTES, from_column_major
 
 UNKNOWN_LABEL = 255
-# Records turned at a time: they stay in the processor's first caches, and what is read at a time locally in its last.
+# Records turned at a time: they stay in the processor's first caches, and a batch read locally in its last.
 _BLOCK = 64
-_READ_LOCAL = 2_048
+_LOCAL_BATCH_IMAGES = 2_048
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class TinyImages:
     format: ClassVar[str] = "tiny-images"
 
     @property
-    def at_a_time(self) -> int:
-        return READ_IMAGES if "://" in self.path else _READ_LOCAL
+    def batch_images(self) -> int:
+        return BATCH_IMAGES if files.is_hdfs(self.path) else _LOCAL_BATCH_IMAGES
 
     @cached_property
     def identity(self) -> dict:
@@ -44,6 +44,9 @@ class TinyImages:
         if self.labels:
             found["labels"] = files.identity([self.labels], self.webhdfs)
         return found
+
+    def status(self) -> list[files.Entry | None]:
+        return [files.status(path, self.webhdfs) for path in (self.path, self.labels) if path]
 
     def read(self, start: int, stop: int) -> Batch:
         check_rows(self, start, stop)

@@ -154,7 +154,7 @@ def full_results():
         "index": {"documents": 56_000_000, "documents_per_second": 5e4, "kept": 0.71, "line_bytes": 230.0,
                   "index_bytes": 2.5e9, "heap": "2g", "heap_used_bytes": 1.2e9, "solr_peak_bytes": 2.5e9,
                   "parts_per_second": [5e4] * 9 + [4e4]},
-        "page": page | {"counting_seconds": 1.5, "export": None},
+        "page": page | {"counting_seconds": 1.5, "export": {"lines": 1_000_000, "lines_per_second": 5e4}},
         "images": {"ingest": step, "tag": step},
         "machine": {"cores": 2, "memory_gib": 24, "load": 0.1, "versions": {"python": "3.11"}},
         "seconds": 3000.0, "real_images": True,

@@ -61,7 +61,7 @@ def write_tags(store, run, partition, images, spoil=None):
 class Noise:
     """A dump of random images."""
 
-    at_a_time = 256
+    batch_images = 256
 
     def read(self, start, stop):
         images = np.random.default_rng(start).integers(0, 256, (stop - start, IMAGE_BYTES), np.uint8)

@@ -98,7 +98,7 @@ def test_one_image_is_read_by_its_place(store, tmp_path):
 class Named:
     """A dump of three images, two of them with a label, with the names of their files."""
 
-    at_a_time = 256
+    batch_images = 256
 
     def read(self, start, stop):
         names = ["cat/Käse.png", "cat/b.png", "c.png"]
@@ -300,7 +300,7 @@ def test_what_a_killed_writer_left_in_a_partition_goes_with_the_next_attempt(loc
 
 def test_a_dump_that_breaks_off_leaves_no_partition(local, corpus):
     class Broken:
-        at_a_time = 256
+        batch_images = 256
 
         def read(self, start, stop):
             raise TinyTagsError("x.bin: ends early")
@@ -321,7 +321,7 @@ from ingest.formats import Batch
 from ingest.store import open_store
 
 class Grey:
-    at_a_time = 8_192
+    batch_images = 8_192
 
     def read(self, start, stop):
         return Batch(np.full((stop - start, 3072), 7, np.uint8), np.full(stop - start, -1, np.int16))

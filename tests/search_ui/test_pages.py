@@ -194,7 +194,7 @@ def test_an_export_is_all_that_is_found_in_the_order_of_the_page(page, searchabl
 
 
 @pytest.mark.services
-def test_two_exports_run_at_a_time_and_leave_the_page_its_threads(page, monkeypatch):
+def test_two_exports_run_at_a_time_and_leave_the_page_its_threads(page):
     for _ in range(3):  # each gives its place back
         with page.get("/export.jsonl") as answer:
             assert answer.status_code == 200
