@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 
@@ -145,7 +145,7 @@ def open_corpus(store, name: str) -> Corpus:
 def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
     """Split one partition off ``dump`` into Parquet, then its statistics, the marker that it is done; return these.
 
-    Reads only the partition's own records, ``dump.batch_images``, so that memory doesn't depend on its size (in a local
+    Reads only the partition's own records, a batch at a time, so that memory doesn't depend on its size (in a local
     store: to HDFS a partition goes as a whole).
     """
     import pyarrow
@@ -156,7 +156,7 @@ def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
     about = {"tinytags.corpus": corpus.hash, "tinytags.partition": str(partition)}
     schema = _schema().with_metadata(about)
     labelled = 0
-    store.remove_temporary(images_path(corpus.name, partition).rsplit("/", 1)[0])
+    row = 0
     with store.writer(images_path(corpus.name, partition)) as file:
         with pyarrow.parquet.ParquetWriter(
             file,
@@ -166,10 +166,10 @@ def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
             write_statistics=False,
             write_page_checksum=True,
         ) as writer:
-            for first in range(start, stop, dump.batch_images):
-                batch = dump.read(first, min(first + dump.batch_images, stop))
+            for batch in dump.read_batches(start, stop):
                 labelled += int((batch.labels >= 0).sum())
-                writer.write_table(_table(schema, first - start, batch), row_group_size=ROW_GROUP_IMAGES)
+                writer.write_table(_table(schema, row, batch), row_group_size=ROW_GROUP_IMAGES)
+                row += len(batch.images)
         size = file.tell()
     statistics = {
         "partition": partition,
@@ -214,6 +214,18 @@ def _table(schema, row: int, batch):
     return pyarrow.Table.from_arrays([rows, images, labels, names], schema=schema)
 
 
+def remove_temporary(store, corpus: Corpus, partitions: Iterable[int]) -> None:
+    """Remove what killed writers left of ``partitions``; only for the holder of the lease.
+
+    Here rather than where a partition is written: there it would cost two requests in HDFS each time, for nothing.
+    """
+    begun = set(store.list(f"{corpus_path(corpus.name)}/images"))
+    for p in partitions:
+        folder = images_path(corpus.name, p).rsplit("/", 1)[0]
+        if folder.rsplit("/", 1)[1] in begun:
+            store.remove_temporary(folder)
+
+
 def read_partition(store, corpus: Corpus, partition: int, names: bool = False) -> Iterator[Block]:
     """Yield the images of a partition in blocks of up to 256, page checksums checked.
 
@@ -221,10 +233,8 @@ def read_partition(store, corpus: Corpus, partition: int, names: bool = False) -
     """
     start, stop = corpus.rows(partition)
     path = images_path(corpus.name, partition)
-    if not store.exists(path):
-        raise StoreError(f"{store.url(path)}: is missing; `tinytags ingest` with --partition mends it")
     row = 0
-    with _parquet_errors(store, path), store.open_arrow(path) as source:
+    with _parquet_errors(store, path), _open_partition(store, path) as source:
         parquet = _open_parquet(store, corpus, partition, source)
         columns = ["image", "label", "name"] if names else ["image", "label"]
         for batch in parquet.iter_batches(ROW_GROUP_IMAGES, columns=columns, use_threads=False):
@@ -234,6 +244,17 @@ def read_partition(store, corpus: Corpus, partition: int, names: bool = False) -
         raise StoreError(
             f"{store.url(path)}: holds {row:,} images instead of {stop - start:,}; `tinytags ingest` with --partition mends it"
         )
+
+
+def _open_partition(store, path: str):
+    try:
+        return store.open_arrow(path)
+    except (StoreAwayError, StoreUnreachableError):
+        raise
+    except StoreError:
+        if store.exists(path):
+            raise
+        raise StoreError(f"{store.url(path)}: is missing; `tinytags ingest` with --partition mends it") from None
 
 
 def read_image(store, corpus: Corpus, partition: int, row: int) -> Block:

@@ -187,6 +187,22 @@ class LocalStore(_Json):
         except OSError as error:
             raise StoreError(f"{self.url(path)}: {error.strerror}") from None
 
+    def times(self, path: str) -> dict[str, float]:
+        """Return what `list` does, each with when it was last written (a folder: when a file came into it or went), in
+        seconds since 1970 by the clock of the store."""
+        found = {}
+        try:
+            with os.scandir(self.url(path)) as entries:
+                for entry in entries:
+                    if not entry.name.startswith("."):
+                        with contextlib.suppress(FileNotFoundError):  # it went since
+                            found[entry.name] = entry.stat().st_mtime
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise StoreError(f"{self.url(path)}: {error.strerror}") from None
+        return dict(sorted(found.items()))
+
     def remove(self, path: str) -> None:
         with self._errors(path):
             Path(self.root, path).unlink(missing_ok=True)
@@ -301,13 +317,27 @@ class HdfsStore(_Json):
 
     def list(self, path: str) -> list[str]:
         """Return the sorted names in the folder ``path``, without temporary files; empty where there is no such folder."""
+        return list(self.times(path))
 
-        def names() -> list[str]:
-            if self._client.status(self._full(path), strict=False) is None:
-                return []
-            return sorted(name for name in self._client.list(self._full(path)) if not name.startswith("."))
+    def times(self, path: str) -> dict[str, float]:
+        """Return what `list` does, each with when it was last written (a folder: when a file came into it or went), in
+        seconds since 1970 by the clock of the store."""
+        from hdfs.util import HdfsError
 
-        return self._retry(path, names)
+        def times() -> dict[str, float]:
+            try:
+                found = self._client.list(self._full(path), status=True)
+            except HdfsError as error:
+                if error.exception == "FileNotFoundException":
+                    return {}
+                raise
+            return {
+                name: status["modificationTime"] / 1000
+                for name, status in sorted(found, key=lambda entry: entry[0])
+                if not name.startswith(".")
+            }
+
+        return self._retry(path, times)
 
     def remove(self, path: str) -> None:
         self._retry(path, lambda: self._client.delete(self._full(path)))

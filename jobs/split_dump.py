@@ -99,6 +99,7 @@ def split_dump(
         done_partitions,
         failed_path,
         lease_path,
+        remove_temporary,
         statistics_path,
         write_partition,
     )  # fmt: skip
@@ -137,6 +138,7 @@ def split_dump(
             store, f"corpus {corpus!r}", made.partitions, done, redo, lambda p: statistics_path(corpus, p)
         )
         results, errors, splitting = [], {}, 0.0
+        remove_temporary(store, made, pending)
         if pending:
             with open_session(settings.master, f"ingest {corpus}", light=True) as spark:
                 results, errors, splitting = run_partitions(

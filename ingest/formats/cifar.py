@@ -17,7 +17,7 @@ import numpy as np
 
 from conf.errors import TinyTagsError
 from ingest import files
-from ingest.formats.dump import BATCH_IMAGES, Batch, check_classes, check_labels, check_rows
+from ingest.formats.dump import Batch, ReadInBatches, check_classes, check_labels, check_rows
 from ingest.image import IMAGE_BYTES
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -61,7 +61,7 @@ Opened = tuple[list[BatchFile], bool, list[str] | None]
 
 
 @dataclass(frozen=True)
-class Cifar10:
+class Cifar10(ReadInBatches):
     """CIFAR-10, or as many batches of it as there are; rows are in the batches' order, the test batch last."""
 
     path: str
@@ -72,7 +72,6 @@ class Cifar10:
     webhdfs: str | None = None
     splits: dict[str, tuple[int, int]] = field(default_factory=dict)
     format: ClassVar[str] = "cifar-10"
-    batch_images: ClassVar[int] = BATCH_IMAGES
 
     @cached_property
     def identity(self) -> dict:

@@ -1,5 +1,6 @@
 """What every dump can do, whichever format it is in."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,7 +33,6 @@ class Dump(Protocol):
 
     ``images`` is the number of records, ``classes`` the names of the labels (None where there are no labels), and
     ``splits`` the ranges of rows that the source itself keeps apart, like {"train": (0, 50000), "test": (50000, 60000)}.
-    ``batch_images`` says how many records are best read at a time, whole row groups of 256.
     """
 
     format: str
@@ -40,7 +40,6 @@ class Dump(Protocol):
     images: int
     classes: list[str] | None
     splits: dict[str, tuple[int, int]]
-    batch_images: int
 
     @property
     def identity(self) -> dict:
@@ -55,8 +54,19 @@ class Dump(Protocol):
     def read(self, start: int, stop: int) -> Batch:
         """Return the records ``start`` to ``stop``, reading only these; raises `TinyTagsError` for a damaged one."""
 
+    def read_batches(self, start: int, stop: int) -> Iterator[Batch]:
+        """Yield the same a batch at a time, of whole row groups of 256 images, so that memory doesn't grow with their number."""
+
     def describe_record(self, row: int) -> dict:
         """Return where record ``row`` is: {"file": name, "record": number in it, "offset": byte in it or None}."""
+
+
+class ReadInBatches:
+    """For a dump whose batches are read like anything else."""
+
+    def read_batches(self, start: int, stop: int) -> Iterator[Batch]:
+        for first in range(start, stop, BATCH_IMAGES):
+            yield self.read(first, min(first + BATCH_IMAGES, stop))
 
 
 def check_rows(dump: Dump, start: int, stop: int) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from conf.errors import TinyTagsError
 from ingest import files
-from ingest.formats.dump import BATCH_IMAGES, Batch, check_classes, check_labels, check_rows
+from ingest.formats.dump import Batch, ReadInBatches, check_classes, check_labels, check_rows
 from ingest.image import IMAGE_BYTES, SIDE
 
 CLASSES = [str(digit) for digit in range(10)]
@@ -41,7 +41,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Mnist:
+class Mnist(ReadInBatches):
     """MNIST: one images file, or a folder's training images followed by its test images."""
 
     path: str
@@ -51,7 +51,6 @@ class Mnist:
     webhdfs: str | None = None
     splits: dict[str, tuple[int, int]] = field(default_factory=dict)
     format: ClassVar[str] = "mnist"
-    batch_images: ClassVar[int] = BATCH_IMAGES
 
     @cached_property
     def identity(self) -> dict:

@@ -11,7 +11,7 @@ import numpy as np
 
 from conf.errors import TinyTagsError
 from ingest import files
-from ingest.formats.dump import BATCH_IMAGES, MOST_CLASSES, Batch, check_classes, check_rows
+from ingest.formats.dump import MOST_CLASSES, Batch, ReadInBatches, check_classes, check_rows
 from ingest.image import IMAGE_BYTES, PictureError, decode_picture
 
 PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -55,7 +55,7 @@ _NAMED = 5
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Pictures(ReadInBatches):
     """A folder of pictures, in the order of their paths.
 
     ``listing`` holds the names and sizes of a million pictures in some 5 MB, so that every worker sees the folder as it
@@ -69,7 +69,6 @@ class Pictures:
     webhdfs: str | None = None
     splits: dict[str, tuple[int, int]] = field(default_factory=dict)
     format: ClassVar[str] = "folder"
-    batch_images: ClassVar[int] = BATCH_IMAGES
 
     @cached_property
     def identity(self) -> dict:

@@ -4,6 +4,7 @@ Source of the format: the data set's own ``loadTinyImages.m``. The data set was 
 format lives on.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
@@ -13,13 +14,13 @@ import numpy as np
 from conf.errors import TinyTagsError
 from ingest import files
 from ingest.formats.cifar import CLASSES
-from ingest.formats.dump import BATCH_IMAGES, Batch, check_classes, check_labels, check_rows
+from ingest.formats.dump import Batch, check_classes, check_labels, check_rows
 from ingest.image import IMAGE_BYTES, from_column_major
 
 UNKNOWN_LABEL = 255
-# Records turned at a time: they stay in the processor's first caches, and a batch read locally in its last.
+# Records turned at a time, so that they stay in the processor's first caches, and a batch in its last.
 _BLOCK = 64
-_LOCAL_BATCH_IMAGES = 2_048
+_BATCH_IMAGES = 2_048
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,6 @@ class TinyImages:
     splits: dict[str, tuple[int, int]] = field(default_factory=dict)
     format: ClassVar[str] = "tiny-images"
 
-    @property
-    def batch_images(self) -> int:
-        return BATCH_IMAGES if files.is_hdfs(self.path) else _LOCAL_BATCH_IMAGES
-
     @cached_property
     def identity(self) -> dict:
         found = files.identity([self.path], self.webhdfs)
@@ -49,15 +46,26 @@ class TinyImages:
         return [files.status(path, self.webhdfs) for path in (self.path, self.labels) if path]
 
     def read(self, start: int, stop: int) -> Batch:
+        found = list(self.read_batches(start, stop))
+        images = [batch.images for batch in found] or [np.empty((0, IMAGE_BYTES), np.uint8)]
+        labels = [batch.labels for batch in found] or [np.empty(0, np.int16)]
+        return Batch(np.concatenate(images), np.concatenate(labels))
+
+    def read_batches(self, start: int, stop: int) -> Iterator[Batch]:
+        """Yield the records from ``start`` to ``stop``, in HDFS by one request for all of them."""
         check_rows(self, start, stop)
-        images = np.empty((stop - start, IMAGE_BYTES), np.uint8)
+        labels = self._read_labels(start, stop)
         block = np.empty((_BLOCK, IMAGE_BYTES), np.uint8)
-        with files.open_file(self.path, self.webhdfs, start * IMAGE_BYTES, images.nbytes) as file:
-            for first in range(0, len(images), _BLOCK):
-                out = images[first : first + _BLOCK]
-                files.read_into(file, block[: len(out)], self.path)
-                from_column_major(block[: len(out)], out)
-        return Batch(images, self._read_labels(start, stop))
+        with files.open_file(
+            self.path, self.webhdfs, start * IMAGE_BYTES, (stop - start) * IMAGE_BYTES
+        ) as file:
+            for first in range(0, stop - start, _BATCH_IMAGES):
+                images = np.empty((min(_BATCH_IMAGES, stop - start - first), IMAGE_BYTES), np.uint8)
+                for done in range(0, len(images), _BLOCK):
+                    out = images[done : done + _BLOCK]
+                    files.read_into(file, block[: len(out)], self.path)
+                    from_column_major(block[: len(out)], out)
+                yield Batch(images, labels[first : first + len(images)])
 
     def describe_record(self, row: int) -> dict:
         return {"file": files.base_name(self.path), "record": row, "offset": row * IMAGE_BYTES}

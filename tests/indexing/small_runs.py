@@ -7,6 +7,7 @@ import numpy as np
 
 from ingest.corpus import Corpus, create_corpus, write_partition
 from ingest.formats import Batch
+from ingest.formats.dump import ReadInBatches
 from ingest.image import IMAGE_BYTES
 from ingest.runs import Run, create_run, statistics_path, tags_path
 
@@ -58,10 +59,8 @@ def write_tags(store, run, partition, images, spoil=None):
     )  # fmt: skip
 
 
-class Noise:
+class Noise(ReadInBatches):
     """A dump of random images."""
-
-    batch_images = 256
 
     def read(self, start, stop):
         images = np.random.default_rng(start).integers(0, 256, (stop - start, IMAGE_BYTES), np.uint8)
