@@ -240,34 +240,6 @@ def repost(store, run_name: str, solr: Solr, partitions: list[int | None]) -> di
         solr.stop_waiting()
 
 
-def index_state(store, run: Run, solr: Solr, alias: str) -> dict:
-    """Return how much of a run the index holds; writes nothing, and tolerates a Solr that isn't there.
-
-    ``reachable`` false comes with a ``reason`` and nothing else; otherwise ``exists``, ``documents`` and ``expected``
-    (counts), ``done`` and ``pending`` (tagged partitions), ``complete`` and ``published``. Counts are of what
-    searches see: partitions posted since the last commit are pending.
-    """
-    expected = read_expected(store, run)
-    try:
-        exists = solr.exists(run.name)
-        counts = solr.counts(run.name) if exists else {}
-        published = run.name in solr.alias(alias)
-    except SolrError as error:
-        return {"reachable": False, "reason": str(error)}
-    pending = set(expected.pending(counts)) if exists else set(expected.statistics)
-    return {
-        "reachable": True,
-        "exists": exists,
-        "documents": sum(counts.values()),
-        "expected": sum(map(expected.count, expected.statistics)),
-        "done": [p for p in expected.statistics if p not in pending],
-        "pending": sorted(pending),
-        "rejected": sum(expected.rejected.values()),
-        "complete": exists and not expected.differences(counts),
-        "published": published,
-    }
-
-
 # What to do
 
 

@@ -172,8 +172,11 @@ class Solr:
 
     def select(self, collection: str, params: dict, timeout: float | None = None) -> dict:
         """Search a collection or alias; ``params`` are Solr's, a list for one given several times. Returns its JSON."""
-        # Solr indents by default, which makes large answers half as large again and slower to write and read.
-        body = urlencode({"indent": "off"} | params | {"wt": "json"}, doseq=True).encode()
+        # Solr indents by default, which makes large answers half as large again and slower to write and read. And it
+        # would put the value of a parameter in place of ${its name}, in all values: a tag may be called so.
+        body = urlencode(
+            {"indent": "off", "expandMacros": "false"} | params | {"wt": "json"}, doseq=True
+        ).encode()
         return self._request(
             f"{quote(collection)}/select", body=body, content_type="application/x-www-form-urlencoded",
             timeout=timeout,

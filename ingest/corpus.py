@@ -254,7 +254,9 @@ def _open_partition(store, path: str):
     except StoreError:
         if store.exists(path):
             raise
-        raise StoreError(f"{store.url(path)}: is missing; `tinytags ingest` with --partition mends it") from None
+        raise StoreError(
+            f"{store.url(path)}: is missing; `tinytags ingest` with --partition mends it"
+        ) from None
 
 
 def read_image(store, corpus: Corpus, partition: int, row: int) -> Block:

@@ -24,10 +24,11 @@ class Run:
     partitions: int
     trees: int | None = None  # None for a model that doesn't vote
     version: int = VERSION
+    descriptor: str | None = None  # how documents describe their images; None where they don't
 
     @property
     def hash(self) -> str:
-        """The sha256 of what decides the tags: corpus, model, threshold and the form of a document."""
+        """The sha256 of what decides the documents: corpus, model, threshold, descriptor and their form."""
         contents = [
             self.version,
             self.corpus,
@@ -36,6 +37,8 @@ class Run:
             self.model_hash,
             self.min_confidence,
         ]
+        # Runs without descriptors keep the hashes that they had before there were any.
+        contents += [self.descriptor] if self.descriptor else []
         return hashlib.sha256(json.dumps(contents).encode()).hexdigest()
 
     @property
@@ -86,7 +89,10 @@ def create_run(store, run: Run) -> bool:
     if store.exists(path):
         open_run(store, run.name)
         return False
-    store.write_json(path, asdict(run) | {"run": run.name, "hash": run.hash})
+    manifest = asdict(run)
+    if run.descriptor is None:
+        del manifest["descriptor"]
+    store.write_json(path, manifest | {"run": run.name, "hash": run.hash})
     return True
 
 
@@ -102,7 +108,8 @@ def open_run(store, name: str) -> Run:
         raise TinyTagsError(f"no run {name!r} in {store.url()}; {known}")
     manifest = store.read_json(path)
     try:
-        run = Run(**{key.name: manifest[key.name] for key in fields(Run)})
+        names = [key.name for key in fields(Run) if key.name != "descriptor" or key.name in manifest]
+        run = Run(**{name: manifest[name] for name in names})
         unchanged = (run.name, run.hash) == (name, manifest["hash"])
     except (KeyError, TypeError):
         unchanged = False

@@ -8,7 +8,7 @@ import hashlib
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import click
 import numpy as np
@@ -44,19 +44,24 @@ def _check_number(_context, _option, value: float) -> float:
     show_default=True,
     help="Tags below this share of the trees are dropped, and counted.",
 )
+@click.option(
+    "--similar",
+    is_flag=True,
+    help="Describe each image too, by 60 numbers, so that the page can show what looks alike.",
+)
 @partition_option
 @settings_options("store", "webhdfs", "master")
 @json_option
-def main(corpus, model, min_confidence, partition, settings, as_json):
+def main(corpus, model, min_confidence, similar, partition, settings, as_json):
     """Tag every image of a corpus with what most trees of a model say.
 
     Writes a run: JSON lines, one file a partition, that `tinytags index` brings into Solr. Its name follows from corpus,
-    model and threshold: the same inputs give the same run. Stopped or killed, the same command goes on where it was. A
-    corrupt partition is reported and does not stop the others.
+    model, threshold and --similar: the same inputs give the same run. Stopped or killed, the same command goes on where
+    it was. A corrupt partition is reported and does not stop the others.
     """  # fmt: skip
     from jobs.session import failed_partitions, told_rate
 
-    result = tag_images(settings, corpus, model, min_confidence, redo=partition)
+    result = tag_images(settings, corpus, model, min_confidence, redo=partition, similar=similar)
     kept = result["tagged"] / max(result["tagged"] + result["dropped"], 1)
     summary = (
         f"run {result['run']}: {result['tagged']:,} tagged ({kept:.0%}), {result['dropped']:,} dropped below "
@@ -71,14 +76,23 @@ def main(corpus, model, min_confidence, partition, settings, as_json):
 
 
 def tag_images(
-    settings: Settings, corpus: str, model: str, min_confidence: float = 0.4, redo: list[tuple[int, int]] = ()
+    settings: Settings,
+    corpus: str,
+    model: str,
+    min_confidence: float = 0.4,
+    redo: list[tuple[int, int]] = (),
+    similar: bool = False,
 ) -> dict:
-    """Tag what is not tagged yet, and ``redo``; return the counts of the whole run, with what failed under "failed"."""
+    """Tag what is not tagged yet, and ``redo``; return the counts of the whole run, with what failed under "failed".
+
+    ``similar`` puts a descriptor of the image into each document; such a run is another one than that without.
+    """
     from ingest import runs
     from ingest.corpus import open_corpus
     from ingest.lease import lease
     from ingest.store import open_store
     from jobs.session import check_written, choose_pending, open_session, record_failed, run_partitions
+    from tagging import descriptor
     from tagging.models import load_model
 
     store = open_store(settings.store, settings.webhdfs or None)
@@ -86,7 +100,7 @@ def tag_images(
     tagger = load_model(store, model)
     made = runs.Run(
         corpus, source.hash, model, tagger.hash, min_confidence, list(tagger.classes), source.images, source.partitions,
-        tagger.trees,
+        tagger.trees, descriptor=descriptor.NAME if similar else None,
     )  # fmt: skip
     began = time.monotonic()
     with lease(store, runs.lease_path(made.name), f"run {made.name!r}"):
@@ -131,6 +145,7 @@ def tag_partition(store, corpus, run, partition: int) -> dict:
     """Tag one partition: write its JSON lines, then its statistics, the marker that it is done; return these."""
     from ingest import runs
     from ingest.corpus import read_partition
+    from tagging.descriptor import describe
     from tagging.tags import documents
 
     began = time.monotonic()
@@ -147,8 +162,9 @@ def tag_partition(store, corpus, run, partition: int) -> dict:
     counters = {"tags": Counter(), "votes": Counter()}
     digest, size = hashlib.sha256(), 0
     with store.writer(runs.tags_path(run.name, partition)) as file:
-        for first, votes, labels in _votes(tagger, read_partition(store, corpus, partition)):
-            lines, counts = documents(run, partition, votes, labels, corpus.classes, first)
+        blocks = read_partition(store, corpus, partition)
+        for first, votes, labels, descriptors in _votes(tagger, blocks, describe if run.descriptor else None):
+            lines, counts = documents(run, partition, votes, labels, corpus.classes, first, descriptors)
             file.write(lines)
             digest.update(lines)
             size += len(lines)
@@ -167,21 +183,30 @@ def tag_partition(store, corpus, run, partition: int) -> dict:
     return statistics
 
 
-def _votes(tagger, blocks) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yield first row, votes (n, classes) and labels (n,) of up to `CHUNK_IMAGES` images at a time.
+def _votes(
+    tagger, blocks, describe: Callable | None = None
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray | None]]:
+    """Yield first row, votes (n, classes), labels (n,) and what ``describe`` says of up to `CHUNK_IMAGES` images at a time.
 
     Each block of 256 images is tagged as it comes, still in the processor's cache, and forgotten.
     """
-    first, votes, labels = 0, [], []
+    first, votes, labels, descriptors = 0, [], [], []
+
+    def chunk():
+        described = np.concatenate(descriptors) if describe else None
+        return first, np.concatenate(votes), np.concatenate(labels), described
+
     for block in blocks:
         votes.append(tagger.votes(block.images))
         labels.append(block.labels)
+        if describe:
+            descriptors.append(describe(block.images))
         count = block.row + len(block.images) - first
         if count >= CHUNK_IMAGES:
-            yield first, np.concatenate(votes), np.concatenate(labels)
-            first, votes, labels = first + count, [], []
+            yield chunk()
+            first, votes, labels, descriptors = first + count, [], [], []
     if votes:
-        yield first, np.concatenate(votes), np.concatenate(labels)
+        yield chunk()
 
 
 @functools.lru_cache(maxsize=2)

@@ -54,6 +54,7 @@ def _tag_again(settings: Settings, store, _solr, run_name: str, found: dict) -> 
     from ingest.corpus import open_corpus
     from ingest.runs import open_run
     from jobs.tag_images import tag_images
+    from tagging import descriptor
     from tagging.models import load_model
 
     if not found["needs_tagging"]:
@@ -65,8 +66,13 @@ def _tag_again(settings: Settings, store, _solr, run_name: str, found: dict) -> 
             f"corpus {run.corpus!r} or model {run.model!r} is not the one that made run {run_name}; "
             f"`tinytags tag --corpus {run.corpus} --model {run.model}` makes a run of these"
         )
+    if run.descriptor not in (None, descriptor.NAME):
+        raise TinyTagsError(
+            f"run {run_name} describes its images by {run.descriptor!r}, this version by {descriptor.NAME!r}; "
+            f"`tinytags tag --similar` makes a run that it can mend"
+        )
     note(f"verify: tagging {len(found['needs_tagging']):,} partitions of {run.corpus} again")
-    tag_images(settings, run.corpus, run.model, run.min_confidence)
+    tag_images(settings, run.corpus, run.model, run.min_confidence, similar=run.descriptor is not None)
 
 
 def _index_again(_settings: Settings, store, solr, run_name: str, _found: dict) -> None:

@@ -22,7 +22,7 @@ def create_app(settings: Settings, test_config: dict | None = None) -> Flask:
     """
     from indexing.solr import Solr
     from ingest.store import open_store
-    from search_ui import errors, pages
+    from search_ui import errors, metrics, models, openapi, pages, runs
     from search_ui.images import Library
     from search_ui.published import CHECK_SECONDS, Published
 
@@ -35,14 +35,20 @@ def create_app(settings: Settings, test_config: dict | None = None) -> Flask:
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
 
     solr = Solr(settings.solr, patience=0)
+    counted = metrics.make_metrics()
     app.extensions["tinytags"] = pages.Sources(
         settings=settings,
         solr=solr,
         published=Published(solr, settings.alias, app.config["CHECK_SECONDS"]),
         library=Library(open_store(settings.store, settings.webhdfs or None)),
+        metrics=counted,
     )
     app.register_blueprint(pages.blueprint)
+    runs.register(app, app.extensions["tinytags"].library.store, solr, settings.alias)
+    models.register(app, app.extensions["tinytags"].library.store)
+    openapi.register(app)
     errors.register(app)
+    metrics.register(app, counted)
     versions = _static_versions(Path(app.static_folder))
     app.add_template_global(lambda name: f"{app.static_url_path}/{name}?v={versions[name]}", "static")
     app.add_template_filter(lambda n: f"{n:,}", "number")
@@ -56,10 +62,13 @@ def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None
 
     import waitress
 
+    from search_ui import refusals
+
     # A browser asks for many thumbnails at once; that some of them wait a moment is nothing to warn of.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
     app = create_app(settings)
+    refusals.add_headers()
     try:
         server = waitress.create_server(
             app, host=host, port=port, threads=THREADS, max_request_body_size=BODY_BYTES, ident="tinytags"

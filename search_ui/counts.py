@@ -1,8 +1,7 @@
-"""How many documents a collection has of each tag with each number of votes: all that totals, facets and histograms need."""
+"""How many documents the collections have of each tag, runner-up and number of votes: all that totals, facets and histograms need."""
 
 import json
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,8 +24,22 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Source:
+    """A collection that is searched: the run that it is of, with the corpus and the model of that."""
+
+    run: str
+    corpus: str
+    model: str
+    rows: int = 1  # of its largest partition
+
+    def words(self, name: str) -> str:
+        """Return its word for a filter of a search: "run", "corpus" or "model"."""
+        return getattr(self, name)
+
+
+@dataclass(frozen=True)
 class Cell:
-    """The documents with one tag and one number of votes: all, those with a label, and those whose label is the tag."""
+    """The documents of one tag, runner-up and number of votes: all, those with a label, and those whose label is the tag."""
 
     tag: str
     votes: int
@@ -34,6 +47,8 @@ class Cell:
     documents: int
     labelled: int
     right: int
+    runner_up: str | None = None
+    source: Source = Source("", "", "")
 
 
 def percent(votes: int, trees: int) -> int:
@@ -42,39 +57,66 @@ def percent(votes: int, trees: int) -> int:
 
 
 def ask_cells(solr: Solr, collection: str) -> list[Cell]:
-    """Ask Solr for the cells of a collection, which is one run: one request, one pass over its documents."""
-    votes = {"type": "terms", "field": "votes", "limit": -1}
-    label = {"type": "terms", "field": "label", "limit": -1}
-    by_tag = {"type": "terms", "field": "tag", "limit": -1}
-    facet = {
-        "trees": {"type": "terms", "field": "trees", "limit": 2},
-        "tags": by_tag | {"facet": {"votes": votes}},
-        # Apart, so that a corpus without labels costs nothing more.
-        "labelled": {
-            "type": "query",
-            "q": "label:[* TO *]",
-            "facet": {"tags": by_tag | {"facet": {"votes": votes | {"facet": {"label": label}}}}},
-        },
-    }
-    parameters = {"q": "*:*", "rows": 0, "json.facet": json.dumps(facet)}
-    facets = solr.select(collection, parameters, timeout=COUNT_SECONDS)["facets"]
-    trees = [bucket["val"] for bucket in _buckets(facets, "trees")]
+    """Ask Solr for the cells of a collection, which is one run: one pass over its documents, two where labels are known."""
+    label = {"type": "query", "q": "label:[* TO *]", "facet": {"tags": _by_tag()}}
+    found = _facets(
+        solr,
+        collection,
+        {name: {"type": "terms", "field": name, "limit": 2} for name in ("trees", "corpus", "model")}
+        | {"tags": _by_tag(), "labelled": label, "last_row": "max(row)"},
+    )
+    trees = [bucket["val"] for bucket in _buckets(found, "trees")]
     if len(trees) > 1:
         raise SolrError(
             f"collection {collection!r} holds documents of forests of {trees} trees; it has to be one run"
         )
-    labels = {
-        (tag["val"], votes["val"]): {label["val"]: label["count"] for label in _buckets(votes, "label")}
-        for tag in _buckets(facets.get("labelled", {}), "tags")
-        for votes in _buckets(tag, "votes")
+    corpus, model = (next((b["val"] for b in _buckets(found, key)), "") for key in ("corpus", "model"))
+    source = Source(collection, corpus, model, int(found.get("last_row", 0)) + 1)
+    labelled = dict(_cells(found.get("labelled", {})))
+    right = _ask_right(solr, collection, sorted({tag for tag, _, _ in labelled})) if labelled else {}
+    return [
+        Cell(tag, votes, trees[0], n, labelled.get((tag, votes, runner_up), 0),
+             right.get((tag, votes, runner_up), 0), runner_up, source)
+        for (tag, votes, runner_up), n in _cells(found)
+    ]  # fmt: skip
+
+
+def _ask_right(solr: Solr, collection: str, tags: list[str]) -> dict[tuple, int]:
+    """Return the cells of documents whose label is their tag: one word at a time, as Solr can't compare two fields."""
+    words = {f"word{number}": tag for number, tag in enumerate(tags)}
+    facet = {
+        f"tag{number}": {
+            "type": "query",
+            "q": f"{{!bool must='{{!term f=tag v=$word{number}}}' must='{{!term f=label v=$word{number}}}'}}",
+            "facet": {"tags": _by_tag()},
+        }
+        for number in range(len(tags))
     }
-    cells = []
+    found = _facets(solr, collection, facet, words)
+    return dict(cell for name in facet for cell in _cells(found.get(name, {})))
+
+
+def _by_tag() -> dict:
+    runners_up = {"type": "terms", "field": "runner_up", "limit": -1}
+    votes = {"type": "terms", "field": "votes", "limit": -1, "facet": {"runners_up": runners_up}}
+    return {"type": "terms", "field": "tag", "limit": -1, "facet": {"votes": votes}}
+
+
+def _facets(solr: Solr, collection: str, facet: dict, words: dict[str, str] | None = None) -> dict:
+    parameters = {"q": "*:*", "rows": 0, "json.facet": json.dumps(facet)} | (words or {})
+    return solr.select(collection, parameters, timeout=COUNT_SECONDS)["facets"]
+
+
+def _cells(facets: dict) -> Iterator[tuple[tuple[str, int, str | None], int]]:
+    """Yield ((tag, votes, runner-up), documents); where all trees agree there is no runner-up."""
     for tag in _buckets(facets, "tags"):
         for votes in _buckets(tag, "votes"):
-            known = labels.get((tag["val"], votes["val"]), {})
-            right = known.get(tag["val"], 0)
-            cells.append(Cell(tag["val"], votes["val"], trees[0], votes["count"], sum(known.values()), right))
-    return cells
+            rest = votes["count"]
+            for runner_up in _buckets(votes, "runners_up"):
+                rest -= runner_up["count"]
+                yield (tag["val"], votes["val"], runner_up["val"]), runner_up["count"]
+            if rest:
+                yield (tag["val"], votes["val"], None), rest
 
 
 def _buckets(facets: dict, name: str) -> list[dict]:
@@ -83,39 +125,44 @@ def _buckets(facets: dict, name: str) -> list[dict]:
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """The cells of everything that is searched, as tables of tags (sorted) by levels (lowest first)."""
+    """The cells of everything that is searched, and their sums for any search."""
 
-    tags: tuple[str, ...]
-    levels: tuple[Level, ...]
+    cells: tuple[Cell, ...]
+    sources: tuple[Source, ...]
+    tags: tuple[str, ...]  # sorted, as are the next two
+    runners_up: tuple[str, ...]
+    levels: tuple[Level, ...]  # lowest first
     trees: int | None  # None where forests of several sizes are searched together, or nothing is
-    documents: np.ndarray  # (tags, levels) int64, as are the next two
-    labelled: np.ndarray
-    right: np.ndarray
 
     @classmethod
     def of(cls, cells: Iterable[Cell]) -> "Counts":
-        cells = list(cells)
-        sums = {name: Counter() for name in ("documents", "labelled", "right")}
-        levels = {}
-        for cell in cells:
-            confidence = cell.votes / cell.trees
-            levels[confidence] = Level(confidence, percent(cell.votes, cell.trees), cell.votes)
-            for name, counter in sums.items():
-                counter[cell.tag, confidence] += getattr(cell, name)
-        tags = sorted({cell.tag for cell in cells})
+        cells = tuple(cells)
+        levels = {cell.votes / cell.trees: cell for cell in cells}
         trees = {cell.trees for cell in cells}
-        tables = {
-            name: np.array(
-                [[counter[tag, level] for level in sorted(levels)] for tag in tags], np.int64
-            ).reshape(len(tags), len(levels))
-            for name, counter in sums.items()
-        }
         return cls(
-            tags=tuple(tags),
-            levels=tuple(levels[confidence] for confidence in sorted(levels)),
+            cells=cells,
+            sources=tuple(sorted({cell.source for cell in cells}, key=lambda source: source.run)),
+            tags=tuple(sorted({cell.tag for cell in cells})),
+            runners_up=tuple(sorted({cell.runner_up for cell in cells} - {None})),
+            levels=tuple(
+                Level(confidence, percent(cell.votes, cell.trees), cell.votes)
+                for confidence, cell in sorted(levels.items())
+            ),
             trees=trees.pop() if len(trees) == 1 else None,
-            **tables,
         )
+
+    @cached_property
+    def documents(self) -> np.ndarray:
+        """(cells,) int64, as are the next two."""
+        return np.array([cell.documents for cell in self.cells], np.int64)
+
+    @cached_property
+    def labelled(self) -> np.ndarray:
+        return np.array([cell.labelled for cell in self.cells], np.int64)
+
+    @cached_property
+    def right(self) -> np.ndarray:
+        return np.array([cell.right for cell in self.cells], np.int64)
 
     @cached_property
     def percents(self) -> list[int]:
@@ -125,33 +172,41 @@ class Counts:
             return sorted({percent(votes, self.trees) for votes in possible})
         return sorted({level.percent for level in self.levels})
 
-    @cached_property
-    def _percent_of_level(self) -> np.ndarray:
-        return np.array([level.percent for level in self.levels], np.int64)
-
     def total(self, state: SearchState) -> int:
-        return int(self._table(state)[np.ix_(self._tag_mask(state), self._level_mask(state))].sum())
+        return int(self._table(state)[self._mask(state)].sum())
 
     def by_level(self, state: SearchState) -> np.ndarray:
         """Return the (levels,) numbers of hits, 0 where the search leaves a level out."""
-        return self._table(state)[self._tag_mask(state)].sum(axis=0) * self._level_mask(state)
+        return self._sums(state, "level")
 
     def by_tag(self, state: SearchState) -> dict[str, int]:
         """Return for every tag what it alone would give: the tags of the search itself don't matter."""
-        counts = self._table(state)[:, self._level_mask(state)].sum(axis=1)
-        return dict(zip(self.tags, counts.tolist(), strict=True))
+        return dict(zip(self.tags, self._sums(state, "tag", without="tag").tolist(), strict=True))
+
+    def by_runner_up(self, state: SearchState) -> dict[str, int]:
+        """Return for every runner-up what it alone would give."""
+        found = self._sums(state, "runner_up", without="runner_up")[1:]  # the first are those without one
+        return dict(zip(self.runners_up, found.tolist(), strict=True))
+
+    def by_word(self, state: SearchState, name: str) -> dict[str, int]:
+        """Return for every run, corpus or model (``name``) what it alone would give."""
+        found = dict.fromkeys(sorted({source.words(name) for source in self.sources}), 0)
+        sums = self._sums(state, "source", without=name)
+        for source, count in zip(self.sources, sums.tolist(), strict=True):
+            found[source.words(name)] += count
+        return found
 
     def by_percent(self, state: SearchState) -> dict[int, int]:
         """Return for every bar of the histogram its hits, whatever confidence the search asks for."""
         counts = dict.fromkeys(self.percents, 0)
-        sums = self._table(state)[self._tag_mask(state)].sum(axis=0)
+        sums = self._sums(state, "level", without="confidence")
         for level, count in zip(self.levels, sums.tolist(), strict=True):
-            counts[level.percent] += count
+            counts[level.percent] = counts.get(level.percent, 0) + count
         return counts
 
     def by_answer(self, state: SearchState) -> dict[str, int]:
         """Return how many tags are right and wrong where labels are known, whichever the search asks for."""
-        chosen = np.ix_(self._tag_mask(state), self._level_mask(state))
+        chosen = self._mask(state)
         right, labelled = int(self.right[chosen].sum()), int(self.labelled[chosen].sum())
         return {"right": right, "wrong": labelled - right}
 
@@ -159,18 +214,69 @@ class Counts:
         """Return the levels at which the search has hits, lowest first."""
         return [level for level, count in zip(self.levels, self.by_level(state), strict=True) if count]
 
-    def known_tags(self, state: SearchState) -> list[str]:
-        """Return the tags of the search that there are."""
-        known = set(self.tags)
-        return [tag for tag in state.tags if tag in known]
+    def known_words(self, state: SearchState, name: str) -> list[str]:
+        """Return the tags or runners-up (``name``) of the search that there are."""
+        known = set(self.tags if name == "tag" else self.runners_up)
+        return [word for word in state.words(name) if word in known]
+
+    def of_sources(self, state: SearchState) -> "Counts":
+        """Return the counts of the collections alone that the search takes in."""
+        chosen = {source for source in self.sources if _takes_in(state, source)}
+        return (
+            self
+            if len(chosen) == len(self.sources)
+            else Counts.of(c for c in self.cells if c.source in chosen)
+        )
+
+    @cached_property
+    def _places(self) -> dict[str, np.ndarray]:
+        """For each dimension the (cells,) places of the cells' values in it."""
+        found = {}
+        confidences = [level.confidence for level in self.levels]
+        for name, values, value_of in (
+            ("source", self.sources, lambda cell: cell.source),
+            ("tag", self.tags, lambda cell: cell.tag),
+            ("runner_up", (None, *self.runners_up), lambda cell: cell.runner_up),
+            ("level", confidences, lambda cell: cell.votes / cell.trees),
+        ):
+            places = {value: place for place, value in enumerate(values)}
+            found[name] = np.array([places[value_of(cell)] for cell in self.cells], np.int64)
+        return found
+
+    def _sums(self, state: SearchState, by: str, without: str = "") -> np.ndarray:
+        values = {"source": self.sources, "tag": self.tags, "level": self.levels}.get(
+            by, (None, *self.runners_up)
+        )
+        chosen = self._mask(state, without)
+        sums = np.zeros(len(values), np.int64)
+        np.add.at(sums, self._places[by][chosen], self._table(state)[chosen])
+        return sums
 
     def _table(self, state: SearchState) -> np.ndarray:
         return {None: self.documents, "right": self.right, "wrong": self.labelled - self.right}[state.answer]
 
-    def _tag_mask(self, state: SearchState) -> np.ndarray:
-        wanted = set(state.tags)
-        return np.array([not wanted or tag in wanted for tag in self.tags], bool)
+    def _mask(self, state: SearchState, without: str = "") -> np.ndarray:
+        """Return which (cells,) a search takes in, one of its filters left out."""
+        low, high = state.confidence if state.confidence and without != "confidence" else (0, 100)
+        taken = {
+            "source": [_takes_in(state, source, without) for source in self.sources],
+            "tag": _among(self.tags, () if without == "tag" else state.tags),
+            "runner_up": _among((None, *self.runners_up), () if without == "runner_up" else state.runners_up),
+            "level": [low <= level.percent <= high for level in self.levels],
+        }
+        mask = np.ones(len(self.cells), bool)
+        for name, values in taken.items():
+            mask &= np.array(values, bool)[self._places[name]] if len(self.cells) else False
+        return mask
 
-    def _level_mask(self, state: SearchState) -> np.ndarray:
-        low, high = state.confidence or (0, 100)
-        return (self._percent_of_level >= low) & (self._percent_of_level <= high)
+
+def _among(values: Iterable, wanted: tuple[str, ...]) -> list[bool]:
+    return [not wanted or value in wanted for value in values]
+
+
+def _takes_in(state: SearchState, source: Source, without: str = "") -> bool:
+    return all(
+        not state.words(name) or source.words(name) in state.words(name)
+        for name in ("run", "corpus", "model")
+        if name != without
+    )

@@ -6,6 +6,7 @@ from werkzeug.exceptions import HTTPException
 from conf.errors import TinyTagsError
 from indexing.solr import SolrError
 from ingest.store import StoreError
+from search_ui.search import TooBusyError
 from search_ui.search_state import BadSearchError
 
 HEADERS = {
@@ -29,7 +30,7 @@ TITLES = {
 
 
 def register(app: Flask) -> None:
-    app.register_error_handler(HTTPException, lambda error: _answer(error.code or 500, error.description))
+    app.register_error_handler(HTTPException, _refused)
     app.register_error_handler(BadSearchError, lambda error: _answer(400, str(error)))
     app.register_error_handler(SolrError, lambda error: _unavailable(app, error))
     app.register_error_handler(StoreError, lambda error: _unavailable(app, error))
@@ -38,8 +39,16 @@ def register(app: Flask) -> None:
     app.after_request(_add_headers)
 
 
+def _refused(error: HTTPException):
+    # Some say more in a header: Allow, with 405.
+    headers = [header for header in error.get_headers() if header[0] != "Content-Type"]
+    return *_answer(error.code or 500, error.description), headers
+
+
 def _unavailable(app: Flask, error: TinyTagsError):
     app.logger.warning("%s", error)
+    if isinstance(error, SolrError) and not isinstance(error, TooBusyError):
+        app.extensions["tinytags"].metrics.solr_failures.inc()
     return _answer(503, str(error))
 
 
@@ -49,10 +58,18 @@ def _bug(app: Flask, error: Exception):
 
 
 def _answer(status: int, words: str | None):
-    if request.path.startswith("/api/"):
+    if _is_for_programs():
         return jsonify(error=words, status=status), status
     title = TITLES.get(status, "That did not work")
     return render_template("error.html", status=status, title=title, words=words), status
+
+
+def _is_for_programs() -> bool:
+    """Say whether an answer is JSON: an export or a probe fails as a page for people alone who follow a link to it."""
+    if request.path.startswith("/api/"):
+        return True
+    asked = request.path.startswith("/export.") or request.path in ("/healthz", "/readyz", "/metrics")
+    return asked and "text/html" not in request.accept_mimetypes.values()
 
 
 def _add_headers(response: Response) -> Response:

@@ -1,10 +1,14 @@
 """Facets, ways out of an empty search and page links, worked out for templates, which only print them."""
 
+import random
 from dataclasses import dataclass
 
 from search_ui.counts import Counts
 from search_ui.search import Found
-from search_ui.search_state import PER_PAGE, SORTS, SearchState
+from search_ui.search_state import MOST_SEED, PER_PAGE, SIZES, SORTS, WORDS, SearchState
+
+# What goes before a word of a filter where it stands by itself; a tag needs nothing.
+SAID = {"tag": "", "runner_up": "runner-up", "corpus": "corpus", "model": "model", "run": "run"}
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,31 @@ class Choice:
 
 def tag_values(counts: Counts, state: SearchState) -> list[Value]:
     """Return every tag, and those that were asked for but aren't there."""
-    found = dict.fromkeys(state.tags, 0) | counts.by_tag(state)
+    return _values("tag", counts.by_tag(state), state)
+
+
+def runner_up_values(counts: Counts, state: SearchState) -> list[Value]:
+    return _values("runner_up", counts.by_runner_up(state), state)
+
+
+def source_values(counts: Counts, state: SearchState) -> dict[str, list[Value]]:
+    """Return corpora, models and runs, by these names; ``counts`` are those of everything. One alone is no choice."""
+    found = {name: _values(name, counts.by_word(state, name), state) for name in ("corpus", "model", "run")}
+    return {name: values for name, values in found.items() if len(values) > 1}
+
+
+def _values(name: str, counts: dict[str, int], state: SearchState) -> list[Value]:
+    found = dict.fromkeys(state.words(name), 0) | counts
     most = max(found.values(), default=0) or 1
     return [
         Value(
-            tag, found[tag], tag in state.tags, state.toggle_tag(tag).url(), round(100 * found[tag] / most, 1)
+            word,
+            found[word],
+            word in state.words(name),
+            state.toggle(name, word).url(),
+            round(100 * found[word] / most, 1),
         )
-        for tag in sorted(found)
+        for word in sorted(found)
     ]
 
 
@@ -91,7 +113,11 @@ def range_box(counts: Counts, state: SearchState) -> dict:
 
 def filters(counts: Counts, state: SearchState) -> list[Choice]:
     """Return the filters that are on, each with the link that takes it off."""
-    chosen = [Choice(tag, state.toggle_tag(tag).url()) for tag in state.tags]
+    chosen = [
+        Choice(f"{SAID[name]} {word}".strip(), state.toggle(name, word).url())
+        for name in WORDS
+        for word in state.words(name)
+    ]
     if state.confidence:
         chosen.append(Choice(confidence_words(state), state.without_confidence().url()))
     if state.answer:
@@ -109,8 +135,9 @@ def ways_out(counts: Counts, state: SearchState) -> list[tuple[str, int, str]]:
     wider = []
     if state.confidence:
         wider.append(("any confidence", state.without_confidence()))
-    if state.tags:
-        wider.append(("every tag", state.with_tags()))
+    for name in WORDS:
+        if state.words(name):
+            wider.append((f"every {SAID[name] or name}", state.with_words(name, [])))
     if state.answer:
         wider.append(("right and wrong tags alike", state.with_answer(None)))
     if len(wider) > 1:
@@ -120,11 +147,19 @@ def ways_out(counts: Counts, state: SearchState) -> list[tuple[str, int, str]]:
 
 
 def sorts(state: SearchState) -> list[Choice]:
-    return [Choice(words, state.with_sort(sort).url(), sort == state.sort) for sort, words in SORTS.items()]
+    seeds = {"random": random.randint(1, MOST_SEED)}  # chosen again, it shuffles again
+    return [
+        Choice(words, state.with_sort(sort, seeds.get(sort, 0)).url(), sort == state.sort)
+        for sort, words in SORTS.items()
+    ]
 
 
 def sizes(state: SearchState) -> list[Choice]:
     return [Choice(str(n), state.with_per_page(n).url(), n == state.per_page) for n in PER_PAGE]
+
+
+def thumbnail_sizes(state: SearchState) -> list[Choice]:
+    return [Choice(words, state.with_size(size).url(), size == state.size) for size, words in SIZES.items()]
 
 
 def pages(found: Found) -> list[Choice | None]:

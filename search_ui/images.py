@@ -9,6 +9,7 @@ from ingest.corpus import Block, Corpus, open_corpus, read_image
 from ingest.image import IMAGE_BYTES
 from ingest.runs import Run, open_run
 from ingest.store import StoreUnreachableError
+from tagging.models import read_card
 
 # Manifests don't change once written, but a corpus can be removed and another be made under its name.
 MANIFEST_SECONDS = 10
@@ -29,6 +30,10 @@ class Library:
 
     def run(self, name: str) -> Run | None:
         return self._keep(open_run, name)
+
+    def card(self, name: str) -> dict | None:
+        """Return a model's card, or None where the store has none of this name."""
+        return self._keep(read_card, name)
 
     def image(self, corpus: Corpus, partition: int, row: int) -> Block:
         """Return one image as a block of one. Raises `StoreError` where its partition can't be read."""

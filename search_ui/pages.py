@@ -1,9 +1,12 @@
 """The routes: from a request to what a template prints or to JSON."""
 
 import contextlib
+import csv
+import io
 import json
 import threading
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from urllib.parse import quote
 
 from flask import Blueprint, Response, abort, current_app, jsonify, redirect, render_template, request
@@ -11,21 +14,27 @@ from werkzeug.datastructures import MultiDict
 
 from conf.settings import Settings
 from indexing.solr import Solr, SolrError
-from ingest.corpus import Corpus
+from ingest.corpus import Block, Corpus
 from ingest.image import to_png
 from ingest.store import StoreError, StoreUnreachableError
 from search_ui import facets, images
 from search_ui.counts import percent
+from search_ui.expected import Expected, expected
 from search_ui.images import Library
+from search_ui.metrics import Metrics
 from search_ui.published import Published
-from search_ui.search import Found, documents, export, find_image, neighbours, search
-from search_ui.search_state import NUMBERED_ROWS, SearchState, parse_form, parse_position
+from search_ui.search import FIELDS, Found, TooBusyError, documents, export, find_image, neighbours, search
+from search_ui.search_state import NUMBERED_ROWS, WORDS, SearchState, parse_form, parse_position
+from search_ui.similar import similar_images
 
 blueprint = Blueprint("pages", __name__)
 
 SCALES = [str(scale) for scale in range(1, 17)]
 # An export keeps a thread of the server to its end; the others are for pages.
 _EXPORTS = threading.BoundedSemaphore(2)
+EXPORTED = {"csv": "text/csv", "jsonl": "application/x-ndjson"}
+# What a cell begins with that spreadsheets execute.
+FORMULAS = tuple("=+-@\t\r\n|%＝＋－＠")
 FOREVER = "public, max-age=31536000, immutable"
 
 
@@ -37,6 +46,7 @@ class Sources:
     solr: Solr
     published: Published
     library: Library
+    metrics: Metrics
 
 
 def sources() -> Sources:
@@ -61,18 +71,25 @@ def index():
         milliseconds=_milliseconds(found),
         answers=facets.answer_values(counts, state),
         tags=facets.tag_values(counts, state),
+        runners_up=facets.runner_up_values(counts, state),
+        places=facets.source_values(found.published.counts, state),
+        expected=_expected(found),
         bars=facets.histogram(counts, state),
         range=facets.range_box(counts, state),
         filters=facets.filters(counts, state),
-        ways_out=facets.ways_out(counts, state) if not found.total else [],
+        ways_out=facets.ways_out(found.published.counts, state) if not found.total else [],
         sorts=facets.sorts(state),
         sizes=facets.sizes(state),
+        thumbnail_sizes=facets.thumbnail_sizes(state),
         pages=facets.pages(found),
         last_page=facets.last_page(found),
         previous_url=facets.previous_url(found),
         next_url=facets.next_url(found),
         api_url=state.url("/api/search"),
-        export_url=state.with_page(1).url("/export.jsonl"),
+        exports={
+            name: state.with_page(1).url(f"/export.{ending}")
+            for name, ending in (("CSV", "csv"), ("JSON lines", "jsonl"))
+        },
         thumbnails=list(_thumbnails(found)),
     )
 
@@ -81,7 +98,7 @@ def _thumbnails(found: Found):
     """Yield what the page shows of each hit. Asks nothing of the store but manifests, which are kept."""
     query = found.state.with_page(1).url("")
     join = "&" if query else "?"
-    versions = _versions(found)
+    versions = _versions(found.hits)
     for place, hit in enumerate(found.hits, found.state.start):
         at = f"{query}{join}at={place}" if found.state.after is None and place < NUMBERED_ROWS else ""
         yield {
@@ -96,9 +113,9 @@ def _thumbnails(found: Found):
         }
 
 
-def _versions(found: Found) -> dict[str, str | None]:
+def _versions(hits: list[dict]) -> dict[str, str | None]:
     """Return for the corpora of the hits what the URLs of their pixels say of their contents."""
-    versions = dict.fromkeys(hit["corpus"] for hit in found.hits)
+    versions = dict.fromkeys(hit["corpus"] for hit in hits)
     with contextlib.suppress(StoreUnreachableError):  # what was found can be told without
         for name in versions:
             versions[name] = _version(sources().library.corpus(name))
@@ -109,30 +126,53 @@ def _version(manifest: Corpus | None) -> str | None:
     return manifest.hash[:8] if manifest is not None else None
 
 
+def _expected(found: Found) -> list[Expected]:
+    with contextlib.suppress(StoreUnreachableError):  # what was found can be told without
+        return expected(sources().library, found.shown.counts, found.state)
+    return []
+
+
 def _milliseconds(found: Found) -> int:
     return max(1, round(found.seconds * 1000))
 
 
-@blueprint.get("/export.jsonl")
-def export_hits():
-    """All hits of a search as JSON lines, streamed; the header X-Total-Count says how many."""
+@blueprint.get("/export.<any(csv, jsonl):ending>")
+def export_hits(ending: str):
+    """All hits of a search as CSV or JSON lines, streamed; the header X-Total-Count says how many."""
     state = SearchState.parse(request.args)
     if not _EXPORTS.acquire(blocking=False):
-        raise SolrError("two exports are running; try again when one has ended")
+        raise TooBusyError("two exports are running; try again when one has ended")
     try:
         total, batches = export(sources().solr, sources().published, state)
     except BaseException:
         _EXPORTS.release()
         raise
 
-    def lines():
-        for found in batches:
-            yield "".join(json.dumps(hit, ensure_ascii=False) + "\n" for hit in documents(found))
-
-    headers = {"X-Total-Count": str(total), "Content-Disposition": 'attachment; filename="tinytags.jsonl"'}
-    response = Response(lines(), mimetype="application/x-ndjson", headers=headers)
+    lines = _csv_lines(batches) if ending == "csv" else _json_lines(batches)
+    headers = {"X-Total-Count": str(total), "Content-Disposition": f"attachment; filename=tinytags.{ending}"}
+    response = Response(lines, mimetype=EXPORTED[ending], headers=headers)
     response.call_on_close(_EXPORTS.release)
-    return response
+    return sources().metrics.watch_export(response)
+
+
+def _json_lines(batches: Iterator[list[dict]]) -> Iterator[str]:
+    for found in batches:
+        yield "".join(json.dumps(hit, ensure_ascii=False) + "\n" for hit in documents(found))
+
+
+def _csv_lines(batches: Iterator[list[dict]]) -> Iterator[str]:
+    header = FIELDS.split(",")
+    yield ",".join(header) + "\r\n"
+    for found in batches:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, header, restval="")
+        writer.writerows({key: _cell(value) for key, value in hit.items()} for hit in documents(found))
+        yield text.getvalue()
+
+
+def _cell(value: object) -> object:
+    """Return what a spreadsheet takes for text, where it would take it for a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULAS) else value
 
 
 @blueprint.get("/api/search")
@@ -142,7 +182,7 @@ def api_search():
     found = search(sources().solr, sources().published, state)
     counts = found.shown.counts
     answers = counts.by_answer(state)
-    versions = _versions(found)
+    versions = _versions(found.hits)
     following = facets.next_url(found)
     return jsonify(
         total=found.total,
@@ -166,6 +206,12 @@ def api_search():
             for bar in facets.histogram(counts, state)
         ],
         labelled={"known": sum(answers.values()), **answers},
+        runners_up=_api_values(facets.runner_up_values(counts, state)),
+        **{
+            WORDS[name]: _api_values(values)
+            for name, values in facets.source_values(found.published.counts, state).items()
+        },
+        expected=[asdict(entry) for entry in _expected(found)],
         hits=[
             hit
             | {
@@ -176,6 +222,18 @@ def api_search():
         ],
         next=f"/api/search{following[1:]}" if following else None,
     )
+
+
+def _api_values(values: list[facets.Value]) -> list[dict]:
+    return [
+        {
+            "value": v.value,
+            "count": v.count,
+            "selected": v.selected,
+            "toggle": f"/api/search{v.toggle_url[1:]}",
+        }
+        for v in values
+    ]
 
 
 # Images
@@ -201,7 +259,7 @@ def image(corpus: str, partition: int, row: int):
     if at is not None:
         back = state.with_page(at // state.per_page + 1).url()
         around = _around_in_search(state, at, (corpus, partition, row))
-        total = sources().published.now().counts.total(state) if around else None
+        total = sources().published.now().of(state).counts.total(state) if around else None
     manifest = facts["manifest"]
     if around is None:
         steps = {
@@ -288,8 +346,29 @@ def _describe(corpus: str, partition: int, row: int) -> dict:
         "tags": tags,
         "label": images.label(manifest, block),
         "source": images.source(manifest, partition, row, block),
+        "similar": _similar(block, (corpus, partition, row)),
         "unreadable": unreadable,
     }
+
+
+def _similar(block: Block | None, place: tuple[str, int, int]) -> list[dict] | None:
+    """Return what looks like an image; None where that can't be told: the page is worth having without."""
+    if block is None:
+        return None
+    try:
+        found = similar_images(sources().solr, sources().published, sources().library, block.images, place)
+    except SolrError as error:
+        current_app.logger.warning("similar images: %s", error)
+        return None
+    versions = _versions(found or [])
+    return found and [
+        hit
+        | {
+            "url": image_url(hit["corpus"], hit["partition"], hit["row"]),
+            "png": png_url(hit["corpus"], hit["partition"], hit["row"], versions[hit["corpus"]]),
+        }
+        for hit in found
+    ]
 
 
 def _no_image(corpus: str, partition: int, row: int, manifest: Corpus | None) -> str:
@@ -323,6 +402,7 @@ def png(corpus: str, partition: int, row: int):
         response.data = to_png(sources().library.image(manifest, partition, row).images[0], scale)
     except StoreError as error:
         current_app.logger.warning("%s", error)
+        sources().metrics.unreadable.inc()
         placeholder = current_app.send_static_file("unreadable.png")
         placeholder.status_code = 503
         placeholder.headers["Cache-Control"] = "no-store"
@@ -360,8 +440,15 @@ def readyz():
     try:
         shown = sources().published.now(fresh=True)
     except SolrError as error:
+        sources().metrics.solr_failures.inc()
         return jsonify(status="not ready", reason=str(error)), 503
     return jsonify(status="ready", collections=shown.collections)
+
+
+@blueprint.get("/metrics")
+def metrics():
+    """What the page has counted of itself since it was started, for Prometheus."""
+    return sources().metrics.text()
 
 
 @blueprint.get("/favicon.ico")

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from indexing.solr import Solr, SolrError
 from search_ui.counts import Cell, Counts, ask_cells
+from search_ui.search_state import SearchState
 
 CHECK_SECONDS = 1.0
 # A Solr that hangs is as good as one that is down.
@@ -19,6 +20,13 @@ class Shown:
 
     collections: tuple[str, ...]
     counts: Counts
+
+    def of(self, state: SearchState) -> "Shown":
+        """Return what a search looks into: all of it, or the runs that it names by themselves, their corpus or model."""
+        counts = self.counts.of_sources(state)
+        if counts is self.counts:
+            return self
+        return Shown(tuple(source.run for source in counts.sources), counts)
 
 
 class Published:

@@ -1,6 +1,7 @@
 """One search: from what a URL asks to a request of Solr that ends early, and to hits."""
 
 import base64
+import random
 import struct
 import threading
 import time
@@ -9,23 +10,37 @@ from dataclasses import dataclass, replace
 
 from indexing.solr import Solr, SolrError
 from search_ui.counts import Level
-from search_ui.published import Published, Shown
-from search_ui.search_state import After, SearchState
+from search_ui.published import ANSWER_SECONDS, Published, Shown
+from search_ui.search_state import NUMBERED_ROWS, PER_PAGE, After, SearchState
 
 FIELDS = "id,corpus,partition,row,tag,votes,trees,confidence,runner_up,runner_up_votes,label,model,run"
-ROWS_SECONDS = 10
+# A page's few rows take some milliseconds. A Solr that takes longer than this hangs, also to people who wait.
+ROWS_SECONDS = ANSWER_SECONDS
+EXPORT_SECONDS = 10
+# A page far back waits so long for its turn.
+FAR_BACK_SECONDS = 10
 # From so many hits on, Next goes on from the last one instead of counting past all before it.
 CURSOR_FROM = 3_000
+# Of more hits than these only a part is shuffled, twice what numbered pages show.
+SHUFFLED_HITS = 2 * NUMBERED_ROWS
 # So many hits of an export are asked for at a time.
 EXPORT_ROWS = 10_000
 # Solr keeps all hits before a page in memory while it looks for the page: far back, two look at a time, the others wait.
 _FAR_BACK = threading.BoundedSemaphore(2)
 
 
+class TooBusyError(SolrError):
+    """More is asked for at once than Solr is asked for: it was not, and is not to blame."""
+
+
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a search found: ``hits`` are documents as Solr gives them, ``after`` is where the next page may go on."""
+    """What a search found: ``hits`` are documents as Solr gives them, ``after`` is where the next page may go on.
 
+    ``shown`` is what the search looked into, ``published`` all that is searched.
+    """
+
+    published: Shown
     shown: Shown
     state: SearchState
     total: int
@@ -37,21 +52,26 @@ class Found:
 def search(solr: Solr, published: Published, state: SearchState) -> Found:
     """Return one page of hits. Raises `SolrError` where Solr is down."""
     began = time.perf_counter()
-    shown, hits = _on_what_is_shown(published, lambda shown: page_hits(solr, shown, state))
+    everything, hits = _on_what_is_shown(published, lambda shown: page_hits(solr, shown.of(state), state))
+    shown = everything.of(state)
     total = shown.counts.total(state)
     after = None
-    if hits and state.start + len(hits) >= CURSOR_FROM:
+    if hits and state.sort != "random" and state.start + len(hits) >= CURSOR_FROM:
         after = After(float(hits[-1]["confidence"]), hits[-1]["id"])
-    return Found(shown, state, total, hits, after, time.perf_counter() - began)
+    return Found(everything, shown, state, total, hits, after, time.perf_counter() - began)
 
 
 def export(solr: Solr, published: Published, state: SearchState) -> tuple[int, Iterator[list[dict]]]:
     """Return how many hits a search has, whatever its page, and all of them, some thousands at a time.
 
-    Raises `SolrError` where Solr is down, for the first ones at once. All come from the runs that are shown now.
+    What is shuffled on the page comes by confidence. Raises `SolrError` where Solr is down, for the first ones at once.
+    All come from the runs that are shown now.
     """
-    state = replace(state, page=1, after=None)
-    shown, first = _on_what_is_shown(published, lambda shown: hits(solr, shown, state, 0, EXPORT_ROWS))
+    state = state.with_sort("confidence" if state.sort == "random" else state.sort)
+    shown, first = _on_what_is_shown(
+        published, lambda shown: hits(solr, shown.of(state), state, 0, EXPORT_ROWS)
+    )
+    shown = shown.of(state)
 
     def all_hits() -> Iterator[list[dict]]:
         found = first
@@ -71,7 +91,9 @@ def page_hits(solr: Solr, shown: Shown, state: SearchState) -> list[dict]:
 def neighbours(solr: Solr, published: Published, state: SearchState, at: int) -> list[dict | None]:
     """Return the hits before, at and after place ``at`` (from 0) of a search; None where there is none."""
     first = max(at - 1, 0)
-    _, found = _on_what_is_shown(published, lambda shown: hits(solr, shown, state, first, at + 2 - first))
+    _, found = _on_what_is_shown(
+        published, lambda shown: hits(solr, shown.of(state), state, first, at + 2 - first)
+    )
     found = [*([None] if at == 0 else []), *found, None, None, None]
     return found[:3]
 
@@ -101,6 +123,8 @@ def hits(solr: Solr, shown: Shown, state: SearchState, start: int, rows: int) ->
     after = state.after
     if not levels or (after is None and start >= counts.total(state)):
         return []
+    if state.sort == "random":
+        return _random_order(solr, shown, state, levels, start, rows)
     if state.sort == "corpus":
         return _corpus_order(solr, shown, state, levels, start, rows)
     if state.sort == "confidence":
@@ -172,13 +196,41 @@ def _corpus_order(
     )
 
 
+def _random_order(
+    solr: Solr, shown: Shown, state: SearchState, levels: list[Level], start: int, rows: int
+) -> list[dict]:
+    """Return hits in an order that the search's seed decides, as long as the index stays as it is.
+
+    To shuffle 50 million hits Solr would look at each. So of many hits those of some rows of every partition are
+    shuffled, of as many rows as hold all numbered pages: which rows, the seed decides too.
+    """
+    parameters = _query(shown, state, levels)
+    order = {"sort": f"random_{state.seed} asc,id asc", "start": start, "rows": rows}
+    total = shown.counts.total(state)
+    most = max(source.rows for source in shown.counts.sources)
+    width = most * SHUFFLED_HITS // total + 1
+    if width < most:
+        first = random.Random(state.seed).randrange(most)
+        ranges = {
+            "some": "{!bool should=$upwards should=$around}",
+            "upwards": f"row:[{first:d} TO {first + width - 1:d}]",
+            "around": f"row:[0 TO {first + width - 1 - most:d}]",
+        }
+        some = parameters | ranges | {"q": f"{parameters['q'][:-1]} must=$some}}"}
+        found = _select(solr, shown, some | order)
+        if len(found) == min(rows, total - start):
+            return found
+        # These rows hold less than others do.
+    return _select(solr, shown, parameters | order)
+
+
 def _query(shown: Shown, state: SearchState, levels: list[Level]) -> dict[str, str]:
     """Return the parameters of Solr's query. Nothing in them is as a person wrote it: tags are those that there are.
 
     All filters are part of the query: only then may Solr stop early in a sorted index.
     """
     counts = shown.counts
-    tags = counts.known_tags(state) or list(counts.tags)
+    tags = counts.known_words(state, "tag") or list(counts.tags)
     clauses = ["must=$levels"]
     parameters = {"levels": _range(counts.trees, levels)}
     if state.answer:
@@ -201,6 +253,13 @@ def _query(shown: Shown, state: SearchState, levels: list[Level]) -> dict[str, s
         # Between tags stands what no tag can hold.
         parameters |= {"tags": "{!terms f=tag separator='\x1f' v=$words}", "words": "\x1f".join(tags)}
         clauses.append("must=$tags")
+    if state.runners_up:
+        runners_up = counts.known_words(state, "runner_up")
+        parameters |= {
+            "runners_up": "{!terms f=runner_up separator='\x1f' v=$runner_up_words}",
+            "runner_up_words": "\x1f".join(runners_up),
+        }
+        clauses.append("must=$runners_up")
     return {"q": f"{{!bool {' '.join(clauses)}}}"} | parameters
 
 
@@ -226,12 +285,13 @@ def _select(solr: Solr, shown: Shown, parameters: dict) -> list[dict]:
     if len(names) > 1:
         parameters["collection"] = ",".join(names)
     far_back = parameters.get("start", 0) >= CURSOR_FROM
-    if far_back and not _FAR_BACK.acquire(timeout=ROWS_SECONDS):
-        raise SolrError(
-            f"too many pages this far back are asked for at once; try again in {ROWS_SECONDS} seconds"
+    if far_back and not _FAR_BACK.acquire(timeout=FAR_BACK_SECONDS):
+        raise TooBusyError(
+            f"too many pages this far back are asked for at once; try again in {FAR_BACK_SECONDS} seconds"
         )
+    seconds = ROWS_SECONDS if parameters["rows"] <= PER_PAGE[-1] else EXPORT_SECONDS
     try:
-        return solr.select(names[0], parameters, timeout=ROWS_SECONDS)["response"]["docs"]
+        return solr.select(names[0], parameters, timeout=seconds)["response"]["docs"]
     finally:
         if far_back:
             _FAR_BACK.release()

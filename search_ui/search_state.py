@@ -1,6 +1,7 @@
-"""The search as its URL says it: which tags, which confidence, in what order, which page; each change of it is a link."""
+"""The search as its URL says it: what is filtered by, in what order, which page; each change of it is a link."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from urllib.parse import quote, urlencode
 
@@ -12,18 +13,24 @@ SORTS = {
     "confidence": "most confident",
     "confidence-low": "least confident",
     "corpus": "corpus order",
+    "random": "shuffled",
 }
 PER_PAGE = (30, 60, 120)
 ANSWERS = ("right", "wrong")
+SIZES = {"s": "S", "m": "M", "l": "L"}  # of thumbnails
+# Filters by words that documents hold; each may be given several times, which widens.
+WORDS = {"tag": "tags", "runner_up": "runners_up", "corpus": "corpora", "model": "models", "run": "runs"}
 # Solr collects everything before a numbered page anew: 60 ms at this depth. Beyond it, pages go on from a document.
 NUMBERED_ROWS = 30_000
-MOST_TAGS = 200
+MOST_WORDS, LONGEST_WORD = 200, 220
+MOST_SEED = 999_999_999
 
-_RANGE = re.compile(r"([0-9]{1,3})-([0-9]{1,3})")
+RANGE = re.compile(r"([0-9]{1,3})-([0-9]{1,3})")
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+_SEED = re.compile(r"0|[1-9][0-9]{0,8}")
 _POSITION = re.compile(r"0|[1-9][0-9]{0,4}")
-_AFTER = re.compile(r"([01](?:\.[0-9]{1,10})?),([0-9a-f]{8}):([0-9]{1,9}):([0-9]{1,9})")
-_PARAMETERS = ("tag", "confidence", "answer", "sort", "per_page", "page", "after")
+AFTER = re.compile(r"(0(?:\.[0-9]{1,10})?|1(?:\.0{1,10})?),([0-9a-f]{8}):([0-9]{1,9}):([0-9]{1,9})")
+PARAMETERS = (*WORDS, "confidence", "answer", "sort", "seed", "per_page", "size", "page", "after")
 
 
 class BadSearchError(TinyTagsError):
@@ -51,7 +58,7 @@ class After:
 
 @dataclass(frozen=True)
 class SearchState:
-    """A search. Tags are sorted, so that one search has one URL and Solr's caches know it again."""
+    """A search. Words are sorted, so that one search has one URL and Solr's caches know it again."""
 
     tags: tuple[str, ...] = ()
     confidence: tuple[int, int] | None = None  # percent, both ends included
@@ -60,26 +67,38 @@ class SearchState:
     per_page: int = PER_PAGE[0]
     page: int = 1
     after: After | None = None
+    runners_up: tuple[str, ...] = ()
+    corpora: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
+    seed: int = 0  # of the random order
+    size: str = "m"
 
     @classmethod
     def parse(cls, args: MultiDict) -> "SearchState":
         """Read the query of a URL. Raises `BadSearchError`, one line, for the first thing in it that can't be."""
         for name, values in args.lists():
-            if name not in _PARAMETERS:
+            if name not in PARAMETERS:
                 raise BadSearchError(
-                    f"there is no parameter {_show(name)}; there are {', '.join(_PARAMETERS)}"
+                    f"there is no parameter {_show(name)}; there are {', '.join(PARAMETERS)}"
                 )
-            if name != "tag" and len(values) > 1:
+            if name not in WORDS and len(values) > 1:
                 raise BadSearchError(f"{name} is given {len(values)} times")
         state = cls(
-            tags=_parse_tags(args.getlist("tag")),
             confidence=_parse_confidence(args.get("confidence")),
             answer=_parse_choice("answer", args.get("answer"), ANSWERS),
             sort=_parse_choice("sort", args.get("sort"), SORTS) or "confidence",
             per_page=int(_parse_choice("per_page", args.get("per_page"), map(str, PER_PAGE)) or PER_PAGE[0]),
             page=_parse_page(args.get("page")),
             after=_parse_after(args.get("after")),
+            seed=_parse_seed(args.get("seed")),
+            size=_parse_choice("size", args.get("size"), SIZES) or "m",
+            **{field: _parse_words(name, args.getlist(name)) for name, field in WORDS.items()},
         )
+        if args.get("seed") and state.sort != "random":
+            raise BadSearchError(f"seed is {_show(args['seed'])}; only sort=random has one")
+        if state.after is not None and state.sort == "random":
+            raise BadSearchError("after: the random order has numbered pages alone")
         if state.after is None and state.page > state.last_numbered_page:
             raise BadSearchError(
                 f"page {state.page:,}: pages have numbers up to {state.last_numbered_page:,}; from there on, follow Next"
@@ -97,14 +116,18 @@ class SearchState:
 
     @property
     def filtered(self) -> bool:
-        return bool(self.tags or self.confidence or self.answer)
+        return self != self.without_filters().with_page(self.page, self.after)
 
-    def toggle_tag(self, tag: str) -> "SearchState":
-        tags = set(self.tags) ^ {tag}
-        return replace(self, tags=tuple(sorted(tags)), page=1, after=None)
+    def words(self, name: str) -> tuple[str, ...]:
+        """Return the words of the filter ``name``, one of `WORDS`."""
+        return getattr(self, WORDS[name])
 
-    def with_tags(self, *tags: str) -> "SearchState":
-        return replace(self, tags=tuple(sorted(set(tags))), page=1, after=None)
+    def with_words(self, name: str, words: Iterable[str]) -> "SearchState":
+        return replace(self, **{WORDS[name]: tuple(sorted(set(words)))}, page=1, after=None)
+
+    def toggle(self, name: str, word: str) -> "SearchState":
+        """Return the search with ``word`` added to the filter ``name``, or taken away from it."""
+        return self.with_words(name, set(self.words(name)) ^ {word})
 
     def with_confidence(self, low: int, high: int) -> "SearchState":
         return replace(self, confidence=(low, high), page=1, after=None)
@@ -115,8 +138,11 @@ class SearchState:
     def with_answer(self, answer: str | None) -> "SearchState":
         return replace(self, answer=answer, page=1, after=None)
 
-    def with_sort(self, sort: str) -> "SearchState":
-        return replace(self, sort=sort, page=1, after=None)
+    def with_sort(self, sort: str, seed: int = 0) -> "SearchState":
+        return replace(self, sort=sort, seed=seed, page=1, after=None)
+
+    def with_size(self, size: str) -> "SearchState":
+        return replace(self, size=size)
 
     def with_per_page(self, per_page: int) -> "SearchState":
         return replace(self, per_page=per_page, page=1, after=None)
@@ -125,19 +151,24 @@ class SearchState:
         return replace(self, page=page, after=after)
 
     def without_filters(self) -> "SearchState":
-        return replace(self, tags=(), confidence=None, answer=None, page=1, after=None)
+        nothing = dict.fromkeys(WORDS.values(), ())
+        return replace(self, **nothing, confidence=None, answer=None, page=1, after=None)
 
     def parameters(self) -> list[tuple[str, str]]:
         """Return what the URL says, in one order; what goes without saying isn't in it."""
-        pairs = [("tag", tag) for tag in self.tags]
+        pairs = [(name, word) for name in WORDS for word in self.words(name)]
         if self.confidence:
             pairs.append(("confidence", f"{self.confidence[0]}-{self.confidence[1]}"))
         if self.answer:
             pairs.append(("answer", self.answer))
         if self.sort != "confidence":
             pairs.append(("sort", self.sort))
+        if self.seed:
+            pairs.append(("seed", str(self.seed)))
         if self.per_page != PER_PAGE[0]:
             pairs.append(("per_page", str(self.per_page)))
+        if self.size != "m":
+            pairs.append(("size", self.size))
         if self.page > 1:
             pairs.append(("page", str(self.page)))
         if self.after:
@@ -176,22 +207,22 @@ def parse_position(value: str | None) -> int | None:
     return int(value)
 
 
-def _parse_tags(values: list[str]) -> tuple[str, ...]:
-    tags = {value for value in values if value}
-    if len(tags) > MOST_TAGS:
-        raise BadSearchError(f"{len(tags)} tags at once; there may be {MOST_TAGS}")
-    for tag in tags:
-        if len(tag) > 200 or not tag.isprintable():
+def _parse_words(name: str, values: list[str]) -> tuple[str, ...]:
+    words = {value for value in values if value}
+    if len(values) > MOST_WORDS:
+        raise BadSearchError(f"{len(values)} of {name} at once; there may be {MOST_WORDS}")
+    for word in words:
+        if len(word) > LONGEST_WORD or not word.isprintable():
             raise BadSearchError(
-                f"tag {_show(tag)} can't be: tags are up to 200 characters that can be printed"
+                f"{name} {_show(word)} can't be: it has up to {LONGEST_WORD} characters that can be printed"
             )
-    return tuple(sorted(tags))
+    return tuple(sorted(words))
 
 
 def _parse_confidence(value: str | None) -> tuple[int, int] | None:
     if not value:
         return None
-    match = _RANGE.fullmatch(value)
+    match = RANGE.fullmatch(value)
     low, high = map(int, match.groups()) if match else (1, 0)
     if not low <= high <= 100:
         raise BadSearchError(
@@ -219,11 +250,19 @@ def _parse_page(value: str | None) -> int:
     return int(value)
 
 
+def _parse_seed(value: str | None) -> int:
+    if not value:
+        return 0
+    if not _SEED.fullmatch(value):
+        raise BadSearchError(f"seed is {_show(value)}; it has to be a whole number, 0 to {MOST_SEED:,}")
+    return int(value)
+
+
 def _parse_after(value: str | None) -> After | None:
     if not value:
         return None
-    match = _AFTER.fullmatch(value)
-    if not match or float(match[1]) > 1:
+    match = AFTER.fullmatch(value)
+    if not match:
         raise BadSearchError(f"after is {_show(value)}; it has to come from a link of this page")
     return After(float(match[1]), value.split(",", 1)[1])
 

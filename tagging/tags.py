@@ -57,13 +57,15 @@ def documents(
     labels: np.ndarray | None = None,
     label_names: list[str] | None = None,
     first_row: int = 0,
+    descriptors: np.ndarray | None = None,
 ) -> tuple[bytes, dict]:
     """Return the JSON lines for the images of ``partition`` that get a tag, and counts of all of them.
 
     ``votes`` is (n, classes) for the rows from ``first_row`` on, as the run's model gave them; ``labels`` (n,) whole numbers
-    are places in ``label_names`` (the corpus' classes), -1 where nobody said. The counts: ``images``, ``tagged``,
-    ``dropped`` (below the run's threshold), ``tags`` (of each tag), ``votes`` (of each number of votes for the winner,
-    0 to trees, dropped ones too; forests only), ``labelled`` (tagged, with a label) and ``right`` of these.
+    are places in ``label_names`` (the corpus' classes), -1 where nobody said; ``descriptors`` (n, numbers) int8, of
+    `tagging.descriptor`, go into the documents where given. The counts: ``images``, ``tagged``, ``dropped`` (below the
+    run's threshold), ``tags`` (of each tag), ``votes`` (of each number of votes for the winner, 0 to trees, dropped ones
+    too; forests only), ``labelled`` (tagged, with a label) and ``right`` of these.
     """
     import pyarrow
     import pyarrow.compute
@@ -89,6 +91,7 @@ def documents(
         _pick(pieces.runners_up, np.where(runner_up_votes > 0, runner_up, no_runner_up)),
         _pick(pieces.runner_up_votes, runner_up_votes),
         _pick(_texts(["", *(_json({"label": name}) for name in label_names or [])]), label + 1),
+        *([] if descriptors is None else [_text(',"descriptor":['), _joined(descriptors[kept]), _text("]")]),
         _text(_json({"model": run.model, "run": run.name}) + "}\n"),
         _text(""),  # between the pieces
     )
@@ -151,6 +154,18 @@ def _pick(pieces, numbers: np.ndarray):
     import pyarrow
 
     return pieces.take(pyarrow.array(numbers))
+
+
+def _joined(numbers: np.ndarray):
+    """Return each row of ``numbers`` (n, k) int8 as text, with commas between."""
+    import pyarrow
+    import pyarrow.compute
+
+    known = pyarrow.array([str(number) for number in range(-128, 128)])
+    texts = known.take(pyarrow.array(numbers.ravel().astype(np.int16) + 128))
+    ends = np.arange(len(numbers) + 1, dtype=np.int32) * numbers.shape[1]
+    rows = pyarrow.ListArray.from_arrays(pyarrow.array(ends), texts)
+    return pyarrow.compute.binary_join(rows, ",").cast(pyarrow.large_string())
 
 
 def _bytes(lines) -> bytes:

@@ -1,53 +1,5 @@
-// What a person gains by JavaScript: a range with two handles, and keys. The page works without.
+// Keys, on every page. All works without.
 "use strict";
-
-const filters = document.getElementById("filters");
-const wide = matchMedia("(min-width: 48.01rem)");
-if (filters && !CSS.supports("selector(::details-content)")) {
-  // Browsers that can't show a closed <details> by style alone.
-  const follow = () => { filters.open = wide.matches; };
-  wide.addEventListener("change", follow);
-  follow();
-}
-
-const form = document.querySelector("form.range");
-if (form) {
-  const least = Number(form.dataset.least);
-  const boxes = [form.elements.min, form.elements.max];
-  const slider = document.createElement("div");
-  slider.className = "slider";
-  slider.style.setProperty("--bars", document.querySelectorAll(".histogram li").length);
-  const handles = boxes.map((box, end) => {
-    const handle = document.createElement("input");
-    Object.assign(handle, { type: "range", min: least, max: 100, step: form.dataset.step, value: box.value });
-    handle.setAttribute("aria-label", end ? "Confidence to, percent" : "Confidence from, percent");
-    slider.append(handle);
-    return handle;
-  });
-  const show = () => {
-    const [low, high] = handles.map((handle) => (handle.value - least) / (100 - least || 1));
-    slider.style.setProperty("--low", low);
-    slider.style.setProperty("--high", high);
-    // Where both handles meet, the one that can still move lies on top.
-    handles[0].style.zIndex = low > 0.5 ? 2 : 1;
-  };
-  handles.forEach((handle, end) => {
-    handle.addEventListener("input", () => {
-      const other = handles[1 - end];
-      if (end ? Number(handle.value) < Number(other.value) : Number(handle.value) > Number(other.value)) handle.value = other.value;
-      boxes[end].value = handle.value;
-      show();
-    });
-    handle.addEventListener("change", () => form.requestSubmit());
-  });
-  boxes.forEach((box, end) => {
-    box.addEventListener("input", () => { handles[end].value = box.value; show(); });
-    box.addEventListener("change", () => form.requestSubmit());
-  });
-  form.prepend(slider);
-  form.classList.add("live"); // no button is needed then
-  show();
-}
 
 function follow(selector) {
   const link = document.querySelector(selector);
@@ -67,16 +19,27 @@ function step(key) {
   return true;
 }
 
+const keys = document.getElementById("keys");
+const help = document.getElementById("help");
+help.hidden = false; // without JavaScript there are no keys
+help.addEventListener("click", () => keys.showModal());
+
 document.addEventListener("keydown", (event) => {
+  if (keys.open) {
+    if (event.key === "?") keys.close(); // Escape does so by itself
+    return;
+  }
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, textarea, select")) return;
   if (event.key.startsWith("Arrow")) {
     if (step(event.key)) event.preventDefault();
   } else if (event.key === "n") follow("a[rel=next]");
   else if (event.key === "p") follow("a[rel=prev]");
+  else if (event.key === "?") keys.showModal();
   else if (event.key === "u") follow("a[data-key=u]");
-  else if (event.key === "/" && filters) {
-    filters.open = filters.open || !wide.matches;
-    document.querySelector(".facet a").focus();
+  else if (event.key === "/" && document.getElementById("filters")) {
+    const first = document.querySelector(".facet a");
+    if (!first.checkVisibility({ contentVisibilityAuto: true })) document.getElementById("filters").open = true; // folded on a phone
+    first.focus();
     event.preventDefault();
   }
 });

@@ -15,7 +15,14 @@ CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 
 def make_run(
-    store, corpus="tiny", model="forest-10", partitions=3, images=500, corpus_hash="c" * 64, spoil=None
+    store,
+    corpus="tiny",
+    model="forest-10",
+    partitions=3,
+    images=500,
+    corpus_hash="c" * 64,
+    spoil=None,
+    descriptor=None,
 ):
     """Write a run as tagging does, of random tags, each partition with another number of documents; return it.
 
@@ -24,6 +31,7 @@ def make_run(
     run = Run(
         corpus=corpus, corpus_hash=corpus_hash, model=model, model_hash="m" * 64, min_confidence=0.4,
         classes=CLASSES, images=partitions * images, partitions=partitions, trees=10,
+        descriptor=descriptor,
     )  # fmt: skip
     create_run(store, run)
     for p in range(partitions):

@@ -12,7 +12,7 @@ from small_runs import documents, indexed, make_corpus, make_run, write_tags
 
 from conf.errors import LeaseHeldError, TinyTagsError
 from indexing import index
-from indexing.index import index_run, index_state, publish, read_expected, retire
+from indexing.index import index_run, publish, read_expected, retire
 from indexing.solr import Solr, SolrError
 from indexing.verify import verify_run
 from ingest import runs
@@ -633,27 +633,6 @@ def test_a_second_writer_is_told_who_the_first_is(store, client):
     ):
         index_run(store, run.name, client, "tags")
     assert not client.exists(run.name)
-
-
-def test_the_state_of_an_index_is_told_without_writing(store, client):
-    run = make_run(store)
-    state = index_state(store, run, client, "tags")
-    assert (state["exists"], state["documents"], state["pending"], state["complete"]) == (
-        False,
-        0,
-        [0, 1, 2],
-        False,
-    )
-    index_run(store, run.name, client, "tags")
-    state = index_state(store, run, client, "tags")
-    total = len(documents(store, run))
-    assert state == {
-        "reachable": True, "exists": True, "documents": total, "expected": total, "done": [0, 1, 2], "pending": [],
-        "rejected": 0, "complete": True, "published": True,
-    }  # fmt: skip
-    nobody = index_state(store, run, Solr("http://127.0.0.1:1/solr", patience=0), "tags")
-    assert nobody["reachable"] is False
-    assert "does not answer" in nobody["reason"]
 
 
 def test_a_store_that_fails_in_the_middle_ends_it_with_its_error_and_repeating_completes(

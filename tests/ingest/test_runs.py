@@ -29,9 +29,23 @@ def test_the_name_follows_from_what_decides_the_tags():
     assert replace(RUN).name == RUN.name
     changes = [
         {"corpus": "other"}, {"corpus_hash": "d" * 64}, {"model": "other"}, {"model_hash": "e" * 64}, {"min_confidence": 0.5},
-        {"version": 2},
+        {"version": 2}, {"descriptor": "colours-1"}, {"descriptor": "colours-2"},
     ]  # fmt: skip
     assert len({RUN.hash} | {replace(RUN, **change).hash for change in changes}) == 1 + len(changes)
+
+
+def test_a_run_without_descriptors_is_what_it_was_before_there_were_any(store):
+    assert RUN.hash == "da524b72d9ba99cdee3444a71fed7dc7d1afd5e6033a8d05f31d1d00427e780a"
+    create_run(store, RUN)
+    assert store.read_json(f"runs/{RUN.name}/manifest.json") == {
+        "corpus": "tiny", "corpus_hash": "c" * 64, "model": "forest-10", "model_hash": "f" * 64, "min_confidence": 0.4,
+        "classes": ["cat", "dog"], "images": 1000, "partitions": 3, "trees": 10, "version": 1,
+        "run": "tiny-forest-10-da524b72", "hash": RUN.hash,
+    }  # fmt: skip
+    described = replace(RUN, descriptor="colours-1")
+    create_run(store, described)
+    assert open_run(store, described.name) == described
+    assert store.read_json(f"runs/{described.name}/manifest.json")["descriptor"] == "colours-1"
 
 
 def test_a_run_is_created_once_and_read_again(store):
@@ -43,7 +57,14 @@ def test_a_run_is_created_once_and_read_again(store):
 
 
 @pytest.mark.parametrize(
-    "change", [{"min_confidence": 0.1}, {"hash": "x"}, {"model_hash": "0"}, {"corpus": "x"}]
+    "change",
+    [
+        {"min_confidence": 0.1},
+        {"hash": "x"},
+        {"model_hash": "0"},
+        {"corpus": "x"},
+        {"descriptor": "colours-1"},
+    ],
 )
 def test_a_manifest_that_was_edited_is_noticed(store, change):
     create_run(store, RUN)

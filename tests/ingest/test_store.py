@@ -101,6 +101,27 @@ def test_names_are_listed_sorted_without_temporary_files(store):
 
 
 @everywhere
+def test_times_tell_when_files_were_written_and_folders_changed(store):
+    assert store.times("folder") == {}
+    before = time.time()
+    for name in ("b.json", "sub/a.json", ".c.json.tmp"):
+        store.write_bytes(f"folder/{name}", b"")
+    first = store.times("folder")
+    assert list(first) == ["b.json", "sub"] == store.list("folder")
+    assert all(before - 1 < at < time.time() + 1 for at in first.values())
+    time.sleep(0.05)
+    store.write_bytes("folder/sub/b.json", b"")
+    store.write_bytes("folder/b.json", b"")
+    second = store.times("folder")
+    assert all(second[name] > first[name] for name in first)
+    time.sleep(0.05)
+    store.remove("folder/sub/b.json")
+    third = store.times("folder")
+    assert (third["b.json"], third["sub"] > second["sub"]) == (second["b.json"], True)
+    assert store.times("folder") == third, "looking changes nothing"
+
+
+@everywhere
 def test_what_killed_writers_left_is_removed_but_nobodys_attempt_at_a_lease(store):
     lease = ".index-lease.json.0123456789ab.tmp"
     for name in ("a.json", ".a.json.0123456789ab.tmp", ".images.parquet.0123456789ab.tmp", lease):

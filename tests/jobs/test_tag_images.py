@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +30,11 @@ from small_world import (
 )
 
 from ingest import runs
-from ingest.corpus import images_path, open_corpus
+from ingest.corpus import images_path, open_corpus, read_partition
 from ingest.lease import lease
 from ingest.store import open_store
 from jobs.tag_images import tag_partition
+from tagging import descriptor
 from tagging.models import load_model, save_model
 from tagging.train_scikit_learn import train
 
@@ -255,6 +257,34 @@ def test_another_threshold_makes_another_run(tag, store, world):
     assert result["tagged"] + result["dropped"] == IMAGES
     assert 0 < result["tagged"] < IMAGES / 2
     assert runs.open_run(store, result["run"]).min_confidence == 1.0
+
+
+def test_similar_adds_a_descriptor_to_each_document_of_a_run_of_its_own_and_changes_nothing_else(
+    tag, store, world, folder, tmp_path
+):
+    result = run_json(*tag, "--similar")
+    found = Path(store.url(runs.run_path(result["run"])))
+    made = runs.open_run(store, result["run"])
+    assert made == replace(world[1], descriptor=descriptor.NAME) and made.name != world[1].name
+    corpus = open_corpus(store, "tiny")
+    for p in (0, PARTITIONS - 1):
+        images = np.concatenate([block.images for block in read_partition(store, corpus, p)])
+        told = [json.loads(line) for line in store.read_bytes(runs.tags_path(made.name, p)).splitlines()]
+        assert [d.pop("descriptor") for d in told] == descriptor.describe(
+            images[[d["row"] for d in told]]
+        ).tolist()
+        plain = world[0].read_bytes(runs.tags_path(world[1].name, p)).decode()
+        for before, now in ((world[1].name, made.name), (f'"{world[1].prefix}:', f'"{made.prefix}:')):
+            plain = plain.replace(before, now)
+        assert told == [json.loads(line) for line in plain.splitlines()]
+    shutil.copytree(found, tmp_path / "copy")
+    for p in (3, 58):
+        (found / "statistics" / f"{p:05d}.json").unlink()
+        (found / "tags" / f"{p:05d}.jsonl").write_bytes(b"cut off")
+    again = run_json(*tag, "--similar")
+    assert (again["run"], again["partitions_tagged"]) == (made.name, 2)
+    assert contents(found) == contents(tmp_path / "copy")
+    assert not folder.exists(), "the run without descriptors is another one"
 
 
 @pytest.mark.services

@@ -24,20 +24,25 @@ from ingest.corpus import images_path, statistics_path
 from ingest.store import LocalStore, open_store
 from jobs.tag_images import tag_partition
 from operations import repair
+from tagging import descriptor
 from tagging.models import save_model
 from tagging.train_scikit_learn import train
 
 
 @pytest.fixture
-def world(tmp_path, solr):
-    """A run with its corpus, model, dump and collection, made without Spark; its store, itself, and the settings."""
+def world(tmp_path, solr, request):
+    """A run with its corpus, model, dump and collection, made without Spark; its store, itself, and the settings.
+
+    Without descriptors, unless the test is parametrized with some.
+    """
     store = open_store(str(tmp_path / "store"))
     corpus = make_corpus(store, "tiny", write_tiny_images(tmp_path / "tiny_images.bin", 1000), 300)
     forest, parameters = train(*make_images(1000, seed=1), CLASSES, trees=5, depth=5)
     save_model(store, "forest", forest, {"engine": "scikit-learn", "parameters": parameters})
     made = runs.Run(
-        "tiny", corpus.hash, "forest", forest.hash, 0.4, CLASSES, corpus.images, corpus.partitions, 5
-    )
+        "tiny", corpus.hash, "forest", forest.hash, 0.4, CLASSES, corpus.images, corpus.partitions, 5,
+        descriptor=getattr(request, "param", None),
+    )  # fmt: skip
     runs.create_run(store, made)
     for partition in range(4):
         tag_partition(store, corpus, made, partition)
@@ -55,6 +60,7 @@ def flip_a_byte(store: LocalStore, partition: int) -> None:
 
 
 @pytest.mark.services
+@pytest.mark.parametrize("world", [None, descriptor.NAME], indirect=True)
 def test_without_the_dump_images_stay_broken_but_tags_are_mended(world, tmp_path):
     store, made, settings = world
     before = contents(Path(store.url("runs")))
@@ -111,3 +117,16 @@ def test_another_model_of_the_same_name_does_not_mix_its_tags_in(world):
     assert [store.read_bytes(runs.tags_path(made.name, p)) for p in (0, 1, 3)] == others
     assert not store.exists(runs.tags_path(made.name, 2))
     assert runs.list_runs(store) == [made.name], "and no other run comes of it"
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("world", ["colours-edges-0"], indirect=True)
+def test_a_run_with_descriptors_of_another_version_is_left_alone(world):
+    store, made, settings = world
+    store.remove(runs.tags_path(made.name, 2))
+    _, err = run("verify", made.name, "--repair", *settings, code=1)
+    assert (
+        f"verify: run {made.name} describes its images by 'colours-edges-0', this version by {descriptor.NAME!r}"
+        in err
+    )
+    assert runs.list_runs(store) == [made.name]

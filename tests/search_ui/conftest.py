@@ -1,15 +1,36 @@
 """One Solr with two small runs for all tests of the page, and the page before them."""
 
+import os
+import shutil
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import pytest
+from measured import train_models
+from playwright.sync_api import sync_playwright
 from searchable import ALIAS, make_corpus, make_run, read_documents
+from served import served
 
 from conf.settings import Settings
 from indexing.index import index_run
 from indexing.solr import Solr
 from ingest.store import open_store
 from search_ui import create_app
+
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+
+def find_chromium() -> str | None:
+    """Return the path of an installed Chromium; None leaves it to Playwright's own, or its complaint that there is none."""
+    choices = [os.environ.get("TINYTAGS_CHROMIUM"), "/usr/bin/chromium", "chromium", "google-chrome"]
+    return next((found for choice in choices if choice and (found := shutil.which(choice))), None)
 
 
 @pytest.fixture(scope="session")
@@ -19,8 +40,11 @@ def library(tmp_path_factory):
     store = open_store(str(folder / "store"))
     corpus = make_corpus(store, folder)
     first, second = make_run(store, corpus, "ten", 10, seed=1), make_run(store, corpus, "seven", 7, seed=4)
+    learnt = train_models(store, folder)
     found = {run.name: read_documents(store, run) for run in (first, second)}
-    return SimpleNamespace(store=store, corpus=corpus, first=first, second=second, documents=found)
+    return SimpleNamespace(
+        store=store, corpus=corpus, first=first, second=second, documents=found, learnt=learnt
+    )
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +76,40 @@ def show(searchable):
     """Points the alias to some runs for one test."""
     yield lambda *runs: searchable.solr.set_alias(ALIAS, [run.name for run in runs])
     searchable.solr.set_alias(ALIAS, [searchable.first.name])
+
+
+@pytest.fixture(scope="module")
+def address(settings):
+    """The page on a real port."""
+    with served(create_app(settings)) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=find_chromium(), args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def browse(chromium, address):
+    """Opens pages; at the end none may have complained, or asked anybody else."""
+    contexts, complaints, asked = [], [], []
+
+    def open_page(path="/", **options):
+        context = chromium.new_context(base_url=address, viewport={"width": 1280, "height": 900}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: asked.append(urlsplit(request.url).netloc))
+        page.goto(path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+    assert set(asked) == {urlsplit(address).netloc}

@@ -10,6 +10,7 @@ from ingest.formats import open_dump
 from ingest.image import IMAGE_BYTES, SIDE
 from ingest.runs import Run, create_run, statistics_path, tags_path
 from search_ui.counts import percent
+from tagging import descriptor
 from tagging.forest import Tree, pack
 from tagging.models import save_model
 from tagging.tags import documents
@@ -29,11 +30,15 @@ def upright_picture() -> np.ndarray:
     return picture
 
 
-def make_corpus(store, folder, name="small") -> Corpus:
-    """Write a tiny-images dump of shades, some of them labelled, and split it into a corpus of ragged partitions."""
+def make_corpus(store, folder, name="small", pictures: np.ndarray | None = None) -> Corpus:
+    """Write a tiny-images dump of shades, some of them labelled, and split it into a corpus of ragged partitions.
+
+    ``pictures`` (700, 32, 32, 3) uint8 are taken instead where given, but for one of their bytes.
+    """
     random = np.random.default_rng(1)
     labels = random.integers(0, len(CLASSES), IMAGES).astype(np.uint8)
-    pictures = random.integers(0, 256, (IMAGES, SIDE, SIDE, 3), np.uint8)
+    shades = random.integers(0, 256, (IMAGES, SIDE, SIDE, 3), np.uint8)
+    pictures = shades if pictures is None else pictures.copy()
     pictures[np.arange(IMAGES), 0, 0, 0] = labels * 50 + random.integers(
         0, 50, IMAGES
     )  # something to learn from
@@ -53,8 +58,8 @@ def make_corpus(store, folder, name="small") -> Corpus:
     return open_corpus(store, name)
 
 
-def make_run(store, corpus: Corpus, model: str, trees: int, seed: int) -> Run:
-    """Write a forest of stumps and the run of it over the corpus."""
+def make_run(store, corpus: Corpus, model: str, trees: int, seed: int, similar: bool = False) -> Run:
+    """Write a forest of stumps and the run of it over the corpus; ``similar`` as `tinytags tag --similar` does."""
     random = np.random.default_rng(seed)
     forest = pack([_stump(random) for _ in range(trees)], CLASSES)
     card = save_model(store, model, forest, {})
@@ -68,6 +73,7 @@ def make_run(store, corpus: Corpus, model: str, trees: int, seed: int) -> Run:
         corpus.images,
         corpus.partitions,
         trees=trees,
+        descriptor=descriptor.NAME if similar else None,
     )
     create_run(store, run)
     for p in range(corpus.partitions):
@@ -75,7 +81,8 @@ def make_run(store, corpus: Corpus, model: str, trees: int, seed: int) -> Run:
         images, labels = (
             np.concatenate([getattr(block, name) for block in blocks]) for name in ("images", "labels")
         )
-        lines, counts = documents(run, p, forest.votes(images), labels, corpus.classes)
+        described = descriptor.describe(images) if similar else None
+        lines, counts = documents(run, p, forest.votes(images), labels, corpus.classes, descriptors=described)
         store.write_bytes(tags_path(run.name, p), lines)
         digest = {"bytes": len(lines), "sha256": hashlib.sha256(lines).hexdigest()}
         store.write_json(
@@ -108,13 +115,15 @@ def shares(document: dict) -> int:
     return percent(document["votes"], document["trees"])
 
 
-def matches(document: dict, tags=(), confidence=(0, 100), answer=None) -> bool:
+def matches(document: dict, tags=(), confidence=(0, 100), answer=None, runners_up=(), models=()) -> bool:
     """Say, the slow way, whether a document is among the hits of a search."""
     right = document["tag"] == document["label"] if "label" in document else None
     return (
         (not tags or document["tag"] in tags)
         and confidence[0] <= shares(document) <= confidence[1]
         and (answer is None or right is (answer == "right"))
+        and (not runners_up or document.get("runner_up") in runners_up)
+        and (not models or document["model"] in models)
     )
 
 

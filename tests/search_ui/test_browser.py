@@ -1,81 +1,22 @@
 """Tests of the page in a real browser: what a person does, with and without JavaScript, wide and narrow."""
 
-import os
 import re
-import shutil
-import threading
+import time
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import sync_playwright
-from werkzeug.serving import make_server
-
-from search_ui import create_app
 
 pytestmark = pytest.mark.services
-
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-
-
-def find_chromium() -> str | None:
-    """Return the path of an installed Chromium; None leaves it to Playwright's own, or its complaint that there is none."""
-    choices = [os.environ.get("TINYTAGS_CHROMIUM"), "/usr/bin/chromium", "chromium", "google-chrome"]
-    return next((found for choice in choices if choice and (found := shutil.which(choice))), None)
-
-
-@pytest.fixture(scope="module")
-def address(settings):
-    """The page on a real port."""
-    server = make_server("127.0.0.1", 0, create_app(settings), threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=find_chromium(), args=QUIET)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def browse(chromium, address):
-    """Opens pages; at the end none may have complained, or asked anybody else."""
-    contexts, complaints, asked = [], [], []
-
-    def open_page(path="/", **options):
-        context = chromium.new_context(base_url=address, viewport={"width": 1280, "height": 900}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: asked.append(urlsplit(request.url).netloc))
-        page.goto(path)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
-    assert set(asked) == {urlsplit(address).netloc}
 
 
 def seen(page):
     """Return the thumbnails as somebody sees them."""
-    page.wait_for_load_state("load")
+    settled(page).wait_for_load_state("load")
+    until = time.monotonic() + 10
+    while not page.evaluate("[...document.images].every(image => image.complete)"):
+        assert time.monotonic() < until, "images that don't come"
+        page.wait_for_timeout(20)
     assert page.evaluate("[...document.images].every(image => image.naturalWidth === 32)")
     texts = [" ".join(text.split()) for text in page.locator(".grid li").all_inner_texts()]
     return list(
@@ -83,14 +24,22 @@ def seen(page):
     )
 
 
+def settled(page):
+    """Wait until the results that were asked for have taken the place of the ones before."""
+    page.wait_for_selector("main:not([aria-busy])", state="attached")
+    return page
+
+
 def number(page):
+    settled(page)
     return int(page.locator("#total strong").inner_text().replace(",", ""))
 
 
 def test_pick_two_tags_move_the_range_page_forward_and_reload(browse, searchable):
     page = browse()
-    page.get_by_role("link", name="frog").first.click()
-    page.locator(".facet").get_by_role("link", name="ship").click()
+    page.locator(".facet").first.get_by_role("link", name="frog").click()
+    settled(page).locator(".facet").first.get_by_role("link", name="ship").click()
+    page.wait_for_url("**tag=ship**")
     assert parse_qs(urlsplit(page.url).query) == {"tag": ["frog", "ship"]}
     documents = [d for d in searchable.documents[searchable.first.name] if d["tag"] in ("frog", "ship")]
     assert number(page) == len(documents)
@@ -104,6 +53,7 @@ def test_pick_two_tags_move_the_range_page_forward_and_reload(browse, searchable
     assert number(page) == sum(d["votes"] >= 5 for d in documents) > 60
 
     page.get_by_role("link", name="Next").click()
+    page.wait_for_url("**page=2**")
     assert parse_qs(urlsplit(page.url).query)["page"] == ["2"]
     images = seen(page)
     assert len(images) == 30
@@ -113,9 +63,11 @@ def test_pick_two_tags_move_the_range_page_forward_and_reload(browse, searchable
     other = browse(url.removeprefix(page.evaluate("location.origin")))
     assert seen(other) == images
     page.go_back()
+    page.wait_for_selector("main:not([aria-busy]):not(:has([rel=prev]))", state="attached")
     first = seen(page)
     assert not {src for src, _ in first} & {src for src, _ in images}
     page.go_forward()
+    page.wait_for_selector("main:not([aria-busy]) .pages a[rel=prev]")
     assert seen(page) == images
 
 
@@ -132,17 +84,80 @@ def test_a_handle_is_dragged_and_a_bar_is_clicked(browse, searchable):
         page.mouse.up()
     assert "confidence=40-60" in page.url
 
+    settled(page)
     bars.nth(3).click()
-    assert "confidence=70-70" in page.url
+    page.wait_for_url("**confidence=70-70")
     documents = searchable.documents[searchable.first.name]
     assert number(page) == sum(d["votes"] == 7 for d in documents)
     bars.nth(3).click()
-    assert "confidence" not in page.url, "the bar that is picked is let go"
+    page.wait_for_url(lambda url: "confidence" not in url)  # the bar that is picked is let go
+
+
+def test_a_span_is_drawn_on_the_histogram(browse, searchable):
+    page = browse("/?tag=frog")
+    boxes = [bar.bounding_box() for bar in page.locator(".histogram a").all()]
+    at = [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes]
+    page.mouse.move(*at[4])
+    page.mouse.down()
+    page.mouse.move(*at[1], steps=5)
+    assert page.locator(".histogram .drawn").count() == 4
+    page.mouse.up()
+    page.wait_for_url("**/?tag=frog&confidence=50-80")
+    documents = searchable.documents[searchable.first.name]
+    assert number(page) == sum(d["tag"] == "frog" and 5 <= d["votes"] <= 8 for d in documents)
+
+
+def test_results_change_in_place_and_what_one_was_at_stays(browse):
+    page = browse()
+    page.evaluate("window.loaded = 1")
+    page.locator("details.more summary").click()
+    frog = page.locator(".facet").first.get_by_role("link", name="frog")
+    frog.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/?tag=frog")
+    assert page.title() == "frog · TinyTags"
+    assert page.evaluate("document.activeElement.dataset.keep") == "tag:frog"
+    assert page.locator("details.more").get_attribute("open") is not None
+    assert "images" in page.locator("[aria-live]").last.text_content(), "it is read out"
+    page.locator("details.more").get_by_role("link", name="ship").click()
+    page.wait_for_url("**/?tag=frog&runner_up=ship")
+    settled(page).get_by_role("link", name="Take away frog").click()
+    page.wait_for_url("**/?runner_up=ship")
+    page.go_back()
+    page.wait_for_url("**/?tag=frog&runner_up=ship")
+    settled(page).get_by_role("link", name="Take away runner-up ship").click()
+    page.wait_for_url("**/?tag=frog")
+    assert page.evaluate("window.loaded") == 1, "nothing was loaded anew"
+    settled(page).locator(".grid a").first.click()
+    page.wait_for_url("**/images/**")
+    page.go_back()
+    page.wait_for_url("**/?tag=frog")
+    assert page.locator(".grid a").count() == 30
+
+
+def test_thumbnails_come_in_three_sizes_and_shuffled(browse):
+    page = browse("/?tag=frog")
+    widths = []
+    for size in ("S", "M", "L"):
+        page.get_by_label("Size").get_by_role("link", name=size, exact=True).click()
+        page.wait_for_selector(f"main:not([aria-busy]) .grid.size-{size.lower()}")
+        widths.append(page.locator(".grid img").first.bounding_box()["width"])
+    assert widths == sorted(set(widths)) and widths[2] > 2 * widths[0]
+    orders = []
+    for _ in range(2):
+        before = page.url
+        page.get_by_role("link", name="shuffled").click()
+        page.wait_for_url(lambda url, before=before: url != before)
+        assert re.search("sort=random&seed=[0-9]+&size=l", page.url)
+        orders.append([src for src, _ in seen(page)])
+    assert orders[0] != orders[1]
+    page.reload()
+    assert [src for src, _ in seen(page)] == orders[1]
 
 
 def test_without_javascript_the_page_is_links_and_a_form(browse):
     page = browse("/", java_script_enabled=False)
-    page.locator(".facet").get_by_role("link", name="ship").click()
+    page.locator(".facet").first.get_by_role("link", name="ship").click()
     page.get_by_label("from").fill("60")
     page.get_by_label("to", exact=True).fill("80")
     page.get_by_role("button", name="Apply").click()
@@ -191,11 +206,11 @@ def test_on_a_phone_the_filters_fold_and_unfold(browse):
     page = browse("/?tag=frog")
     facet = page.locator(".facet").first
     assert facet.is_visible(), "wide: always open"
-    assert page.locator("summary").is_hidden()
+    assert page.locator(".filters > summary").is_hidden()
     page.set_viewport_size({"width": 390, "height": 800})
     assert facet.is_hidden()
     assert page.locator(".grid img").first.is_visible()
-    page.locator("summary").click()
+    page.locator(".filters > summary").click()
     assert facet.is_visible()
 
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 from searchable import CLASSES, matches, shares
 
-from search_ui.counts import Cell, Counts, percent
+from search_ui.counts import Cell, Counts, Source, percent
 from search_ui.search_state import SearchState
 
 
@@ -13,11 +13,12 @@ def count(documents):
     """Return the cells of documents, counted one by one."""
     cells = {}
     for document in documents:
-        key = document["tag"], document["votes"], document["trees"]
+        source = Source(document["run"], document["corpus"], document["model"])
+        key = document["tag"], document["votes"], document["trees"], document.get("runner_up"), source
         known = "label" in document
         n, labelled, right = cells.get(key, (0, 0, 0))
         cells[key] = n + 1, labelled + known, right + (known and document["label"] == document["tag"])
-    return [Cell(*key, *sums) for key, sums in cells.items()]
+    return [Cell(*key[:3], *sums, *key[3:]) for key, sums in cells.items()]
 
 
 def test_percents_are_rounded_halves_up_in_whole_numbers():
@@ -30,31 +31,42 @@ def test_sums_of_cells_are_sums_of_documents_for_every_search(library):
     for runs in ([library.first], [library.second], [library.first, library.second]):
         documents = [document for run in runs for document in library.documents[run.name]]
         counts = Counts.of(count(documents))
-        for tags, confidence, answer in itertools.product(
+        for tags, confidence, answer, runners_up, models in itertools.product(
             [(), ("frog",), ("cat, tabby", "ship"), ("unicorn",), ("frog", "unicorn")],
             [None, (0, 100), (50, 70), (57, 57), (100, 100), (1, 2)],
             [None, "right", "wrong"],
+            [(), ("ship",), ("frog", "unicorn")],
+            [(), ("seven",), ("ten", "seven"), ("eleven",)],
         ):
-            state = SearchState(tags, confidence, answer)
+            state = SearchState(tags, confidence, answer, runners_up=runners_up, models=models)
             wanted = confidence or (0, 100)
-            assert counts.total(state) == sum(matches(d, tags, wanted, answer) for d in documents)
-            assert counts.by_tag(state) == {
-                tag: sum(matches(d, (tag,), wanted, answer) for d in documents) for tag in sorted(CLASSES)
+
+            def hits(
+                tags=tags, wanted=wanted, answer=answer, runners_up=runners_up, models=models, found=documents
+            ):
+                return sum(matches(d, tags, wanted, answer, runners_up, models) for d in found)
+
+            assert counts.total(state) == counts.of_sources(state).total(state) == hits()
+            assert counts.by_tag(state) == {tag: hits(tags=(tag,)) for tag in sorted(CLASSES)}
+            assert counts.by_runner_up(state) == {
+                name: hits(runners_up=(name,)) for name in counts.runners_up
+            }
+            assert counts.by_word(state, "model") == {run.model: hits(models=(run.model,)) for run in runs}
+            assert counts.by_word(state, "run") == {
+                run.name: hits(found=library.documents[run.name]) for run in runs
             }
             by_percent = counts.by_percent(state)
-            assert sum(by_percent.values()) == sum(matches(d, tags, (0, 100), answer) for d in documents)
+            assert sum(by_percent.values()) == hits(wanted=(0, 100))
             for bar, n in by_percent.items():
-                assert n == sum(matches(d, tags, (bar, bar), answer) for d in documents)
-            assert counts.by_answer(state) == {
-                which: sum(matches(d, tags, wanted, which) for d in documents) for which in ("right", "wrong")
-            }
+                assert n == hits(wanted=(bar, bar))
+            assert counts.by_answer(state) == {which: hits(answer=which) for which in ("right", "wrong")}
             assert [level.percent for level in counts.levels_of(state)] == [
                 share
                 for _, share in sorted(
                     {
                         (d["votes"] / d["trees"], shares(d))
                         for d in documents
-                        if matches(d, tags, wanted, answer)
+                        if matches(d, tags, wanted, answer, runners_up, models)
                     }
                 )
             ]

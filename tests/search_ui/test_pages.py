@@ -1,5 +1,6 @@
 """Tests of the page's routes: what is shown, which headers, and what happens when something is wrong or missing."""
 
+import csv
 import io
 import json
 import os
@@ -8,12 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import waitress
 from PIL import Image
 from searchable import UPRIGHT, make_corpus, matches, upright_picture
 
@@ -21,7 +24,7 @@ from conf.errors import TinyTagsError
 from conf.settings import Settings
 from ingest.corpus import images_path
 from ingest.store import StoreUnreachableError, open_store
-from search_ui import create_app, images, serve
+from search_ui import create_app, images, pages, serve
 from search_ui import search as search_module
 
 PNG = divmod(UPRIGHT, 300)
@@ -191,6 +194,115 @@ def test_an_export_is_all_that_is_found_in_the_order_of_the_page(page, searchabl
     with page.get("/export.jsonl?tag=unicorn") as answer:
         assert answer.text == ""
     assert page.get("/export.jsonl?colour=red").status_code == 400
+
+
+@pytest.mark.services
+def test_an_export_as_csv_is_the_same_and_nothing_in_it_is_a_formula(page, searchable, show, monkeypatch):
+    monkeypatch.setattr(search_module, "EXPORT_ROWS", 37)
+    monkeypatch.setattr(pages, "FORMULAS", (*pages.FORMULAS, "<"))  # as a tag here begins
+    show(searchable.first, searchable.second)
+    documents = [d for run in (searchable.first, searchable.second) for d in searchable.documents[run.name]]
+    found = {d["id"]: d for d in documents if matches(d, runners_up=("frog", "<b>deer</b>"))}
+    with page.get("/export.csv?runner_up=frog&runner_up=<b>deer</b>&sort=random&seed=3") as answer:
+        rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
+    assert answer.mimetype == "text/csv"
+    assert len(rows) == len(found) == int(answer.headers["X-Total-Count"])
+    confidences = [float(row["confidence"]) for row in rows]
+    assert confidences == sorted(confidences, reverse=True), "what is shuffled comes by confidence"
+    for row in rows:
+        said = {key: f"'{value}" if str(value).startswith("<") else str(value)
+                for key, value in found.pop(row["id"]).items()}  # fmt: skip
+        assert float(row["confidence"]) == pytest.approx(float(said.pop("confidence")), abs=1e-6)
+        assert {key: value for key, value in row.items() if value and key != "confidence"} == said
+    assert found == {}
+
+
+@pytest.mark.services
+def test_who_goes_away_stops_an_export(settings, monkeypatch):
+    asked = []
+    hits = search_module.hits
+
+    def slowly(*args):
+        asked.append(time.monotonic())
+        time.sleep(0.02)
+        return hits(*args)
+
+    monkeypatch.setattr(search_module, "EXPORT_ROWS", 1)
+    monkeypatch.setattr(search_module, "hits", slowly)
+    server = waitress.create_server(create_app(settings), host="127.0.0.1", port=0, threads=2)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        with socket.create_connection(("127.0.0.1", server.effective_port)) as client:
+            client.sendall(b"GET /export.jsonl HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"200 OK" in client.recv(200)
+        until = time.monotonic() + 10
+        while not asked or time.monotonic() - asked[-1] < 0.5:
+            assert time.monotonic() < until, f"{len(asked)} questions, and no end"
+            time.sleep(0.05)
+        assert len(asked) < 200, "there were hundreds more to ask for"
+        for _ in range(2):
+            assert pages._EXPORTS.acquire(timeout=1)
+        pages._EXPORTS.release(2)
+    finally:
+        server.close()
+        server.task_dispatcher.shutdown()
+        thread.join(5)
+
+
+@pytest.mark.services
+def test_several_runs_are_told_apart_by_corpus_model_and_run(page, searchable, show):
+    html = page.get("/").text
+    assert "run-heading" not in html and "model-heading" not in html, "one alone is no choice"
+    show(searchable.first, searchable.second)
+    answer = page.get("/api/search?model=seven&tag=frog").json
+    documents = searchable.documents
+    seven = [d for d in documents[searchable.second.name] if d["tag"] == "frog"]
+    ten = [d for d in documents[searchable.first.name] if d["tag"] == "frog"]
+    assert answer["total"] == len(seven) and {hit["model"] for hit in answer["hits"]} == {"seven"}
+    assert [(value["value"], value["count"], value["selected"]) for value in answer["models"]] == [
+        ("seven", len(seven), True),
+        ("ten", len(ten), False),
+    ]
+    assert {bar["percent"] for bar in answer["confidence"]} <= {43, 57, 71, 86, 100}, "sevenths"
+    assert "corpora" not in answer
+    assert page.get(answer["models"][1]["toggle"]).json["total"] == len(seven) + len(ten)
+    empty = page.get(f"/?model=seven&run={searchable.first.name}").text
+    assert "every model" in empty and "every run" in empty
+    assert page.get("/api/search?corpus=elsewhere").json["total"] == 0
+    assert "every corpus" in page.get("/?corpus=elsewhere").text
+
+
+@pytest.mark.services
+def test_beside_the_range_stands_what_to_expect_of_it(page, searchable, monkeypatch):
+    def threshold(votes, images, right):
+        return {"votes": votes, "images": images, "right": right}
+
+    card = {
+        "name": "ten",
+        "hash": searchable.first.model_hash,
+        "quality": {
+            "images": 1000,
+            "thresholds": [threshold(v, 1000 - 100 * (v - 1), 500 - 40 * (v - 1)) for v in range(1, 11)],
+        },
+    }
+    monkeypatch.setattr(images, "read_card", lambda store, name: card)
+
+    def expected(query):
+        return page.get(f"/api/search{query}").json["expected"]
+
+    assert expected("") == [
+        {"model": "ten", "low": 40, "high": 100, "images": 700, "precision": 380 / 700, "kept": 0.7}
+    ]
+    assert expected("?confidence=60-80&tag=frog") == [
+        {"model": "ten", "low": 60, "high": 80, "images": 300, "precision": 120 / 300, "kept": 0.3}
+    ]
+    assert expected("?confidence=41-49") == [], "no tag has such a confidence"
+    words = " ".join(page.get("/?confidence=60-100").text.split())
+    assert "<strong>60 %</strong> of tags from 60 % up to be right; 50 % of images have one." in words
+    card["hash"] = "another"
+    page.application.extensions["tinytags"].library._kept.clear()
+    assert expected("") == [], "a card of another model says nothing"
 
 
 @pytest.mark.services
@@ -403,6 +515,7 @@ def test_a_page_of_results_weighs_little_and_its_files_are_kept(page):
     assert {re.sub(r"\?v=[0-9a-f]{8}$", "", link) for link in links} == {
         "/static/icon.svg",
         "/static/page.js",
+        "/static/search.js",
         "/static/style.css",
     }
     files = [page.get(link) for link in links]

@@ -30,6 +30,17 @@ SEARCHES = list(
         [None, (60, 100), (43, 71), (57, 57), (100, 100)],
         [None, "right", "wrong"],
         ["confidence", "confidence-low", "corpus"],
+        [((), ())],
+    )
+) + list(
+    itertools.product(
+        [(), ("frog", "ship")],
+        [None, (60, 100)],
+        [None, "wrong"],
+        ["confidence", "confidence-low", "corpus"],
+        itertools.product(
+            [(), ("ship", "unicorn"), ("unicorn",)], [(), ("seven",), ("seven", "ten"), ("x",)]
+        ),
     )
 )
 
@@ -40,9 +51,9 @@ def test_every_search_finds_counts_and_orders_as_the_documents_do(searchable, pu
     runs = [getattr(searchable, name) for name in runs]
     show(*runs)
     documents = [document for run in runs for document in searchable.documents[run.name]]
-    for tags, confidence, answer, sort in SEARCHES:
-        state = SearchState(tags, confidence, answer, sort)
-        hits = [d for d in documents if matches(d, tags, confidence or (0, 100), answer)]
+    for tags, confidence, answer, sort, (runners_up, models) in SEARCHES:
+        state = SearchState(tags, confidence, answer, sort, runners_up=runners_up, models=models)
+        hits = [d for d in documents if matches(d, tags, confidence or (0, 100), answer, runners_up, models)]
         hits.sort(key=ORDERS[sort])
         found = search(published.solr, published, state)
         assert found.total == len(hits), state
@@ -62,7 +73,7 @@ def test_a_hit_is_the_document_that_was_indexed(searchable, published):
 
 
 @pytest.mark.services
-@pytest.mark.parametrize("sort", search_state.SORTS)
+@pytest.mark.parametrize("sort", [sort for sort in search_state.SORTS if sort != "random"])
 @pytest.mark.parametrize("runs", [["first"], ["first", "second"]], ids=" beside ".join)
 def test_pages_that_go_on_from_a_document_show_everything_once(
     searchable, published, show, monkeypatch, sort, runs
@@ -81,6 +92,56 @@ def test_pages_that_go_on_from_a_document_show_everything_once(
         state = state.with_page(state.page + 1, found.after)
     assert state.after is not None
     assert shown == [d["id"] for d in wanted]
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("runs", [["first"], ["first", "second"]], ids=" beside ".join)
+def test_a_shuffled_search_shows_everything_once_in_an_order_that_its_seed_decides(
+    searchable, published, show, runs
+):
+    runs = [getattr(searchable, name) for name in runs]
+    show(*runs)
+    wanted = [d["id"] for run in runs for d in searchable.documents[run.name] if matches(d, ("frog", "ship"))]
+    orders = []
+    for seed in (0, 1, 1, 999_999_999):
+        state, shown = SearchState(("frog", "ship"), sort="random", seed=seed), []
+        for page in range(1, -(-len(wanted) // 30) + 1):
+            found = search(published.solr, published, state.with_page(page))
+            assert found.after is None
+            shown += ids(found)
+        assert sorted(shown) == sorted(wanted)
+        orders.append(shown)
+    assert orders[1] == orders[2]
+    assert len({tuple(order) for order in [*orders, wanted]}) == 4
+
+
+@pytest.mark.services
+def test_of_very_many_hits_those_of_some_rows_are_shuffled(searchable, published, monkeypatch):
+    asked = []
+    select = published.solr.select
+    monkeypatch.setattr(
+        published.solr, "select", lambda *args, **more: asked.append(args[1]) or select(*args, **more)
+    )
+    monkeypatch.setattr(search_module, "SHUFFLED_HITS", 120)
+    seen = set()
+    for seed in range(1, 40):
+        state = SearchState(confidence=(50, 100), sort="random", seed=seed)
+        shown = [
+            id for page in (1, 2) for id in ids(search(published.solr, published, state.with_page(page)))
+        ]
+        assert len(set(shown)) == 60
+        seen |= set(shown)
+        for parameters in asked[-2:]:
+            if "some" in parameters:
+                first, last = map(int, parameters["upwards"][5:-1].split(" TO "))
+                rows = {int(id.split(":")[2]) for id in shown}
+                assert all(first <= row <= last or row <= last - 300 for row in rows)
+    assert sum("some" in parameters for parameters in asked) > 70, "hardly ever are they too few"
+    wanted = {
+        d["id"] for d in searchable.documents[searchable.first.name] if matches(d, confidence=(50, 100))
+    }
+    assert len(seen) > 0.9 * len(wanted), "every image has its chance"
+    assert seen <= wanted
 
 
 @pytest.mark.services
@@ -120,8 +181,9 @@ def test_what_a_person_writes_is_never_part_of_the_request(searchable, published
         state = SearchState((text, "frog"), (0, 100))
         assert search(published.solr, published, state).total > 0
         assert search(published.solr, published, SearchState((text,))).total == 0
-    assert len({str(args) for args in asked[1:]}) == 1, "one question, whatever was written beside frog"
-    assert not any(text in str(asked[1:]) for text in hostile if text != "$words")
+    questions = asked[2:]  # after what is counted
+    assert len({str(args) for args in questions}) == 1, "one question, whatever was written beside frog"
+    assert not any(text in str(questions) for text in hostile if text != "$words")
 
 
 @pytest.mark.services
@@ -144,10 +206,10 @@ def test_cells_are_asked_once_for_each_version_of_an_index(searchable, show, mon
 
     first, second = (len(searchable.documents[run.name]) for run in (searchable.first, searchable.second))
     assert [total(), total(), total()] == [first] * 3
-    assert len(asked) == 1
+    assert len(asked) == 2, "once for all of it, once for the labels that are right"
     show(searchable.first, searchable.second)
     assert [total(), total()] == [first + second] * 2
-    assert [name for name, _ in asked] == [searchable.first.name, searchable.second.name]
+    assert [name for name, _ in asked[::2]] == [searchable.first.name, searchable.second.name]
     # An index that changes is counted again, even to as many documents as before.
     lost, changed = searchable.documents[searchable.second.name][:2]
     try:
@@ -241,12 +303,12 @@ def test_levels_of_every_forest_are_further_apart_than_the_ends_of_a_range():
 @pytest.mark.services
 def test_only_so_many_pages_far_back_are_asked_for_at_once(searchable, published, monkeypatch):
     monkeypatch.setattr(search_module, "CURSOR_FROM", 30)
-    monkeypatch.setattr(search_module, "ROWS_SECONDS", 0.2)
+    monkeypatch.setattr(search_module, "FAR_BACK_SECONDS", 0.2)
     monkeypatch.setattr(search_module, "_FAR_BACK", threading.BoundedSemaphore(1))
     client = Solr(searchable.solr.url, patience=0)
     with search_module._FAR_BACK, pytest.raises(SolrError, match="too many pages this far back"):
         search(client, published, SearchState(page=2))
-    monkeypatch.setattr(search_module, "ROWS_SECONDS", 10)
+    monkeypatch.setattr(search_module, "FAR_BACK_SECONDS", 10)
     for _ in range(2):
         assert len(search(client, published, SearchState(page=2)).hits) == 30
     with search_module._FAR_BACK:

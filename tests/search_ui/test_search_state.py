@@ -30,6 +30,15 @@ def test_every_search_comes_back_from_its_url():
             ],
         )
     ]
+    states += [
+        SearchState(
+            runners_up=words, corpora=words, models=words[:1], runs=words, sort=sort, seed=seed, size=size
+        )
+        for words, (sort, seed), size in itertools.product(
+            [(), ("a b", "é&x=1")], [("random", 0), ("random", 42), ("corpus", 0)], "sml"
+        )
+        if words or size != "m" or sort == "random"
+    ]
     for state in states:
         url = urlsplit(state.url())
         assert parse(url.query) == state, state.url()
@@ -50,13 +59,16 @@ def test_one_search_has_one_url_whatever_the_order_of_its_parameters():
 def test_a_change_of_the_search_goes_back_to_its_first_page():
     state = parse("tag=frog&confidence=60-100&page=3&after=0.6,0123abcd:1:2")
     changes = [
-        state.toggle_tag("ship"), state.toggle_tag("frog"), state.with_tags("cat"), state.with_confidence(40, 50),
+        state.toggle("tag", "ship"), state.toggle("tag", "frog"), state.with_words("tag", ["cat"]), state.with_confidence(40, 50),
+        state.toggle("runner_up", "cat"), state.toggle("run", "x"), state.with_words("corpus", []), state.with_sort("random", 7),
         state.without_confidence(), state.with_answer("right"), state.with_sort("corpus"), state.with_per_page(60),
         state.without_filters(),
     ]  # fmt: skip
     assert {(changed.page, changed.after) for changed in changes} == {(1, None)}
-    assert state.toggle_tag("ship").tags == ("frog", "ship")
-    assert state.toggle_tag("frog").tags == ()
+    assert state.toggle("tag", "ship").tags == ("frog", "ship")
+    assert state.toggle("tag", "frog").tags == ()
+    assert state.toggle("model", "m").models == ("m",)
+    assert state.with_size("l").url() == "/?tag=frog&confidence=60-100&size=l&page=3&after=0.6,0123abcd:1:2"
     assert state.with_page(4).url() == "/?tag=frog&confidence=60-100&page=4"
 
 
@@ -77,14 +89,20 @@ def test_a_change_of_the_search_goes_back_to_its_first_page():
         ("page=1001", "up to 1,000"),
         ("page=251&per_page=120", "up to 250"),
         ("per_page=31", "it can be 30, 60 or 120"),
-        ("sort=id desc", "it can be confidence, confidence-low or corpus"),
+        ("sort=id desc", "it can be confidence, confidence-low, corpus or random"),
         ("answer=maybe", "it can be right or wrong"),
         ("after=2,0123abcd:1:2", "after is"),
         ("after=0.5,*", "it has to come from a link"),
         ("tag=a%0Ab", "that can be printed"),
         ("tag=a%1Fb", "that can be printed"),
-        ("tag=" + "x" * 201, "up to 200 characters"),
-        ("&".join(f"tag={n}" for n in range(201)), "201 tags at once"),
+        ("tag=" + "x" * 221, "up to 220 characters"),
+        ("&".join(f"tag={n}" for n in range(201)), "201 of tag at once"),
+        ("runner_up=a%0Ab", "runner_up 'a\\nb' can't be"),
+        ("sort=random&seed=-1", "seed is '-1'"),
+        ("sort=random&seed=1000000000", "0 to 999,999,999"),
+        ("seed=5", "only sort=random has one"),
+        ("sort=random&after=0.5,0123abcd:1:2", "the random order has numbered pages alone"),
+        ("size=xl", "it can be s, m or l"),
         ("page=1&page=2", "page is given 2 times"),
         ("fq=*:*", "there is no parameter 'fq'"),
         ("shards=evil", "there is no parameter 'shards'"),

@@ -55,6 +55,28 @@ def test_a_document_has_no_runner_up_without_votes_and_no_label_where_nobody_sai
     assert documents(run, 0, votes({"cat": 10}))[0] == data
 
 
+def test_a_document_has_its_image_s_descriptor_where_there_are_descriptors_and_is_the_same_otherwise():
+    run = NumberedRun(**vars(RUN))
+    given = votes({"cat": 3, "dog": 3}, {"cat": 10}, {"frog": 4})
+    descriptors = np.array([[1, 2, 3], [-128, 0, 127], [-1, 9, 10]], np.int8)
+    data, counts = documents(run, 0, given, np.array([-1, 1, -1]), NAMES, descriptors=descriptors)
+    assert data.splitlines()[0] == (
+        b'{"id":"3f9a2c1d:0:1","corpus":"tiny","partition":0,"row":1,"tag":"cat","votes":10,"trees":10,"confidence":1.0,'
+        b'"label":"' + NAMES[1].encode() + b'","descriptor":[-128,0,127],"model":"forest-10",'
+        b'"run":"tiny-forest-10-3f9a2c1d"}'
+    )
+    assert [(line["row"], line.pop("descriptor")) for line in lines(data)] == [
+        (1, [-128, 0, 127]),
+        (2, [-1, 9, 10]),
+    ]
+    plain, counts_then = documents(run, 0, given, np.array([-1, 1, -1]), NAMES)
+    assert lines(plain) == [
+        {key: value for key, value in line.items() if key != "descriptor"} for line in lines(data)
+    ]
+    assert counts == counts_then
+    assert documents(run, 0, given[:1], descriptors=descriptors[:1])[0] == b""
+
+
 def test_ties_go_to_the_lowest_class():
     best = winners(votes({"dog": 4, "cat": 4, "ship": 2}, {"car": 3, "bird": 3, "dog": 4}, {"lorry": 1}, {}))
     assert [NAMES[tag] for tag in best.tag] == ["cat", "dog", "lorry", "aeroplane"]

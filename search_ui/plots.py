@@ -1,0 +1,112 @@
+"""Plots of one model or two as numbers for a template to draw: where points, lines, bars and ticks lie, in units of an SVG."""
+
+from dataclasses import dataclass, field
+
+from search_ui.cards import Quality, few
+
+WIDTH, LEFT, RIGHT, TOP, PLOT = 360, 40, 352, 10, 200
+# Below the plot of shares: how many tags there are of each.
+GAP, COUNTS = 14, 46
+BAR = 12
+APART = 3  # between what two models have at one place
+
+
+@dataclass(frozen=True)
+class Point:
+    x: float
+    y: float
+    least: float  # the ends of its interval, in y
+    most: float
+    title: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    x: float
+    y: float
+    width: float
+    height: float
+    title: str
+
+
+@dataclass(frozen=True)
+class Series:
+    """What one model has in a plot."""
+
+    name: str
+    points: list[Point]
+    bars: list[Bar] = field(default_factory=list)
+
+    @property
+    def line(self) -> str:
+        return " ".join(f"{point.x},{point.y}" for point in self.points)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot of shares over shares, both 0 to 100 %; ticks are (place, words)."""
+
+    height: int
+    bottom: int  # of the shares, in y
+    x_ticks: list[tuple[float, str]]
+    y_ticks: list[tuple[float, str]]
+    series: list[Series]
+    most: int = 0  # the largest count, where counts are shown
+
+
+def calibration(sides: list[tuple[str, Quality]]) -> Plot:
+    """Return how many tags of each confidence are right, and below how many tags those are."""
+    most = max((bin.images for _, quality in sides for bin in quality.bins), default=0)
+    base = TOP + PLOT + GAP + COUNTS
+    series = []
+    for place, (name, quality) in enumerate(sides):
+        aside = (2 * place - len(sides) + 1) * APART
+        points, bars = [], []
+        for bin in quality.bins:
+            x = _x(bin.confidence)
+            words = (
+                f"{_range(bin.low, bin.high)}: {bin.right:,} of {bin.images:,} right, {100 * bin.share:.1f} %"
+            )
+            points.append(
+                Point(_round(x + aside), _y(bin.share), _y(bin.least), _y(bin.most), f"{name}, {words}")
+            )
+            width, height = BAR / len(sides), COUNTS * bin.images / (most or 1)
+            left = x - BAR / 2 + place * width
+            bars.append(
+                Bar(_round(left), _round(base - height), _round(width), _round(height), f"{name}, {words}")
+            )
+        series.append(Series(name, points, bars))
+    return Plot(base + 34, TOP + PLOT, _ticks(_x), _ticks(_y), series, most)
+
+
+def price(sides: list[tuple[str, Quality]]) -> Plot:
+    """Return for every threshold the share of images that keep a tag, and the share of these tags that are right."""
+    series = []
+    for name, quality in sides:
+        points = []
+        for row in few([row for row in quality.thresholds if row.precision is not None]):
+            words = f"from {row.percent} % up {100 * row.kept:.1f} % kept, {100 * row.precision:.1f} % of them right"
+            y = _y(row.precision)
+            points.append(Point(_x(row.kept), y, y, y, f"{name}, {words}"))
+        series.append(Series(name, points))
+    return Plot(TOP + PLOT + 34, TOP + PLOT, _ticks(_x), _ticks(_y), series)
+
+
+def _range(low: int, high: int) -> str:
+    return f"{low} %" if low == high else f"{low} to {high} %"
+
+
+def _ticks(place) -> list[tuple[float, str]]:
+    return [(place(percent / 100), f"{percent}") for percent in range(0, 101, 20)]
+
+
+def _x(share: float) -> float:
+    return _round(LEFT + share * (RIGHT - LEFT))
+
+
+def _y(share: float) -> float:
+    return _round(TOP + (1 - share) * PLOT)
+
+
+def _round(value: float) -> float:
+    return round(value, 2)

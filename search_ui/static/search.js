@@ -1,0 +1,152 @@
+// What a searcher gains by JavaScript: a range to draw and to slide, and results that change in place. All works without.
+"use strict";
+
+const wide = matchMedia("(min-width: 48.01rem)");
+const said = document.createElement("p"); // outside of what is replaced, so that it is read out
+said.className = "hidden";
+said.setAttribute("aria-live", "polite");
+document.body.append(said);
+
+function unfold() {
+  // For browsers that can't show a closed <details> by style alone.
+  const filters = document.getElementById("filters");
+  if (filters && !CSS.supports("selector(::details-content)")) filters.open = wide.matches;
+}
+wide.addEventListener("change", unfold);
+
+function addSlider(form) {
+  const least = Number(form.dataset.least);
+  const boxes = [form.elements.min, form.elements.max];
+  const slider = document.createElement("div");
+  slider.className = "slider";
+  slider.style.setProperty("--bars", document.querySelectorAll(".histogram li").length);
+  const handles = boxes.map((box, end) => {
+    const handle = document.createElement("input");
+    Object.assign(handle, { type: "range", min: least, max: 100, step: form.dataset.step, value: box.value });
+    handle.setAttribute("aria-label", end ? "Confidence to, percent" : "Confidence from, percent");
+    handle.dataset.keep = end ? "slider:to" : "slider:from";
+    slider.append(handle);
+    return handle;
+  });
+  const show = () => {
+    const [low, high] = handles.map((handle) => (handle.value - least) / (100 - least || 1));
+    slider.style.setProperty("--low", low);
+    slider.style.setProperty("--high", high);
+    // Where both handles meet, the one that can still move lies on top.
+    handles[0].style.zIndex = low > 0.5 ? 2 : 1;
+  };
+  handles.forEach((handle, end) => {
+    handle.addEventListener("input", () => {
+      const other = handles[1 - end];
+      if (end ? Number(handle.value) < Number(other.value) : Number(handle.value) > Number(other.value)) handle.value = other.value;
+      boxes[end].value = handle.value;
+      show();
+    });
+    handle.addEventListener("change", () => form.requestSubmit());
+  });
+  boxes.forEach((box, end) => {
+    box.addEventListener("input", () => { handles[end].value = box.value; show(); });
+    box.addEventListener("change", () => form.requestSubmit());
+  });
+  form.prepend(slider);
+  form.classList.add("live"); // no button is needed then
+  show();
+}
+
+function letDraw(histogram, form) {
+  const bars = [...histogram.children];
+  let from = null;
+  let to = null;
+  const place = (event) => {
+    const box = histogram.getBoundingClientRect();
+    return Math.max(0, Math.min(bars.length - 1, Math.floor(((event.clientX - box.left) / box.width) * bars.length)));
+  };
+  const mark = () => bars.forEach((bar, n) => bar.classList.toggle("drawn", from !== to && n >= Math.min(from, to) && n <= Math.max(from, to)));
+  histogram.addEventListener("dragstart", (event) => event.preventDefault()); // of the link
+  histogram.addEventListener("pointerdown", (event) => {
+    if (event.button === 0) from = to = place(event);
+  });
+  histogram.addEventListener("pointermove", (event) => {
+    if (from === null) return;
+    to = place(event);
+    if (from !== to && !histogram.hasPointerCapture(event.pointerId)) histogram.setPointerCapture(event.pointerId);
+    mark();
+  });
+  histogram.addEventListener("pointerup", () => {
+    if (from !== null && from !== to) {
+      form.elements.min.value = bars[Math.min(from, to)].dataset.percent;
+      form.elements.max.value = bars[Math.max(from, to)].dataset.percent;
+      form.requestSubmit();
+    }
+    from = null;
+  });
+  histogram.addEventListener("pointercancel", () => { from = to = null; mark(); });
+}
+
+function prepare() {
+  unfold();
+  const form = document.querySelector("form.range");
+  if (!form) return;
+  addSlider(form);
+  letDraw(document.querySelector(".histogram"), form);
+}
+
+let request = null;
+
+// Show the results at a URL in place of these; where that can't be, go there.
+async function show(url, push) {
+  request?.abort();
+  const mine = (request = new AbortController());
+  document.querySelector("main").setAttribute("aria-busy", "true");
+  let there;
+  try {
+    const answer = await fetch(url, { signal: mine.signal });
+    there = new DOMParser().parseFromString(await answer.text(), "text/html");
+    url = answer.url;
+  } catch (error) {
+    if (error.name !== "AbortError") location.assign(url);
+    return;
+  }
+  const old = document.querySelector("main");
+  const main = there.querySelector("main.search");
+  if (!main) {
+    location.assign(url);
+    return;
+  }
+  const kept = document.activeElement?.dataset?.keep;
+  const turned = document.activeElement?.closest(".pages");
+  const open = [...old.querySelectorAll("details[id][open]")].map((details) => details.id);
+  const scrolled = [...old.querySelectorAll(".long")].map((list) => list.scrollTop);
+  old.replaceWith(document.adoptNode(main));
+  document.title = there.title;
+  if (push) history.pushState(null, "", url);
+  prepare();
+  open.forEach((id) => document.getElementById(id)?.setAttribute("open", ""));
+  main.querySelectorAll(".long").forEach((list, n) => { list.scrollTop = scrolled[n] ?? 0; });
+  const again = kept && main.querySelector(`[data-keep="${CSS.escape(kept)}"]`);
+  const total = document.getElementById("total");
+  if (turned) scrollTo(0, 0);
+  (again || total)?.focus({ preventScroll: true });
+  said.textContent = total?.textContent.trim() ?? "";
+}
+
+function isSearch(url) {
+  return url.origin === location.origin && url.pathname === "/" && !url.hash;
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("main.search a[href]");
+  if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  if (!isSearch(new URL(link.href))) return;
+  event.preventDefault();
+  show(link.href, true);
+});
+document.addEventListener("submit", (event) => {
+  if (!event.target.matches("form.range")) return;
+  event.preventDefault();
+  show(`/?${new URLSearchParams(new FormData(event.target))}`, true);
+});
+addEventListener("popstate", () => {
+  if (isSearch(new URL(location.href))) show(location.href, false);
+});
+prepare();

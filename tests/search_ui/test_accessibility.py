@@ -1,0 +1,287 @@
+"""Tests that everybody can use every page: axe-core's rules, the keyboard alone, what is seen of it, and how much is sent."""
+
+import json
+import os
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from served import served
+
+from conf.settings import Settings
+from search_ui import create_app
+
+pytestmark = pytest.mark.services
+
+WIDTHS = {390: 844, 820: 1180, 1440: 900}
+SCHEMES = ("light", "dark")
+# Each page, with what a person may have opened on it, and the status that it comes with.
+PAGES = {
+    "search": ("/", 200),
+    "filtered": ("/?tag=frog&tag=ship&confidence=50-80&answer=wrong", 200),
+    "shuffled": ("/?sort=random&seed=4&size=l&per_page=60", 200),
+    "empty": ("/?tag=unicorn&tag=frog&confidence=99-99", 200),
+    "beyond": ("/?page=900", 200),
+    "everything": ("/?runner_up=frog&runner_up=ship&sort=confidence-low&size=s", 200),
+    "image": ("/images/small/0/1?tag=frog&at=0", 200),
+    "about": ("/about", 200),
+    "runs": ("/runs", 200),
+    "models": ("/models", 200),
+    "model": ("/models/trained", 200),
+    "two-models": ("/models/trained?with=deep", 200),
+    "unmeasured-model": ("/models/ten", 200),
+    "error": ("/?confidence=nan-inf", 400),
+    "missing": ("/images/none/0/0", 404),
+}
+
+
+@pytest.fixture
+def look(chromium, address):
+    """Opens pages of which some are errors, which the browser tells on its console; at the end none asked anybody else."""
+    contexts, asked = [], set()
+
+    def open_page(path, **options):
+        context = chromium.new_context(base_url=address, viewport={"width": 1440, "height": 900}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
+        page.status = page.goto(path).status
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert asked == {urlsplit(address).netloc}
+
+
+@pytest.fixture(scope="session")
+def screenshots(tmp_path_factory) -> Path:
+    """Where pictures of every page go: for people to look at, kept where TINYTAGS_SCREENSHOTS says."""
+    folder = os.environ.get("TINYTAGS_SCREENSHOTS")
+    folder = Path(folder) if folder else tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def complaints(page) -> list[str]:
+    """Return what axe-core finds that is serious or critical."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{rule['impact']}: {rule['id']}, {rule['help']}: {node['html'][:200]} {node['any'] or node['all']}"
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]
+
+
+def look_everywhere(page, name: str, screenshots: Path) -> list[str]:
+    """Look at a page in every width and scheme: take a picture, ask axe-core, and see that nothing sticks out."""
+    wrong = []
+    for width, height in WIDTHS.items():
+        page.set_viewport_size({"width": width, "height": height})
+        for scheme in SCHEMES:
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            page.screenshot(path=screenshots / f"{name}-{width}-{scheme}.png", full_page=True)
+            wrong += [f"{width} {scheme}: {complaint}" for complaint in complaints(page)]
+        if page.evaluate("document.documentElement.scrollWidth") > width:
+            wrong.append(f"{width}: scrolls sideways")
+    return wrong
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing_serious_on_any_page_in_any_width_light_or_dark(look, screenshots, name):
+    path, status = PAGES[name]
+    page = look(path)
+    assert page.status == status
+    assert look_everywhere(page, name, screenshots) == []
+    pictures = [screenshots / f"{name}-{width}-{scheme}.png" for width in WIDTHS for scheme in SCHEMES]
+    assert all(picture.stat().st_size > 2_000 for picture in pictures)
+
+
+def test_axe_finds_nothing_serious_in_what_opens(look, screenshots):
+    page = look("/?tag=frog")
+    page.keyboard.press("?")
+    assert look_everywhere(page, "keys", screenshots) == []
+    page.keyboard.press("Escape")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.locator("summary").first.click()
+    assert page.locator(".facet a").first.is_visible()
+    page.screenshot(path=screenshots / "filters-390-light.png", full_page=True)
+    assert complaints(page) == []
+
+
+def test_without_javascript_there_is_a_button_and_no_list_of_keys(look):
+    page = look("/?tag=frog", java_script_enabled=False)
+    assert page.locator("#help").is_hidden(), "keys need JavaScript, so there is no list of them"
+    assert page.get_by_role("button", name="Apply").is_visible()
+
+
+def test_a_page_without_solr_is_as_plain_to_use(chromium, library, screenshots):
+    app = create_app(Settings(store=library.store.root, solr="http://127.0.0.1:1/solr"))
+    with served(app) as address, chromium.new_context() as context:
+        page = context.new_page()
+        for name, path, status in (("unavailable", "/", 503), ("unavailable-runs", "/runs", 200)):
+            assert page.goto(address + path).status == status
+            assert look_everywhere(page, name, screenshots) == []
+
+
+def test_axe_is_really_asked(look):
+    page = look("/?tag=frog")
+    assert complaints(page) == []
+    page.evaluate("document.querySelector('.brand span').remove()")
+    page.evaluate("document.querySelector('.grid img').removeAttribute('alt')")
+    page.evaluate("document.body.style.color = '#999'")
+    found = "".join(complaints(page))
+    assert "link-name" in found and "image-alt" in found and "color-contrast" in found
+
+
+# Everything that a mouse can work, by what it is called, in the order of the page.
+WORKS = """() => [...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex]")]
+    .filter((element) => element.tabIndex >= 0 && !element.disabled && element.checkVisibility({visibilityProperty: true}))
+    .map((element, place) => { element.dataset.place = place; return element.outerHTML.slice(0, 120); })"""
+FOCUSED = """() => { const at = document.activeElement; return at === document.body ? null : {
+    place: Number(at.dataset.place), kind: [at.tagName, at.type || "", at.closest("[class]")?.className].join(" ")}; }"""
+
+
+def tab_through(page, seen=None) -> list[int]:
+    """Press Tab until the page is left; return which of its controls were reached, in order."""
+    reached = []
+    for _ in range(400):
+        page.keyboard.press("Tab")
+        at = page.evaluate(FOCUSED)
+        if at is None or (reached and at["place"] == reached[0]):
+            return reached
+        reached.append(at["place"])
+        if seen is not None and at["kind"] not in seen:
+            seen[at["kind"]] = focus_can_be_seen(page)
+    raise AssertionError("Tab never comes to an end")
+
+
+def focus_can_be_seen(page) -> bool:
+    """Say whether where the focus is looks another way without it; leaves it there."""
+    box = page.evaluate(
+        """() => { document.activeElement.scrollIntoView({block: "center", inline: "center"});
+        const box = document.activeElement.getBoundingClientRect(); return [box.x, box.y, box.width, box.height]; }"""
+    )
+    clip = dict(zip(("x", "y"), (max(0, v - 5) for v in box[:2]), strict=True))
+    clip |= {"width": box[2] + 10, "height": box[3] + 10}
+    with_focus = page.screenshot(clip=clip)
+    element = page.evaluate_handle("document.activeElement")
+    element.evaluate("element => element.blur()")
+    without = page.screenshot(clip=clip)
+    element.evaluate("element => element.focus({focusVisible: true, preventScroll: true})")
+    return with_focus != without
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(
+    "name", ["filtered", "empty", "image", "about", "runs", "model", "two-models", "error"]
+)
+def test_tab_alone_reaches_everything_that_works_and_shows_where_it_is(look, name, width):
+    page = look(PAGES[name][0])
+    page.set_viewport_size({"width": width, "height": WIDTHS[width]})
+    page.wait_for_load_state("networkidle")
+    page.emulate_media(reduced_motion="reduce")
+    works, kinds = page.evaluate(WORKS), {}
+    reached = tab_through(page, kinds)
+    assert [works[place] for place in range(len(works)) if place not in reached] == []
+    assert [kind for kind, visible in kinds.items() if not visible] == []
+    assert reached == sorted(reached), "Tab goes as one reads"
+
+
+def test_a_search_is_made_opened_and_left_by_keyboard_alone(look):
+    page = look("/")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent").startswith("Skip to")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('main') !== null"), "the skip link skips"
+    page.keyboard.press("/")
+    while "frog" not in page.evaluate("document.activeElement.textContent"):
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/?tag=frog")
+    page.locator("input[name=min]").focus()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("50")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/?tag=frog&confidence=50-*")
+    page.locator(".grid a").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/images/**at=1")
+    page.keyboard.press("u")
+    page.wait_for_url("**/?tag=frog&confidence=50-*")
+
+
+def test_on_a_phone_the_filters_open_by_enter(look):
+    page = look("/")
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.locator(".facet a").first.is_hidden()
+    page.locator("summary").first.focus()
+    page.keyboard.press("Enter")
+    assert page.locator(".facet a").first.is_visible()
+
+
+def test_a_question_mark_shows_the_keys_and_escape_closes_them(look):
+    page = look("/?tag=frog")
+    keys = page.get_by_role("dialog", name="Keys")
+    first = page.locator(".grid a").first
+    first.focus()
+    page.keyboard.press("?")
+    assert keys.is_visible()
+    assert "Esc" in keys.inner_text() and "next and previous page" in keys.inner_text()
+    assert keys.evaluate("dialog => dialog.contains(document.activeElement)")
+    for _ in range(3):
+        page.keyboard.press("Tab")
+        assert page.evaluate(
+            "document.activeElement === document.body || keys.contains(document.activeElement)"
+        )
+    page.keyboard.press("n")
+    page.keyboard.press("ArrowRight")
+    assert page.url.endswith("/?tag=frog"), "what lies behind it doesn't move"
+    page.keyboard.press("Escape")
+    assert keys.is_hidden()
+    assert first.evaluate("link => link === document.activeElement"), "one goes on where one was"
+    button = page.get_by_role("button", name="Keys")
+    button.focus()
+    page.keyboard.press("Enter")
+    assert keys.is_visible()
+    page.keyboard.press("?")
+    assert keys.is_hidden()
+    button.click()
+    keys.get_by_role("button", name="Close").click()
+    assert keys.is_hidden()
+    page.locator("input[name=min]").focus()
+    page.keyboard.press("?")
+    assert keys.is_hidden(), "in a box it is a character"
+
+
+def test_the_list_of_keys_names_each_key_that_there_is(look):
+    page = look("/about")
+    named = set(page.locator("main .keys kbd").all_inner_texts())
+    scripts = "".join(
+        page.evaluate("url => fetch(url).then(answer => answer.text())", url)
+        for url in look("/").evaluate("[...document.scripts].map(script => script.src)")
+    )
+    signs = {"ArrowLeft": "←", "ArrowRight": "→", "ArrowUp": "↑", "ArrowDown": "↓", "Escape": "Esc"}
+    handled = set(re.findall(r'event\.key === "([^"]+)"', scripts)) | {"ArrowLeft", "ArrowUp"}
+    assert {signs.get(key, key) for key in handled} <= named
+    assert {"/", "n", "p", "u", "?", "Enter"} <= named
+
+
+@pytest.mark.parametrize("path", ["/", "/?tag=frog&tag=ship&confidence=50-100"])
+def test_a_page_of_results_weighs_under_100_kB_without_its_thumbnails(look, path):
+    page = look(path)
+    page.wait_for_load_state("networkidle")
+    sent = json.loads(
+        page.evaluate("""() => JSON.stringify([...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+        .map((entry) => [new URL(entry.name).pathname, entry.encodedBodySize]))""")
+    )
+    assert page.locator(".grid img").count() == 30
+    weights = {name: size for name, size in sent if not name.endswith(".png")}
+    assert {Path(name).suffix for name in weights} >= {"", ".css", ".js"}
+    assert all(size > 0 for size in weights.values())
+    assert sum(weights.values()) < 100_000, weights

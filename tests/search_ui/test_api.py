@@ -1,0 +1,321 @@
+"""Tests of the routes for programs: that they do what their OpenAPI document says, whoever asks for whatever."""
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+import unicodedata
+import urllib.request
+from collections import Counter
+from pathlib import Path
+
+import jsonschema_rs
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+from schemathesis import GenerationMode
+from werkzeug.datastructures import MultiDict
+
+from conf.settings import Settings
+from ingest import corpus as corpora
+from ingest.lease import lease
+from search_ui import create_app, openapi
+from search_ui.search import FIELDS
+from search_ui.search_state import (
+    ANSWERS,
+    PARAMETERS,
+    PER_PAGE,
+    SIZES,
+    SORTS,
+    WORDS,
+    BadSearchError,
+    SearchState,
+)
+
+# The same cases every time.
+settings.register_profile(
+    "bounded", derandomize=True, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)  # fmt: skip
+# What is wrong with two parameters together.
+TOGETHER = re.compile(
+    r"the lower one first|only sort=random has one|random order has numbered pages alone|pages have numbers up to"
+)
+
+
+@pytest.fixture
+def schema(page):
+    return schemathesis.openapi.from_wsgi(openapi.PATH, page.application)
+
+
+def parses(**parameters) -> bool:
+    try:
+        SearchState.parse(MultiDict(parameters))
+    except BadSearchError:
+        return False
+    return True
+
+
+def test_every_route_for_programs_is_in_the_document_and_nothing_else(library):
+    app = create_app(Settings(store=library.store.root))
+    routes = {
+        re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+        for rule in app.url_map.iter_rules()
+        if re.match(r"/(api/|healthz|readyz)", rule.rule)
+    }
+    assert set(openapi.document()["paths"]) == routes | {"/export.jsonl", "/export.csv"}
+
+
+def test_the_document_is_served_as_it_is_and_the_about_page_links_to_it(page):
+    answer = page.get(openapi.PATH)
+    assert answer.mimetype == "application/json"
+    assert answer.json == openapi.document()
+    assert f'href="{openapi.PATH}"' in page.get("/about").text
+
+
+def test_the_parameters_in_the_document_are_those_that_a_search_takes():
+    described = {parameter["name"]: parameter["schema"] for parameter in openapi.search_parameters()}
+    assert set(described) == set(PARAMETERS)
+    assert {name for name, schema in described.items() if schema["type"] == "array"} == set(WORDS)
+    for name, choices in {"answer": ANSWERS, "sort": SORTS, "size": SIZES, "per_page": PER_PAGE}.items():
+        assert described[name]["enum"] == list(choices)
+        assert all(parses(**{name: str(choice)}) for choice in choices)
+        assert not parses(**{name: "another"})
+    assert all(parses(**{name: ""}) for name in described), "an empty one is as good as none"
+    state = SearchState()
+    defaults = {
+        "sort": state.sort,
+        "seed": state.seed,
+        "per_page": state.per_page,
+        "size": state.size,
+        "page": 1,
+    }
+    assert {name: schema["default"] for name, schema in described.items() if "default" in schema} == defaults
+
+
+def test_numbers_and_patterns_in_the_document_end_where_those_of_a_search_do():
+    described = {parameter["name"]: parameter["schema"] for parameter in openapi.search_parameters()}
+    seed, page = described["seed"], described["page"]
+    for wanted, values in {
+        True: (seed["minimum"], seed["maximum"]),
+        False: (-1, seed["maximum"] + 1),
+    }.items():
+        assert {parses(sort="random", seed=str(value)) for value in values} == {wanted}
+    after = "0.5,0123abcd:1:2"
+    for wanted, values in {True: (page["minimum"], page["maximum"]), False: (0, page["maximum"] + 1)}.items():
+        assert {parses(page=str(value), after=after) for value in values} == {wanted}
+    most = described["tag"]["maxItems"]
+    assert SearchState.parse(MultiDict([("tag", f"{n}") for n in range(most)])).tags
+    with pytest.raises(BadSearchError):
+        SearchState.parse(MultiDict([("tag", "same")] * (most + 1)))
+    for name, values in {
+        "confidence": ("60-100", "0-0", "60", "-1-5", "1-2-3", "60-100\n", " 1-2", "a-b"),
+        "after": (after, "1,0123abcd:1:2", "1.0,0123abcd:1:2", "1.1,0123abcd:1:2", "2,0123abcd:1:2", "0.5,*", "0.5", after + "x"),
+    }.items():  # fmt: skip
+        valid = jsonschema_rs.validator_for(described[name]).is_valid
+        assert {value: parses(**{name: value}) for value in values} == {
+            value: valid(value) for value in values
+        }
+        assert {valid(value) for value in values} == {True, False}
+
+
+@settings(settings.get_profile("bounded"), max_examples=2000)
+@given(
+    st.text(max_size=8) | st.text(st.sampled_from("a é\u00ad\u2028\u200b\u3000\x00\x7f\u202e"), max_size=4)
+)
+def test_words_in_the_document_are_those_that_a_search_takes(word):
+    # Characters that newer tables of Unicode have and older ones don't are a matter of the tables.
+    if any(unicodedata.category(character) in ("Cn", "Cs", "Co") for character in word):
+        return
+    assert jsonschema_rs.validator_for(openapi.WORD).is_valid(word) == parses(tag=word)
+
+
+def test_a_document_in_the_document_is_what_solr_has(library):
+    assert ",".join(openapi.FIELDS) == FIELDS
+    validator = jsonschema_rs.validator_for(openapi.document()["components"]["schemas"]["Document"])
+    for documents in library.documents.values():
+        assert all(validator.is_valid(document) for document in documents)
+    assert not validator.is_valid(documents[0] | {"colour": "red"})
+
+
+@pytest.mark.services
+def test_schemathesis_makes_two_thousand_requests_and_finds_nothing(address, tmp_path):
+    """Its own runner: examples, edge cases and random ones of every operation, allowed and not, against a real server."""
+
+    def requests() -> Counter:
+        found = Counter()
+        with urllib.request.urlopen(f"{address}/metrics") as answer:
+            for family in text_string_to_metric_families(answer.read().decode()):
+                for sample in family.samples:
+                    if sample.name == "tinytags_requests_total":
+                        found[int(sample.labels["status"])] += int(sample.value)
+        return found
+
+    # What is allowed, and what is not, is the next test's: to Schemathesis two queries differ that are the same as sent.
+    command = [
+        Path(sys.executable).with_name("schemathesis"), "run", f"{address}{openapi.PATH}", "--seed=1",
+        "--generation-deterministic", "--phases=examples,coverage,fuzzing", "--max-examples=260", "--workers=1",
+        "--exclude-checks=positive_data_acceptance,negative_data_rejection", "--no-color",
+    ]  # fmt: skip
+    before = requests()
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    made = requests() - before
+    assert made.total() >= 2_000, made
+    assert set(made) <= {200, 400, 404, 405}
+    assert min(made[200], made[400], made[404]) > 100, "all of it is tried"
+
+
+def allowed(query: MultiDict) -> bool:
+    """Say whether a query, as it is sent, is what the document says of the parameters of a search."""
+    described = {parameter["name"]: parameter for parameter in openapi.search_parameters()}
+    for name, values in query.lists():
+        if name not in described:
+            return False
+        schema, value = described[name]["schema"], values
+        if schema["type"] != "array":
+            if values == [""] and described[name]["allowEmptyValue"]:
+                continue
+            # A whole number is written in one way: neither 07 nor 7.0, though that is one to JSON Schema.
+            whole = schema["type"] == "integer" and re.fullmatch("0|-?[1-9][0-9]*", values[0])
+            value = int(values[0]) if whole else values[0]
+            if len(values) > 1:
+                return False
+        if not jsonschema_rs.validator_for(schema).is_valid(value):
+            return False
+    return True
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("path", ["/api/search", "/export.jsonl", "/export.csv"])
+def test_a_search_is_accepted_where_the_document_allows_it_and_refused_where_not(schema, page, library, path):
+    operation = schema[path]["GET"]
+    known = {"tag": "frog", "runner_up": "ship", "corpus": "small", "model": "ten", "run": library.first.name}
+    found = Counter()
+
+    @settings(settings.get_profile("bounded"), max_examples=300)
+    @given(st.one_of(map(operation.as_strategy, GenerationMode)), st.sampled_from([None, *known]))
+    def ask(case, name):
+        if name and case.query:
+            case.query |= {name: [known[name]], "page": 1}
+        with page.open(**case.as_transport_kwargs()) as answer:
+            operation.validate_response(answer)
+            query = answer.request.args
+            # What one parameter allows or not may depend on another, which OpenAPI has no words for.
+            together = answer.status_code == 400 and TOGETHER.search(answer.json["error"])
+            assert answer.status_code == (200 if allowed(query) and not together else 400), (
+                query,
+                answer.text,
+            )
+            found[answer.status_code] += 1
+
+    ask()
+    assert found[200] > 40 and found[400] > 40, found
+
+
+@pytest.mark.services
+def test_what_is_there_is_answered_as_the_document_says(schema, page, library):
+    """Images, runs and models that there are, some of them broken, and one at work."""
+    library.store.write_bytes("corpora/torn/manifest.json", b"{")
+    library.store.write_bytes("runs/torn/manifest.json", b"{}")
+    library.store.write_bytes("models/torn/model.json", b"[]")
+    try:
+        with lease(library.store, corpora.lease_path("small"), "corpus small"):
+            app = create_app(
+                Settings(
+                    library.store.root,
+                    solr=page.application.extensions["tinytags"].solr.url,
+                    alias="search-ui",
+                )
+            )
+            client = app.test_client()
+            paths = {
+                "/api/images/{corpus}/{partition}/{row}": [f"/api/images/small/{p}/{row}" for p in range(3) for row in range(0, 100, 7)],
+                "/api/runs": ["/api/runs"],
+                "/api/models": ["/api/models"],
+                "/api/models/{name}": ["/api/models/ten", "/api/models/seven", "/api/models/torn", "/api/models/none"],
+                "/readyz": ["/readyz"],
+                "/healthz": ["/healthz"],
+            }  # fmt: skip
+            answers = {}
+            for template, urls in paths.items():
+                for url in urls:
+                    answers[url] = client.get(url)
+                    schema[template]["GET"].validate_response(answers[url])
+        runs = answers["/api/runs"].json
+        assert (
+            {"error" in told for told in runs["corpora"]}
+            == {"error" in told for told in runs["runs"]}
+            == {True, False}
+        )
+        assert [told["working"][0]["step"] for told in runs["corpora"] if told.get("working")] == ["ingest"]
+        assert {"error" in told for told in answers["/api/models"].json["models"]} == {True, False}
+        assert answers["/api/models/torn"].status_code == answers["/api/models/none"].status_code == 404
+    finally:
+        for folder in ("corpora", "runs", "models"):
+            library.store.remove_tree(f"{folder}/torn")
+
+
+def test_without_solr_every_answer_is_still_as_the_document_says(library):
+    app = create_app(Settings(store=library.store.root, solr="http://127.0.0.1:1/solr"))
+    schema = schemathesis.openapi.from_wsgi(openapi.PATH, app)
+    statuses = {}
+    for path, url in {
+        "/api/search": "/api/search?tag=frog",
+        "/export.jsonl": "/export.jsonl",
+        "/export.csv": "/export.csv",
+        "/api/images/{corpus}/{partition}/{row}": "/api/images/small/0/0",
+        "/api/runs": "/api/runs",
+        "/api/models": "/api/models",
+        "/api/models/{name}": "/api/models/ten",
+        "/healthz": "/healthz",
+        "/readyz": "/readyz",
+    }.items():
+        answer = app.test_client().get(url)
+        statuses[path] = answer.status_code
+        schema[path]["GET"].validate_response(answer)
+    away = [path for path, status in statuses.items() if status == 503]
+    assert away == [
+        "/api/search",
+        "/export.jsonl",
+        "/export.csv",
+        "/api/images/{corpus}/{partition}/{row}",
+        "/readyz",
+    ]
+    assert set(statuses.values()) == {200, 503}
+
+
+@pytest.mark.services
+def test_exports_are_the_documents_of_the_document(page, library):
+    validator = jsonschema_rs.validator_for(openapi.document()["components"]["schemas"]["Document"])
+    with page.get("/export.jsonl?tag=frog") as answer:
+        lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert lines and all(validator.is_valid(line) for line in lines)
+    with page.get("/export.csv?tag=frog") as answer:
+        rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert list(rows[0]) == list(openapi.FIELDS)
+    assert [row["id"] for row in rows] == [line["id"] for line in lines]
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "text/html,application/xhtml+xml,*/*;q=0.8"])
+def test_programs_are_told_of_errors_in_json_and_people_who_follow_a_link_on_a_page(page, accept):
+    for path, status in {"/export.csv?page=x": 400, "/export.jsonl?colour=red": 400}.items():
+        answer = page.get(path, headers={"Accept": accept})
+        assert answer.status_code == status
+        if "html" in accept:
+            assert answer.mimetype == "text/html" and "<h1>" in answer.text
+        else:
+            assert answer.json["status"] == status and answer.json["error"]
+    for path, status in {"/api/search?page=x": 400, "/api/nothing": 404, "/api/images/none/0/0": 404}.items():
+        answer = page.get(path, headers={"Accept": accept})
+        assert (answer.mimetype, answer.json["status"]) == ("application/json", status)
+
+
+def test_a_refused_method_is_told_with_those_that_there_are(library):
+    answer = create_app(Settings(store=library.store.root)).test_client().post("/api/runs")
+    assert answer.status_code == 405
+    assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}

@@ -1,0 +1,442 @@
+"""Tests of the page of runs: what it says with everything up, with something down, and to somebody who watches a job work."""
+
+import hashlib
+import json
+import re
+import shutil
+import socket
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from between import Relay
+from searchable import ALIAS, CLASSES
+from small_world import finish, make_corpus, start, write_tiny_images
+from werkzeug.serving import make_server
+
+from conf.settings import Settings
+from indexing.index import index_run
+from indexing.watch_solr import SolrWatch
+from indexing.watch_store import StoreWatch
+from ingest import runs
+from ingest.corpus import failed_path, open_corpus, statistics_path
+from ingest.lease import lease
+from ingest.store import open_store
+from jobs.session import record_failed
+from jobs.tag_images import tag_partition
+from operations.status import read_status
+from search_ui import create_app
+from tagging.models import load_model
+
+pytestmark = pytest.mark.services
+
+NO_SOLR = "http://127.0.0.1:1/solr"
+
+
+@pytest.fixture
+def world(library, solr, tmp_path):
+    """A copy of the library to write into, and what leads to it; its runs are not in Solr."""
+    shutil.copytree(library.store.root, tmp_path / "store")
+    store = open_store(str(tmp_path / "store"))
+    settings = Settings(store=store.root, solr=solr.url, alias="test-runs-page")
+    return SimpleNamespace(store=store, settings=settings, corpus=open_corpus(store, "small"))
+
+
+def client(settings, **config):
+    return create_app(settings, {"CHECK_SECONDS": 0, "LOOK_SECONDS": 0} | config).test_client()
+
+
+def text(answer) -> str:
+    """Return what a page says, in one line."""
+    return " ".join(re.sub(r"<[^>]+>", " ", answer.get_data(as_text=True)).split())
+
+
+def new_run(world, model="trained") -> runs.Run:
+    """Begin a run of the small corpus by a model that was really trained."""
+    tagger = load_model(world.store, model)
+    made = runs.Run(
+        world.corpus.name, world.corpus.hash, model, tagger.hash, 0.4, tagger.classes, world.corpus.images,
+        world.corpus.partitions, trees=tagger.trees,
+    )  # fmt: skip
+    runs.create_run(world.store, made)
+    return made
+
+
+def tag(world, run, *partitions):
+    """Tag partitions as the job's tasks do."""
+    for p in partitions:
+        tag_partition(world.store, world.corpus, run, p)
+
+
+def one(found: dict, run) -> dict:
+    (told,) = [told for told in found["runs"] if told["run"] == run.name]
+    return told
+
+
+# What it says
+
+
+def test_the_api_says_what_tinytags_status_says(page, settings):
+    found, status = page.get("/api/runs").json, read_status(settings)
+    for key in ("store", "solr", "solr_error", "alias", "published", "corpora", "runs"):
+        assert found[key] == status[key], key
+    assert found["store_error"] is None and found["working"] is False
+
+
+def test_every_corpus_and_run_stands_on_the_page_with_each_step(page, searchable):
+    answer = page.get("/runs")
+    assert answer.status_code == 200
+    said = text(answer)
+    assert "Nothing is being written." in said
+    assert "Corpus small 700 images, tiny-images, labels of 4 classes" in said
+    documents = len(searchable.documents[searchable.first.name])
+    assert re.search(
+        rf"Run {searchable.first.name} shown by the search model ten , tags from 40 % up tag 3 0 0 index 3 0 0 {documents} documents, none rejected",
+        said,
+    )
+    assert said.count("shown by the search") == 1
+    html = answer.get_data(as_text=True)
+    assert f'href="/?run={searchable.first.name}"' in html
+    assert 'href="/models/seven"' in html
+    assert "<b>deer</b>" not in html
+
+
+def test_an_image_and_the_about_page_lead_to_run_and_model(page, searchable):
+    name = searchable.first.name
+    hit = searchable.documents[name][0]
+    image = page.get(f"/images/small/{hit['partition']}/{hit['row']}").get_data(as_text=True)
+    about = page.get("/about").get_data(as_text=True)
+    for html in (image, about):
+        assert f'href="/runs#run-{name}"' in html
+        assert 'href="/models/ten"' in html
+    assert f'id="run-{name}"' in page.get("/runs").get_data(as_text=True)
+
+
+def test_a_step_that_failed_is_named_with_its_reason_and_the_command(world):
+    made = new_run(world)
+    tag(world, made, 0)
+    record_failed(world.store, lambda p: runs.failed_path(made.name, p), {2: "<i>corrupt</i>"}, {0})
+    world.store.remove(statistics_path("small", 1))
+    world.store.write_json(failed_path("small", 1), {"partition": 1, "error": "is truncated"})
+    answer = client(world.settings).get("/runs")
+    said = text(answer)
+    assert "ingest 2 0 1 Partition 1: is truncated To do it again: tinytags ingest" in said
+    assert "tag 1 1 1 Partition 2: &lt;i&gt;corrupt&lt;/i&gt; To do it again:" in said
+    assert "tinytags tag --corpus small --model trained --min-confidence 0.4" in said
+    assert f"No documents yet; tinytags index {made.name} brings them in" in said
+
+
+def test_documents_that_solr_refused_are_told(world, searchable):
+    made = new_run(world)
+    tag(world, made, 0, 1, 2)
+    path = runs.tags_path(made.name, 1)
+    lines = world.store.read_bytes(path).replace(b'"votes":', b'"votes":"x","was":', 1)
+    world.store.write_bytes(path, lines)
+    statistics = runs.read_statistics(world.store, made, 1)
+    statistics |= {"sha256": hashlib.sha256(lines).hexdigest(), "bytes": len(lines)}
+    world.store.write_json(runs.statistics_path(made.name, 1), statistics)
+    try:
+        index_run(world.store, made.name, searchable.solr, world.settings.alias, publish="no")
+        said = text(client(world.settings).get("/runs"))
+        assert re.search(rf"[\d,]+ documents, 1 rejected .*tinytags index {made.name} --partition 1", said)
+    finally:
+        searchable.solr.delete(made.name)
+
+
+def test_an_empty_store_says_how_to_begin(solr, tmp_path):
+    said = text(client(Settings(store=str(tmp_path / "new"), solr=solr.url)).get("/runs"))
+    assert "The store is empty" in said and "tinytags demo" in said
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_is_broken_is_told_in_its_place(world):
+    made = new_run(world)
+    world.store.write_json(f"{runs.run_path(made.name)}/manifest.json", {"hash": "0"})
+    world.store.write_bytes("corpora/bad/manifest.json", b"{")
+    world.store.remove_tree("models")
+    answer = client(world.settings).get("/runs")
+    assert answer.status_code == 200
+    said = text(answer)
+    assert "Runs whose corpus isn't in the store" in said and "is not as it was written" in said
+    assert "Corpus bad" in said and "is not JSON" in said
+
+
+# Something is down
+
+
+def quickly(client, path="/runs"):
+    began = time.monotonic()
+    answer = client.get(path)
+    assert time.monotonic() - began < 3
+    assert answer.status_code == 200
+    return answer
+
+
+def test_without_solr_the_page_says_so_and_what_the_store_knows(world):
+    said = text(quickly(client(Settings(store=world.store.root, solr=NO_SOLR))))
+    assert "Solr can't be asked: Solr at http://127.0.0.1:1/solr does not answer" in said
+    assert "tag 3 0 0 index not known Solr can't be asked" in said
+    found = quickly(client(Settings(store=world.store.root, solr=NO_SOLR)), "/api/runs").json
+    assert [told["index"] for told in found["runs"]] == [None, None]
+
+
+def test_a_solr_that_hangs_or_goes_away_leaves_what_was_known_and_comes_back_by_itself(searchable):
+    relay = Relay(int(searchable.solr.url.rsplit(":", 1)[1].split("/")[0]))
+    try:
+        settings = Settings(
+            store=searchable.store.root, solr=f"http://127.0.0.1:{relay.port}/solr", alias=ALIAS
+        )
+        page = client(settings)
+        before = page.get("/api/runs").json
+        assert before["solr_error"] is None
+        for mode, words in (("silent", "does not answer"), ("refuse", "does not answer")):
+            relay.become(mode)
+            found = quickly(page, "/api/runs").json
+            while not found["solr_error"]:
+                found = quickly(page, "/api/runs").json
+            assert words in found["solr_error"]
+            assert found["runs"] == before["runs"] and found["solr_seen"]
+            said = text(quickly(page))
+            assert "What the index holds is as it was at" in said and "shown by the search" in said
+        relay.become("pass")
+        until = time.monotonic() + 15
+        while page.get("/api/runs").json["solr_error"]:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+    finally:
+        relay.close()
+
+
+def test_a_store_that_hangs_is_told_in_time_and_browsers_do_not_queue_up_for_it(solr):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        webhdfs = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        settings = Settings(store="hdfs://127.0.0.1:8020/x", webhdfs=webhdfs, solr=solr.url)
+        page = client(settings)
+        said = text(quickly(page))
+        assert "The store can't be looked into: the store does not answer" in said
+        assert "Solr can't be asked" not in said
+        began = time.monotonic()
+        for _ in range(5):
+            assert quickly(page, "/api/runs").json["store_error"] == "the store does not answer"
+        assert time.monotonic() - began < 3
+        answer = page.get("/models")
+        assert (answer.status_code, "does not answer" in text(answer)) == (503, True)
+
+
+def test_a_store_that_is_none_is_told(solr, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    said = text(quickly(client(Settings(store=str(tmp_path / "file"), solr=solr.url))))
+    assert "The store can't be looked into:" in said and "Not a directory" in said
+    assert "The store is empty" not in said
+
+
+def test_many_browsers_share_one_look(world, monkeypatch):
+    looks = []
+    for watch in (StoreWatch, SolrWatch):
+        original = watch.look
+
+        def look(self, *args, original=original, **options):
+            looks.append(type(self).__name__)
+            return original(self, *args, **options)
+
+        monkeypatch.setattr(watch, "look", look)
+    app = create_app(world.settings, {"LOOK_SECONDS": 60})
+    answers = []
+
+    def ask():
+        answers.append(app.test_client().get("/api/runs").json)
+
+    threads = [threading.Thread(target=ask) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 16 and len({json.dumps(answer) for answer in answers}) == 1
+    assert sorted(looks) == ["SolrWatch", "StoreWatch"]
+
+
+def test_the_version_changes_with_what_is_shown_and_with_nothing_else(world):
+    page, made = client(world.settings), new_run(world)
+    first = page.get("/api/runs").json
+    time.sleep(1.1)
+    second = page.get("/api/runs").json
+    assert first["store_seen"] != second["store_seen"]
+    assert first["version"] == second["version"]
+    assert f'data-version="{first["version"]}"' in page.get("/runs").get_data(as_text=True)
+    tag(world, made, 0)
+    assert page.get("/api/runs").json["version"] != first["version"]
+
+
+def test_browsers_ask_often_while_something_is_written_and_rarely_otherwise(world):
+    page, made = client(world.settings), new_run(world)
+    assert page.get("/api/runs").json["ask_again_seconds"] == 15
+    with lease(world.store, runs.lease_path(made.name), "x"):
+        found = page.get("/api/runs").json
+        assert (found["working"], found["ask_again_seconds"]) == (True, 2)
+
+
+# In the browser
+
+
+@pytest.fixture
+def watched(world, chromium):
+    """Opens a page of the world above; it looks as often as it is asked, and a browser asks every 0.3 seconds."""
+    contexts, complaints = [], []
+    app = create_app(world.settings, {"LOOK_SECONDS": 0})
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+
+    def open_page(path="/runs", **options):
+        context = chromium.new_context(
+            base_url=f"http://127.0.0.1:{server.server_port}",
+            viewport={"width": 1280, "height": 900},
+            **options,
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(path)
+        return page
+
+    yield SimpleNamespace(open=open_page, server=server, app=app)
+    for context in contexts:
+        context.close()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    assert complaints == []
+
+
+@pytest.fixture
+def often(monkeypatch):
+    """Lets browsers ask every 0.3 seconds."""
+    monkeypatch.setattr("search_ui.runs.ASK_BUSY", 0.3)
+    monkeypatch.setattr("search_ui.runs.ASK_IDLE", 0.3)
+
+
+def row(page, run, step: str) -> list[str]:
+    """Return done, pending, failed of one step of a run, as somebody reads them."""
+    found = page.locator(f"[id='run-{run.name}'] tr.step").filter(has=page.get_by_text(step, exact=True))
+    return found.locator("td.number").all_inner_texts()
+
+
+def wait_for_row(page, run, step: str, *numbers: int) -> None:
+    until = time.monotonic() + 15
+    wanted = [str(n) for n in numbers]
+    while row(page, run, step) != wanted:
+        assert time.monotonic() < until, (row(page, run, step), wanted)
+        page.wait_for_timeout(50)
+
+
+def test_somebody_watches_a_run_being_tagged_and_indexed_without_touching_the_page(
+    watched, world, often, searchable
+):
+    page = watched.open()
+    page.evaluate("window.stayed = true")
+    assert "Nothing is being written" in page.locator("#board").inner_text()
+    with lease(world.store, runs.lease_path(new_name := new_run(world).name), "x"):
+        run = runs.open_run(world.store, new_name)
+        page.locator(f"[id='run-{run.name}']").wait_for()
+        page.locator(".busy strong", has_text="tag").wait_for()
+        wait_for_row(page, run, "tag", 0, 3, 0)
+        for p in range(3):
+            time.sleep(0.4)
+            tag(world, run, p)
+            wait_for_row(page, run, "tag", p + 1, 2 - p, 0)
+        busy = page.locator(".busy").inner_text()
+        assert re.search(r"tag of small-trained-\w+: \d[\d,]* images/s, nearly done", busy), busy
+        share = page.locator(f"[id='run-{run.name}'] .progress .done").first.get_attribute("width")
+        assert share == "100.0%"
+    page.locator(".busy", has_text="Nothing is being written").wait_for()
+    wait_for_row(page, run, "index", 0, 3, 0)
+    try:
+        index_run(world.store, run.name, searchable.solr, world.settings.alias)
+        wait_for_row(page, run, "index", 3, 0, 0)
+        page.get_by_role("link", name="shown by the search").wait_for()
+    finally:
+        searchable.solr.delete_alias(world.settings.alias)
+        searchable.solr.delete(run.name)
+    assert page.evaluate("window.stayed"), "it was never loaded anew"
+
+
+def test_a_real_job_is_watched_from_its_start_to_its_end(watched, world, often):
+    dump = write_tiny_images(Path(world.store.root).with_name("tiny.bin"), 240)
+    make_corpus(world.store, "tiny", dump, 20)
+    tagger = load_model(world.store, "trained")
+    corpus = open_corpus(world.store, "tiny")
+    run = runs.Run("tiny", corpus.hash, "trained", tagger.hash, 0.4, tagger.classes, 240, 12, trees=10)
+    page = watched.open()
+    page.get_by_text("tinytags tag --corpus tiny --model NAME").wait_for()
+    job = start("tag", "--corpus", "tiny", "--model", "trained", TINYTAGS_STORE=world.store.root)
+    try:
+        told = page.get_by_text(f"process {job.pid}, since")
+        told.wait_for(timeout=60_000)
+        assert row(page, run, "tag") != ["12", "0", "0"]
+    finally:
+        finish(job)
+    wait_for_row(page, run, "tag", 12, 0, 0)
+    told.wait_for(state="detached")
+
+
+def test_a_failure_appears_with_its_command_and_goes_when_it_is_mended(watched, world, often):
+    run = new_run(world)
+    tag(world, run, 0, 1)
+    page = watched.open()
+    wait_for_row(page, run, "tag", 2, 1, 0)
+    record_failed(world.store, lambda p: runs.failed_path(run.name, p), {2: "is corrupt"}, set())
+    page.get_by_text("Partition 2: is corrupt").wait_for()
+    assert page.locator(".aside pre").inner_text().startswith("tinytags tag --corpus small --model trained")
+    tag(world, run, 2)
+    page.get_by_text("Partition 2: is corrupt").wait_for(state="detached")
+    wait_for_row(page, run, "tag", 3, 0, 0)
+
+
+def test_focus_and_selection_stay_while_numbers_change(watched, world, often):
+    run = new_run(world)
+    page = watched.open()
+    link = page.locator(f"[id='run-{run.name}']").get_by_role("link", name="trained")
+    link.focus()
+    tag(world, run, 0)
+    wait_for_row(page, run, "tag", 1, 2, 0)
+    assert link.evaluate("link => link === document.activeElement")
+
+
+def test_the_page_says_when_it_last_heard_and_when_nobody_answers(watched, world, often, monkeypatch):
+    page = watched.open()
+    assert re.fullmatch(
+        r"Heard (just now|\d s ago); the page follows by itself\.", page.locator("#heard").inner_text()
+    )
+    page.route("**/api/runs", lambda route: route.abort())
+    trouble = page.get_by_role("status")
+    trouble.filter(has_text="The page's server does not answer").wait_for()
+    page.wait_for_timeout(1500)
+    assert int(re.search(r"Heard (\d+) s ago", page.locator("#heard").inner_text())[1]) >= 1
+    page.unroute("**/api/runs")
+    trouble.wait_for(state="hidden", timeout=10_000)
+    assert "just now" in page.locator("#heard").inner_text()
+
+
+def test_without_javascript_a_reload_shows_what_has_happened(watched, world):
+    run = new_run(world)
+    page = watched.open(java_script_enabled=False)
+    assert row(page, run, "tag") == ["0", "3", "0"]
+    assert re.fullmatch(
+        r"As of \d\d:\d\d:\d\d UTC; reload for what has happened since\.", page.locator("#heard").inner_text()
+    )
+    tag(world, run, 0, 1, 2)
+    page.reload()
+    assert row(page, run, "tag") == ["3", "0", "0"]
+
+
+def test_names_with_markup_stay_text(watched, world):
+    assert "<b>deer</b>" in CLASSES
+    run = new_run(world)
+    record_failed(
+        world.store, lambda p: runs.failed_path(run.name, p), {1: "<img src=x onerror=alert(1)>"}, set()
+    )
+    page = watched.open()
+    assert page.get_by_text("<img src=x onerror=alert(1)>").count() == 1
+    assert page.locator("#board img").count() == 0
