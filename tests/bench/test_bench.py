@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bench import __main__ as command
-from bench import full, load, made, plots, report, scale
+from bench import full, load, made, plots, report, scale, similar
 from bench.harness import (
     Comparison,
     Figure,
@@ -332,6 +332,19 @@ def test_copying_copies_each_partition(place, tmp_path):
         assert copy(place.dump, folder, place.corpus, 2, synced) == 3072 * TINY.images
         copied = b"".join((folder / str(p)).read_bytes() for p in range(place.corpus.partitions))
         assert copied == place.dump.read_bytes()[: len(copied)]
+
+
+@pytest.mark.services
+def test_similar_images_are_found_as_by_comparing_with_all_and_their_cost_is_told(place, monkeypatch):
+    monkeypatch.setattr(similar, "ASKED", 40)
+    rows, sizes, looked = similar.measure(place)
+    assert [row["name"] for row in rows] == ["similar/tag", "similar/index"] and all(
+        row["equal"] for row in rows
+    )
+    assert looked["documents"] == rows[1]["ours"]["work"] and looked["recall"] > 0.98
+    assert sizes["with"][1] > sizes["without"][1] + 60
+    text = similar.section(place, rows, sizes, looked)
+    assert text.count("\n| ") == 5 and "index, bytes a document" in text
 
 
 @pytest.mark.services
