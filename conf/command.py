@@ -1,6 +1,8 @@
 """What every command line of TinyTags shares: settings as options, a summary or JSON, and errors as one line and an exit code."""
 
+import csv
 import functools
+import io
 import json
 import os
 import signal
@@ -75,6 +77,21 @@ def select_partitions(ranges: Sequence[tuple[int, int]], partitions: int, what: 
 def report(result: dict, summary: str, as_json: bool) -> None:
     """Print what a verb did: for people, or as one JSON object."""
     click.echo(json.dumps(result, ensure_ascii=False) if as_json else summary)
+
+
+def split_names(option: str, line: str) -> list[str]:
+    """Return the names in a line of CSV; raises `TinyTagsError` naming ``option`` for what isn't one."""
+    try:
+        return [name.strip() for name in next(csv.reader([line], skipinitialspace=True))]
+    except csv.Error as error:
+        raise TinyTagsError(f"{option} {line!r} can't be read ({error}); write A,B,...") from None
+
+
+def join_names(names: Sequence[str]) -> str:
+    """Return the line that `split_names` reads."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(names)
+    return line.getvalue()
 
 
 def note(line: str) -> None:

@@ -1,7 +1,5 @@
 """Looking at a store again and again: how far every corpus and run is, at the cost of what has changed since the last look."""
 
-import csv
-import io
 import json
 import shlex
 import time
@@ -10,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from conf.command import join_names
 from conf.errors import TinyTagsError
 from indexing.index import Expected
 from ingest import corpus as corpora
@@ -97,9 +96,7 @@ class StoreWatch:
             corpus = self._manifest(folder, there, lambda: corpora.open_corpus(self.store, name))
             if corpus is None:
                 return None
-            done = self._numbers(folder, "statistics", there)
-            done = {p: written for p, written in done.items() if p < corpus.partitions}
-            failed = self._numbers(folder, "failed", there)
+            done, failed = self._partitions(folder, there, corpus.partitions)
             writer = self._writer(corpora.lease_path(name), there)
             command = _ingest_command(corpus)
             told = {
@@ -125,9 +122,7 @@ class StoreWatch:
             run = self._manifest(folder, there, lambda: runs.open_run(self.store, name))
             if run is None:
                 return None
-            done = self._numbers(folder, "statistics", there)
-            done = {p: written for p, written in done.items() if p < run.partitions}
-            failed = self._numbers(folder, "failed", there)
+            done, failed = self._partitions(folder, there, run.partitions)
             refused = {
                 p: self._read(folder, runs.rejected_path(name, p), written, self._read_rejected)
                 for p, written in self._numbers(folder, "rejected", there, ".jsonl").items()
@@ -166,6 +161,15 @@ class StoreWatch:
         if memory.manifest is None:
             memory.manifest = read()
         return memory.manifest
+
+    def _partitions(
+        self, folder: str, there: dict[str, float], partitions: int
+    ) -> tuple[dict[int, float], dict[int, float]]:
+        """Return the partitions that are done, and those that failed, each with the time of that."""
+        done = self._numbers(folder, "statistics", there)
+        return {p: written for p, written in done.items() if p < partitions}, self._numbers(
+            folder, "failed", there
+        )
 
     def _numbers(
         self, folder: str, name: str, there: dict[str, float], ending: str = ".json"
@@ -309,9 +313,7 @@ def _ingest_command(corpus: corpora.Corpus) -> str:
     if corpus.labels:
         words += ["--labels", corpus.labels]
         if corpus.format == "tiny-images" and corpus.classes:
-            line = io.StringIO()
-            csv.writer(line, lineterminator="").writerow(corpus.classes)
-            words += ["--classes", line.getvalue()]
+            words += ["--classes", join_names(corpus.classes)]
     if corpus.partition_images != corpora.PARTITION_IMAGES:
         words += ["--partition-images", str(corpus.partition_images)]
     return shlex.join(words)

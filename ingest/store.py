@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -322,22 +322,22 @@ class HdfsStore(_Json):
     def times(self, path: str) -> dict[str, float]:
         """Return what `list` does, each with when it was last written (a folder: when a file came into it or went), in
         seconds since 1970 by the clock of the store."""
+        found = {name: status["modificationTime"] / 1000 for name, status in self._entries(path)}
+        return {name: found[name] for name in sorted(found) if not name.startswith(".")}
+
+    def _entries(self, path: str) -> Sequence[tuple[str, dict]]:
+        """Return what is in a folder with what HDFS says of it, by one request; nothing where there is no such folder."""
         from hdfs.util import HdfsError
 
-        def times() -> dict[str, float]:
+        def entries() -> Sequence[tuple[str, dict]]:
             try:
-                found = self._client.list(self._full(path), status=True)
+                return self._client.list(self._full(path), status=True)
             except HdfsError as error:
                 if error.exception == "FileNotFoundException":
-                    return {}
+                    return []
                 raise
-            return {
-                name: status["modificationTime"] / 1000
-                for name, status in sorted(found, key=lambda entry: entry[0])
-                if not name.startswith(".")
-            }
 
-        return self._retry(path, times)
+        return self._retry(path, entries)
 
     def remove(self, path: str) -> None:
         self._retry(path, lambda: self._client.delete(self._full(path)))
@@ -348,14 +348,9 @@ class HdfsStore(_Json):
     def remove_temporary(self, path: str) -> None:
         """Remove what killed writers left in the folder ``path``; only for the holder of its lease."""
 
-        def remove() -> None:
-            if self._client.status(self._full(path), strict=False) is None:
-                return
-            for name in self._client.list(self._full(path)):
-                if name.startswith(".") and name.endswith(".tmp") and not _LEASE.match(name):
-                    self._client.delete(f"{self._full(path)}/{name}")
-
-        self._retry(path, remove)
+        for name, _ in self._entries(path):
+            if name.startswith(".") and name.endswith(".tmp") and not _LEASE.match(name):
+                self.remove(f"{path}/{name}")
 
     @property
     def _client(self):

@@ -3,7 +3,6 @@
 spark-submit --py-files dist/tinytags.zip jobs/split_dump.py tiny_images.bin --corpus tiny --store hdfs://HOST:8020/tinytags
 """
 
-import csv
 import itertools
 import time
 
@@ -16,6 +15,7 @@ from conf.command import (
     run,
     select_partitions,
     settings_options,
+    split_names,
 )
 from conf.errors import TinyTagsError
 from conf.settings import Settings
@@ -65,7 +65,7 @@ def main(dump, corpus, format, partition_images, labels, classes, partition, set
 
     result = split_dump(
         settings, dump, corpus, format=format, partition_images=partition_images, labels=labels,
-        classes=_names(classes) if classes else None, redo=partition,
+        classes=split_names("--classes", classes) if classes else None, redo=partition,
     )  # fmt: skip
     summary = f"corpus {corpus}: {result['images']:,} images in {result['partitions']:,} partitions, "
     summary += f"{result['labelled']:,} labelled" if result["labelled"] else "no labels"
@@ -73,14 +73,6 @@ def main(dump, corpus, format, partition_images, labels, classes, partition, set
     report(result, summary, as_json)
     if result["failed"]:
         raise failed_partitions("split", result["failed"], result["partitions"])
-
-
-def _names(line: str) -> list[str]:
-    """Return the names in a line of CSV."""
-    try:
-        return [name.strip() for name in next(csv.reader([line], skipinitialspace=True))]
-    except csv.Error as error:
-        raise TinyTagsError(f"--classes {line!r} can't be read ({error}); write A,B,...") from None
 
 
 def split_dump(

@@ -1,9 +1,7 @@
 """The demo: the whole way from images to a page of results, on real data, by the commands that one would type oneself."""
 
 import contextlib
-import csv
 import hashlib
-import io
 import json
 import os
 import shlex
@@ -16,7 +14,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from conf.command import note
+from conf.command import join_names, note
 from conf.errors import TinyTagsError
 from conf.progress import Progress, duration
 from conf.settings import Settings
@@ -192,9 +190,7 @@ def write_dump(settings: Settings, corpus: str, folder: Path) -> list[str]:
     for path in (dump, labels):
         os.replace(f"{path}.tmp", path)
     note(f"\ndemo: the {count:,} images that the model has not learnt from are a dump now: {dump}")
-    names = io.StringIO()
-    csv.writer(names).writerow(source.classes)
-    return [str(dump), "--labels", str(labels), "--classes", names.getvalue().strip(),
+    return [str(dump), "--labels", str(labels), "--classes", join_names(source.classes),
             "--partition-images", str(PARTITION_IMAGES)]  # fmt: skip
 
 

@@ -54,8 +54,8 @@ class ClassQuality:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One cell of a confusion matrix; ``share`` is of the label's images."""
+class Confusion:
+    """One cell of the confusion matrix; ``share`` is of the label's images."""
 
     count: int
     share: float
@@ -75,7 +75,7 @@ class Quality:
     thresholds: list[Threshold]
     bins: list[Bin]
     classes: list[ClassQuality]
-    confusion: list[list[Cell]] | None  # None where there are too many classes
+    confusion: list[list[Confusion]] | None  # None where there are too many classes
     mistakes: list[tuple[str, str, int, float]]  # label, tag, images, share of the label's
 
 
@@ -154,11 +154,11 @@ def _class_quality(name: str, row: dict) -> ClassQuality:
     )
 
 
-def _cells(confusion: list[list[int]]) -> list[list[Cell]]:
+def _cells(confusion: list[list[int]]) -> list[list[Confusion]]:
     cells = []
     for label, row in enumerate(confusion):
         images = sum(row) or 1
-        cells.append([Cell(count, count / images, label == tag) for tag, count in enumerate(row)])
+        cells.append([Confusion(count, count / images, label == tag) for tag, count in enumerate(row)])
     return cells
 
 

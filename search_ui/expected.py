@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
-from search_ui.counts import Counts, percent
+from search_ui.cards import Quality
+from search_ui.counts import Counts
+from search_ui.images import Library
 from search_ui.search_state import SearchState
+from tagging.tags import minimum_votes
 
 MOST_MODELS = 3
 
@@ -20,7 +23,7 @@ class Expected:
     kept: float  # their share of all held-out images
 
 
-def expected(library, counts: Counts, state: SearchState) -> list[Expected]:
+def expected(library: Library, counts: Counts, state: SearchState) -> list[Expected]:
     """Return what to expect of each model that is searched; nothing where there are many, or no card says it.
 
     ``counts`` are those of what the search looks into. Raises `StoreUnreachableError`.
@@ -28,34 +31,28 @@ def expected(library, counts: Counts, state: SearchState) -> list[Expected]:
     sources = {source.model: source for source in counts.sources}
     if len(sources) > MOST_MODELS:
         return []
+    low, high = state.confidence or (0, 100)
     found = []
     for name, source in sorted(sources.items()):
-        run, card = library.run(source.run), library.card(name)
-        if run is None or card is None or card.get("hash") != run.model_hash or not run.trees:
+        run, measured = library.run(source.run), library.measured(name)
+        if run is None or measured is None or measured.model_hash != run.model_hash or not run.trees:
             continue
-        low, high = state.confidence or (0, 100)
-        entry = of_card(card, run.trees, max(low, percent_of(run.min_confidence)), high)
+        least = minimum_votes(run.min_confidence, run.trees)
+        entry = _between(name, measured.quality, least, low, high)
         found += [entry] if entry else []
     return found
 
 
-def of_card(card: dict, trees: int, low: int, high: int) -> Expected | None:
-    """Return what a forest's card says of tags of ``low`` to ``high`` percent; None where it had none to measure."""
-    votes = [v for v in range(1, trees + 1) if low <= percent(v, trees) <= high]
-    thresholds = {row["votes"]: row for row in (card.get("quality") or {}).get("thresholds", [])}
-    if not votes or votes[0] not in thresholds:
+def _between(model: str, quality: Quality, least: int, low: int, high: int) -> Expected | None:
+    """Return what the thresholds, from few votes to many, say of tags of ``least`` votes or more, at ``low`` to ``high`` percent."""
+    asked = [row for row in quality.thresholds if (row.votes or 0) >= least and low <= row.percent <= high]
+    if not asked:
         return None
-    first, beyond = thresholds[votes[0]], thresholds.get(votes[-1] + 1, {"images": 0, "right": 0})
-    images = first["images"] - beyond["images"]
+    beyond = next((row for row in quality.thresholds if row.percent > asked[-1].percent), None)
+    images = asked[0].images - (beyond.images if beyond else 0)
+    right = asked[0].right - (beyond.right if beyond else 0)
     if not images:
         return None
-    right = first["right"] - beyond["right"]
     return Expected(
-        card["name"], percent(votes[0], trees), percent(votes[-1], trees), images, right / images,
-        images / card["quality"]["images"],
-    )  # fmt: skip
-
-
-def percent_of(confidence: float) -> int:
-    """Return a threshold in whole percent, rounded up."""
-    return -int(-1000 * confidence // 10)
+        model, asked[0].percent, asked[-1].percent, images, right / images, images / quality.images
+    )

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import dataclass
 from functools import lru_cache
 
 from conf.errors import TinyTagsError
@@ -9,11 +10,20 @@ from ingest.corpus import Block, Corpus, open_corpus, read_image
 from ingest.image import IMAGE_BYTES
 from ingest.runs import Run, open_run
 from ingest.store import StoreUnreachableError
+from search_ui.cards import Quality, read_quality
 from tagging.models import read_card
 
 # Manifests don't change once written, but a corpus can be removed and another be made under its name.
 MANIFEST_SECONDS = 10
 MOST_KEPT = 1_000
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the card of a model with this hash says of its quality."""
+
+    model_hash: str
+    quality: Quality
 
 
 class Library:
@@ -31,9 +41,9 @@ class Library:
     def run(self, name: str) -> Run | None:
         return self._keep(open_run, name)
 
-    def card(self, name: str) -> dict | None:
-        """Return a model's card, or None where the store has none of this name."""
-        return self._keep(read_card, name)
+    def measured(self, name: str) -> Measured | None:
+        """Return how good a model is by its card, or None where the store or the card doesn't say."""
+        return self._keep(_read_measured, name)
 
     def image(self, corpus: Corpus, partition: int, row: int) -> Block:
         """Return one image as a block of one. Raises `StoreError` where its partition can't be read."""
@@ -77,6 +87,12 @@ class Library:
             if len(self._kept) > MOST_KEPT:  # names come from URLs
                 self._kept = {key: kept for key, kept in self._kept.items() if kept[0] > now}
         return found
+
+
+def _read_measured(store, name: str) -> Measured | None:
+    card = read_card(store, name)
+    quality = read_quality(card)
+    return quality and Measured(str(card.get("hash")), quality)
 
 
 @lru_cache(maxsize=4)

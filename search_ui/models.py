@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 import numpy as np
-from flask import Blueprint, Flask, Response, abort, current_app, jsonify, render_template, request
+from flask import Blueprint, Flask, abort, current_app, jsonify, render_template, request
 
 from conf.errors import TinyTagsError
 from ingest.image import IMAGE_BYTES, SIDE, to_png
 from ingest.store import StoreError, StoreUnreachableError
-from search_ui import cards, plots
+from search_ui import cards, pictures, plots
 from search_ui.kept import Answer, Kept
 from search_ui.runs import LOOK_SECONDS, WAIT_SECONDS, board
-from search_ui.search_state import BadSearchError, SearchState
+from search_ui.search_state import SearchState, check_parameters, show
 from tagging.models import card_path, load_model, read_card
 
 blueprint = Blueprint("models", __name__)
 
-CHANNELS = {"all": None, "red": 0, "green": 1, "blue": 2}
-SCALES = [str(scale) for scale in range(1, 17)]
-FOREVER = "public, max-age=31536000, immutable"
+COLOURS = ("red", "green", "blue")
+# The pictures of a model: of all colours, and of each by its place in the layout.
+CHANNELS = {"all": None} | {colour: place for place, colour in enumerate(COLOURS)}
 # Forests whose pixel importance is kept: 24 kB each.
 MOST_KEPT = 32
 TOP_PIXELS = 10
@@ -124,17 +124,6 @@ def model_url(name: str) -> str:
     return f"/models/{quote(name)}"
 
 
-def only(*names: str) -> None:
-    """Answer 400 to a parameter that the page doesn't have, or has once and got twice."""
-    for name, values in request.args.lists():
-        if name not in names:
-            shown = repr(name if len(name) <= 60 else name[:57] + "...")
-            there = f"there {'is' if len(names) == 1 else 'are'} {', '.join(names)}"
-            raise BadSearchError(f"there is no parameter {shown}; {there}")
-        if len(values) > 1:
-            raise BadSearchError(f"{name} is given {len(values)} times")
-
-
 @blueprint.get("/models")
 def index():
     """Every model, the best one first."""
@@ -174,7 +163,7 @@ def _summary(name: str, card: dict) -> dict:
 def model(name: str):
     """One model, or two side by side: ``with`` names the other one."""
     other = request.args.get("with") or None
-    only("with")
+    check_parameters(request.args, ["with"])
     until = time.monotonic() + WAIT_SECONDS
     found = models().cards(until)
     sides = [_side(found, one, until) for one in dict.fromkeys([name, other or name])]
@@ -296,10 +285,9 @@ def _known(found: dict[str, dict], name: str) -> dict:
     """Return a model's card; 404 where there is no such model, with those that there are, or where it can't be read."""
     if name not in found:
         there = ", ".join(one for one, card in found.items() if "error" not in card)
-        shown = repr(name if len(name) <= 60 else name[:57] + "...")
         abort(
             404,
-            f"There is no model {shown}; "
+            f"There is no model {show(name)}; "
             + (f"there are {there}." if there else "there is none yet: tinytags train makes one."),
         )
     if "error" in found[name]:
@@ -310,12 +298,11 @@ def _known(found: dict[str, dict], name: str) -> dict:
 def _top(importance: np.ndarray) -> list[dict]:
     """Return the pixels that a forest looks at most: row and column from 0, channel and share of all looks."""
     first = np.argsort(-importance, kind="stable")[:TOP_PIXELS]
-    names = ("red", "green", "blue")
     return [
         {
             "row": int(at % SIDE**2 // SIDE),
             "column": int(at % SIDE),
-            "channel": names[at // SIDE**2],
+            "channel": COLOURS[at // SIDE**2],
             "share": round(float(importance[at]), 6),
         }
         for at in first.tolist()
@@ -325,7 +312,7 @@ def _top(importance: np.ndarray) -> list[dict]:
 
 def _channels(importance: np.ndarray) -> dict[str, float]:
     sums = importance.reshape(3, -1).sum(axis=1).tolist()
-    return {name: round(share, 6) for name, share in zip(("red", "green", "blue"), sums, strict=True)}
+    return {name: round(share, 6) for name, share in zip(COLOURS, sums, strict=True)}
 
 
 @blueprint.get("/models/<name>/pixels.png")
@@ -333,24 +320,21 @@ def pixels(name: str):
     """How much the forest looks at each pixel, as a picture, each pixel ``scale`` x ``scale`` large."""
     from tagging.importance import importance_image
 
-    only("scale", "channel", "v")
-    scale, channel = request.args.get("scale", "8"), request.args.get("channel", "all")
-    if scale not in SCALES:
-        abort(400, f"scale is a whole number from 1 to {SCALES[-1]}.")
+    check_parameters(request.args, ["scale", "channel", "v"])
+    scale, channel = pictures.parse_scale(8), request.args.get("channel", "all")
     if channel not in CHANNELS:
         abort(400, f"channel is one of {', '.join(CHANNELS)}.")
     card = _known(models().cards(), name)
     if card.get("kind") != "forest":
         abort(404, f"Model {name!r} is no forest: it looks at all pixels alike.")
-    response = Response(mimetype="image/png")
-    response.set_etag(hashlib.sha256(f"{card['hash']} {scale} {channel}".encode()).hexdigest()[:16])
-    # Only a URL that names the contents may be kept without asking again.
-    response.headers["Cache-Control"] = FOREVER if request.args.get("v") == card["hash"][:8] else "no-cache"
-    if request.if_none_match.contains(response.get_etag()[0]):
-        response.status_code = 304
-        return response
-    answer = models().importance(name, card["hash"], time.monotonic() + WAIT_SECONDS)
-    if answer.value is None:
-        raise StoreError(answer.trouble)
-    response.data = to_png(importance_image(answer.value, CHANNELS[channel]), int(scale))
-    return response
+    version = card["hash"][:8]
+
+    def draw() -> bytes:
+        answer = models().importance(name, card["hash"], time.monotonic() + WAIT_SECONDS)
+        if answer.value is None:
+            raise StoreError(answer.trouble)
+        return to_png(importance_image(answer.value, CHANNELS[channel]), scale)
+
+    # Hashed, for a name is whatever a person typed.
+    etag = hashlib.sha256(f"{card['hash']} {scale} {channel}".encode()).hexdigest()[:16]
+    return pictures.answer(etag, version, draw)

@@ -8,6 +8,7 @@ from search_ui.search_state import (
     AFTER,
     ANSWERS,
     LONGEST_WORD,
+    MOST_PAGE,
     MOST_SEED,
     MOST_WORDS,
     NUMBERED_ROWS,
@@ -127,7 +128,7 @@ def search_parameters() -> list[dict]:
         "page": {
             "type": "integer",
             "minimum": 1,
-            "maximum": 999_999_999,
+            "maximum": MOST_PAGE,
             "default": 1,
             "description": f"Up to {NUMBERED_ROWS // PER_PAGE[0]:,}, and as far as {NUMBERED_ROWS:,} hits go; "
             "beyond, it goes with after.",

@@ -17,7 +17,7 @@ from indexing.solr import Solr, SolrError
 from ingest.corpus import Block, Corpus
 from ingest.image import to_png
 from ingest.store import StoreError, StoreUnreachableError
-from search_ui import facets, images
+from search_ui import facets, images, pictures
 from search_ui.counts import percent
 from search_ui.expected import Expected, expected
 from search_ui.images import Library
@@ -29,13 +29,11 @@ from search_ui.similar import similar_images
 
 blueprint = Blueprint("pages", __name__)
 
-SCALES = [str(scale) for scale in range(1, 17)]
 # An export keeps a thread of the server to its end; the others are for pages.
 _EXPORTS = threading.BoundedSemaphore(2)
 EXPORTED = {"csv": "text/csv", "jsonl": "application/x-ndjson"}
 # What a cell begins with that spreadsheets execute.
 FORMULAS = tuple("=+-@\t\r\n|%＝＋－＠")
-FOREVER = "public, max-age=31536000, immutable"
 
 
 @dataclass(frozen=True)
@@ -383,23 +381,17 @@ def _no_image(corpus: str, partition: int, row: int, manifest: Corpus | None) ->
 @blueprint.get("/images/<corpus>/<int:partition>/<int:row>.png")
 def png(corpus: str, partition: int, row: int):
     """The pixels, each ``scale`` x ``scale`` large. A partition that can't be read gives a placeholder and 503."""
-    value = request.args.get("scale", "1")
-    if value not in SCALES:
-        abort(400, f"scale is a whole number from 1 to {SCALES[-1]}.")
-    scale = int(value)
+    scale = pictures.parse_scale(1)
     manifest = sources().library.corpus(corpus)
     if manifest is None or not images.has_image(manifest, partition, row):
         abort(404, _no_image(corpus, partition, row, manifest))
     version = _version(manifest)
-    response = Response(mimetype="image/png")
-    response.set_etag(f"{version}-{partition}-{row}-{scale}")
-    # Only a URL that names the contents may be kept without asking again.
-    response.headers["Cache-Control"] = FOREVER if request.args.get("v") == version else "no-cache"
-    if request.if_none_match.contains(response.get_etag()[0]):
-        response.status_code = 304
-        return response
+
+    def draw() -> bytes:
+        return to_png(sources().library.image(manifest, partition, row).images[0], scale)
+
     try:
-        response.data = to_png(sources().library.image(manifest, partition, row).images[0], scale)
+        return pictures.answer(f"{version}-{partition}-{row}-{scale}", version, draw)
     except StoreError as error:
         current_app.logger.warning("%s", error)
         sources().metrics.unreadable.inc()
@@ -407,7 +399,6 @@ def png(corpus: str, partition: int, row: int):
         placeholder.status_code = 503
         placeholder.headers["Cache-Control"] = "no-store"
         return placeholder
-    return response
 
 
 # About, and whether all is well

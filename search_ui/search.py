@@ -176,7 +176,6 @@ def _corpus_order(
     parameters = _query(shown, state, levels)
     if after := state.after:
         p, row = after.partition, after.row
-        # A partition's rows aren't indexed, but they are few; the range of partitions is.
         behind = {
             "later": f"partition:{{{p:d} TO *]",
             "rest": f"+partition:[{p:d} TO {p:d}] +row:{{{row:d} TO *]",
@@ -217,10 +216,10 @@ def _random_order(
             "around": f"row:[0 TO {first + width - 1 - most:d}]",
         }
         some = parameters | ranges | {"q": f"{parameters['q'][:-1]} must=$some}}"}
-        found = _select(solr, shown, some | order)
-        if len(found) == min(rows, total - start):
-            return found
-        # These rows hold less than others do.
+        found = _ask(solr, shown, some | order | {"minExactCount": total})
+        # Where these rows hold less than others do, all pages alike come from all rows.
+        if found["numFound"] >= SHUFFLED_HITS // 2:
+            return found["docs"]
     return _select(solr, shown, parameters | order)
 
 
@@ -274,14 +273,15 @@ def _range(trees: int | None, levels: list[Level]) -> str:
 
 
 def _select(solr: Solr, shown: Shown, parameters: dict) -> list[dict]:
+    # Solr stops as soon as it has the rows: totals are known already. segmentTerminateEarly isn't needed for that, and
+    # gives no rows at all beyond the first page.
+    return _ask(solr, shown, parameters | {"minExactCount": parameters["rows"]})["docs"]
+
+
+def _ask(solr: Solr, shown: Shown, parameters: dict) -> dict:
     """Ask the collections themselves, not the alias, which may move between two questions."""
     names = shown.collections
-    parameters = parameters | {
-        "fl": FIELDS,
-        # Solr stops as soon as it has the rows: totals are known already. segmentTerminateEarly isn't needed for that,
-        # and gives no rows at all beyond the first page.
-        "minExactCount": parameters["rows"],
-    }
+    parameters = parameters | {"fl": FIELDS}
     if len(names) > 1:
         parameters["collection"] = ",".join(names)
     far_back = parameters.get("start", 0) >= CURSOR_FROM
@@ -291,7 +291,7 @@ def _select(solr: Solr, shown: Shown, parameters: dict) -> list[dict]:
         )
     seconds = ROWS_SECONDS if parameters["rows"] <= PER_PAGE[-1] else EXPORT_SECONDS
     try:
-        return solr.select(names[0], parameters, timeout=seconds)["response"]["docs"]
+        return solr.select(names[0], parameters, timeout=seconds)["response"]
     finally:
         if far_back:
             _FAR_BACK.release()

@@ -23,11 +23,10 @@ WORDS = {"tag": "tags", "runner_up": "runners_up", "corpus": "corpora", "model":
 # Solr collects everything before a numbered page anew: 60 ms at this depth. Beyond it, pages go on from a document.
 NUMBERED_ROWS = 30_000
 MOST_WORDS, LONGEST_WORD = 200, 220
-MOST_SEED = 999_999_999
+MOST_SEED = MOST_PAGE = 999_999_999
 
 RANGE = re.compile(r"([0-9]{1,3})-([0-9]{1,3})")
-_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
-_SEED = re.compile(r"0|[1-9][0-9]{0,8}")
+_WHOLE = re.compile(r"0|[1-9][0-9]{0,8}")
 _POSITION = re.compile(r"0|[1-9][0-9]{0,4}")
 AFTER = re.compile(r"(0(?:\.[0-9]{1,10})?|1(?:\.0{1,10})?),([0-9a-f]{8}):([0-9]{1,9}):([0-9]{1,9})")
 PARAMETERS = (*WORDS, "confidence", "answer", "sort", "seed", "per_page", "size", "page", "after")
@@ -77,26 +76,20 @@ class SearchState:
     @classmethod
     def parse(cls, args: MultiDict) -> "SearchState":
         """Read the query of a URL. Raises `BadSearchError`, one line, for the first thing in it that can't be."""
-        for name, values in args.lists():
-            if name not in PARAMETERS:
-                raise BadSearchError(
-                    f"there is no parameter {_show(name)}; there are {', '.join(PARAMETERS)}"
-                )
-            if name not in WORDS and len(values) > 1:
-                raise BadSearchError(f"{name} is given {len(values)} times")
+        check_parameters(args, PARAMETERS, several=WORDS)
         state = cls(
             confidence=_parse_confidence(args.get("confidence")),
             answer=_parse_choice("answer", args.get("answer"), ANSWERS),
             sort=_parse_choice("sort", args.get("sort"), SORTS) or "confidence",
             per_page=int(_parse_choice("per_page", args.get("per_page"), map(str, PER_PAGE)) or PER_PAGE[0]),
-            page=_parse_page(args.get("page")),
+            page=_parse_whole("page", args.get("page"), 1, " from 1"),
             after=_parse_after(args.get("after")),
-            seed=_parse_seed(args.get("seed")),
+            seed=_parse_whole("seed", args.get("seed"), 0, f", 0 to {MOST_SEED:,}"),
             size=_parse_choice("size", args.get("size"), SIZES) or "m",
             **{field: _parse_words(name, args.getlist(name)) for name, field in WORDS.items()},
         )
         if args.get("seed") and state.sort != "random":
-            raise BadSearchError(f"seed is {_show(args['seed'])}; only sort=random has one")
+            raise BadSearchError(f"seed is {show(args['seed'])}; only sort=random has one")
         if state.after is not None and state.sort == "random":
             raise BadSearchError("after: the random order has numbered pages alone")
         if state.after is None and state.page > state.last_numbered_page:
@@ -113,10 +106,6 @@ class SearchState:
     @property
     def last_numbered_page(self) -> int:
         return NUMBERED_ROWS // self.per_page
-
-    @property
-    def filtered(self) -> bool:
-        return self != self.without_filters().with_page(self.page, self.after)
 
     def words(self, name: str) -> tuple[str, ...]:
         """Return the words of the filter ``name``, one of `WORDS`."""
@@ -180,6 +169,17 @@ class SearchState:
         return f"{path}?{query}" if query else path
 
 
+def check_parameters(args: MultiDict, names: Iterable[str], several: Iterable[str] = ()) -> None:
+    """Raise `BadSearchError` for a parameter that isn't among ``names``, or is given twice and not among ``several``."""
+    names = list(names)
+    for name, values in args.lists():
+        if name not in names:
+            there = f"there {'is' if len(names) == 1 else 'are'} {', '.join(names)}"
+            raise BadSearchError(f"there is no parameter {show(name)}; {there}")
+        if name not in several and len(values) > 1:
+            raise BadSearchError(f"{name} is given {len(values)} times")
+
+
 def parse_form(args: MultiDict) -> SearchState:
     """Read what the form of the confidence range sends: ``min`` and ``max`` beside the rest of the search.
 
@@ -191,7 +191,7 @@ def parse_form(args: MultiDict) -> SearchState:
         value = "".join(args.poplist(name)[:1]).strip()
         if value and not (value.isascii() and value.isdecimal() and len(value) <= 4 and int(value) <= 100):
             raise BadSearchError(
-                f"{name} is {_show(value)}; a confidence is a whole number of percent, 0 to 100"
+                f"{name} is {show(value)}; a confidence is a whole number of percent, 0 to 100"
             )
         ends.append(int(value) if value else empty)
     args.poplist("confidence")
@@ -203,7 +203,7 @@ def parse_position(value: str | None) -> int | None:
     if value is None:
         return None
     if not _POSITION.fullmatch(value) or int(value) >= NUMBERED_ROWS:
-        raise BadSearchError(f"at is {_show(value)}; a place among the hits is 0 to {NUMBERED_ROWS - 1:,}")
+        raise BadSearchError(f"at is {show(value)}; a place among the hits is 0 to {NUMBERED_ROWS - 1:,}")
     return int(value)
 
 
@@ -214,7 +214,7 @@ def _parse_words(name: str, values: list[str]) -> tuple[str, ...]:
     for word in words:
         if len(word) > LONGEST_WORD or not word.isprintable():
             raise BadSearchError(
-                f"{name} {_show(word)} can't be: it has up to {LONGEST_WORD} characters that can be printed"
+                f"{name} {show(word)} can't be: it has up to {LONGEST_WORD} characters that can be printed"
             )
     return tuple(sorted(words))
 
@@ -226,7 +226,7 @@ def _parse_confidence(value: str | None) -> tuple[int, int] | None:
     low, high = map(int, match.groups()) if match else (1, 0)
     if not low <= high <= 100:
         raise BadSearchError(
-            f"confidence is {_show(value)}; it has to be a range of whole percents like 60-100, the lower one first"
+            f"confidence is {show(value)}; it has to be a range of whole percents like 60-100, the lower one first"
         )
     return low, high
 
@@ -236,25 +236,16 @@ def _parse_choice(name: str, value: str | None, choices) -> str | None:
     if not value:
         return None
     if value not in choices:
-        raise BadSearchError(
-            f"{name} is {_show(value)}; it can be {', '.join(choices[:-1])} or {choices[-1]}"
-        )
+        raise BadSearchError(f"{name} is {show(value)}; it can be {', '.join(choices[:-1])} or {choices[-1]}")
     return value
 
 
-def _parse_page(value: str | None) -> int:
+def _parse_whole(name: str, value: str | None, least: int, bounds: str) -> int:
+    """Read a whole number of up to nine digits; where nothing is given it is ``least``. ``bounds`` is for the message."""
     if not value:
-        return 1
-    if not _NUMBER.fullmatch(value):
-        raise BadSearchError(f"page is {_show(value)}; it has to be a whole number from 1")
-    return int(value)
-
-
-def _parse_seed(value: str | None) -> int:
-    if not value:
-        return 0
-    if not _SEED.fullmatch(value):
-        raise BadSearchError(f"seed is {_show(value)}; it has to be a whole number, 0 to {MOST_SEED:,}")
+        return least
+    if not _WHOLE.fullmatch(value) or int(value) < least:
+        raise BadSearchError(f"{name} is {show(value)}; it has to be a whole number{bounds}")
     return int(value)
 
 
@@ -263,10 +254,10 @@ def _parse_after(value: str | None) -> After | None:
         return None
     match = AFTER.fullmatch(value)
     if not match:
-        raise BadSearchError(f"after is {_show(value)}; it has to come from a link of this page")
+        raise BadSearchError(f"after is {show(value)}; it has to come from a link of this page")
     return After(float(match[1]), value.split(",", 1)[1])
 
 
-def _show(value: str) -> str:
+def show(value: str) -> str:
     """Quote what somebody wrote, but not a page of it."""
     return repr(value if len(value) <= 60 else value[:57] + "...")

@@ -25,6 +25,15 @@ def hdfs(tmp_path_factory):
     service.stop()
 
 
+@pytest.fixture(params=["local", pytest.param("hdfs", marks=pytest.mark.services)])
+def store_address(request, tmp_path):
+    """The address of an empty store of either kind, and its WebHDFS."""
+    if request.param == "local":
+        return [str(tmp_path / "store"), ""]
+    hdfs = request.getfixturevalue("hdfs")
+    return [f"{hdfs.url}/{tmp_path.name}", hdfs.webhdfs]
+
+
 @pytest.fixture(scope="session")
 def yarn(tmp_path_factory, hdfs):
     """A running YARN with one node of 4 GB, on the HDFS above; its `conf_dir` is what Spark wants."""

@@ -25,13 +25,9 @@ from ingest.store import LocalStore, StoreUnreachableError, open_store
 NOBODY = Solr("http://127.0.0.1:1/solr", patience=0)
 
 
-@pytest.fixture(params=["local", pytest.param("hdfs", marks=pytest.mark.services)])
-def any_store(request, tmp_path):
-    """An empty store of either kind."""
-    if request.param == "local":
-        return open_store(str(tmp_path / "store"))
-    hdfs = request.getfixturevalue("hdfs")
-    return open_store(f"{hdfs.url}/{tmp_path.name}", hdfs.webhdfs)
+@pytest.fixture
+def any_store(store_address):
+    return open_store(*store_address)
 
 
 @pytest.fixture

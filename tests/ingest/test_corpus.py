@@ -32,12 +32,9 @@ from ingest.formats.dump import ReadInBatches
 from ingest.store import StoreError, open_store
 
 
-@pytest.fixture(params=["local", pytest.param("hdfs", marks=pytest.mark.services)])
-def store(request, tmp_path):
-    if request.param == "local":
-        return open_store(str(tmp_path / "store"))
-    hdfs = request.getfixturevalue("hdfs")
-    return open_store(f"{hdfs.url}/{tmp_path.name}", hdfs.webhdfs)
+@pytest.fixture
+def store(store_address):
+    return open_store(*store_address)
 
 
 @pytest.fixture

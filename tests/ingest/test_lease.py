@@ -28,25 +28,16 @@ with lease(open_store(*sys.argv[1:]), "corpora/tiny/lease.json", "corpus 'tiny'"
 """
 
 
-@pytest.fixture(params=["local", pytest.param("hdfs", marks=pytest.mark.services)])
-def address(request, tmp_path):
-    """The address of a store, and its WebHDFS."""
-    if request.param == "local":
-        return [str(tmp_path / "store"), ""]
-    hdfs = request.getfixturevalue("hdfs")
-    return [f"{hdfs.url}/{tmp_path.name}", hdfs.webhdfs]
+@pytest.fixture
+def store(store_address):
+    return open_store(*store_address)
 
 
 @pytest.fixture
-def store(address):
-    return open_store(*address)
-
-
-@pytest.fixture
-def other(address):
+def other(store_address):
     """Another process, that holds the lease."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, *address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLD, *store_address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == "held\n"
     yield process

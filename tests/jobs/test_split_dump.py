@@ -27,6 +27,7 @@ from small_world import (
     write_tiny_images,
 )
 
+from conf.command import split_names
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 from ingest.corpus import lease_path
@@ -34,7 +35,7 @@ from ingest.image import to_png
 from ingest.lease import lease
 from ingest.store import HdfsStore, open_store
 from jobs import session
-from jobs.split_dump import _names, split_dump
+from jobs.split_dump import split_dump
 
 # Small partitions, so that a job has a middle to be killed in; the last one is ragged.
 IMAGES, PARTITION_IMAGES, PARTITIONS = 11_950, 200, 60
@@ -180,9 +181,9 @@ def test_a_dump_that_changed_under_an_old_name_is_refused_with_both_hashes(dump,
 
 
 def test_class_names_are_read_as_csv():
-    assert _names('cat, dog,"cat, tabby"') == ["cat", "dog", "cat, tabby"]
+    assert split_names("--classes", 'cat, dog,"cat, tabby"') == ["cat", "dog", "cat, tabby"]
     with pytest.raises(TinyTagsError, match=r"--classes 'a\\nb' can't be read"):
-        _names("a\nb")
+        split_names("--classes", "a\nb")
 
 
 def test_a_dump_that_changes_while_it_is_split_leaves_nothing_that_counts_as_done(tmp_path, monkeypatch):

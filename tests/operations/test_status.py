@@ -16,14 +16,11 @@ from operations.status import describe, read_status
 NO_SOLR = "http://127.0.0.1:1/solr"
 
 
-@pytest.fixture(params=["local", pytest.param("hdfs", marks=pytest.mark.services)])
-def place(request, tmp_path):
+@pytest.fixture
+def place(store_address):
     """A store of either kind, and the settings that lead to it; Solr does not answer."""
-    if request.param == "local":
-        settings = Settings(store=str(tmp_path / "store"), solr=NO_SOLR)
-    else:
-        hdfs = request.getfixturevalue("hdfs")
-        settings = Settings(store=f"{hdfs.url}/{tmp_path.name}", webhdfs=hdfs.webhdfs, solr=NO_SOLR)
+    url, webhdfs = store_address
+    settings = Settings(store=url, webhdfs=webhdfs, solr=NO_SOLR)
     return open_store(settings.store, settings.webhdfs), settings
 
 

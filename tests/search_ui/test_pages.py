@@ -3,12 +3,10 @@
 import csv
 import io
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +17,7 @@ import pytest
 import waitress
 from PIL import Image
 from searchable import UPRIGHT, make_corpus, matches, upright_picture
+from served import started
 
 from conf.errors import TinyTagsError
 from conf.settings import Settings
@@ -275,15 +274,23 @@ def test_several_runs_are_told_apart_by_corpus_model_and_run(page, searchable, s
 
 @pytest.mark.services
 def test_beside_the_range_stands_what_to_expect_of_it(page, searchable, monkeypatch):
-    def threshold(votes, images, right):
-        return {"votes": votes, "images": images, "right": right}
+    def threshold(votes):
+        images = 1000 - 100 * (votes - 1)
+        right = images - images**2 // 2000
+        shares = {"kept": images / 1000, "precision": right / images}
+        return {"votes": votes, "confidence": votes / 10, "images": images, "right": right} | shares
 
     card = {
         "name": "ten",
         "hash": searchable.first.model_hash,
+        "classes": ["a"],
+        "trees": 10,
         "quality": {
             "images": 1000,
-            "thresholds": [threshold(v, 1000 - 100 * (v - 1), 500 - 40 * (v - 1)) for v in range(1, 11)],
+            "accuracy": 0.5,
+            "classes": {"a": {"images": 1000, "tagged": 1000, "precision": 0.5, "recall": 0.5}},
+            "confusion": [[1000]],
+            "thresholds": [threshold(votes) for votes in range(1, 11)],
         },
     }
     monkeypatch.setattr(images, "read_card", lambda store, name: card)
@@ -292,17 +299,20 @@ def test_beside_the_range_stands_what_to_expect_of_it(page, searchable, monkeypa
         return page.get(f"/api/search{query}").json["expected"]
 
     assert expected("") == [
-        {"model": "ten", "low": 40, "high": 100, "images": 700, "precision": 380 / 700, "kept": 0.7}
+        {"model": "ten", "low": 40, "high": 100, "images": 700, "precision": 455 / 700, "kept": 0.7}
     ]
     assert expected("?confidence=60-80&tag=frog") == [
-        {"model": "ten", "low": 60, "high": 80, "images": 300, "precision": 120 / 300, "kept": 0.3}
+        {"model": "ten", "low": 60, "high": 80, "images": 300, "precision": 195 / 300, "kept": 0.3}
     ]
     assert expected("?confidence=41-49") == [], "no tag has such a confidence"
     words = " ".join(page.get("/?confidence=60-100").text.split())
-    assert "<strong>60 %</strong> of tags from 60 % up to be right; 50 % of images have one." in words
+    assert "<strong>75 %</strong> of tags from 60 % up to be right; 50 % of images have one." in words
     card["hash"] = "another"
     page.application.extensions["tinytags"].library._kept.clear()
     assert expected("") == [], "a card of another model says nothing"
+    card |= {"hash": searchable.first.model_hash, "quality": {"images": 1000, "thresholds": [{"votes": 4}]}}
+    page.application.extensions["tinytags"].library._kept.clear()
+    assert expected("") == [], "nor does one that was not written by us"
 
 
 @pytest.mark.services
@@ -524,19 +534,7 @@ def test_a_page_of_results_weighs_little_and_its_files_are_kept(page):
 
 
 def test_the_server_says_where_it_is_and_stops_on_ctrl_c(library):
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        port = trial.getsockname()[1]
-    code = (
-        "import sys; from conf.settings import Settings; from search_ui import serve; "
-        "serve(Settings(store=sys.argv[1]), '127.0.0.1', int(sys.argv[2])); print('stopped')"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, library.store.root, str(port)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"PYTHONPATH": os.getcwd()},
-    )  # fmt: skip
-    try:
-        assert f"http://127.0.0.1:{port}/" in process.stdout.readline()
+    with started(Settings(store=library.store.root), stderr=subprocess.STDOUT) as (process, port):
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
             assert client.recv(100).startswith(b"HTTP/1.0 200")
@@ -550,8 +548,6 @@ def test_the_server_says_where_it_is_and_stops_on_ctrl_c(library):
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=30)[0] == "stopped\n"
         assert process.returncode == 0
-    finally:
-        process.kill()
 
 
 @pytest.mark.services

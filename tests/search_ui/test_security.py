@@ -1,9 +1,6 @@
 """Tests of what keeps the page safe and standing: headers, limits, and a Solr that is away, silent and back."""
 
-import os
 import socket
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from between import Relay
+from served import started
 
 from conf.settings import Settings
 from search_ui import BODY_BYTES, create_app
@@ -101,23 +99,8 @@ def test_errors_of_our_own_carry_them_as_well_and_tell_nothing(library, monkeypa
 @pytest.fixture(scope="module")
 def server(settings):
     """The address of the page as people start it."""
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        port = trial.getsockname()[1]
-    code = (
-        "import sys; from conf.settings import Settings; from search_ui import serve; "
-        "serve(Settings(store=sys.argv[1], solr=sys.argv[2], alias=sys.argv[3]), '127.0.0.1', int(sys.argv[4]))"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, settings.store, settings.solr, settings.alias, str(port)],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ | {"PYTHONPATH": os.getcwd()},
-    )  # fmt: skip
-    try:
-        assert f"http://127.0.0.1:{port}/" in process.stdout.readline()
+    with started(settings) as (_, port):
         yield "127.0.0.1", port
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def say(server, request: bytes) -> tuple[int, dict[str, str]]:
