@@ -23,6 +23,7 @@ def create_app(settings: Settings, test_config: dict | None = None) -> Flask:
     from indexing.solr import Solr
     from ingest.store import open_store
     from search_ui import errors, metrics, models, openapi, pages, runs
+    from search_ui.counts import percent_of
     from search_ui.images import Library
     from search_ui.published import CHECK_SECONDS, Published
 
@@ -52,6 +53,7 @@ def create_app(settings: Settings, test_config: dict | None = None) -> Flask:
     versions = _static_versions(Path(app.static_folder))
     app.add_template_global(lambda name: f"{app.static_url_path}/{name}?v={versions[name]}", "static")
     app.add_template_filter(lambda n: f"{n:,}", "number")
+    app.add_template_filter(percent_of)
     return app
 
 

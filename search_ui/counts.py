@@ -1,4 +1,7 @@
-"""How many documents the collections have of each tag, runner-up and number of votes: all that totals, facets and histograms need."""
+"""How many documents the collections have of each tag, runner-up and number of votes: all that totals, facets and histograms need.
+
+A network doesn't vote; its documents are counted for each whole percent of confidence instead.
+"""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -9,6 +12,7 @@ import numpy as np
 
 from indexing.solr import Solr, SolrError
 from search_ui.search_state import SearchState
+from tagging.tags import FINEST
 
 # Counting 50 million documents takes Solr some seconds; it is asked once for every version of an index.
 COUNT_SECONDS = 120
@@ -16,11 +20,20 @@ COUNT_SECONDS = 120
 
 @dataclass(frozen=True)
 class Level:
-    """One value that a confidence can have."""
+    """One value that a confidence can have; where ``votes`` is None, all values that are rounded to one percentage."""
 
     confidence: float
     percent: int
-    votes: int
+    votes: int | None
+
+    def ends(self) -> tuple[float, float]:
+        """Return the lowest confidence of the level, and the lowest one above it.
+
+        A confidence is a 32-bit number in Solr, so the ends of a single value lie a little outside; levels are further apart.
+        """
+        if self.votes is None:
+            return (self.percent - 0.5) / 100, (self.percent + 0.5) / 100
+        return self.confidence - 1e-6, self.confidence + 1e-6
 
 
 @dataclass(frozen=True)
@@ -39,16 +52,23 @@ class Source:
 
 @dataclass(frozen=True)
 class Cell:
-    """The documents of one tag, runner-up and number of votes: all, those with a label, and those whose label is the tag."""
+    """The documents of one tag, runner-up and number of votes: all, those with a label, and those whose label is the tag.
+
+    Those of a network have no trees; ``votes`` is their confidence in whole percent then, halves up.
+    """
 
     tag: str
     votes: int
-    trees: int
+    trees: int | None
     documents: int
     labelled: int
     right: int
     runner_up: str | None = None
     source: Source = Source("", "", "")
+
+    @property
+    def percent(self) -> int:
+        return self.votes if self.trees is None else percent(self.votes, self.trees)
 
 
 def percent(votes: int, trees: int) -> int:
@@ -56,39 +76,57 @@ def percent(votes: int, trees: int) -> int:
     return (200 * votes + trees) // (2 * trees)
 
 
+def percent_of(document: dict) -> int:
+    """Return a document's confidence in whole percent, halves up: of its votes, or of a network's four digits."""
+    if "trees" in document:
+        return percent(document["votes"], document["trees"])
+    return percent(round(document["confidence"] * FINEST), FINEST)
+
+
 def ask_cells(solr: Solr, collection: str) -> list[Cell]:
-    """Ask Solr for the cells of a collection, which is one run: one pass over its documents, two where labels are known."""
-    label = {"type": "query", "q": "label:[* TO *]", "facet": {"tags": _by_tag()}}
-    found = _facets(
-        solr,
-        collection,
-        {name: {"type": "terms", "field": name, "limit": 2} for name in ("trees", "corpus", "model")}
-        | {"tags": _by_tag(), "labelled": label, "last_row": "max(row)"},
-    )
+    """Ask Solr for the cells of a collection, which is one run: a pass over its documents, another where labels are known.
+
+    A network's take one more, for that they have no votes is seen by the first.
+    """
+    about = {
+        name: {"type": "terms", "field": name, "limit": 2, "missing": True}
+        for name in ("trees", "corpus", "model")
+    }
+    by_tag = _by_tag(_VOTES)
+    found = _facets(solr, collection, about | {"last_row": "max(row)"} | _all_and_labelled(by_tag))
     trees = [bucket["val"] for bucket in _buckets(found, "trees")]
+    if trees and found["trees"]["missing"]["count"]:
+        trees.append("no")
     if len(trees) > 1:
         raise SolrError(
-            f"collection {collection!r} holds documents of forests of {trees} trees; it has to be one run"
+            f"collection {collection!r} holds documents of models of {trees} trees; it has to be one run"
         )
+    if not trees:
+        by_tag = _by_tag(_PERCENTS)
+        found |= _facets(solr, collection, _all_and_labelled(by_tag))
     corpus, model = (next((b["val"] for b in _buckets(found, key)), "") for key in ("corpus", "model"))
     source = Source(collection, corpus, model, int(found.get("last_row", 0)) + 1)
     labelled = dict(_cells(found.get("labelled", {})))
-    right = _ask_right(solr, collection, sorted({tag for tag, _, _ in labelled})) if labelled else {}
+    right = _ask_right(solr, collection, sorted({tag for tag, _, _ in labelled}), by_tag) if labelled else {}
     return [
-        Cell(tag, votes, trees[0], n, labelled.get((tag, votes, runner_up), 0),
+        Cell(tag, votes, trees[0] if trees else None, n, labelled.get((tag, votes, runner_up), 0),
              right.get((tag, votes, runner_up), 0), runner_up, source)
         for (tag, votes, runner_up), n in _cells(found)
     ]  # fmt: skip
 
 
-def _ask_right(solr: Solr, collection: str, tags: list[str]) -> dict[tuple, int]:
+def _all_and_labelled(by_tag: dict) -> dict:
+    return {"tags": by_tag, "labelled": {"type": "query", "q": "label:[* TO *]", "facet": {"tags": by_tag}}}
+
+
+def _ask_right(solr: Solr, collection: str, tags: list[str], by_tag: dict) -> dict[tuple, int]:
     """Return the cells of documents whose label is their tag: one word at a time, as Solr can't compare two fields."""
     words = {f"word{number}": tag for number, tag in enumerate(tags)}
     facet = {
         f"tag{number}": {
             "type": "query",
             "q": f"{{!bool must='{{!term f=tag v=$word{number}}}' must='{{!term f=label v=$word{number}}}'}}",
-            "facet": {"tags": _by_tag()},
+            "facet": {"tags": by_tag},
         }
         for number in range(len(tags))
     }
@@ -96,9 +134,18 @@ def _ask_right(solr: Solr, collection: str, tags: list[str]) -> dict[tuple, int]
     return dict(cell for name in facet for cell in _cells(found.get(name, {})))
 
 
-def _by_tag() -> dict:
+_VOTES = {"type": "terms", "field": "votes", "limit": -1}
+# Solr reads the ends as 32-bit numbers, as it does the confidences.
+_PERCENTS = {
+    "type": "range",
+    "field": "confidence",
+    "ranges": [{"from": (p - 0.5) / 100, "to": (p + 0.5) / 100} for p in range(101)],
+}
+
+
+def _by_tag(votes: dict) -> dict:
     runners_up = {"type": "terms", "field": "runner_up", "limit": -1}
-    votes = {"type": "terms", "field": "votes", "limit": -1, "facet": {"runners_up": runners_up}}
+    votes = votes | {"facet": {"runners_up": runners_up}}
     return {"type": "terms", "field": "tag", "limit": -1, "facet": {"votes": votes}}
 
 
@@ -111,12 +158,17 @@ def _cells(facets: dict) -> Iterator[tuple[tuple[str, int, str | None], int]]:
     """Yield ((tag, votes, runner-up), documents); where all trees agree there is no runner-up."""
     for tag in _buckets(facets, "tags"):
         for votes in _buckets(tag, "votes"):
-            rest = votes["count"]
+            rest, value = votes["count"], _whole(votes["val"])
             for runner_up in _buckets(votes, "runners_up"):
                 rest -= runner_up["count"]
-                yield (tag["val"], votes["val"], runner_up["val"]), runner_up["count"]
+                yield (tag["val"], value, runner_up["val"]), runner_up["count"]
             if rest:
-                yield (tag["val"], votes["val"], None), rest
+                yield (tag["val"], value, None), rest
+
+
+def _whole(value: int | str) -> int:
+    """Return a bucket's number of votes, or the percentage in the middle of a range like "[0.395,0.405)"."""
+    return value if isinstance(value, int) else round(100 * float(value[1:].partition(",")[0]) + 0.5)
 
 
 def _buckets(facets: dict, name: str) -> list[dict]:
@@ -131,23 +183,25 @@ class Counts:
     sources: tuple[Source, ...]
     tags: tuple[str, ...]  # sorted, as are the next two
     runners_up: tuple[str, ...]
-    levels: tuple[Level, ...]  # lowest first
-    trees: int | None  # None where forests of several sizes are searched together, or nothing is
+    levels: tuple[
+        Level, ...
+    ]  # lowest first; where a network is among what is searched, one for each percentage
+    trees: int | None  # None where forests of several sizes, or a network, are searched, or nothing is
 
     @classmethod
     def of(cls, cells: Iterable[Cell]) -> "Counts":
         cells = tuple(cells)
-        levels = {cell.votes / cell.trees: cell for cell in cells}
         trees = {cell.trees for cell in cells}
+        if None in trees:
+            levels = {level.confidence: level for level in map(_whole_percent, cells)}
+        else:
+            levels = {level.confidence: level for level in map(_votes, cells)}
         return cls(
             cells=cells,
             sources=tuple(sorted({cell.source for cell in cells}, key=lambda source: source.run)),
             tags=tuple(sorted({cell.tag for cell in cells})),
             runners_up=tuple(sorted({cell.runner_up for cell in cells} - {None})),
-            levels=tuple(
-                Level(confidence, percent(cell.votes, cell.trees), cell.votes)
-                for confidence, cell in sorted(levels.items())
-            ),
+            levels=tuple(level for _, level in sorted(levels.items())),
             trees=trees.pop() if len(trees) == 1 else None,
         )
 
@@ -166,10 +220,12 @@ class Counts:
 
     @cached_property
     def percents(self) -> list[int]:
-        """The bars of a histogram: every percentage that the forest can give from the lowest there is up."""
+        """The bars of a histogram: every percentage that the model can give from the lowest there is up."""
         if self.trees and self.levels:
             possible = range(self.levels[0].votes, self.trees + 1)
             return sorted({percent(votes, self.trees) for votes in possible})
+        if self.levels and self.levels[0].votes is None:
+            return list(range(self.levels[0].percent, 101))
         return sorted({level.percent for level in self.levels})
 
     def total(self, state: SearchState) -> int:
@@ -233,11 +289,12 @@ class Counts:
         """For each dimension the (cells,) places of the cells' values in it."""
         found = {}
         confidences = [level.confidence for level in self.levels]
+        level_of = _whole_percent if any(cell.trees is None for cell in self.cells) else _votes
         for name, values, value_of in (
             ("source", self.sources, lambda cell: cell.source),
             ("tag", self.tags, lambda cell: cell.tag),
             ("runner_up", (None, *self.runners_up), lambda cell: cell.runner_up),
-            ("level", confidences, lambda cell: cell.votes / cell.trees),
+            ("level", confidences, lambda cell: level_of(cell).confidence),
         ):
             places = {value: place for place, value in enumerate(values)}
             found[name] = np.array([places[value_of(cell)] for cell in self.cells], np.int64)
@@ -268,6 +325,14 @@ class Counts:
         for name, values in taken.items():
             mask &= np.array(values, bool)[self._places[name]] if len(self.cells) else False
         return mask
+
+
+def _votes(cell: Cell) -> Level:
+    return Level(cell.votes / cell.trees, cell.percent, cell.votes)
+
+
+def _whole_percent(cell: Cell) -> Level:
+    return Level(cell.percent / 100, cell.percent, None)
 
 
 def _among(values: Iterable, wanted: tuple[str, ...]) -> list[bool]:

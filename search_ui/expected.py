@@ -6,7 +6,7 @@ from search_ui.cards import Quality
 from search_ui.counts import Counts
 from search_ui.images import Library
 from search_ui.search_state import SearchState
-from tagging.tags import minimum_votes
+from tagging.tags import FINEST, minimum_votes
 
 MOST_MODELS = 3
 
@@ -35,17 +35,18 @@ def expected(library: Library, counts: Counts, state: SearchState) -> list[Expec
     found = []
     for name, source in sorted(sources.items()):
         run, measured = library.run(source.run), library.measured(name)
-        if run is None or measured is None or measured.model_hash != run.model_hash or not run.trees:
+        if run is None or measured is None or measured.model_hash != run.model_hash:
             continue
-        least = minimum_votes(run.min_confidence, run.trees)
+        whole = run.trees or FINEST
+        least = minimum_votes(run.min_confidence, whole) / whole
         entry = _between(name, measured.quality, least, low, high)
         found += [entry] if entry else []
     return found
 
 
-def _between(model: str, quality: Quality, least: int, low: int, high: int) -> Expected | None:
-    """Return what the thresholds, from few votes to many, say of tags of ``least`` votes or more, at ``low`` to ``high`` percent."""
-    asked = [row for row in quality.thresholds if (row.votes or 0) >= least and low <= row.percent <= high]
+def _between(model: str, quality: Quality, least: float, low: int, high: int) -> Expected | None:
+    """Return what the thresholds, lowest first, say of tags with a confidence of ``least`` or more, at ``low`` to ``high`` percent."""
+    asked = [row for row in quality.thresholds if row.confidence >= least and low <= row.percent <= high]
     if not asked:
         return None
     beyond = next((row for row in quality.thresholds if row.percent > asked[-1].percent), None)

@@ -50,7 +50,10 @@ class Library:
         return read_image(self.store, corpus, partition, row)
 
     def votes(self, run: Run, block: Block) -> dict[str, int] | None:
-        """Return every class with its votes, most first, from the very model that made the run; None without it."""
+        """Return every class with its votes, most first, from the very model that made the run; None without it.
+
+        Of a network these are its probabilities, 0.0-1.0.
+        """
         try:
             model = _load_model(self.store, run.model, run.model_hash)
         except (TinyTagsError, ImportError):

@@ -213,8 +213,8 @@ FIELDS = {
     "model": TEXT,
     "run": TEXT,
 }
-# These have only documents with a second class, or with a label.
-SOMETIMES = ("runner_up", "runner_up_votes", "label")
+# These have only documents of forests, with a second class, or with a label.
+SOMETIMES = ("votes", "trees", "runner_up", "runner_up_votes", "label")
 
 
 def _schemas() -> dict[str, dict]:
@@ -222,7 +222,7 @@ def _schemas() -> dict[str, dict]:
     urls = {"url": TEXT, "png": TEXT}
     similar = urls | {"distance": {"type": "number", "minimum": 0}}
     tagged = {
-        "class_votes": _or_null({"type": "object", "additionalProperties": COUNT}),
+        "class_votes": _or_null({"type": "object", "additionalProperties": {"type": "number", "minimum": 0}}),
         "min_confidence": _or_null(SHARE),
     }
     states = {"pending": COUNT, "done": COUNT, "failed": COUNT}

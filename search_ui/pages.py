@@ -18,7 +18,7 @@ from ingest.corpus import Block, Corpus
 from ingest.image import to_png
 from ingest.store import StoreError, StoreUnreachableError
 from search_ui import facets, images, pictures
-from search_ui.counts import percent
+from search_ui.counts import percent_of
 from search_ui.expected import Expected, expected
 from search_ui.images import Library
 from search_ui.metrics import Metrics
@@ -103,9 +103,7 @@ def _thumbnails(found: Found):
             "url": image_url(hit["corpus"], hit["partition"], hit["row"]) + at,
             "png": png_url(hit["corpus"], hit["partition"], hit["row"], versions[hit["corpus"]]),
             "tag": hit["tag"],
-            "percent": percent(hit["votes"], hit["trees"]),
-            "votes": hit["votes"],
-            "trees": hit["trees"],
+            "percent": percent_of(hit),
             "label": hit.get("label"),
             "right": hit["tag"] == hit["label"] if "label" in hit else None,
         }

@@ -129,21 +129,24 @@ def hits(solr: Solr, shown: Shown, state: SearchState, start: int, rows: int) ->
         return _corpus_order(solr, shown, state, levels, start, rows)
     if state.sort == "confidence":
         return _confidence_order(solr, shown, state, levels, start, rows, after)
-    # The index is sorted from high to low and Solr stops early only in that order. But within one level the order is
-    # the same both ways, and how many hits each level has is known: so take the levels one by one.
+    # The index is sorted from high to low and Solr stops early only in that order. But within one level of votes the order
+    # is the same both ways, and how many hits each level has is known: so take the levels one by one. Of a network's levels
+    # Solr sorts all hits: they are a percent each.
     found = []
     start = start if after is None else 0
     for level, count in zip(counts.levels, counts.by_level(state).tolist(), strict=True):
         here = None
         if after is not None:
-            if level.confidence < after.confidence - 1e-6:
+            lowest, above = level.ends()
+            if above <= after.confidence:
                 continue
-            here = after if level.confidence < after.confidence + 1e-6 else None
+            here = after if lowest <= after.confidence else None
         elif start >= count:
             start -= count
             continue
         if count:
-            found += _confidence_order(solr, shown, state, [level], start, rows - len(found), here)
+            order = "asc" if level.votes is None else "desc"
+            found += _confidence_order(solr, shown, state, [level], start, rows - len(found), here, order)
         start = 0
         if len(found) >= rows:
             break
@@ -158,9 +161,10 @@ def _confidence_order(
     start: int,
     rows: int,
     after: After | None,
+    order: str = "desc",
 ) -> list[dict]:
     parameters = _query(shown, state, levels) | {
-        "sort": "confidence desc,id asc",
+        "sort": f"confidence {order},id asc",
         "start": start,
         "rows": rows,
     }
@@ -263,13 +267,10 @@ def _query(shown: Shown, state: SearchState, levels: list[Level]) -> dict[str, s
 
 
 def _range(trees: int | None, levels: list[Level]) -> str:
-    """Return the range of the levels: of whole votes where all forests have as many trees, else of confidence.
-
-    A confidence is a 32-bit number in Solr, so its ends lie a little outside; levels are further apart than that.
-    """
+    """Return the range of the levels: of whole votes where all forests have as many trees, else of confidence."""
     if trees:
         return f"votes:[{levels[0].votes:d} TO {levels[-1].votes:d}]"
-    return f"confidence:[{levels[0].confidence - 1e-6:.7f} TO {levels[-1].confidence + 1e-6:.7f}]"
+    return f"confidence:[{levels[0].ends()[0]:.7f} TO {levels[-1].ends()[1]:.7f}}}"
 
 
 def _select(solr: Solr, shown: Shown, parameters: dict) -> list[dict]:
@@ -312,7 +313,7 @@ def _on_what_is_shown(published: Published, ask):
 
 
 def cursor_mark(after: After) -> str:
-    """Return Solr's cursor for ``confidence desc,id asc`` behind a document.
+    """Return Solr's cursor behind a document for ``confidence desc,id asc``, or the same with ``confidence asc``.
 
     It is the sort values as javabin in base64 (org.apache.solr.search.CursorMark, common.util.JavaBinCodec): version 2,
     a list of 2 (0x82), a float (0x08) and a string (0x20 + bytes).

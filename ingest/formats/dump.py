@@ -11,6 +11,7 @@ from ingest.files import Entry
 
 # Labels are stored as int8.
 MOST_CLASSES = 127
+LONGEST_CLASS = 200
 # Read at a time, 25 MB: each time costs a request in HDFS, and in a stream that can't be entered its beginning.
 BATCH_IMAGES = 8_192
 
@@ -81,8 +82,10 @@ def check_classes(classes: list[str] | None) -> list[str] | None:
     if not 1 <= len(classes) <= MOST_CLASSES:
         raise TinyTagsError(f"{len(classes):,} classes given; there can be 1 to {MOST_CLASSES}")
     for name in classes:
-        if not name.strip() or not name.isprintable():
-            raise TinyTagsError(f"class name {name!r} won't do: it needs a letter, and no line breaks")
+        if not name.strip() or not name.isprintable() or len(name) > LONGEST_CLASS:
+            raise TinyTagsError(
+                f"class name {name!r} won't do: it needs a letter, no line breaks, and up to {LONGEST_CLASS} characters"
+            )
         if classes.count(name) > 1:
             raise TinyTagsError(
                 f"class name {name!r} is given {classes.count(name)} times; names are told apart by it"

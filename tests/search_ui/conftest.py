@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from measured import train_models
 from playwright.sync_api import sync_playwright
-from searchable import ALIAS, make_corpus, make_run, read_documents
+from searchable import ALIAS, make_corpus, make_network_run, make_run, read_documents
 from served import served
 
 from conf.settings import Settings
@@ -35,28 +35,36 @@ def find_chromium() -> str | None:
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory):
-    """A store with a corpus and two runs of it, of 10 and of 7 trees; needs no server."""
+    """A store with a corpus and three runs of it, of 10 trees, of 7 and of a network; needs no server."""
     folder = tmp_path_factory.mktemp("search-ui")
     store = open_store(str(folder / "store"))
     corpus = make_corpus(store, folder)
     first, second = make_run(store, corpus, "ten", 10, seed=1), make_run(store, corpus, "seven", 7, seed=4)
+    network = make_network_run(store, corpus, "network", seed=5)
     learnt = train_models(store, folder)
-    found = {run.name: read_documents(store, run) for run in (first, second)}
+    found = {run.name: read_documents(store, run) for run in (first, second, network)}
     return SimpleNamespace(
-        store=store, corpus=corpus, first=first, second=second, documents=found, learnt=learnt
+        store=store,
+        corpus=corpus,
+        first=first,
+        second=second,
+        network=network,
+        documents=found,
+        learnt=learnt,
     )
 
 
 @pytest.fixture(scope="session")
 def searchable(solr, library):
-    """The same, with both runs in Solr; the alias shows the first."""
+    """The same, with all runs in Solr; the alias shows the first."""
     client = Solr(solr.url, patience=60)
-    for run in (library.first, library.second):
+    runs = library.first, library.second, library.network
+    for run in runs:
         index_run(library.store, run.name, client, ALIAS, publish="no")
     client.set_alias(ALIAS, [library.first.name])
     yield SimpleNamespace(**vars(library), solr=client)
     client.delete_alias(ALIAS)
-    for run in (library.first, library.second):
+    for run in runs:
         client.delete(run.name)
 
 

@@ -1,7 +1,9 @@
-"""A small corpus, two forests and their runs, written into a store as the jobs do, and what a search of them should find."""
+"""A small corpus, two forests, a network's answers and the runs of them, written into a store as the jobs do, and what a
+search of them should find."""
 
 import hashlib
 import json
+from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 
@@ -75,21 +77,44 @@ def make_run(store, corpus: Corpus, model: str, trees: int, seed: int, similar: 
         trees=trees,
         descriptor=descriptor.NAME if similar else None,
     )
+    _tag(store, corpus, run, forest.votes)
+    return run
+
+
+def make_network_run(store, corpus: Corpus, model: str, seed: int) -> Run:
+    """Write the run of a network over the corpus: probabilities, some of them half way between two percentages."""
+    random = np.random.default_rng(seed)
+    run = Run(
+        corpus.name, corpus.hash, model, "0" * 64, 0.4, CLASSES, corpus.images, corpus.partitions, trees=None
+    )
+
+    def probabilities(images: np.ndarray) -> np.ndarray:
+        answers = random.dirichlet(np.full(len(CLASSES), 0.6), len(images))
+        halves = np.arange(0, len(images), 5)  # 0.595 and its like
+        high = random.integers(40, 100, len(halves)) / 100 + 0.005
+        answers[halves] = ((1 - high) / (len(CLASSES) - 1))[:, None]
+        answers[halves, random.integers(0, len(CLASSES), len(halves))] = high
+        return answers.astype(np.float32)
+
+    _tag(store, corpus, run, probabilities)
+    return run
+
+
+def _tag(store, corpus: Corpus, run: Run, votes) -> None:
     create_run(store, run)
     for p in range(corpus.partitions):
         blocks = list(read_partition(store, corpus, p))
         images, labels = (
             np.concatenate([getattr(block, name) for block in blocks]) for name in ("images", "labels")
         )
-        described = descriptor.describe(images) if similar else None
-        lines, counts = documents(run, p, forest.votes(images), labels, corpus.classes, descriptors=described)
+        described = descriptor.describe(images) if run.descriptor else None
+        lines, counts = documents(run, p, votes(images), labels, corpus.classes, descriptors=described)
         store.write_bytes(tags_path(run.name, p), lines)
         digest = {"bytes": len(lines), "sha256": hashlib.sha256(lines).hexdigest()}
         store.write_json(
             statistics_path(run.name, p),
             {"partition": p, "bad": 0, **counts, **digest, "seconds": 0.1, "host": "here"},
         )
-    return run
 
 
 def _stump(random) -> Tree:
@@ -112,6 +137,8 @@ def read_documents(store, run: Run) -> list[dict]:
 
 
 def shares(document: dict) -> int:
+    if "trees" not in document:
+        return int((100 * Decimal(str(document["confidence"]))).quantize(Decimal(1), ROUND_HALF_UP))
     return percent(document["votes"], document["trees"])
 
 
@@ -128,7 +155,7 @@ def matches(document: dict, tags=(), confidence=(0, 100), answer=None, runners_u
 
 
 ORDERS = {
-    "confidence": lambda document: (-document["votes"] / document["trees"], document["id"]),
-    "confidence-low": lambda document: (document["votes"] / document["trees"], document["id"]),
+    "confidence": lambda document: (-document["confidence"], document["id"]),
+    "confidence-low": lambda document: (document["confidence"], document["id"]),
     "corpus": lambda document: (document["partition"], document["row"], document["id"]),
 }

@@ -14,7 +14,8 @@ def count(documents):
     cells = {}
     for document in documents:
         source = Source(document["run"], document["corpus"], document["model"])
-        key = document["tag"], document["votes"], document["trees"], document.get("runner_up"), source
+        votes = document.get("votes", shares(document))
+        key = document["tag"], votes, document.get("trees"), document.get("runner_up"), source
         known = "label" in document
         n, labelled, right = cells.get(key, (0, 0, 0))
         cells[key] = n + 1, labelled + known, right + (known and document["label"] == document["tag"])
@@ -28,7 +29,8 @@ def test_percents_are_rounded_halves_up_in_whole_numbers():
 
 
 def test_sums_of_cells_are_sums_of_documents_for_every_search(library):
-    for runs in ([library.first], [library.second], [library.first, library.second]):
+    first, second, network = library.first, library.second, library.network
+    for runs in ([first], [second], [network], [first, second], [first, network]):
         documents = [document for run in runs for document in library.documents[run.name]]
         counts = Counts.of(count(documents))
         for tags, confidence, answer, runners_up, models in itertools.product(
@@ -60,11 +62,13 @@ def test_sums_of_cells_are_sums_of_documents_for_every_search(library):
             for bar, n in by_percent.items():
                 assert n == hits(wanted=(bar, bar))
             assert counts.by_answer(state) == {which: hits(answer=which) for which in ("right", "wrong")}
+            # Of a network a level is a percent, of forests a number of votes.
+            exact = network not in runs
             assert [level.percent for level in counts.levels_of(state)] == [
                 share
                 for _, share in sorted(
                     {
-                        (d["votes"] / d["trees"], shares(d))
+                        (d["confidence"] if exact else 0, shares(d))
                         for d in documents
                         if matches(d, tags, wanted, answer, runners_up, models)
                     }
@@ -85,6 +89,14 @@ def test_a_histogram_of_a_large_forest_has_at_most_a_bar_for_every_percent():
     found = Counts.of(cells).by_percent(SearchState())
     assert list(found) == list(range(40, 101))
     assert sum(found.values()) == sum(cell.documents for cell in cells)
+
+
+def test_a_networks_histogram_has_a_bar_for_every_percent_from_the_lowest_that_there_is():
+    counts = Counts.of([Cell("frog", 97, None, 5, 0, 0), Cell("frog", 99, None, 1, 0, 0)])
+    assert counts.by_percent(SearchState()) == {97: 5, 98: 0, 99: 1, 100: 0}
+    beside = Counts.of([Cell("frog", 97, None, 5, 0, 0), Cell("frog", 97, 100, 2, 0, 0)])
+    assert beside.by_percent(SearchState()) == {97: 7, 98: 0, 99: 0, 100: 0}
+    assert beside.trees is None
 
 
 def test_nothing_has_no_tags_and_no_hits():

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import waitress
 from PIL import Image
-from searchable import UPRIGHT, make_corpus, matches, upright_picture
+from searchable import ORDERS, UPRIGHT, make_corpus, matches, shares, upright_picture
 from served import started
 
 from conf.errors import TinyTagsError
@@ -273,6 +273,37 @@ def test_several_runs_are_told_apart_by_corpus_model_and_run(page, searchable, s
 
 
 @pytest.mark.services
+def test_a_network_that_does_not_vote_is_searched_by_percent(page, searchable, show, monkeypatch):
+    show(searchable.network)
+    documents = searchable.documents[searchable.network.name]
+    answer = page.get("/api/search?confidence=60-100").json
+    wanted = [d for d in documents if matches(d, confidence=(60, 100))]
+    assert answer["total"] == len(wanted)
+    assert any(0.595 <= d["confidence"] < 0.6 for d in wanted), "59.5 % are 60 %"
+    bars = {bar["percent"]: bar["count"] for bar in answer["confidence"]}
+    assert list(bars) == list(range(40, 101)) and sum(bars.values()) == len(documents)
+    html = page.get("/?sort=confidence-low&confidence=60-100").text
+    assert f'<span class="percent">{shares(min(wanted, key=ORDERS["confidence-low"]))} %</span>' in html
+    assert "trees" not in html
+
+    document = next(d for d in documents if d.get("runner_up"))
+    url = f"/images/small/{document['partition']}/{document['row']}"
+    words = f"network gives it a probability of {100 * document['confidence']:.2f} %"
+    assert words in " ".join(Shape(page.get(url).text).text.split()), "the model itself is not in the store"
+    assert page.get(f"/api{url}").json["tags"][0]["class_votes"] is None
+
+    class Network:
+        def votes(self, images):
+            return np.array([[0.5, 0.125, 0.25, 0.125]], np.float32)
+
+    monkeypatch.setattr(images, "_load_model", lambda *args: Network())
+    assert page.get(f"/api{url}").json["tags"][0]["class_votes"]["cat, tabby"] == 0.5
+    assert '<td class="number">12.50</td>' in page.get(url).text
+    lines = page.get("/export.csv").text.splitlines()
+    assert len(lines) == len(documents) + 1
+
+
+@pytest.mark.services
 def test_beside_the_range_stands_what_to_expect_of_it(page, searchable, monkeypatch):
     def threshold(votes):
         images = 1000 - 100 * (votes - 1)
@@ -387,9 +418,9 @@ def test_both_runs_that_are_searched_say_what_they_think_of_an_image(page, searc
     show(searchable.first, searchable.second)
     facts = page.get("/api/images/small/0/0").json
     assert {tag["run"] for tag in facts["tags"]} == {
-        run
-        for run, documents in searchable.documents.items()
-        if any(d["id"].endswith(":0:0") for d in documents)
+        run.name
+        for run in (searchable.first, searchable.second)
+        if any(d["id"].endswith(":0:0") for d in searchable.documents[run.name])
     }
 
 

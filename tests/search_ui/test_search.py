@@ -46,7 +46,11 @@ SEARCHES = list(
 
 
 @pytest.mark.services
-@pytest.mark.parametrize("runs", [["first"], ["second"], ["first", "second"]], ids=" beside ".join)
+@pytest.mark.parametrize(
+    "runs",
+    [["first"], ["second"], ["network"], ["first", "second"], ["second", "network"]],
+    ids=" beside ".join,
+)
 def test_every_search_finds_counts_and_orders_as_the_documents_do(searchable, published, show, runs):
     runs = [getattr(searchable, name) for name in runs]
     show(*runs)
@@ -74,7 +78,9 @@ def test_a_hit_is_the_document_that_was_indexed(searchable, published):
 
 @pytest.mark.services
 @pytest.mark.parametrize("sort", [sort for sort in search_state.SORTS if sort != "random"])
-@pytest.mark.parametrize("runs", [["first"], ["first", "second"]], ids=" beside ".join)
+@pytest.mark.parametrize(
+    "runs", [["first"], ["network"], ["first", "second"], ["first", "network"]], ids=" beside ".join
+)
 def test_pages_that_go_on_from_a_document_show_everything_once(
     searchable, published, show, monkeypatch, sort, runs
 ):
