@@ -6,7 +6,6 @@
 import dataclasses
 import itertools
 import json
-import re
 import shutil
 import subprocess
 import threading
@@ -158,7 +157,7 @@ def index_documents(place, documents: int) -> dict:
         "index_bytes": _index_bytes(place, made_run.name),
         "heap": HEAP,
         "heap_used_bytes": max((heap for _, _, heap in samples), default=0),
-        "solr_peak_bytes": _peak_bytes(place.solr.pid),
+        "solr_peak_bytes": machine.peak_bytes(place.solr.pid),
     }
     place.store.remove_tree(f"{runs.run_path(made_run.name)}/tags")
     return found
@@ -204,11 +203,6 @@ def _index_bytes(place, collection: str) -> int:
     return sum(
         core["index"]["sizeInBytes"] for name, core in cores.items() if name.startswith(f"{collection}_")
     )
-
-
-def _peak_bytes(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024
 
 
 # Images

@@ -25,7 +25,7 @@ ASKED = {"first": (15, 60), "filtered": (15, 60), "page 1,000": (None, None)}
 def ask_pages(place, run: str, alias: str, count: int) -> dict:
     """Ask for first, filtered and deep pages as one user and as many; and for an export."""
     found = {}
-    with place.page(alias) as url:
+    with place.page(alias) as (url, _):
         began = time.perf_counter()
         Client(url).get("/")  # the page counts what there is when it is first asked
         found["counting_seconds"] = time.perf_counter() - began

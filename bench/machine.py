@@ -60,3 +60,9 @@ def _java() -> str:
 def _solr() -> str:
     pom = Path(conf.__file__).parent / "solr" / "pom.xml"
     return re.search(r"<solr.version>([^<]+)", pom.read_text())[1]
+
+
+def peak_bytes(pid: int) -> int:
+    """Return the most memory that a process has held resident so far."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024

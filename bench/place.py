@@ -185,6 +185,8 @@ class Place:
             "spark.sql.warehouse.dir": str(self.folder / "warehouse"),
             # Rows of 3 KB: larger batches of them are slower.
             "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
+            # As the jobs have it, here for both ways: by TCP each task waits 40 ms for an acknowledgement.
+            "spark.python.unix.domain.socket.enabled": "true",
         } | more
         if self._spark and self._spark_started != (count, options):
             self.stop_spark()
@@ -240,8 +242,8 @@ class Place:
         del self.hdfs
 
     @contextlib.contextmanager
-    def page(self, alias: str, solr: str | None = None) -> Iterator[str]:
-        """Serve the search page by ``tinytags serve``; give its address. ``solr`` is another Solr than that of the place."""
+    def page(self, alias: str, solr: str | None = None) -> Iterator[tuple[str, int]]:
+        """Serve the search page by ``tinytags serve``; give its address and process id. ``solr`` is another Solr than the place's."""
         from operations.services import free_port, get_json
 
         port = free_port()
@@ -255,7 +257,7 @@ class Place:
                 if process.poll() is not None or time.monotonic() > until:
                     raise TinyTagsError("the search page does not start; `tinytags serve` tells why")
                 time.sleep(0.1)
-            yield url
+            yield url, process.pid
         finally:
             process.terminate()
             process.wait(30)

@@ -45,7 +45,7 @@ FULL = Sizes(
     name="full", rounds=5, train=50_000, images=1_000_000, partition=20_000,
     read=200_000, predict=20_000, mllib=8_000, zipped=300,
     curve=20_000, curve_trees=(10, 50, 100, 500), curve_depths=(10, 16), curve_grown=20,
-    tag=400_000, ingest=200_000, binary=10_000, hdfs=160_000,
+    tag=400_000, ingest=200_000, binary=10_000, hdfs=320_000,
     index_documents=400_000, search_documents=1_000_000, searches=60, pages=200, thumbnail_partition=20_000,
     growth=(10_000, 100_000, 1_000_000), growth_partitions=(2_000, 20_000, 200_000), growth_partitions_images=200_000,
     whole=1_000_000, fitted=50_000,

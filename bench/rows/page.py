@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator
 from urllib.parse import urlencode, urlsplit
 
-from bench.harness import Comparison, Latencies, UnequalError, Way, extra_milliseconds
+from bench.harness import Comparison, Latencies, UnequalError, Way, extra_milliseconds, told
+from bench.machine import peak_bytes
 from bench.rows.search import ALIAS, CHECKED, never_asked, searched_run
 from indexing.solr import Solr
 from search_ui.published import Published
@@ -19,7 +20,7 @@ def measured(place):
     run, documents = searched_run(place)
     requests = Requests(place.solr.url)
     pages, fresh = (requests.with_hits(never_asked(run.classes, seed)) for seed in (3, 4))
-    with place.page(ALIAS) as url:
+    with place.page(ALIAS) as (url, pid):
         browser, bare = Client(url), Client(place.solr.url)
         yield Comparison(
             "page/solr",
@@ -41,6 +42,39 @@ def measured(place):
             rounds=place.sizes.rounds,
             note=f"{place.sizes.pages} searches a round, none asked before, kept connections",
         )
+        yield told(
+            "page/export",
+            f"the page's memory: an export of {documents:,} hits",
+            "an export of the first half of the tags",
+            export_megabytes(url, pid, run.classes, documents),
+            "MB",
+            target=32,
+            at_most=True,
+            note="what the server's peak memory grows by, as CSV and as JSON lines, both streamed",
+        )
+
+
+def export_megabytes(url: str, pid: int, tags: list[str], documents: int) -> float:
+    """Return by how much exporting everything, in both forms, exceeds the peak memory of exporting some of it, in MB."""
+    some = SearchState(tags=tuple(sorted(tags)[: len(tags) // 2]))
+    for ending in ("csv", "jsonl"):
+        count_lines(url, some.url(f"/export.{ending}"))
+    before = peak_bytes(pid)
+    for ending, more in (("csv", 1), ("jsonl", 0)):  # a line of names
+        lines = count_lines(url, f"/export.{ending}")
+        if lines != documents + more:
+            raise UnequalError(f"an export of {documents:,} hits as {ending} has {lines:,} lines")
+    return (peak_bytes(pid) - before) / 1e6
+
+
+def count_lines(url: str, path: str) -> int:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    lines = 0
+    while block := answer.read(1 << 20):
+        lines += block.count(b"\n")
+    return lines
 
 
 class Requests(Solr):

@@ -349,7 +349,7 @@ def test_similar_images_are_found_as_by_comparing_with_all_and_their_cost_is_tol
 
 @pytest.mark.services
 def test_users_are_given_as_many_pages_as_were_asked_for(place):
-    with place.page("none", solr="http://127.0.0.1:1/solr") as url:
+    with place.page("none", solr="http://127.0.0.1:1/solr") as (url, _):
         asked = load.ask(url, 3, iter(["/healthz"] * 20), 20)
         assert (asked["pages"], asked["users"], asked["failed"]) == (20, 3, 0)
         assert 0 < asked["p50_ms"] <= asked["p99_ms"] <= asked["most_ms"]
@@ -364,7 +364,14 @@ def test_groups_measure_equal_work_and_leave_json_behind(tmp_path):
     results = command.measure(TINY, ["search", "page", "thumbnails"], str(tmp_path))
     assert results["problems"] == []
     names = {row["name"] for row in results["rows"]}
-    assert {"search/facets", "page/solr", "thumbnails/cold", "thumbnails/warm", "thumbnails/page"} == names
+    assert {
+        "search/facets",
+        "page/solr",
+        "page/export",
+        "thumbnails/cold",
+        "thumbnails/warm",
+        "thumbnails/page",
+    } == names
     report.write_json(tmp_path / "out.json", results)
     row = json.loads((tmp_path / "out.json").read_text())["rows"][0]
     assert set(row) == set(told("a", "b", "c", 1.0))
