@@ -12,6 +12,7 @@ import numpy as np
 
 from conf.errors import TinyTagsError
 from ingest.image import IMAGE_BYTES
+from ingest.pages import read_pixels
 from ingest.store import StoreAwayError, StoreError, StoreUnreachableError, check_name
 
 VERSION = 1
@@ -145,8 +146,7 @@ def open_corpus(store, name: str) -> Corpus:
 def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
     """Split one partition off ``dump`` into Parquet, then its statistics, the marker that it is done; return these.
 
-    Reads only the partition's own records, a batch at a time, so that memory doesn't depend on its size (in a local
-    store: to HDFS a partition goes as a whole).
+    Reads only the partition's own records and writes them, a batch at a time, so that memory doesn't depend on its size.
     """
     import pyarrow
     import pyarrow.parquet
@@ -156,8 +156,10 @@ def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
     about = {"tinytags.corpus": corpus.hash, "tinytags.partition": str(partition)}
     schema = _schema().with_metadata(about)
     labelled = 0
-    row = 0
-    with store.writer(images_path(corpus.name, partition)) as file:
+
+    def write(file) -> Iterator[None]:
+        nonlocal labelled
+        labelled = row = 0
         with pyarrow.parquet.ParquetWriter(
             file,
             schema,
@@ -170,7 +172,9 @@ def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
                 labelled += int((batch.labels >= 0).sum())
                 writer.write_table(_table(schema, row, batch), row_group_size=ROW_GROUP_IMAGES)
                 row += len(batch.images)
-        size = file.tell()
+                yield
+
+    size = store.write_in_steps(images_path(corpus.name, partition), write)
     statistics = {
         "partition": partition,
         "images": stop - start,
@@ -227,7 +231,7 @@ def remove_temporary(store, corpus: Corpus, partitions: Iterable[int]) -> None:
 
 
 def read_partition(store, corpus: Corpus, partition: int, names: bool = False) -> Iterator[Block]:
-    """Yield the images of a partition in blocks of up to 256, page checksums checked.
+    """Yield the images of a partition in blocks of up to 256, checksums checked of all pages that are read.
 
     Raises `StoreError` where the file is missing, corrupt, of another corpus or not as long as it should be.
     """
@@ -236,14 +240,53 @@ def read_partition(store, corpus: Corpus, partition: int, names: bool = False) -
     row = 0
     with _parquet_errors(store, path), _open_partition(store, path) as source:
         parquet = _open_parquet(store, corpus, partition, source)
-        columns = ["image", "label", "name"] if names else ["image", "label"]
-        for batch in parquet.iter_batches(ROW_GROUP_IMAGES, columns=columns, use_threads=False):
-            yield _block(store, path, row, batch)
-            row += len(batch)
-    if row != stop - start:
+        _check_length(store, path, parquet.metadata.num_rows, stop - start)
+        if names:
+            blocks = _all_columns(store, path, parquet)
+        else:
+            blocks = _pixels_and_labels(store, path, source, parquet, corpus.classes is not None)
+        for block in blocks:
+            yield block
+            row += len(block.images)
+    _check_length(store, path, row, stop - start)
+
+
+def _check_length(store, path: str, images: int, wanted: int) -> None:
+    if images != wanted:
         raise StoreError(
-            f"{store.url(path)}: holds {row:,} images instead of {stop - start:,}; `tinytags ingest` with --partition mends it"
+            f"{store.url(path)}: holds {images:,} images instead of {wanted:,}; `tinytags ingest` with --partition mends it"
         )
+
+
+def _pixels_and_labels(store, path: str, source, parquet, labelled: bool) -> Iterator[Block]:
+    """Yield blocks whose pixels are not copied, but for row groups that have another form than `write_partition` gives them."""
+    row = 0
+    labels = np.full(parquet.metadata.num_rows, -1, np.int16)
+    if labelled:
+        labels = _labels(parquet.read(columns=["label"], use_threads=False).column(0).combine_chunks())
+    for group in range(parquet.num_row_groups):
+        about = parquet.metadata.row_group(group)
+        pixels = None
+        if about.num_rows <= ROW_GROUP_IMAGES:
+            pixels = read_pixels(source, about.column(1), about.num_rows)
+        if pixels is None:
+            for batch in parquet.iter_batches(
+                ROW_GROUP_IMAGES, row_groups=[group], columns=["image", "label"], use_threads=False
+            ):
+                yield _block(store, path, row, batch)
+                row += len(batch)
+        else:
+            yield Block(row, pixels, labels[row : row + len(pixels)], None)
+            row += len(pixels)
+
+
+def _all_columns(store, path: str, parquet) -> Iterator[Block]:
+    row = 0
+    for batch in parquet.iter_batches(
+        ROW_GROUP_IMAGES, columns=["image", "label", "name"], use_threads=False
+    ):
+        yield _block(store, path, row, batch)
+        row += len(batch)
 
 
 def _open_partition(store, path: str):
@@ -352,13 +395,13 @@ def _block(store, path: str, row: int, batch) -> Block:
             f"{store.url(path)}: an image near row {row} is not {IMAGE_BYTES:,} bytes; `tinytags ingest` with --partition mends it"
         )
     pixels = np.frombuffer(pixels, np.uint8, n * IMAGE_BYTES, ends[0]).reshape(n, IMAGE_BYTES)
-    labels = batch.column("label")
-    if labels.null_count == n:  # a call into pyarrow costs as much as tagging fifty images
-        labels = np.full(n, -1, np.int16)
-    else:
-        labels = (labels.fill_null(-1) if labels.null_count else labels).to_numpy().astype(np.int16)
     names = batch.column("name").to_pylist() if "name" in batch.schema.names else None
-    return Block(row, pixels, labels, names)
+    return Block(row, pixels, _labels(batch.column("label")), names)
+
+
+def _labels(labels) -> np.ndarray:
+    """Return an Arrow array of labels as (n,) int16, -1 where there is none."""
+    return (labels.fill_null(-1) if labels.null_count else labels).to_numpy().astype(np.int16)
 
 
 @contextlib.contextmanager

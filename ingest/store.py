@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -23,8 +23,9 @@ from ingest import hdfs_client
 
 # Mapping saves a fifth of the time it takes to read a partition, but what is mapped counts as the worker's memory.
 MAPPED_BYTES = 128 << 20
-# A file goes to the disk or to HDFS in pieces of this size; to HDFS, so that a partition is in memory only once.
+# A file goes to the disk in pieces of this size, and to HDFS in smaller ones, which stay in the processor's cache.
 PIECE_BYTES = 4 << 20
+UPLOAD_BYTES = 1 << 20
 _SYNC_FILE_RANGE = getattr(ctypes.CDLL(None), "sync_file_range", None)
 _SYNC_WRITE = 2  # SYNC_FILE_RANGE_WRITE
 
@@ -155,6 +156,16 @@ class LocalStore(_Json):
         with self.writer(path) as file:
             file.write(data)
 
+    def write_in_steps(self, path: str, write: Callable[[BinaryIO], Iterator[None]]) -> int:
+        """Write ``path`` by ``write(file)``, a generator that yields whenever some megabytes are written; return its size.
+
+        So nothing is in memory as a whole. A store that is far away may begin again: then ``write`` is called once more.
+        """
+        with self.writer(path) as file:
+            for _ in write(file):
+                pass
+            return file.tell()
+
     def create_exclusive(self, path: str, data: bytes) -> bool:
         """Create ``path`` holding ``data`` unless it exists; return whether it was created."""
         final = Path(self.root, path)
@@ -270,23 +281,47 @@ class HdfsStore(_Json):
         self.write_bytes(path, buffer.getbuffer())
 
     def write_bytes(self, path: str, data: bytes) -> None:
-        full, view = self._full(path), memoryview(data)
+        view = memoryview(data)
+        self._upload(path, lambda: (view[at : at + UPLOAD_BYTES] for at in range(0, len(view), UPLOAD_BYTES)))
+
+    def write_in_steps(self, path: str, write: Callable[[BinaryIO], Iterator[None]]) -> int:
+        """Write ``path`` by ``write(file)``, a generator that yields whenever some megabytes are written; return its size."""
+
+        def pieces() -> Iterator[bytes]:
+            file = _Pieces()
+            for _ in write(file):
+                yield from file.take()
+            yield from file.take()
+
+        return self._upload(path, pieces)
+
+    def _upload(self, path: str, pieces: Callable[[], Iterator[bytes]]) -> int:
+        """Write ``path`` from ``pieces()``, asked anew for each attempt; return its size."""
+        full = self._full(path)
         folder, name = full.rsplit("/", 1)
         temporary = f"{folder}/.{name}.{uuid.uuid4().hex[:12]}.tmp"
 
-        def write() -> None:
-            pieces = (view[at : at + PIECE_BYTES] for at in range(0, len(view), PIECE_BYTES))
-            self._client.write(temporary, data=pieces, overwrite=True)
+        def write() -> int:
+            sent = 0
+
+            def count() -> Iterator[bytes]:
+                nonlocal sent
+                for piece in pieces():
+                    sent += len(piece)
+                    yield piece
+
+            self._client.write(temporary, data=count(), overwrite=True)
             length = self._client.status(temporary)["length"]
-            if length != len(view):
+            if length != sent:
                 raise StoreError(
-                    f"{self.url(path)}: {length:,} of {len(view):,} bytes arrived; is a DataNode failing?"
+                    f"{self.url(path)}: {length:,} of {sent:,} bytes arrived; is a DataNode failing?"
                 )
             # HdfsCLI's own rename fails where the name is taken.
             self._client._rename(temporary, destination=full, renameoptions="OVERWRITE")
+            return sent
 
         try:
-            self._retry(path, write)
+            return self._retry(path, write)
         except BaseException:
             with contextlib.suppress(Exception):
                 self._client.delete(temporary)
@@ -363,6 +398,40 @@ class HdfsStore(_Json):
         return hdfs_client.ask(
             self.url(path), self.webhdfs, action, StoreError, StoreAwayError, StoreUnreachableError
         )
+
+
+class _Pieces(io.RawIOBase):
+    """A file that is written into, and taken from in pieces."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._written = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data) -> int:
+        self._parts.append(bytes(data))
+        self._written += len(self._parts[-1])
+        return len(self._parts[-1])
+
+    def tell(self) -> int:
+        return self._written
+
+    def take(self) -> Iterator[bytes]:
+        """Yield what was written since the last time, small parts joined."""
+        parts, self._parts = self._parts, []
+        small: list[bytes] = []
+        for part in parts:
+            if len(part) < UPLOAD_BYTES // 4:
+                small.append(part)
+                continue
+            if small:
+                yield b"".join(small)
+                small = []
+            yield part
+        if small:
+            yield b"".join(small)
 
 
 class _RangedFile(io.RawIOBase):

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from conf.errors import TinyTagsError
+from ingest import hdfs_client
 from ingest.store import (
     HdfsStore,
     LocalStore,
@@ -89,6 +90,49 @@ def test_a_writer_that_fails_leaves_nothing(store):
         file.write(b"half of it")
         raise ZeroDivisionError
     assert store.read_bytes("folder/x.bin") == b"as it was"
+    assert temporary(store, "folder") == []
+
+
+@everywhere
+def test_a_file_that_is_written_in_steps_is_there_whole_or_not_at_all(store):
+    parts = [bytes([number]) * length for number, length in enumerate((10, 3, 1 << 20, 700_000, 0, 5))]
+
+    def write(file, fails=False):
+        for part in parts:
+            file.write(part)
+            yield
+        file.write(b"end")
+        assert file.tell() == sum(map(len, parts)) + 3
+        if fails:
+            raise ZeroDivisionError
+
+    assert store.write_in_steps("folder/x.bin", write) == sum(map(len, parts)) + 3
+    assert store.read_bytes("folder/x.bin") == b"".join(parts) + b"end"
+    with pytest.raises(ZeroDivisionError):
+        store.write_in_steps("folder/x.bin", lambda file: write(file, fails=True))
+    assert store.size("folder/x.bin") == sum(map(len, parts)) + 3
+    assert temporary(store, "folder") == []
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("store", ["hdfs"], indirect=True)
+def test_an_upload_that_breaks_off_in_the_middle_begins_again(store, monkeypatch):
+    """A connection that breaks at a certain byte can't be had otherwise."""
+    attempts = []
+
+    def write(file):
+        attempts.append(0)
+        for _ in range(5):
+            file.write(b"x" * 1_000_000)
+            attempts[-1] += 1
+            if attempts == [3]:
+                raise ConnectionResetError("broke off")
+            yield
+
+    monkeypatch.setattr(hdfs_client.time, "sleep", lambda seconds: None)
+    assert store.write_in_steps("folder/x.bin", write) == 5_000_000
+    assert attempts == [3, 5]
+    assert store.read_bytes("folder/x.bin") == b"x" * 5_000_000
     assert temporary(store, "folder") == []
 
 
