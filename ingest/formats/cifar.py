@@ -15,6 +15,7 @@ from typing import BinaryIO, ClassVar
 
 import numpy as np
 
+from conf.command import note
 from conf.errors import TinyTagsError
 from ingest import files
 from ingest.formats.dump import Batch, ReadInBatches, check_classes, check_labels, check_rows
@@ -165,6 +166,8 @@ def _open_folder(path: str, webhdfs: str | None) -> Opened:
         if not found:
             continue
         batches = [_open_file(files.join(path, entry.name), binary, webhdfs) for entry in found]
+        if missing := [name for name in BATCHES if name + ending not in there]:
+            note(f"{path}: there is no {', '.join(missing)}; going on without")
         names = None
         meta = "batches.meta.txt" if binary else "batches.meta"
         if meta in there:

@@ -100,13 +100,15 @@ def test_the_identity_is_the_same_each_time_and_changes_with_a_byte(tmp_path):
     assert open_cifar(str(folder)).identity != first
 
 
-def test_batches_that_are_there_are_enough_in_a_folder(tmp_path):
+def test_batches_that_are_there_are_enough_in_a_folder(tmp_path, capsys):
     content, images, _ = make_cifar()
     folder = write_files(
         tmp_path / "some", {name: content[name] for name in ("data_batch_2.bin", "data_batch_4.bin")}
     )
     dump = open_cifar(str(folder))
     assert dump.splits == {} and dump.classes == CLASSES
+    missing = "data_batch_1, data_batch_3, data_batch_5, test_batch"
+    assert capsys.readouterr().err == f"{folder}: there is no {missing}; going on without\n"
     np.testing.assert_array_equal(dump.read(0, 14).images, np.concatenate([images[7:14], images[21:28]]))
     (folder / "test_batch.bin").write_bytes(content["test_batch.bin"])
     assert open_cifar(str(folder)).splits == {"train": (0, 14), "test": (14, 21)}
