@@ -179,7 +179,7 @@ def test_without_solr_the_page_says_so_and_what_the_store_knows(world):
     assert "Solr can't be asked: Solr at http://127.0.0.1:1/solr does not answer" in said
     assert "tag 3 0 0 index not known Solr can't be asked" in said
     found = quickly(client(Settings(store=world.store.root, solr=NO_SOLR)), "/api/runs").json
-    assert [told["index"] for told in found["runs"]] == [None, None]
+    assert [told["index"] for told in found["runs"]] == [None, None, None]
 
 
 def test_a_solr_that_hangs_or_goes_away_leaves_what_was_known_and_comes_back_by_itself(searchable):
