@@ -96,7 +96,7 @@ _stopping = threading.Event()
 _CHATTER = b"WARNING: Using incubator modules: jdk.incubator.vector"
 # What a worker says that Spark sends away, since nothing is left to do for it.
 _LAMENT = re.compile(
-    rb"Traceback [^\n]*\n(?:  File [^\n]*pyspark/daemon\.py\"[^\n]*\n(?:    [^\n]*\n)*)+BrokenPipeError: [^\n]*\n"
+    rb"(?:Traceback [^\n]*\n)*(?:  File [^\n]*pyspark/daemon\.py\"[^\n]*\n(?:    [^\n]*\n)*)+BrokenPipeError: [^\n]*\n"
 )
 
 
@@ -165,7 +165,10 @@ def spark_reason(error: Exception) -> str | None:
     if "Traceback (most recent call last):" not in str(error):
         return next((line.removeprefix(": ") for line in lines if line.startswith(": ")), lines[0])
     said = [line for line in lines if _RAISED.match(line)]
-    return _RAISED.match(said[-1])[1] if said else None
+    reason = _RAISED.match(said[-1])[1] if said else None
+    if reason and reason.startswith("No module named"):
+        reason += " on an executor; PYSPARK_PYTHON says which Python there has it"
+    return reason
 
 
 # What a worker raises for what isn't a bug of ours: it can't import something, is another Python, can't read a file.

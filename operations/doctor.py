@@ -43,7 +43,11 @@ def describe(result: dict) -> str:
         if check["fix"]:
             lines.append(f"        -> {check['fix']}")
     lines.append(
-        "all that the steps need is there" if result["healthy"] else "some steps can't run; see above"
+        "some steps can't run; see above"
+        if not result["healthy"]
+        else "what all steps need is there; what is missing, some want"
+        if any(check["state"] == "missing" for check in result["checks"])
+        else "all that the steps need is there"
     )
     return "\n".join(lines)
 
