@@ -96,7 +96,9 @@ def test_what_a_worker_cannot_import_is_told_in_one_line():
 
         return no_such_package
 
-    assert fails_within_session(task) == "Spark gave up on tests: No module named 'no_such_package'"
+    assert fails_within_session(task) == (
+        "Spark gave up on tests: No module named 'no_such_package' on an executor; PYSPARK_PYTHON says which Python there has it"
+    )
 
 
 def test_an_error_of_ours_on_a_worker_is_told_in_its_own_words():
