@@ -5,7 +5,7 @@ spark-submit --py-files dist/tinytags.zip jobs/evaluate_model.py --model forest-
 
 import click
 
-from conf.command import json_option, report, run, settings_options
+from conf.command import json_option, note, report, run, settings_options
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 
@@ -21,7 +21,8 @@ def main(model, corpus, settings, as_json):
     """Measure a model on a labelled corpus.
 
     Prints accuracy and, for every number of votes, how many tags would be kept and how many of these are right. Changes
-    nothing. Measure on images the model has not been trained on: of its own corpus, only the test part counts.
+    nothing. Measure on images the model has not been trained on: on its own corpus it looks better than it is, and a note
+    says so. What it is worth there, `tinytags train` has measured: that is in its card, and on the page's /models.
     """
     result = evaluate_model(settings, model, corpus)
     from tagging.quality import describe
@@ -54,8 +55,14 @@ def evaluate_model(settings: Settings, model: str, corpus: str) -> dict:
     unknown = [name for name in source.classes if name not in tagger.classes]
     if unknown:
         raise TinyTagsError(
-            f"corpus {corpus!r} has labels {', '.join(unknown[:5])}, model {model!r} only knows "
-            f"{', '.join(tagger.classes[:10])}; measure it on a corpus of the same classes"
+            f"corpus {corpus!r} has labels {_some(unknown, 5)}, model {model!r} only knows "
+            f"{_some(tagger.classes, 10)}; measure it on a corpus of the same classes"
+        )
+    trained_on = tagger.card.get("trained_on") or {}
+    if trained_on.get("corpus_hash") == source.hash:
+        note(
+            f"model {model!r} was trained on {trained_on.get('images', 0):,} images of {corpus!r}: on these it looks better than "
+            "it is; its card tells what it is worth on those held out"
         )
     with open_session(settings.master, f"evaluate {model}", light=True) as spark:
         results, errors, seconds = run_partitions(
@@ -69,6 +76,10 @@ def evaluate_model(settings: Settings, model: str, corpus: str) -> dict:
         raise TinyTagsError(f"corpus {corpus!r} has no labelled image")
     return {"model": model, "model_hash": tagger.hash, "corpus": corpus, "corpus_hash": source.hash,
             "images": measured["images"], "seconds": round(seconds, 3), "quality": measured}  # fmt: skip
+
+
+def _some(names: list[str], most: int) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def count(store, corpus, tagger, partition: int) -> dict:

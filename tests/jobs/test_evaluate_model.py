@@ -16,7 +16,7 @@ from small_world import (
     write_tiny_images,
 )
 
-from ingest.corpus import images_path
+from ingest.corpus import images_path, open_corpus
 from ingest.store import open_store
 from tagging.models import save_model
 from tagging.quality import measure
@@ -56,6 +56,16 @@ def test_the_quality_is_that_of_all_labelled_images_whatever_the_order_of_classe
     assert result["quality"] == expected
     assert (result["images"], result["model_hash"]) == (int((labels >= 0).sum()), forest.hash)
     assert contents(Path(store.url())) == before, "it changes nothing"
+
+
+def test_on_what_it_was_trained_on_a_note_says_that_it_looks_better_than_it_is(world):
+    store, forest, _ = world
+    trained_on = {"corpus": "tiny", "corpus_hash": open_corpus(store, "tiny").hash, "images": 1200}
+    save_model(store, "learnt", forest, {"engine": "scikit-learn", "trained_on": trained_on})
+    words = ("evaluate", "--model", "learnt", "--store", store.url(), "--corpus")
+    said = "model 'learnt' was trained on 1,200 images of 'tiny': on these it looks better than it is"
+    assert said in run(*words, "tiny")[1]
+    assert "trained on" not in run(*words, "reordered")[1]
 
 
 @pytest.mark.parametrize(
