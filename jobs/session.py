@@ -63,9 +63,9 @@ def open_session(master: str, name: str, light: bool = False, **options: str) ->
         with _uninterrupted(), _overheard():
             spark = builder.getOrCreate()
     except Exception as error:  # py4j wraps whatever the JVM threw
-        reason = next(
-            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
-        )
+        reason = spark_reason(error) or type(error).__name__
+        if "stopped SparkContext" in reason:  # what Spark says after it has given a cluster's master up
+            reason = "no master answers there"
         raise TinyTagsError(
             f"Spark does not start on {master!r}: {reason}; `tinytags doctor` looks into it"
         ) from error

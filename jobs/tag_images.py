@@ -27,10 +27,11 @@ from conf.settings import Settings
 CHUNK_IMAGES = 20_480
 
 
-def _check_number(_context, _option, value: float) -> float:
-    if value != value:  # within every range, for it is neither smaller nor larger
-        raise click.BadParameter("nan is not a number from 0 to 1.")
-    return value
+def _check_share(_context, _option, value: float) -> float:
+    if 0 <= value <= 1:
+        return value
+    meant = f"; {value:g} % is {value / 100:g}" if 1 < value <= 100 else ""
+    raise click.BadParameter(f"{value:g} is not a number from 0 to 1{meant}.")
 
 
 @click.command("tag")
@@ -38,11 +39,11 @@ def _check_number(_context, _option, value: float) -> float:
 @click.option("--model", required=True, metavar="NAME", help="The model that says what an image shows.")
 @click.option(
     "--min-confidence",
-    type=click.FloatRange(0, 1),
-    callback=_check_number,
+    type=float,
+    callback=_check_share,
     default=0.4,
     show_default=True,
-    help="Tags below this share of the trees are dropped, and counted.",
+    help="Tags below this share of the trees, 0 to 1, are dropped, and counted.",
 )
 @click.option(
     "--similar",

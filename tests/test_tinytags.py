@@ -178,6 +178,7 @@ BAD = [
     (["tag", "--corpus", "nowhere", "--model", "m"], 1, "no corpus 'nowhere' in "),
     (["tag", "--corpus", "plain", "--model", "m", "--min-confidence", "1.1"], 2, "--min-confidence"),
     (["tag", "--corpus", "plain", "--model", "m", "--min-confidence", "nan"], 2, "--min-confidence"),
+    (["tag", "--corpus", "plain", "--model", "m", "--min-confidence", "40"], 2, "; 40 % is 0.4."),
     (["evaluate", "--corpus", "plain", "--model", "m"], 1, "no model 'm' in "),
     (["index", "r"], 1, "no run 'r' in "),
     (["index", "../r"], 1, "run name '../r' won't do"),
