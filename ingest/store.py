@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -324,7 +325,11 @@ class HdfsStore(_Json):
             return self._retry(path, write)
         except BaseException:
             with contextlib.suppress(Exception):
-                self._client.delete(temporary)
+                # A DataNode that was only just asked may create it a moment after we gave up.
+                for _ in range(3):
+                    if self._client.delete(temporary):
+                        break
+                    time.sleep(0.3)
             raise
 
     def create_exclusive(self, path: str, data: bytes) -> bool:
