@@ -299,8 +299,8 @@ def test_a_network_that_does_not_vote_is_searched_by_percent(page, searchable, s
     monkeypatch.setattr(images, "_load_model", lambda *args: Network())
     assert page.get(f"/api{url}").json["tags"][0]["class_votes"]["cat, tabby"] == 0.5
     assert '<td class="number">12.50</td>' in page.get(url).text
-    lines = page.get("/export.csv").text.splitlines()
-    assert len(lines) == len(documents) + 1
+    with page.get("/export.csv") as answer:
+        assert len(answer.text.splitlines()) == len(documents) + 1
 
 
 @pytest.mark.services
