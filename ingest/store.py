@@ -387,7 +387,6 @@ class HdfsStore(_Json):
 
     def remove_temporary(self, path: str) -> None:
         """Remove what killed writers left in the folder ``path``; only for the holder of its lease."""
-
         for name, _ in self._entries(path):
             if name.startswith(".") and name.endswith(".tmp") and not _LEASE.match(name):
                 self.remove(f"{path}/{name}")

@@ -42,13 +42,13 @@ def describe(result: dict) -> str:
         lines.append(f"{marks[check['state']]} {check['name']}: {check['what']}")
         if check["fix"]:
             lines.append(f"        -> {check['fix']}")
-    lines.append(
-        "some steps can't run; see above"
-        if not result["healthy"]
-        else "what all steps need is there; what is missing, some want"
-        if any(check["state"] == "missing" for check in result["checks"])
-        else "all that the steps need is there"
-    )
+    states = {check["state"] for check in result["checks"]}
+    if "bad" in states:
+        lines.append("some steps can't run; see above")
+    elif "missing" in states:
+        lines.append("what every step needs is there; some steps want what is missing")
+    else:
+        lines.append("all that the steps need is there")
     return "\n".join(lines)
 
 

@@ -10,8 +10,9 @@ from conf.errors import TinyTagsError
 from conf.settings import Settings
 
 # Nothing is sent to the page but short URLs.
-SENT_AHEAD_BYTES = 1 << 20
 BODY_BYTES = 64 * 1024
+# An export waits for a slow client, instead of being kept in memory to be sent.
+SENT_AHEAD_BYTES = 1 << 20
 THREADS = 8
 STATIC_SECONDS = 365 * 24 * 3600
 
@@ -75,7 +76,6 @@ def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None
     try:
         server = waitress.create_server(
             app, host=host, port=port, threads=THREADS, max_request_body_size=BODY_BYTES, ident="tinytags",
-            # An export waits for its client, not in memory for being sent.
             outbuf_high_watermark=SENT_AHEAD_BYTES,
         )  # fmt: skip
     except (OSError, ValueError) as error:

@@ -32,7 +32,7 @@ class Level:
         A confidence is a 32-bit number in Solr, so the ends of a single value lie a little outside; levels are further apart.
         """
         if self.votes is None:
-            return (self.percent - 0.5) / 100, (self.percent + 0.5) / 100
+            return percent_ends(self.percent)
         return self.confidence - 1e-6, self.confidence + 1e-6
 
 
@@ -76,6 +76,11 @@ def percent(votes: int, trees: int) -> int:
     return (200 * votes + trees) // (2 * trees)
 
 
+def percent_ends(percent: int) -> tuple[float, float]:
+    """Return the lowest confidence that is rounded to a percentage, and the lowest one above these."""
+    return (percent - 0.5) / 100, (percent + 0.5) / 100
+
+
 def percent_of(document: dict) -> int:
     """Return a document's confidence in whole percent, halves up: of its votes, or of a network's four digits."""
     if "trees" in document:
@@ -99,7 +104,8 @@ def ask_cells(solr: Solr, collection: str) -> list[Cell]:
         trees.append("no")
     if len(trees) > 1:
         raise SolrError(
-            f"collection {collection!r} holds documents of models of {trees} trees; it has to be one run"
+            f"collection {collection!r} holds documents of models of {' and '.join(map(str, trees))} trees; "
+            "it has to be one run"
         )
     if not trees:
         by_tag = _by_tag(_PERCENTS)
@@ -139,7 +145,7 @@ _VOTES = {"type": "terms", "field": "votes", "limit": -1}
 _PERCENTS = {
     "type": "range",
     "field": "confidence",
-    "ranges": [{"from": (p - 0.5) / 100, "to": (p + 0.5) / 100} for p in range(101)],
+    "ranges": [dict(zip(("from", "to"), percent_ends(p), strict=True)) for p in range(101)],
 }
 
 
@@ -183,19 +189,16 @@ class Counts:
     sources: tuple[Source, ...]
     tags: tuple[str, ...]  # sorted, as are the next two
     runners_up: tuple[str, ...]
-    levels: tuple[
-        Level, ...
-    ]  # lowest first; where a network is among what is searched, one for each percentage
-    trees: int | None  # None where forests of several sizes, or a network, are searched, or nothing is
+    # Lowest first; where a network is among what is searched, one for each percentage.
+    levels: tuple[Level, ...]
+    # None where forests of several sizes, or a network, are searched, or nothing is.
+    trees: int | None
 
     @classmethod
     def of(cls, cells: Iterable[Cell]) -> "Counts":
         cells = tuple(cells)
         trees = {cell.trees for cell in cells}
-        if None in trees:
-            levels = {level.confidence: level for level in map(_whole_percent, cells)}
-        else:
-            levels = {level.confidence: level for level in map(_votes, cells)}
+        levels = {level.confidence: level for level in _levels(cells)}
         return cls(
             cells=cells,
             sources=tuple(sorted({cell.source for cell in cells}, key=lambda source: source.run)),
@@ -289,15 +292,14 @@ class Counts:
         """For each dimension the (cells,) places of the cells' values in it."""
         found = {}
         confidences = [level.confidence for level in self.levels]
-        level_of = _whole_percent if any(cell.trees is None for cell in self.cells) else _votes
-        for name, values, value_of in (
-            ("source", self.sources, lambda cell: cell.source),
-            ("tag", self.tags, lambda cell: cell.tag),
-            ("runner_up", (None, *self.runners_up), lambda cell: cell.runner_up),
-            ("level", confidences, lambda cell: level_of(cell).confidence),
+        for name, values, of_cells in (
+            ("source", self.sources, [cell.source for cell in self.cells]),
+            ("tag", self.tags, [cell.tag for cell in self.cells]),
+            ("runner_up", (None, *self.runners_up), [cell.runner_up for cell in self.cells]),
+            ("level", confidences, [level.confidence for level in _levels(self.cells)]),
         ):
             places = {value: place for place, value in enumerate(values)}
-            found[name] = np.array([places[value_of(cell)] for cell in self.cells], np.int64)
+            found[name] = np.array([places[value] for value in of_cells], np.int64)
         return found
 
     def _sums(self, state: SearchState, by: str, without: str = "") -> np.ndarray:
@@ -327,12 +329,11 @@ class Counts:
         return mask
 
 
-def _votes(cell: Cell) -> Level:
-    return Level(cell.votes / cell.trees, cell.percent, cell.votes)
-
-
-def _whole_percent(cell: Cell) -> Level:
-    return Level(cell.percent / 100, cell.percent, None)
+def _levels(cells: tuple[Cell, ...]) -> list[Level]:
+    """Return each cell's level: its votes or, where a network is among them, its percentage."""
+    if any(cell.trees is None for cell in cells):
+        return [Level(cell.percent / 100, cell.percent, None) for cell in cells]
+    return [Level(cell.votes / cell.trees, cell.percent, cell.votes) for cell in cells]
 
 
 def _among(values: Iterable, wanted: tuple[str, ...]) -> list[bool]:

@@ -6,7 +6,6 @@ from search_ui.cards import Quality
 from search_ui.counts import Counts
 from search_ui.images import Library
 from search_ui.search_state import SearchState
-from tagging.tags import FINEST, minimum_votes
 
 MOST_MODELS = 3
 
@@ -37,9 +36,7 @@ def expected(library: Library, counts: Counts, state: SearchState) -> list[Expec
         run, measured = library.run(source.run), library.measured(name)
         if run is None or measured is None or measured.model_hash != run.model_hash:
             continue
-        whole = run.trees or FINEST
-        least = minimum_votes(run.min_confidence, whole) / whole
-        entry = _between(name, measured.quality, least, low, high)
+        entry = _between(name, measured.quality, run.min_confidence, low, high)
         found += [entry] if entry else []
     return found
 

@@ -27,7 +27,7 @@ class Measured:
 
 
 class Library:
-    """The corpora and runs of a store, their manifests read once and kept for a few seconds; for many threads."""
+    """The corpora, runs and models of a store, what is written of them read once and kept for a few seconds; for many threads."""
 
     def __init__(self, store) -> None:
         self.store = store

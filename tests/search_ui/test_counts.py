@@ -1,5 +1,6 @@
 """Tests of `search_ui.counts` that need no server: sums over cells against sums over documents."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -30,6 +31,12 @@ def test_percents_are_rounded_halves_up_in_whole_numbers():
 
 def test_sums_of_cells_are_sums_of_documents_for_every_search(library):
     first, second, network = library.first, library.second, library.network
+
+    @functools.cache
+    def taken(run, name, value):
+        """Say of each of a run's documents whether one filter takes it."""
+        return np.array([matches(d, **{name: value}) for d in library.documents[run]], bool)
+
     for runs in ([first], [second], [network], [first, second], [first, network]):
         documents = [document for run in runs for document in library.documents[run.name]]
         counts = Counts.of(count(documents))
@@ -41,12 +48,20 @@ def test_sums_of_cells_are_sums_of_documents_for_every_search(library):
             [(), ("seven",), ("ten", "seven"), ("eleven",)],
         ):
             state = SearchState(tags, confidence, answer, runners_up=runners_up, models=models)
-            wanted = confidence or (0, 100)
+            filters = {
+                "tags": tags,
+                "confidence": confidence or (0, 100),
+                "answer": answer,
+                "runners_up": runners_up,
+                "models": models,
+            }
 
-            def hits(
-                tags=tags, wanted=wanted, answer=answer, runners_up=runners_up, models=models, found=documents
-            ):
-                return sum(matches(d, tags, wanted, answer, runners_up, models) for d in found)
+            def hits(runs=runs, filters=filters, **others):
+                wanted = {**filters, **others}.items()
+                return sum(
+                    np.logical_and.reduce([taken(run.name, *filter) for filter in wanted]).sum()
+                    for run in runs
+                )
 
             assert counts.total(state) == counts.of_sources(state).total(state) == hits()
             assert counts.by_tag(state) == {tag: hits(tags=(tag,)) for tag in sorted(CLASSES)}
@@ -54,13 +69,11 @@ def test_sums_of_cells_are_sums_of_documents_for_every_search(library):
                 name: hits(runners_up=(name,)) for name in counts.runners_up
             }
             assert counts.by_word(state, "model") == {run.model: hits(models=(run.model,)) for run in runs}
-            assert counts.by_word(state, "run") == {
-                run.name: hits(found=library.documents[run.name]) for run in runs
-            }
+            assert counts.by_word(state, "run") == {run.name: hits([run]) for run in runs}
             by_percent = counts.by_percent(state)
-            assert sum(by_percent.values()) == hits(wanted=(0, 100))
+            assert sum(by_percent.values()) == hits(confidence=(0, 100))
             for bar, n in by_percent.items():
-                assert n == hits(wanted=(bar, bar))
+                assert n == hits(confidence=(bar, bar))
             assert counts.by_answer(state) == {which: hits(answer=which) for which in ("right", "wrong")}
             # Of a network a level is a percent, of forests a number of votes.
             exact = network not in runs
@@ -70,7 +83,7 @@ def test_sums_of_cells_are_sums_of_documents_for_every_search(library):
                     {
                         (d["confidence"] if exact else 0, shares(d))
                         for d in documents
-                        if matches(d, tags, wanted, answer, runners_up, models)
+                        if matches(d, *filters.values())
                     }
                 )
             ]
