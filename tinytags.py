@@ -128,7 +128,7 @@ port_option = click.option(
 @host_option
 @port_option
 @click.option("--no-serve", is_flag=True, help="Stop before the page is served.")
-@settings_options("store", "webhdfs", "solr", "alias", "master")
+@settings_options("store", "webhdfs", "solr", "alias", "master", "database")
 def demo(data, engine, host, port, no_serve, settings):
     """Do all of it on a small real data set, and serve the page.
 

@@ -57,29 +57,37 @@ HOLDOUT = 0.2
     show_default=True,
     help="scikit-learn gives the same kind of model for local work, without a JVM.",
 )
-@settings_options("store", "webhdfs", "master")
+@click.option(
+    "--corrections",
+    is_flag=True,
+    help="Learn from what people corrected on the page, too: the last word on each image.",
+)
+@settings_options("store", "webhdfs", "master", "database")
 @json_option
-def main(corpus, model, trees, depth, bins, seed, holdout, engine, settings, as_json):
+def main(corpus, model, trees, depth, bins, seed, holdout, engine, corrections, settings, as_json):
     """Train a random forest on a labelled corpus.
 
     A corpus that says which images are for testing (CIFAR-10 and MNIST do) is trained on the others and measured on
     these; of any other, a seeded share is held out. The model's card tells accuracy, confusion and, for every number
     of votes, how many tags are kept and how many of these are right.
     """  # fmt: skip
-    card = train_forest(settings, corpus, model, trees, depth, bins, seed, holdout, engine)
+    card = train_forest(settings, corpus, model, trees, depth, bins, seed, holdout, engine, corrections)
     from tagging.quality import describe
 
-    summary = f"model {model}: {card['trained_on']['images']:,} images, {trees} trees, fitted in {duration(card['seconds']['fit'])}\n"
+    learnt = f"{card['trained_on']['images']:,} images" + (
+        f" and {card['trained_on']['corrections']:,} corrections" if corrections else ""
+    )
+    summary = f"model {model}: {learnt}, {trees} trees, fitted in {duration(card['seconds']['fit'])}\n"
     report(card, summary + describe(card["quality"]), as_json)
 
 
 def train_forest(
     settings: Settings, corpus: str, model: str, trees: int = 10, depth: int = 10, bins: int = 50, seed: int = SEED,
-    holdout: float = HOLDOUT, engine: str = "mllib",
+    holdout: float = HOLDOUT, engine: str = "mllib", corrections: bool = False,
 ) -> dict:  # fmt: skip
-    """Train, measure and save a forest; return its card.
+    """Train, measure and save a forest; return its card. With ``corrections`` it learns from those in the database, too.
 
-    Raises `TinyTagsError` for a corpus without labels and for a name that another model has.
+    Raises `TinyTagsError` for a corpus without labels, a name that another model has, and where nothing was corrected.
     """
     from ingest.corpus import open_corpus
     from ingest.lease import lease
@@ -93,7 +101,10 @@ def train_forest(
         raise TinyTagsError(
             f"corpus {corpus!r} has no labels to learn from; ingest one that has, like CIFAR-10"
         )
-    part = functools.partial(choose, source, seed, holdout)
+    part = functools.partial(choose, source, seed, holdout, train=True)
+    corrected = []
+    if corrections:
+        part, corrected = with_corrections(settings, store, source, part)
     parameters = {"trees": trees, "depth": depth, "bins": bins, "seed": seed}
     if not source.splits:
         parameters["holdout"] = holdout
@@ -106,9 +117,7 @@ def train_forest(
         store.remove_tree(f"models/{model}/spark")
         began = time.monotonic()
         fit = fit_mllib if engine == "mllib" else fit_scikit_learn
-        forest, images, seconds = fit(
-            settings, store, source, model, parameters, functools.partial(part, train=True)
-        )
+        forest, images, seconds = fit(settings, store, source, model, parameters, part, corrected)
         measured = time.monotonic()
         quality = measure(forest, held_out_blocks(store, source, seed, holdout))
         seconds |= {
@@ -117,7 +126,8 @@ def train_forest(
         }
         card = {
             "engine": engine, "parameters": parameters,
-            "trained_on": {"corpus": corpus, "corpus_hash": source.hash, "images": images},
+            "trained_on": {"corpus": corpus, "corpus_hash": source.hash, "images": images - len(corrected)}
+            | ({"corrections": len(corrected)} if corrections else {}),
             "measured_on": {"corpus": corpus, "corpus_hash": source.hash, "images": quality["images"],
                             "part": "test" if source.splits else f"held out, {holdout:.0%}"},
             "quality": quality, "seconds": seconds,
@@ -134,6 +144,39 @@ def choose(corpus, seed: int, holdout: float, partition: int, train: bool) -> np
         return (rows >= first) & (rows < last)
     held = np.random.default_rng([seed, partition]).random(stop - start) < holdout
     return held != train
+
+
+def with_corrections(settings: Settings, store, corpus, part) -> tuple:
+    """Return ``part`` without the images that people corrected, and these with what was said, as `ingest.corrections.Corrected`.
+
+    What a corpus keeps for measuring is not to be learnt, corrected or not. Notes what is left out, and why.
+    """
+    from ingest.corrections import Corrections, trainable
+
+    corrections = Corrections(settings.database)
+    said = corrections.newest()
+    found, reasons = trainable(store, said, corpus.classes)
+    kept = [one for one in found if one.corpus.hash != corpus.hash or part(one.partition)[one.row]]
+    if len(kept) < len(found):
+        reasons.append(
+            f"{len(found) - len(kept):,} of images that corpus {corpus.name!r} keeps for measuring"
+        )
+    if reasons and kept:
+        note(f"train: {len(said) - len(kept):,} corrections are left out: {'; '.join(reasons)}")
+    if not kept:
+        raise TinyTagsError(
+            f"database {corrections.address!r} has no correction to learn from{''.join(f'; {reason}' for reason in reasons)}; "
+            "leave --corrections out, or correct tags on the pages of images"
+        )
+    own = [(one.partition, one.row) for one in kept if one.corpus.hash == corpus.hash]
+    return functools.partial(_others, part, own), kept
+
+
+def _others(part, places: list[tuple[int, int]], partition: int) -> np.ndarray:
+    """Return the rows in ``part`` that are at none of the places, of partition and row."""
+    chosen = part(partition).copy()
+    chosen[[row for place, row in places if place == partition]] = False
+    return chosen
 
 
 def held_out_blocks(
@@ -158,12 +201,14 @@ def labelled_blocks(store, corpus, partition: int, part) -> Iterator[tuple[np.nd
             yield block.images[rows], block.labels[rows]
 
 
-def fit_scikit_learn(settings: Settings, store, corpus, model: str, parameters: dict, part):
+def fit_scikit_learn(settings: Settings, store, corpus, model: str, parameters: dict, part, corrected: list):
     """Fit in this process; return the packed forest, the number of images and the seconds taken."""
+    from ingest.corrections import read_corrected
     from tagging.train_scikit_learn import train
 
     began = time.monotonic()
     blocks = [block for p in range(corpus.partitions) for block in labelled_blocks(store, corpus, p, part)]
+    blocks += read_corrected(store, corrected)
     if not blocks:
         raise TinyTagsError(f"corpus {corpus.name!r} has no labelled image to train on")
     images, labels = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
@@ -180,7 +225,7 @@ def fit_scikit_learn(settings: Settings, store, corpus, model: str, parameters: 
     return forest, len(images), seconds
 
 
-def fit_mllib(settings: Settings, store, corpus, model: str, parameters: dict, part):
+def fit_mllib(settings: Settings, store, corpus, model: str, parameters: dict, part, corrected: list):
     """Fit on Spark; return the packed forest, the number of images and the seconds taken."""
     from jobs.session import open_session
 
@@ -197,7 +242,7 @@ def fit_mllib(settings: Settings, store, corpus, model: str, parameters: dict, p
         # Part of what decides a forest: MLlib draws each tree's images task by task. Four keep two cores busy to the end:
         # with three one idles, with sixteen merging the statistics costs more.
         parameters["tasks"] = 2 * spark.sparkContext.defaultParallelism
-        vectors = labelled_vectors(spark, store, corpus, part, parameters["tasks"]).cache()
+        vectors = labelled_vectors(spark, store, corpus, part, parameters["tasks"], corrected).cache()
         images = vectors.count()
         if not images:
             raise TinyTagsError(f"corpus {corpus.name!r} has no labelled image to train on")
@@ -218,10 +263,10 @@ def fit_mllib(settings: Settings, store, corpus, model: str, parameters: dict, p
         return forest, images, {"prepare": round(prepared - began, 1), "fit": round(done - prepared, 1)}
 
 
-def labelled_vectors(spark, store, corpus, part, tasks: int):
+def labelled_vectors(spark, store, corpus, part, tasks: int, corrected: list):
     """Return a DataFrame of label (double) and features (vector) of the rows in ``part``, read by up to ``tasks`` tasks.
 
-    Each task reads its own rows; pixels go to the JVM as one flat array a block, with no object an image, laid out as
+    What people ``corrected`` comes last, as if it were one more partition. Each task reads its own rows; pixels go to the JVM as one flat array a block, with no object an image, laid out as
     MLlib's vectors are within Spark. `pyspark.ml.functions.array_to_vector` makes an object of each pixel: 17 s where
     this takes 8.
     """
@@ -232,11 +277,16 @@ def labelled_vectors(spark, store, corpus, part, tasks: int):
     def read(batches):
         import pyarrow
 
+        from ingest.corrections import read_corrected
+
         for batch in batches:
             for partition, first, last in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                for images, labels in labelled_blocks(
-                    store, corpus, partition, functools.partial(_slice, part, first, last)
-                ):
+                if partition == corpus.partitions:
+                    blocks = read_corrected(store, corrected[first:last])
+                else:
+                    rows = functools.partial(_slice, part, first, last)
+                    blocks = labelled_blocks(store, corpus, partition, rows)
+                for images, labels in blocks:
                     n = len(images)
                     pixels = pyarrow.array(images.astype(np.float64).ravel())
                     ends = np.arange(n + 1, dtype=np.int32) * images.shape[1]
@@ -250,7 +300,8 @@ def labelled_vectors(spark, store, corpus, part, tasks: int):
                     labels = pyarrow.array(labels.astype(np.float64))
                     yield pyarrow.RecordBatch.from_arrays([labels, vectors], ["label", "features"])
 
-    slices = even_slices([int(part(p).sum()) for p in range(corpus.partitions)], tasks)
+    sizes = [int(part(p).sum()) for p in range(corpus.partitions)]
+    slices = even_slices([*sizes, len(corrected)], tasks)
     rows = spark.sparkContext.parallelize(slices, max(len(slices), 1)).flatMap(lambda slice: slice)
     # Told the classes, MLlib need not look for the largest label, and a class that no image has keeps its place.
     nominal = {"ml_attr": {"type": "nominal", "vals": corpus.classes, "name": "label"}}

@@ -9,7 +9,7 @@ from flask import Flask
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 
-# Nothing is sent to the page but short URLs.
+# Nothing is sent to the page but short URLs, and who corrected what.
 BODY_BYTES = 64 * 1024
 # An export waits for a slow client, instead of being kept in memory to be sent.
 SENT_AHEAD_BYTES = 1 << 20
@@ -23,8 +23,9 @@ def create_app(settings: Settings, test_config: dict | None = None) -> Flask:
     Connects to nothing: a Solr or a store that is down is told by the pages that need it.
     """
     from indexing.solr import Solr
+    from ingest.corrections import Corrections
     from ingest.store import open_store
-    from search_ui import errors, metrics, models, openapi, pages, runs
+    from search_ui import correcting, errors, metrics, models, openapi, pages, runs
     from search_ui.counts import percent_of
     from search_ui.images import Library
     from search_ui.published import CHECK_SECONDS, Published
@@ -44,9 +45,11 @@ def create_app(settings: Settings, test_config: dict | None = None) -> Flask:
         solr=solr,
         published=Published(solr, settings.alias, app.config["CHECK_SECONDS"]),
         library=Library(open_store(settings.store, settings.webhdfs or None)),
+        corrections=Corrections(settings.database),
         metrics=counted,
     )
     app.register_blueprint(pages.blueprint)
+    app.register_blueprint(correcting.blueprint)
     runs.register(app, app.extensions["tinytags"].library.store, solr, settings.alias)
     models.register(app, app.extensions["tinytags"].library.store)
     openapi.register(app)

@@ -223,4 +223,10 @@ def _images(value: object) -> str | None:
         return value if isinstance(value, str) else None
     images, corpus, part = value.get("images"), value.get("corpus"), value.get("part")
     words = f"{images:,} images" if isinstance(images, int) else "images"
-    return words + (f" of {corpus}" if corpus else "") + (f" ({part})" if part else "")
+    corrections = value.get("corrections")
+    return (
+        words
+        + (f" of {corpus}" if corpus else "")
+        + (f" ({part})" if part else "")
+        + (f" and {corrections:,} corrections" if isinstance(corrections, int) else "")
+    )

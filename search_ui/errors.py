@@ -5,6 +5,7 @@ from werkzeug.exceptions import HTTPException
 
 from conf.errors import TinyTagsError
 from indexing.solr import SolrError
+from ingest.corrections import BadCorrectionError, DatabaseError
 from ingest.store import StoreError
 from search_ui.search import TooBusyError
 from search_ui.search_state import BadSearchError
@@ -21,6 +22,7 @@ HEADERS = {
 }
 TITLES = {
     400: "That is no search",
+    403: "That is not for others to do",
     404: "Nothing is here",
     405: "That can't be done here",
     413: "That is too much",
@@ -32,6 +34,12 @@ TITLES = {
 def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, _refused)
     app.register_error_handler(BadSearchError, lambda error: _answer(400, str(error)))
+    app.register_error_handler(
+        BadCorrectionError, lambda error: _answer(400, str(error), "That is no correction")
+    )
+    app.register_error_handler(
+        DatabaseError, lambda error: _unavailable(app, error, "Corrections are not available")
+    )
     app.register_error_handler(SolrError, lambda error: _unavailable(app, error))
     app.register_error_handler(StoreError, lambda error: _unavailable(app, error))
     app.register_error_handler(TinyTagsError, lambda error: _answer(404, str(error)))
@@ -45,11 +53,11 @@ def _refused(error: HTTPException):
     return *_answer(error.code or 500, error.description), headers
 
 
-def _unavailable(app: Flask, error: TinyTagsError):
+def _unavailable(app: Flask, error: TinyTagsError, title: str | None = None):
     app.logger.warning("%s", error)
     if isinstance(error, SolrError) and not isinstance(error, TooBusyError):
         app.extensions["tinytags"].metrics.solr_failures.inc()
-    return _answer(503, str(error))
+    return _answer(503, str(error), title)
 
 
 def _bug(app: Flask, error: Exception):
@@ -57,10 +65,10 @@ def _bug(app: Flask, error: Exception):
     return _answer(500, "This is a mistake in TinyTags. What it was stands in the log of the server.")
 
 
-def _answer(status: int, words: str | None):
+def _answer(status: int, words: str | None, title: str | None = None):
     if _is_for_programs():
         return jsonify(error=words, status=status), status
-    title = TITLES.get(status, "That did not work")
+    title = title or TITLES.get(status, "That did not work")
     return render_template("error.html", status=status, title=title, words=words), status
 
 

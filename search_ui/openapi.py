@@ -261,6 +261,8 @@ def _schemas() -> dict[str, dict]:
                 "name": _or_null(TEXT),
             }),
             "unreadable": _or_null(TEXT),
+            "corrections": _or_null(_list({"label": TEXT, "by": TEXT, "at": TIME, "number": COUNT})),
+            "corrections_error": _or_null(TEXT),
             "tags": {"type": "array", "items": _object(FIELDS | tagged, [*always, *tagged])},
             "similar": _or_null({"type": "array", "items": _object(FIELDS | similar, [*always, *similar])}),
             "png": TEXT,

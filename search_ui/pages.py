@@ -15,9 +15,10 @@ from werkzeug.datastructures import MultiDict
 from conf.settings import Settings
 from indexing.solr import Solr, SolrError
 from ingest.corpus import Block, Corpus
+from ingest.corrections import Corrections
 from ingest.image import to_png
 from ingest.store import StoreError, StoreUnreachableError
-from search_ui import facets, images, pictures
+from search_ui import correcting, facets, images, pictures
 from search_ui.counts import percent_of
 from search_ui.expected import Expected, expected
 from search_ui.images import Library
@@ -44,6 +45,7 @@ class Sources:
     solr: Solr
     published: Published
     library: Library
+    corrections: Corrections
     metrics: Metrics
 
 
@@ -275,6 +277,10 @@ def image(corpus: str, partition: int, row: int):
         back=back,
         at=at,
         total=total,
+        classes=correcting.classes(manifest),
+        correct_url=f"{image_url(corpus, partition, row)}/corrections",
+        query=f"?{request.query_string.decode('latin-1')}" if request.query_string else "",
+        by=correcting.name(),
     )
 
 
@@ -301,6 +307,7 @@ def api_image(corpus: str, partition: int, row: int):
     """The image page's own data."""
     facts = _describe(corpus, partition, row)
     manifest = facts.pop("manifest")
+    said = facts.pop("corrections")
     tags = [
         tag["document"] | {"class_votes": tag["class_votes"], "min_confidence": tag["min_confidence"]}
         for tag in facts.pop("tags")
@@ -310,6 +317,8 @@ def api_image(corpus: str, partition: int, row: int):
         partition=partition,
         row=row,
         **facts,
+        corrections=said
+        and [{"label": c.label, "by": c.by, "at": c.at.isoformat(), "number": c.number} for c in said],
         tags=tags,
         png=png_url(corpus, partition, row, _version(manifest)),
     )
@@ -337,9 +346,12 @@ def _describe(corpus: str, partition: int, row: int) -> dict:
                 "min_confidence": run.min_confidence if run is not None else None,
             }
         )
+    said, unsaid = correcting.corrections(manifest, partition, row)
     return {
         "manifest": manifest,
         "tags": tags,
+        "corrections": said,
+        "corrections_error": unsaid,
         "label": images.label(manifest, block),
         "source": images.source(manifest, partition, row, block),
         "similar": _similar(block, (corpus, partition, row)),

@@ -1,5 +1,6 @@
 """Tests of `jobs.train_forest`: what is learnt, what is held out, and that a packed forest votes as its engine's trees do."""
 
+import functools
 import json
 
 import numpy as np
@@ -16,11 +17,20 @@ from small_world import (
     write_tiny_images,
 )
 
+from conf.settings import Settings
 from ingest.corpus import Corpus, images_path, open_corpus
+from ingest.corrections import Corrections
 from ingest.lease import lease
 from ingest.store import open_store
 from jobs.session import open_session
-from jobs.train_forest import choose, even_slices, held_out_blocks
+from jobs.train_forest import (
+    choose,
+    even_slices,
+    held_out_blocks,
+    labelled_blocks,
+    labelled_vectors,
+    with_corrections,
+)
 from tagging.models import lease_path, load_model
 
 TRAIN, TEST, TREES, DEPTH = 3000, 600, 10, 6
@@ -170,6 +180,80 @@ def test_a_corpus_without_a_test_part_is_held_out_of_by_chance_and_seed(store):
     assert 240 < measured < 360
     assert card["measured_on"]["part"] == "held out, 30%"
     assert card["parameters"]["holdout"] == 0.3
+
+
+@pytest.fixture(scope="module")
+def database(store, tmp_path_factory):
+    """A database of corrections: of two other corpora, of an image to train on and one to measure on, and of a gone corpus."""
+    cifar, tiny, unlabelled = (open_corpus(store, name) for name in ("cifar", "tiny", "unlabelled"))
+    corrections = Corrections(f"sqlite:///{tmp_path_factory.mktemp('corrections')}/tinytags.db")
+    for corpus, partition, row, label in (
+        (cifar, 0, 5, "cat"),
+        (cifar, 0, 5, "horse"),
+        (cifar, cifar.partitions - 1, 0, "horse"),
+        (tiny, 2, 9, "horse"),
+        (unlabelled, 3, 99, "frog"),
+        (unlabelled, 0, 0, "unicorn"),
+        (Corpus("gone", "x", "x", {}, 1, 1), 0, 0, "frog"),
+    ):
+        corrections.add(corpus, partition, row, label, "Ada")
+    return corrections.url
+
+
+@pytest.mark.parametrize("engine", ["mllib", "scikit-learn"])
+def test_what_people_corrected_is_learnt_too(store, database, scikit_learn, mllib, engine):
+    words = ["--engine", engine, "--seed", 3, "--bins", 16, "--corrections", "--database", database]
+    card = train(store, f"corrected-{engine}", *words)
+    corpus = open_corpus(store, "cifar")
+    # The one that was corrected within the corpus is learnt once, as people say.
+    assert card["trained_on"] == {
+        "corpus": "cifar", "corpus_hash": corpus.hash, "images": TRAIN - 1, "corrections": 3,
+    }  # fmt: skip
+    assert card["measured_on"]["images"] == TEST
+    assert card["hash"] not in (scikit_learn["hash"], mllib["hash"])
+
+
+def test_corrections_take_the_place_of_labels_and_nothing_is_learnt_that_is_measured_on(store, database):
+    corpus = open_corpus(store, "cifar")
+    settings = Settings(store=store.url(), database=database)
+    part = functools.partial(choose, corpus, 0, 0.2, train=True)
+    others, corrected = with_corrections(settings, store, corpus, part)
+    assert [(c.corpus.name, c.partition, c.row, CLASSES[c.label]) for c in corrected] == [
+        ("cifar", 0, 5, "horse"),
+        ("tiny", 2, 9, "horse"),
+        ("unlabelled", 3, 99, "frog"),
+    ]
+    with open_session(MASTER, "tests") as spark:
+        rows = labelled_vectors(spark, store, corpus, others, 3, corrected).collect()
+    plain = [block for p in range(corpus.partitions) for block in labelled_blocks(store, corpus, p, part)]
+    images, labels = (np.concatenate(arrays) for arrays in zip(*plain, strict=True))
+    wanted = [
+        np.concatenate([np.delete(images, 5, axis=0), images[[5]], make_images(1000)[0][[609, 999]]]),
+        np.concatenate([np.delete(labels, 5), [7, 7, 6]]),
+    ]
+    found = [np.array([row.features.toArray() for row in rows]), np.array([row.label for row in rows])]
+    for there, expected in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(there, expected)
+
+
+def test_corrections_that_are_left_out_are_told_and_none_at_all_is_an_error(store, database, tmp_path):
+    small = ["--engine", "scikit-learn", "--trees", 2, "--depth", 2, "--store", store.url()]
+    words = ["train", "--corpus", "cifar", *small, "--corrections", "--database"]
+    out, err = run(*words, database, "--model", "told")
+    assert out.startswith("model told: 2,999 images and 3 corrections, 2 trees, fitted in ")
+    assert (
+        f"train: 3 corrections are left out: 1 of corpus 'gone', which is not in {store.url()}; 1 'unicorn', which is none of the "
+        "classes; 1 of images that corpus 'cifar' keeps for measuring\n"
+    ) in err
+    nothing = f"sqlite:///{tmp_path}/nothing.db"
+    _, err = run(*words, nothing, "--model", "none", code=1)
+    assert error_line(err) == (
+        f"tinytags: database '{nothing}' has no correction to learn from; leave --corrections out, or correct tags on the "
+        "pages of images"
+    )
+    _, err = run(*words, "x", "--model", "none", code=1)
+    assert "setting database is 'x'; it has to look like sqlite:///" in error_line(err)
+    assert not store.exists("models/none")
 
 
 def test_an_image_is_either_trained_on_or_measured_on():

@@ -70,7 +70,8 @@ def searchable(solr, library):
 
 @pytest.fixture(scope="session")
 def settings(searchable):
-    return Settings(store=searchable.store.root, solr=searchable.solr.url, alias=ALIAS)
+    database = f"sqlite:///{searchable.store.root}/tinytags.db"
+    return Settings(store=searchable.store.root, solr=searchable.solr.url, alias=ALIAS, database=database)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from served import served
 
 from conf.settings import Settings
+from ingest.corrections import Corrections
 from search_ui import create_app
 
 pytestmark = pytest.mark.services
@@ -26,6 +27,7 @@ PAGES = {
     "beyond": ("/?page=900", 200),
     "everything": ("/?runner_up=frog&runner_up=ship&sort=confidence-low&size=s", 200),
     "image": ("/images/small/0/1?tag=frog&at=0", 200),
+    "corrected-image": ("/images/small/1/1", 200),
     "about": ("/about", 200),
     "runs": ("/runs", 200),
     "models": ("/models", 200),
@@ -54,6 +56,11 @@ def look(chromium, address):
     for context in contexts:
         context.close()
     assert asked == {urlsplit(address).netloc}
+
+
+@pytest.fixture
+def corrections(settings) -> Corrections:
+    return Corrections(settings.database)
 
 
 @pytest.fixture(scope="session")
@@ -91,8 +98,13 @@ def look_everywhere(page, name: str, screenshots: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing_serious_on_any_page_in_any_width_light_or_dark(look, screenshots, name):
+def test_axe_finds_nothing_serious_on_any_page_in_any_width_light_or_dark(
+    look, screenshots, library, corrections, name
+):
     path, status = PAGES[name]
+    if name == "corrected-image":
+        for label, by in (("ship", "Ada"), ("<b>deer</b>", "Bénédicte van der Meer-Schmidt")):
+            corrections.add(library.corpus, 1, 1, label, by)
     page = look(path)
     assert page.status == status
     assert look_everywhere(page, name, screenshots) == []

@@ -263,6 +263,7 @@ def test_a_model_without_quality_has_a_page_with_what_there_is(world):
         },
         {"engine": "mllib", "parameters": {"bins": 50}, "trained_on": "cifar-10"},
         {"kind": "network", "trees": None},
+        {"trained_on": {"corrections": "many", "images": None}},
         {"created": None, "trees": None},
     ],
 )
@@ -276,6 +277,12 @@ def test_cards_of_other_makers_have_a_page(world, parts):
         "/api/models",
     ):
         assert world.page.get(path).status_code == 200, path
+
+
+def test_a_card_tells_how_many_corrections_were_learnt(world):
+    card = {"trained_on": {"corpus": "small", "corpus_hash": "0", "images": 50_000, "corrections": 1_234}}
+    change(world.store, "trained", **card)
+    assert "50,000 images of small and 1,234 corrections" in text(world.page.get("/models/trained"))
 
 
 def test_a_card_of_hundreds_of_classes_shows_no_matrix_but_the_mistakes(world):

@@ -1,0 +1,212 @@
+"""Tests of *Wrong tag?*: what is said on an image's page is kept, shown to all, and only taken from our own pages."""
+
+import html as html_module
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from searchable import CLASSES
+
+from ingest.corrections import Corrections
+from search_ui import create_app
+
+pytestmark = pytest.mark.services
+
+IMAGE = "/images/small/0/3"
+
+
+@pytest.fixture
+def settings(settings, tmp_path):
+    """The page's settings, with a database of the test's own."""
+    return replace(settings, database=f"sqlite:///{tmp_path}/corrections.db")
+
+
+@pytest.fixture
+def address(settings):
+    """The page on a real port, with that database."""
+    from served import served
+
+    with served(create_app(settings)) as address:
+        yield address
+
+
+def correct(page, label="frog", by="Ada", path=IMAGE, **options):
+    return page.post(f"{path}/corrections", data={"label": label, "by": by}, **options)
+
+
+def said(page, path=IMAGE):
+    return [(c["label"], c["by"]) for c in page.get(f"/api{path}").json["corrections"]]
+
+
+def test_a_correction_is_kept_with_who_and_when_and_shown_on_the_page_and_by_the_api(page, settings, library):
+    assert said(page) == []
+    before = datetime.now(UTC).replace(microsecond=0)
+    answer = correct(page, "cat, tabby", "Ada <b>L.</b>")
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"{IMAGE}#corrections")
+    correct(page, "ship", "Bob")
+    assert said(page) == [("ship", "Bob"), ("cat, tabby", "Ada <b>L.</b>")]
+    told = page.get(f"/api{IMAGE}").json["corrections"]
+    assert before <= datetime.fromisoformat(told[1]["at"]) <= before + timedelta(minutes=1)
+    html = page.get(IMAGE).text
+    section = html[html.index('id="corrections"') :]
+    words = " ".join(re.sub(r"<[^>]+>", " ", section.partition("</section>")[0]).split())
+    minute = told[1]["at"][:16].replace("T", " ")
+    assert f"ship , says Bob, {told[0]['at'][:16].replace('T', ' ')} UTC" in words
+    assert f"cat, tabby, says Ada &lt;b&gt;L.&lt;/b&gt;, {minute} UTC" in words
+    assert "<strong>ship</strong>" in section, "the last word counts"
+    assert said(create_app(settings).test_client()) == said(page), "it outlives the server"
+    assert said(page, "/images/small/0/4") == []
+    corpus = library.corpus
+    assert [
+        (c.partition, c.row, c.label, c.corpus_hash) for c in Corrections(settings.database).newest()
+    ] == [(0, 3, "ship", corpus.hash)]
+
+
+def test_the_classes_to_choose_from_are_those_of_the_runs_and_only_these_are_taken(page):
+    html = page.get(IMAGE).text
+    options = re.findall(r"<option[^>]*>(.*?)</option>", html[html.index('id="corrections"') :])
+    assert options == ["choose", *(name.replace("<", "&lt;").replace(">", "&gt;") for name in CLASSES)]
+    answer = correct(page, "unicorn")
+    assert answer.status_code == 400
+    assert "That is no correction" in answer.text
+    assert f"is no class here; there are {', '.join(CLASSES)}" in html_module.unescape(answer.text)
+    for label, by, words in (
+        ("", "Ada", "the label is missing"),
+        ("frog", "", "your name is missing"),
+        ("frog", "x" * 81, "80"),
+    ):
+        answer = correct(page, label, by)
+        assert answer.status_code == 400 and words in answer.text
+    assert page.post(f"{IMAGE}/corrections").status_code == 400
+    assert said(page) == []
+
+
+def test_an_image_without_a_tag_can_be_corrected_too(page, searchable):
+    tagged = {(d["partition"], d["row"]) for d in searchable.documents[searchable.first.name]}
+    row = next(row for row in range(300) if (0, row) not in tagged)
+    path = f"/images/small/0/{row}"
+    assert "Do you see what it is?" in page.get(path).text
+    assert correct(page, path=path).status_code == 303
+    assert said(page, path) == [("frog", "Ada")]
+
+
+def test_one_comes_back_into_the_search_that_the_image_was_opened_from(page):
+    path = f"{IMAGE}/corrections?tag=frog&tag=ship&confidence=50-100&at=7"
+    answer = page.post(path, data={"label": "frog", "by": "Ada"})
+    assert answer.headers["Location"] == f"{IMAGE}?tag=frog&tag=ship&confidence=50-100&at=7#corrections"
+    html = page.get(f"{IMAGE}?tag=frog&tag=ship&confidence=50-100&at=7").text
+    assert f'action="{IMAGE}/corrections?tag=frog&amp;tag=ship&amp;confidence=50-100&amp;at=7"' in html
+    answer = page.post(f"{IMAGE}/corrections?x=%0d%0aSet-Cookie:%20a=b", data={"label": "frog", "by": "Ada"})
+    assert len(answer.headers.getlist("Set-Cookie")) == 1, "a URL puts nothing into the headers"
+
+
+def test_a_name_is_written_once(page):
+    correct(page, by="Bé  Ł.")
+    cookie = page.get_cookie("by", path="/images")
+    assert cookie.http_only and cookie.same_site == "Strict"
+    assert 'value="Bé Ł."' in page.get("/images/small/1/0").text
+    page.set_cookie("by", "%22%3E%3Cscript%3E" + "x" * 500, path="/images")
+    html = page.get(IMAGE).text
+    assert "<script>" not in html and "x" * 81 not in html
+
+
+def test_a_correction_can_be_taken_back(page):
+    correct(page, "frog", "Ada")
+    correct(page, "ship", "Bob")
+    newest = page.get(f"/api{IMAGE}").json["corrections"][0]["number"]
+    assert page.post(f"/images/small/0/4/corrections/{newest}/remove").status_code == 303
+    assert len(said(page)) == 2, "it is another image's"
+    for _ in range(2):
+        answer = page.post(f"{IMAGE}/corrections/{newest}/remove?tag=frog")
+        assert (answer.status_code, answer.headers["Location"]) == (303, f"{IMAGE}?tag=frog#corrections")
+        assert said(page) == [("frog", "Ada")]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 303),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "https://proxied.example"}, 303),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "http://localhost"}, 403),
+        ({"Origin": "http://localhost"}, 303),
+        ({"Origin": "http://localhost:81"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+def test_only_our_own_pages_are_listened_to(page, headers, status):
+    assert correct(page, headers=headers).status_code == status
+    assert said(page) == ([("frog", "Ada")] if status == 303 else [])
+    correct(page, "ship")
+    number = page.get(f"/api{IMAGE}").json["corrections"][0]["number"]
+    assert page.post(f"{IMAGE}/corrections/{number}/remove", headers=headers).status_code == status
+    assert (("ship", "Ada") in said(page)) == (status == 403)
+
+
+@pytest.mark.parametrize("path", ["/images/none/0/0", "/images/small/99/0", "/images/small/0/300"])
+def test_there_is_nothing_to_say_of_an_image_that_there_is_not(page, path):
+    assert correct(page, path=path).status_code == 404
+    assert page.post(f"{path}/corrections/1/remove").status_code == 404
+
+
+def test_a_link_corrects_nothing(page):
+    correct(page)
+    for path in (f"{IMAGE}/corrections?label=ship&by=Eve", f"{IMAGE}/corrections/1/remove"):
+        assert page.get(path).status_code == 405
+    assert said(page) == [("frog", "Ada")]
+
+
+def test_a_database_that_is_away_costs_the_page_nothing_else(settings, tmp_path):
+    (tmp_path / "broken.db").write_bytes(b"no database" * 1000)
+    page = create_app(replace(settings, database=f"sqlite:///{tmp_path}/broken.db")).test_client()
+    html = page.get(IMAGE).text
+    assert "What people said can't be read: database" in html and "file is not a database" in html
+    assert "Where it comes from" in html and 'name="label"' not in html
+    told = page.get(f"/api{IMAGE}").json
+    assert told["corrections"] is None and "file is not a database" in told["corrections_error"]
+    answer = correct(page)
+    assert answer.status_code == 503 and "Corrections are not available" in answer.text
+    os.remove(tmp_path / "broken.db")
+    assert correct(page).status_code == 303
+    assert said(page) == [("frog", "Ada")], "it comes back by itself"
+
+
+def test_many_correct_at_once(settings):
+    app = create_app(settings)
+
+    def one(number):
+        return correct(app.test_client(), CLASSES[number % 4], f"person {number}").status_code
+
+    with ThreadPoolExecutor(8) as people:
+        assert set(people.map(one, range(40))) == {303}
+    assert sorted(said(app.test_client())) == sorted((CLASSES[n % 4], f"person {n}") for n in range(40))
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_person_corrects_a_tag_by_keyboard_and_takes_it_back(browse, scripts):
+    page = browse(f"{IMAGE}?confidence=40-100&at=0", java_script_enabled=scripts)
+    page.get_by_label("It shows").focus()
+    page.keyboard.type("ship")
+    page.keyboard.press("Tab")
+    page.keyboard.type("Una Pun")  # u, n and p are keys elsewhere
+    page.keyboard.press("Enter")
+    page.wait_for_url("**at=0#corrections")
+    item = page.locator(".said li")
+    assert item.inner_text().startswith("ship, says Una Pun, 20")
+    assert page.get_by_label("Your name").input_value() == "Una Pun"
+    page.get_by_role("button", name="Take back ship, said by Una Pun").press("Enter")
+    item.wait_for(state="detached")
+    assert page.url.endswith("at=0#corrections")
+
+
+def test_a_form_without_a_class_or_a_name_is_not_sent(browse):
+    page = browse(IMAGE)
+    page.get_by_role("button", name="Correct").click()
+    assert page.url.endswith(IMAGE)
+    page.get_by_label("It shows").select_option("frog")
+    page.get_by_role("button", name="Correct").click()
+    assert page.url.endswith(IMAGE) and page.locator(".said").count() == 0
