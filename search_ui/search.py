@@ -73,15 +73,14 @@ def export(solr: Solr, published: Published, state: SearchState) -> tuple[int, I
     )
     shown = shown.of(state)
 
-    def all_hits() -> Iterator[list[dict]]:
-        found = first
+    def all_hits(found: list[dict]) -> Iterator[list[dict]]:
         while found:
             yield found
             last = After(float(found[-1]["confidence"]), found[-1]["id"])
             full = len(found) >= EXPORT_ROWS
             found = hits(solr, shown, replace(state, after=last), 0, EXPORT_ROWS) if full else []
 
-    return shown.counts.total(state), all_hits()
+    return shown.counts.total(state), all_hits(first)
 
 
 def page_hits(solr: Solr, shown: Shown, state: SearchState) -> list[dict]:

@@ -223,20 +223,22 @@ def test_partitions_that_went_to_disks_of_other_machines_are_told(tmp_path):
 
 
 def test_what_workers_say_is_passed_on_but_not_that_spark_sent_them_away():
-    lament = (
-        b"Traceback (most recent call last):\n"
+    head = b"Traceback (most recent call last):\n"
+    frame = (
         b'  File "/x/pyspark.zip/pyspark/daemon.py", line 264, in manager\n'
         b'  File "/x/pyspark.zip/pyspark/daemon.py", line 95, in worker\n'
         b"    outfile.flush()\n"
-        b"BrokenPipeError: [Errno 32] Broken pipe\n"
     )
+    end = b"BrokenPipeError: [Errno 32] Broken pipe\n"
+    lament = head + frame + end
+    two_at_once = head + head + frame + frame + end + frame + end
     theirs = lament.replace(b"pyspark/daemon.py", b"jobs/tag_images.py")
     out_reading, out = os.pipe()
     reading, writing = os.pipe()
     listener = threading.Thread(target=session._pass_on, args=(reading, out))
     session._stopping.clear()
     listener.start()
-    os.write(writing, b"one\n" + lament + b"two\n" + theirs + lament + b"Traceback (most")
+    os.write(writing, b"one\n" + lament + b"two\n" + two_at_once + theirs + lament + b"Traceback (most")
     os.close(writing)
     listener.join(10)
     assert os.read(out_reading, 1 << 16) == b"one\ntwo\n" + theirs + b"Traceback (most"

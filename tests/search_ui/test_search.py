@@ -1,6 +1,7 @@
 """Tests of searches against a real Solr: what is found, counted and shown, against the documents themselves."""
 
 import itertools
+import json
 import threading
 
 import pytest
@@ -9,6 +10,7 @@ from searchable import ALIAS, CLASSES, ORDERS, matches, shares
 from indexing.solr import Solr, SolrError
 from search_ui import search as search_module
 from search_ui import search_state
+from search_ui.counts import ask_cells
 from search_ui.published import Published
 from search_ui.search import cursor_mark, search
 from search_ui.search_state import After, SearchState
@@ -288,7 +290,7 @@ def test_a_collection_that_goes_away_between_two_looks_is_no_error(searchable, s
     client.set_alias(ALIAS, ["search-ui-passing"])
     document = searchable.documents[searchable.first.name][0]
     try:
-        client.update("search-ui-passing", b"[%s]" % __import__("json").dumps(document).encode())
+        client.update("search-ui-passing", b"[%s]" % json.dumps(document).encode())
         client.commit("search-ui-passing")
         assert search(published.solr, published, SearchState()).total == 1
         show(searchable.first)
@@ -304,6 +306,22 @@ def test_levels_of_every_forest_are_further_apart_than_the_ends_of_a_range():
         confidences = [votes / trees for votes in range(trees + 1)]
         assert min(b - a for a, b in itertools.pairwise(confidences)) > 1e-3
     assert [shares({"votes": 5, "trees": 7}), len(CLASSES)] == [71, 4]
+
+
+@pytest.mark.services
+@pytest.mark.parametrize(("other", "words"), [("second", "7 and 10 trees"), ("network", "10 and no trees")])
+def test_a_collection_that_somebody_has_put_two_models_into_is_named(searchable, other, words):
+    name = "search-ui-mixed"
+    searchable.solr.create(name)
+    try:
+        for run in (searchable.first, getattr(searchable, other)):
+            some = [json.dumps(d) for d in searchable.documents[run.name][:9]]
+            searchable.solr.update(name, f"[{','.join(some)}]".encode())
+        searchable.solr.commit(name)
+        with pytest.raises(SolrError, match=f"{name}.* of models of {words}; it has to be one run"):
+            ask_cells(searchable.solr, name)
+    finally:
+        searchable.solr.delete(name)
 
 
 @pytest.mark.services
