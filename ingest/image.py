@@ -7,11 +7,15 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
+from ingest.compiled import compiled
+
 SIDE = 32
 IMAGE_BYTES = 3 * SIDE * SIDE
 
 # A picture of 9000x9000 single-coloured pixels is a file of 10 kB and takes 400 MB to decode.
 MAX_PIXELS = 16_000_000
+# So few images are turned before numba is even imported.
+MANY = 64
 # The size in pixels is checked against MAX_PIXELS before anything is decoded, so Pillow's own, later warning is noise.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
@@ -27,8 +31,11 @@ def from_column_major(images: np.ndarray, out: np.ndarray | None = None) -> np.n
     """
     if out is None:
         out = np.empty(images.shape, np.uint8)
-    # Measured (one core): this 2.8 GB/s, np.take 1.4, 8x8 blocks in 64-bit words 1.2, a column at a time 0.6.
-    np.copyto(out.reshape(-1, SIDE, SIDE), images.reshape(-1, SIDE, SIDE).swapaxes(1, 2))
+    if len(images) >= MANY and all(a.flags.c_contiguous and a.ctypes.data % 8 == 0 for a in (images, out)):
+        compiled("ingest.transpose").transpose(images.view(np.uint64), out.view(np.uint64))
+        return out
+    # Measured (one core): compiled 8 GB/s, numpy 3.
+    out[:] = images.reshape(-1, SIDE, SIDE).swapaxes(1, 2).reshape(images.shape)
     return out
 
 

@@ -27,6 +27,8 @@ MAPPED_BYTES = 128 << 20
 # A file goes to the disk in pieces of this size, and to HDFS in smaller ones, which stay in the processor's cache.
 PIECE_BYTES = 4 << 20
 UPLOAD_BYTES = 1 << 20
+# What is smaller is gathered before it is written.
+SMALL_BYTES = 64 * 1024
 _SYNC_FILE_RANGE = getattr(ctypes.CDLL(None), "sync_file_range", None)
 _SYNC_WRITE = 2  # SYNC_FILE_RANGE_WRITE
 
@@ -89,23 +91,26 @@ class _Json:
 
 
 class _EarlyFile(io.FileIO):
-    """A file that starts on its way to the disk while more of it is written: a third less time for a large one.
-
-    By Linux's sync_file_range(2), which only starts; elsewhere all of it waits for the fsync at the end.
-    """
+    """A file that starts on its way to the disk while more of it is written: a third less time for a large one."""
 
     _written = _started = 0
 
     def write(self, data) -> int:
         count = super().write(data)
         self._written += count
-        if self._written - self._started >= PIECE_BYTES and _SYNC_FILE_RANGE:
-            length = self._written - self._started
-            _SYNC_FILE_RANGE(
-                self.fileno(), ctypes.c_int64(self._started), ctypes.c_int64(length), _SYNC_WRITE
-            )
-            self._started = self._written
+        self._started = _start(self.fileno(), self._started, self._written)
         return count
+
+
+def _start(fileno: int, started: int, written: int) -> int:
+    """Start what was ``written`` since ``started`` on its way to the disk, where that is much; return what is started.
+
+    By Linux's sync_file_range(2), which only starts; elsewhere all of it waits for the fsync at the end.
+    """
+    if written - started < PIECE_BYTES or not _SYNC_FILE_RANGE:
+        return started
+    _SYNC_FILE_RANGE(fileno, ctypes.c_int64(started), ctypes.c_int64(written - started), _SYNC_WRITE)
+    return written
 
 
 @dataclass(frozen=True)
@@ -139,19 +144,10 @@ class LocalStore(_Json):
     @contextlib.contextmanager
     def writer(self, path: str) -> Iterator[BinaryIO]:
         """Give a file to write; it becomes ``path`` when the block ends, and nothing when it fails."""
-        final = Path(self.root, path)
-        temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:12]}.tmp")
-        with self._errors(path):
-            final.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with io.BufferedWriter(_EarlyFile(temporary, "wb")) as file:
-                    yield file
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, final)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+        with self._becoming(path) as temporary, io.BufferedWriter(_EarlyFile(temporary, "wb")) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
 
     def write_bytes(self, path: str, data: bytes) -> None:
         with self.writer(path) as file:
@@ -161,11 +157,33 @@ class LocalStore(_Json):
         """Write ``path`` by ``write(file)``, a generator that yields whenever some megabytes are written; return its size.
 
         So nothing is in memory as a whole. A store that is far away may begin again: then ``write`` is called once more.
+        The file is one of pyarrow, which would copy what it writes to one of Python.
         """
-        with self.writer(path) as file:
-            for _ in write(file):
-                pass
-            return file.tell()
+        import pyarrow
+
+        started = 0
+        with self._becoming(path) as temporary:
+            plain = pyarrow.OSFile(str(temporary), "wb")
+            with pyarrow.BufferedOutputStream(plain, SMALL_BYTES) as file, open(temporary, "rb") as same:
+                for _ in write(file):
+                    started = _start(same.fileno(), started, file.tell())
+                file.flush()
+                os.fsync(same.fileno())
+                return file.tell()
+
+    @contextlib.contextmanager
+    def _becoming(self, path: str) -> Iterator[Path]:
+        """Give a temporary path; it is renamed to ``path`` when the block ends, and removed when it fails."""
+        final = Path(self.root, path)
+        temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:12]}.tmp")
+        with self._errors(path):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                yield temporary
+                os.replace(temporary, final)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
 
     def create_exclusive(self, path: str, data: bytes) -> bool:
         """Create ``path`` holding ``data`` unless it exists; return whether it was created."""
@@ -282,8 +300,10 @@ class HdfsStore(_Json):
         self.write_bytes(path, buffer.getbuffer())
 
     def write_bytes(self, path: str, data: bytes) -> None:
-        view = memoryview(data)
-        self._upload(path, lambda: (view[at : at + UPLOAD_BYTES] for at in range(0, len(view), UPLOAD_BYTES)))
+        # Sent with its length, it is written whole or refused.
+        self._upload(
+            path, lambda temporary: self._client.write(temporary, data=memoryview(data), overwrite=True)
+        )
 
     def write_in_steps(self, path: str, write: Callable[[BinaryIO], Iterator[None]]) -> int:
         """Write ``path`` by ``write(file)``, a generator that yields whenever some megabytes are written; return its size."""
@@ -294,15 +314,7 @@ class HdfsStore(_Json):
                 yield from file.take()
             yield from file.take()
 
-        return self._upload(path, pieces)
-
-    def _upload(self, path: str, pieces: Callable[[], Iterator[bytes]]) -> int:
-        """Write ``path`` from ``pieces()``, asked anew for each attempt; return its size."""
-        full = self._full(path)
-        folder, name = full.rsplit("/", 1)
-        temporary = f"{folder}/.{name}.{uuid.uuid4().hex[:12]}.tmp"
-
-        def write() -> int:
+        def send(temporary: str) -> int:
             sent = 0
 
             def count() -> Iterator[bytes]:
@@ -317,6 +329,18 @@ class HdfsStore(_Json):
                 raise StoreError(
                     f"{self.url(path)}: {length:,} of {sent:,} bytes arrived; is a DataNode failing?"
                 )
+            return sent
+
+        return self._upload(path, send)
+
+    def _upload(self, path: str, send: Callable[[str], object]):
+        """Write ``path`` by ``send(temporary path)``, called anew for each attempt; return what it returns."""
+        full = self._full(path)
+        folder, name = full.rsplit("/", 1)
+        temporary = f"{folder}/.{name}.{uuid.uuid4().hex[:12]}.tmp"
+
+        def write():
+            sent = send(temporary)
             # HdfsCLI's own rename fails where the name is taken.
             self._client._rename(temporary, destination=full, renameoptions="OVERWRITE")
             return sent

@@ -97,7 +97,7 @@ def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None
 
 def _warm_up(app: Flask) -> None:
     """Do what the first to look would wait for: a second for the kernel, and some for counting a large index."""
-    from tagging.compiled import kernel
+    from tagging.forest import kernel
 
     with contextlib.suppress(TinyTagsError):
         app.extensions["tinytags"].published.now()

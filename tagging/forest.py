@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import types
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,12 +11,18 @@ from functools import cached_property
 import numpy as np
 
 from conf.errors import TinyTagsError
+from ingest.compiled import compiled
 from ingest.image import IMAGE_BYTES
 
 VERSION = 1
 LEAF = 255  # a threshold that no pixel exceeds
 MOST_TREES = 65_535  # what a uint16 of votes can count
 _MEMBERS = ("about", "feature", "threshold", "starts")
+
+
+def kernel() -> types.ModuleType:
+    """Return `tagging.kernel`; imports numba."""
+    return compiled("tagging.kernel")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +88,6 @@ class PackedForest:
 
         The rows may lie any distance apart. Safe to call from several threads at once, which then run in parallel.
         """
-        from tagging.compiled import kernel
-
         if images.ndim != 2 or images.shape[1] != self.features or images.dtype != np.uint8:
             raise TinyTagsError(
                 f"the forest looks at images of {self.features:,} bytes (uint8), "
@@ -142,8 +147,6 @@ class PackedForest:
     @cached_property
     def _walk_arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """What the kernel walks over: its nodes, and its trees' roots, depths and weights from shallow to deep."""
-        from tagging.compiled import kernel
-
         sizes = np.diff(self.starts)
         narrow = sizes.max() <= 4096 and self.features <= 4096
         feature_shift, threshold_shift, _ = kernel().NARROW if narrow else kernel().WIDE

@@ -62,7 +62,7 @@ def first_votes(store: str, model: str) -> tuple[float, int]:
     began = time.perf_counter()
     forest.votes(np.zeros((256, IMAGE_BYTES), np.uint8))
     seconds = time.perf_counter() - began
-    from tagging.compiled import kernel
+    from tagging.forest import kernel
 
     return seconds, sum(kernel().walk_narrow.stats.cache_misses.values())
 

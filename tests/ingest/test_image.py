@@ -136,3 +136,22 @@ def test_what_is_no_picture_truncated_or_in_another_format_is_refused():
         with pytest.raises(PictureError, match=words) as caught:
             decode_picture(io.BytesIO(data), ("JPEG",))
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 1000])
+def test_columns_become_rows_however_many_images_there_are_and_however_they_lie(count):
+    images = np.random.default_rng(count).integers(0, 256, (count, 3072), np.uint8)
+    wanted = np.array([image.reshape(3, 32, 32).transpose(0, 2, 1).reshape(-1) for image in images], np.uint8)
+    wanted = wanted.reshape(count, 3072)
+    np.testing.assert_array_equal(from_column_major(images), wanted)
+    frozen = np.frombuffer(images.tobytes(), np.uint8).reshape(count, 3072)
+    np.testing.assert_array_equal(from_column_major(frozen), wanted)
+    odd = np.zeros(count * 3072 + 1, np.uint8)[1:].reshape(count, 3072)
+    odd[:] = images
+    np.testing.assert_array_equal(from_column_major(odd), wanted)
+    out = np.zeros((count, 2, 3072), np.uint8)
+    apart = np.zeros((count, 2, 3072), np.uint8)
+    apart[:, 0] = images
+    assert from_column_major(apart[:, 0], out[:, 1]) is not None
+    np.testing.assert_array_equal(out[:, 1], wanted)
+    assert not out[:, 0].any()

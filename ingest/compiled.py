@@ -1,4 +1,4 @@
-"""Imports the compiled kernel from a folder where numba can keep what it compiled, even when the package is in a zip."""
+"""Imports compiled modules from a folder where numba can keep what it compiled, even when their package is in a zip."""
 
 import atexit
 import functools
@@ -18,41 +18,42 @@ _importing = threading.Lock()
 
 
 @functools.cache
-def kernel() -> types.ModuleType:
-    """Return `tagging.kernel`, compiled; imports numba.
+def compiled(name: str) -> types.ModuleType:
+    """Return the module ``name``, as "tagging.kernel", compiled; imports numba.
 
     numba keeps compiled functions beside a source file that it can write beside. Where the package is in a zip (Spark's
     --py-files, under another temporary path each time) or in a read-only folder, the source and what was compiled along
     with it are copied to a folder of the user's once, and imported from there.
     """
     with _importing:
-        if "tagging.kernel" not in sys.modules:
-            package = resources.files(__package__)
+        if name not in sys.modules:
+            package = resources.files(name.rpartition(".")[0])
             if not (isinstance(package, Path) and _writable(package)):
-                _import_copy(package)
-        return importlib.import_module("tagging.kernel")
+                _import_copy(package, name)
+        return importlib.import_module(name)
 
 
 def _writable(package: Path) -> bool:
-    compiled = package / "__pycache__"
-    return os.access(compiled if compiled.is_dir() else package, os.W_OK)
+    ahead = package / "__pycache__"
+    return os.access(ahead if ahead.is_dir() else package, os.W_OK)
 
 
-def _import_copy(package) -> None:
-    source = (package / "kernel.py").read_bytes()
-    files = {"kernel.py": source}
-    compiled = package / "__pycache__"
-    if compiled.is_dir():
-        for file in compiled.iterdir():
-            if file.name.startswith("kernel.") and file.name.endswith((".nbi", ".nbc")):
+def _import_copy(package, name: str) -> None:
+    short = name.rpartition(".")[2]
+    source = (package / f"{short}.py").read_bytes()
+    files = {f"{short}.py": source}
+    ahead = package / "__pycache__"
+    if ahead.is_dir():
+        for file in ahead.iterdir():
+            if file.name.startswith(f"{short}.") and file.name.endswith((".nbi", ".nbc")):
                 files[f"__pycache__/{file.name}"] = file.read_bytes()
 
-    folder = _user_folder() / f"kernel-{_key(source)}"
+    folder = _user_folder() / f"{short}-{_key(source)}"
     if not folder.is_dir():
         _create(folder, files)
-    spec = importlib.util.spec_from_file_location("tagging.kernel", folder / "kernel.py")
+    spec = importlib.util.spec_from_file_location(name, folder / f"{short}.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["tagging.kernel"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
 
 

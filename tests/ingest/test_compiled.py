@@ -1,4 +1,4 @@
-"""The kernel is compiled once, not once a process, wherever the package lies."""
+"""What is compiled is compiled once, not once a process, wherever the package lies."""
 
 import os
 import shutil
@@ -169,6 +169,28 @@ def test_four_processes_may_be_the_first_at_once(tmp_path, home):
         finish(process)
     assert first_use(archive, home)[1] == 0
     assert len(list((home / ".cache" / "tinytags").iterdir())) == 1
+
+
+def test_what_reads_dumps_is_compiled_apart_from_what_tags(tmp_path, home):
+    code = """
+import sys
+import numpy as np
+from ingest.image import from_column_major
+few, many = (np.arange(n * 3072, dtype=np.uint64).astype(np.uint8).reshape(n, 3072) for n in (63, 64))
+from_column_major(few)
+assert "numba" not in sys.modules, "a few images don't wait for numba"
+assert (from_column_major(many)[:63] == from_column_major(few)).all()
+module = sys.modules["ingest.transpose"]
+print(module.__file__, sum(module.transpose.stats.cache_misses.values()))
+"""
+    archive = zip_package(copy_package(tmp_path / "package"), tmp_path / "package.zip")
+    for compiled in (1, 0):
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(
+            command, env=environment(archive, home), cwd=home, check=True, capture_output=True, text=True
+        )
+        folder = home / ".cache" / "tinytags"
+        assert done.stdout.startswith(f"{folder}/transpose-") and done.stdout.endswith(f".py {compiled}\n")
 
 
 def test_a_forest_is_imported_and_loaded_without_numba():
