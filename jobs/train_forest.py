@@ -280,7 +280,8 @@ def labelled_vectors(spark, store, corpus, part, tasks: int, corrected: list):
         from ingest.corrections import read_corrected
 
         for batch in batches:
-            for partition, first, last in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            mine = itertools.chain.from_iterable(slices[number] for number in batch.column(0).to_pylist())
+            for partition, first, last in mine:
                 if partition == corpus.partitions:
                     blocks = read_corrected(store, corrected[first:last])
                 else:
@@ -302,12 +303,11 @@ def labelled_vectors(spark, store, corpus, part, tasks: int, corrected: list):
 
     sizes = [int(part(p).sum()) for p in range(corpus.partitions)]
     slices = even_slices([*sizes, len(corrected)], tasks)
-    rows = spark.sparkContext.parallelize(slices, max(len(slices), 1)).flatMap(lambda slice: slice)
     # Told the classes, MLlib need not look for the largest label, and a class that no image has keeps its place.
     nominal = {"ml_attr": {"type": "nominal", "vals": corpus.classes, "name": "label"}}
     label = StructField("label", DoubleType(), metadata=nominal)
     plain = StructType([label, StructField("features", VectorUDT.sqlType())])
-    frame = spark.createDataFrame(rows, "partition int, first int, last int").mapInArrow(read, plain)
+    frame = spark.range(0, len(slices), 1, max(len(slices), 1)).mapInArrow(read, plain)
     # The same rows, now called vectors: PySpark has no word for that, its JVM has.
     schema = StructType([label, StructField("features", VectorUDT())])
     session = spark._jsparkSession
