@@ -24,7 +24,7 @@ CURSOR_FROM = 3_000
 # Of more hits than these only a part is shuffled, twice what numbered pages show.
 SHUFFLED_HITS = 2 * NUMBERED_ROWS
 # So many hits of an export are asked for at a time.
-EXPORT_ROWS = 10_000
+EXPORT_ROWS = 5_000
 # Solr keeps all hits before a page in memory while it looks for the page: far back, two look at a time, the others wait.
 _FAR_BACK = threading.BoundedSemaphore(2)
 

@@ -50,15 +50,14 @@ def measured(place):
             "MB",
             target=64,
             at_most=True,
-            note="what the server's peak memory grows by, as CSV and then as JSON lines, both streamed; most is what each thread of "
-            "the server comes to keep for two batches of 10,000",
+            note="what the server's peak memory grows by, as CSV and then as JSON lines, both streamed",
         )
 
 
 def export_megabytes(url: str, pid: int, tags: list[str], documents: int) -> float:
     """Return by how much exporting everything, in both forms, exceeds the peak memory of small exports, in MB."""
     small = SearchState(tags=(tags[0],), confidence=(40, 40))
-    for ending in ("csv", "jsonl") * 12:  # each of the server's threads keeps what it once had
+    for ending in ("csv", "jsonl") * 4:  # so that all that is needed for any is loaded
         count_lines(url, small.url(f"/export.{ending}"))
     before = peak_bytes(pid)
     for ending, more in (("csv", 1), ("jsonl", 0)):  # a line of names
