@@ -1,5 +1,6 @@
 """Tests that the documentation tells of everything there is."""
 
+import configparser
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -66,3 +67,18 @@ def test_the_readme_names_every_folder_of_code():
 def test_the_changelog_tells_of_every_verb():
     changes = (ROOT / "CHANGELOG.md").read_text()
     assert {name for name in VERBS if f"{name}" not in changes} == set()
+
+
+def test_every_package_that_is_asked_for_is_pinned():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    lists = [config["options"]["install_requires"], *config["options.extras_require"].values()]
+    asked = {
+        re.match(r"[A-Za-z0-9_-]+", line)[0]
+        for lines in lists
+        for line in lines.splitlines()
+        if line and line[0] != "#"
+    }
+    pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    flat = {name.lower().replace("_", "-") for name in pinned}
+    assert {name for name in asked - {"tinytags"} if name.lower().replace("_", "-") not in flat} == set()
