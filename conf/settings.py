@@ -29,7 +29,7 @@ HELP = {
     "solr": "Solr's address.",
     "alias": "Solr alias that the search page reads.",
     "master": "Spark master: local[*], spark://HOST:7077, yarn.",
-    "database": "SQLAlchemy URL of the database that corrections are kept in.",
+    "database": "SQLAlchemy URL of the database that corrections are kept in; none takes no corrections.",
 }
 
 

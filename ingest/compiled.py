@@ -54,7 +54,11 @@ def _import_copy(package, name: str) -> None:
     spec = importlib.util.spec_from_file_location(name, folder / f"{short}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
 
 
 def _key(source: bytes) -> str:

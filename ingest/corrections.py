@@ -4,7 +4,7 @@ SQLite by default; any database of which SQLAlchemy has a dialect (https://docs.
 """
 
 import contextlib
-import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,10 +17,17 @@ import numpy as np
 from conf.errors import TinyTagsError
 from ingest.corpus import Corpus, list_corpora, open_corpus, read_image
 from ingest.formats.dump import LONGEST_CLASS
+from ingest.image import IMAGE_BYTES
+from ingest.store import StoreAwayError, StoreUnreachableError
 
 LONGEST_NAME = 80
-# In a URL that can't be parsed.
-_PASSWORD = re.compile(r":[^:@/]*@")
+# Of an image; all are kept.
+MOST_SHOWN = 20
+# So long nobody waits for a database that has just not answered.
+AWAY_SECONDS = 5
+# The drivers that can be told to wait less than a minute or two for a host that says nothing.
+_TIMED = ("psycopg", "psycopg2", "pymysql", "mysqldb", "mysqlconnector")
+_CONNECT_SECONDS = 2
 
 
 class BadCorrectionError(TinyTagsError):
@@ -45,16 +52,6 @@ class Correction:
     at: datetime  # UTC
 
 
-@dataclass(frozen=True)
-class Corrected:
-    """An image to train on for what people said of it; ``label`` is the number of a class."""
-
-    corpus: Corpus
-    partition: int
-    row: int
-    label: int
-
-
 class Corrections:
     """The table of corrections in the database at ``url``; for many threads. Every method raises `DatabaseError`.
 
@@ -63,6 +60,7 @@ class Corrections:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self._away: tuple[float, DatabaseError] | None = None
 
     @property
     def address(self) -> str:
@@ -98,9 +96,10 @@ class Corrections:
             return connection is not None and connection.execute(one).rowcount > 0
 
     def of(self, corpus: Corpus, partition: int, row: int) -> list[Correction]:
-        """Return the corrections of an image, newest first: the first is the one that counts."""
+        """Return the last `MOST_SHOWN` corrections of an image, newest first: the first is the one that counts."""
         with self._begin() as connection:
-            rows = connection and connection.execute(_newest_first(self._table, corpus, partition, row))
+            newest = _newest_first(self._table, corpus, partition, row).limit(MOST_SHOWN)
+            rows = connection and connection.execute(newest)
             return [_correction(row) for row in rows or ()]
 
     def newest(self) -> list[Correction]:
@@ -132,48 +131,61 @@ class Corrections:
 
     @cached_property
     def _engine(self):
-        import sqlalchemy
-
+        try:
+            import sqlalchemy
+        except ImportError:
+            raise DatabaseError("corrections need SQLAlchemy: pip install 'sqlalchemy>=2'") from None
         try:
             url = sqlalchemy.make_url(self.url)
+        except (sqlalchemy.exc.ArgumentError, ValueError):
+            # Where a password would stand in it can't be told.
+            shown = f"{self.url.partition('://')[0]}://..." if "://" in self.url else self.url
+            raise DatabaseError(f"setting database is {shown!r}; {_LOOKS}") from None
+        shown = url.render_as_string()
+        if _is_sqlite(url) and url.database in (None, "", ":memory:"):
+            raise DatabaseError(f"setting database is {shown!r}, in memory, where nothing is kept; {_LOOKS}")
+        try:
             if _is_sqlite(url):  # opened anew each time, it is never a file that was removed since
-                return sqlalchemy.create_engine(
-                    url, poolclass=sqlalchemy.NullPool, connect_args={"timeout": 5}
-                )
-            return sqlalchemy.create_engine(url, pool_pre_ping=True)
+                return sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+            limits = {}
+            if url.get_driver_name() in _TIMED and "connect_timeout" not in url.query:
+                limits["connect_timeout"] = _CONNECT_SECONDS
+            return sqlalchemy.create_engine(url, pool_pre_ping=True, connect_args=limits)
         except sqlalchemy.exc.ArgumentError:
-            raise DatabaseError(
-                f"setting database is {_PASSWORD.sub(':***@', self.url)!r}; it has to look like sqlite:///data/tinytags.db or postgresql://USER@HOST/NAME"
-            ) from None
+            raise DatabaseError(f"setting database is {shown!r}; {_LOOKS}") from None
         except ImportError as error:
-            raise DatabaseError(
-                f"setting database is {url.render_as_string()!r}: {error}; install its driver"
-            ) from None
+            raise DatabaseError(f"setting database is {shown!r}: {error}; install its driver") from None
 
     @contextlib.contextmanager
     def _begin(self, write: bool = False) -> Iterator:
         """Give a connection within a transaction; None where nobody has written yet and ``write`` is false."""
+        if self._away and not write and time.monotonic() < self._away[0]:
+            raise self._away[1]
+        engine = self._engine
         import sqlalchemy
 
-        engine = self._engine
         try:
             if not self._make(write):
                 yield None
                 return
             with engine.begin() as connection:
                 yield connection
-        except (sqlalchemy.exc.SQLAlchemyError, OSError) as error:
-            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
-            raise DatabaseError(f"database {self.address!r} (setting database): {reason}") from None
+            self._away = None
+        except (sqlalchemy.exc.SQLAlchemyError, OSError, OverflowError) as error:
+            reason = (str(getattr(error, "orig", None) or error) or type(error).__name__).splitlines()[0]
+            told = DatabaseError(f"database {self.address!r} (setting database): {reason}")
+            self._away = time.monotonic() + AWAY_SECONDS, told
+            raise told from None
 
     def _make(self, write: bool) -> bool:
         """Make the table where something is to be written; return whether it is there."""
         import sqlalchemy
 
         engine = self._engine
-        file = engine.url.database if _is_sqlite(engine.url) else None
+        file = engine.url.database if _is_sqlite(engine.url) else "file:"
+        plain = not file.startswith("file:")  # else it is a URI, of which SQLite alone knows where it leads
         if write:
-            if file:
+            if plain:
                 Path(file).parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._table.metadata.create_all(engine)
@@ -181,9 +193,12 @@ class Corrections:
                 if not sqlalchemy.inspect(engine).has_table(self._table.name):
                     raise
             return True
-        return (file is None or Path(file).exists()) and sqlalchemy.inspect(engine).has_table(
-            self._table.name
-        )
+        if plain and not Path(file).exists():
+            return False
+        return sqlalchemy.inspect(engine).has_table(self._table.name)
+
+
+_LOOKS = "it has to look like sqlite:///data/tinytags.db or postgresql://USER@HOST/NAME"
 
 
 def _is_sqlite(url) -> bool:
@@ -217,28 +232,35 @@ def _words(what: str, value: str, longest: int) -> str:
     return value
 
 
-def trainable(
+def read_corrected(
     store, corrections: Iterable[Correction], classes: list[str]
-) -> tuple[list[Corrected], list[str]]:
-    """Return what can be trained on to tell ``classes``, and why the others can't be, a reason for all that share it."""
-    there = set(list_corpora(store))
-    corpora = {name: open_corpus(store, name) for name in {c.corpus for c in corrections} & there}
-    found, reasons = [], Counter()
+) -> tuple[list[Correction], np.ndarray, np.ndarray, list[str]]:
+    """Return the corrections that can be learnt, their images (n, 3072) uint8 and labels (n,) int16, and why others can't be.
+
+    A label is the number of one of ``classes``. Raises `StoreAwayError` and `StoreUnreachableError` where that can't be told now.
+    """
+    corpora = dict.fromkeys(list_corpora(store))
+    found, images, labels, reasons = [], [], [], Counter()
     for correction in corrections:
-        corpus = corpora.get(correction.corpus)
-        if corpus is None:
-            reasons[f"of corpus {correction.corpus!r}, which is not in {store.url()}"] += 1
-        elif corpus.hash != correction.corpus_hash:
-            reasons[f"of a corpus {correction.corpus!r} that had other contents"] += 1
-        elif correction.label not in classes:
+        name = correction.corpus
+        if correction.label not in classes:
             reasons[f"{correction.label!r}, which is none of the classes"] += 1
-        else:
-            label = classes.index(correction.label)
-            found.append(Corrected(corpus, correction.partition, correction.row, label))
-    return found, [f"{count:,} {reason}" for reason, count in reasons.items()]
-
-
-def read_corrected(store, corrected: Iterable[Corrected]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield images (1, 3072) and labels (1,), one by one. Raises `StoreError` where a partition can't be read."""
-    for one in corrected:
-        yield read_image(store, one.corpus, one.partition, one.row).images, np.array([one.label], np.int16)
+            continue
+        if name not in corpora:
+            reasons[f"of corpus {name!r}, which is not in {store.url()}"] += 1
+            continue
+        try:
+            corpus = corpora[name] = corpora[name] or open_corpus(store, name)
+            if corpus.hash != correction.corpus_hash:
+                reasons[f"of a corpus {name!r} that had other contents"] += 1
+                continue
+            images.append(read_image(store, corpus, correction.partition, correction.row).images[0])
+        except (StoreAwayError, StoreUnreachableError):
+            raise
+        except TinyTagsError:
+            reasons[f"of images of corpus {name!r} that can't be read"] += 1
+            continue
+        labels.append(classes.index(correction.label))
+        found.append(correction)
+    told = [f"{count:,} {reason}" for reason, count in reasons.items()]
+    return found, np.array(images, np.uint8).reshape(-1, IMAGE_BYTES), np.array(labels, np.int16), told

@@ -300,10 +300,8 @@ class HdfsStore(_Json):
         self.write_bytes(path, buffer.getbuffer())
 
     def write_bytes(self, path: str, data: bytes) -> None:
-        # Sent with its length, it is written whole or refused.
-        self._upload(
-            path, lambda temporary: self._client.write(temporary, data=memoryview(data), overwrite=True)
-        )
+        # Sent with its length, it is written whole or refused, and need not be looked at.
+        self._upload(path, lambda temporary: self._client.write(temporary, data=_Sized(data), overwrite=True))
 
     def write_in_steps(self, path: str, write: Callable[[BinaryIO], Iterator[None]]) -> int:
         """Write ``path`` by ``write(file)``, a generator that yields whenever some megabytes are written; return its size."""
@@ -426,6 +424,19 @@ class HdfsStore(_Json):
         return hdfs_client.ask(
             self.url(path), self.webhdfs, action, StoreError, StoreAwayError, StoreUnreachableError
         )
+
+
+class _Sized:
+    """Bytes to send in pieces, announced with their length."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = memoryview(data)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __iter__(self) -> Iterator[memoryview]:
+        return (self._data[at : at + UPLOAD_BYTES] for at in range(0, len(self), UPLOAD_BYTES))
 
 
 class _Pieces(io.RawIOBase):

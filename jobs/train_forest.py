@@ -4,9 +4,12 @@ spark-submit --driver-memory 8g --py-files dist/tinytags.zip jobs/train_forest.p
 """
 
 import functools
+import hashlib
 import itertools
+import json
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import click
 import numpy as np
@@ -15,9 +18,11 @@ from conf.command import json_option, note, report, run, settings_options
 from conf.errors import TinyTagsError
 from conf.progress import duration
 from conf.settings import Settings
+from ingest.image import IMAGE_BYTES
 
 SEED = 0
 HOLDOUT = 0.2
+CORRECTED_BLOCK = 256
 
 
 @click.command("train")
@@ -102,9 +107,11 @@ def train_forest(
             f"corpus {corpus!r} has no labels to learn from; ingest one that has, like CIFAR-10"
         )
     part = functools.partial(choose, source, seed, holdout, train=True)
-    corrected = []
+    corrected, told = Corrected.nothing(), {}
     if corrections:
-        part, corrected = with_corrections(settings, store, source, part)
+        held_out = held_out_blocks(store, source, seed, holdout)
+        part, corrected, digest = with_corrections(settings, store, source, part, held_out)
+        told = {"corrections": len(corrected.labels), "corrections_hash": digest}
     parameters = {"trees": trees, "depth": depth, "bins": bins, "seed": seed}
     if not source.splits:
         parameters["holdout"] = holdout
@@ -126,8 +133,8 @@ def train_forest(
         }
         card = {
             "engine": engine, "parameters": parameters,
-            "trained_on": {"corpus": corpus, "corpus_hash": source.hash, "images": images - len(corrected)}
-            | ({"corrections": len(corrected)} if corrections else {}),
+            "trained_on": {"corpus": corpus, "corpus_hash": source.hash, "images": images - len(corrected.labels),
+                           **told},
             "measured_on": {"corpus": corpus, "corpus_hash": source.hash, "images": quality["images"],
                             "part": "test" if source.splits else f"held out, {holdout:.0%}"},
             "quality": quality, "seconds": seconds,
@@ -146,17 +153,31 @@ def choose(corpus, seed: int, holdout: float, partition: int, train: bool) -> np
     return held != train
 
 
-def with_corrections(settings: Settings, store, corpus, part) -> tuple:
-    """Return ``part`` without the images that people corrected, and these with what was said, as `ingest.corrections.Corrected`.
+class Corrected(NamedTuple):
+    """What people corrected, to be learnt beside the rows of a corpus."""
 
-    What a corpus keeps for measuring is not to be learnt, corrected or not. Notes what is left out, and why.
+    images: np.ndarray  # (n, 3072) uint8
+    labels: np.ndarray  # (n,) int16
+
+    @classmethod
+    def nothing(cls) -> "Corrected":
+        return cls(np.empty((0, IMAGE_BYTES), np.uint8), np.empty(0, np.int16))
+
+
+def with_corrections(settings: Settings, store, corpus, part, held_out) -> tuple:
+    """Return ``part`` without the rows that people corrected, what they corrected, and its sha256.
+
+    An image that is among the ``held_out`` blocks is not to be learnt, whichever corpus it was corrected in. Notes what is
+    left out, and why.
     """
-    from ingest.corrections import Corrections, trainable
+    from ingest.corrections import Corrections, read_corrected
 
     corrections = Corrections(settings.database)
     said = corrections.newest()
-    found, reasons = trainable(store, said, corpus.classes)
-    kept = [one for one in found if one.corpus.hash != corpus.hash or part(one.partition)[one.row]]
+    found, images, labels, reasons = read_corrected(store, said, corpus.classes)
+    measured = {image.tobytes() for image in images}
+    measured &= {image.tobytes() for block, _ in held_out for image in block} if measured else set()
+    kept = [n for n, image in enumerate(images) if image.tobytes() not in measured]
     if len(kept) < len(found):
         reasons.append(
             f"{len(found) - len(kept):,} of images that corpus {corpus.name!r} keeps for measuring"
@@ -168,14 +189,20 @@ def with_corrections(settings: Settings, store, corpus, part) -> tuple:
             f"database {corrections.address!r} has no correction to learn from{''.join(f'; {reason}' for reason in reasons)}; "
             "leave --corrections out, or correct tags on the pages of images"
         )
-    own = [(one.partition, one.row) for one in kept if one.corpus.hash == corpus.hash]
-    return functools.partial(_others, part, own), kept
+    learnt = [found[n] for n in kept]
+    own = {}
+    for one in learnt:
+        if one.corpus_hash == corpus.hash:
+            own.setdefault(one.partition, []).append(one.row)
+    words = [[one.corpus_hash, one.partition, one.row, one.label] for one in learnt]
+    digest = hashlib.sha256(json.dumps(words).encode()).hexdigest()
+    return functools.partial(_others, part, own), Corrected(images[kept], labels[kept]), digest
 
 
-def _others(part, places: list[tuple[int, int]], partition: int) -> np.ndarray:
-    """Return the rows in ``part`` that are at none of the places, of partition and row."""
+def _others(part, own: dict[int, list[int]], partition: int) -> np.ndarray:
+    """Return the rows in ``part`` without the partition's ``own``."""
     chosen = part(partition).copy()
-    chosen[[row for place, row in places if place == partition]] = False
+    chosen[own.get(partition, [])] = False
     return chosen
 
 
@@ -201,17 +228,17 @@ def labelled_blocks(store, corpus, partition: int, part) -> Iterator[tuple[np.nd
             yield block.images[rows], block.labels[rows]
 
 
-def fit_scikit_learn(settings: Settings, store, corpus, model: str, parameters: dict, part, corrected: list):
+def fit_scikit_learn(
+    settings: Settings, store, corpus, model: str, parameters: dict, part, corrected: Corrected
+):
     """Fit in this process; return the packed forest, the number of images and the seconds taken."""
-    from ingest.corrections import read_corrected
     from tagging.train_scikit_learn import train
 
     began = time.monotonic()
     blocks = [block for p in range(corpus.partitions) for block in labelled_blocks(store, corpus, p, part)]
-    blocks += read_corrected(store, corrected)
-    if not blocks:
+    images, labels = (np.concatenate(arrays) for arrays in zip(*blocks, corrected, strict=True))
+    if not len(images):
         raise TinyTagsError(f"corpus {corpus.name!r} has no labelled image to train on")
-    images, labels = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
     note(
         f"train: {len(images):,} images, {parameters['trees']} trees, depth {parameters['depth']}, scikit-learn"
     )
@@ -225,7 +252,7 @@ def fit_scikit_learn(settings: Settings, store, corpus, model: str, parameters: 
     return forest, len(images), seconds
 
 
-def fit_mllib(settings: Settings, store, corpus, model: str, parameters: dict, part, corrected: list):
+def fit_mllib(settings: Settings, store, corpus, model: str, parameters: dict, part, corrected: Corrected):
     """Fit on Spark; return the packed forest, the number of images and the seconds taken."""
     from jobs.session import open_session
 
@@ -263,12 +290,12 @@ def fit_mllib(settings: Settings, store, corpus, model: str, parameters: dict, p
         return forest, images, {"prepare": round(prepared - began, 1), "fit": round(done - prepared, 1)}
 
 
-def labelled_vectors(spark, store, corpus, part, tasks: int, corrected: list):
+def labelled_vectors(spark, store, corpus, part, tasks: int, corrected: Corrected):
     """Return a DataFrame of label (double) and features (vector) of the rows in ``part``, read by up to ``tasks`` tasks.
 
-    What people ``corrected`` comes last, as if it were one more partition. Each task reads its own rows; pixels go to the JVM as one flat array a block, with no object an image, laid out as
-    MLlib's vectors are within Spark. `pyspark.ml.functions.array_to_vector` makes an object of each pixel: 17 s where
-    this takes 8.
+    What people ``corrected`` comes last, as if it were one more partition. Each task reads its own rows; pixels go to the
+    JVM as one flat array a block, with no object an image, laid out as MLlib's vectors are within Spark.
+    `pyspark.ml.functions.array_to_vector` makes an object of each pixel, which takes twice as long.
     """
     from pyspark.ml.linalg import VectorUDT
     from pyspark.sql import DataFrame
@@ -277,13 +304,15 @@ def labelled_vectors(spark, store, corpus, part, tasks: int, corrected: list):
     def read(batches):
         import pyarrow
 
-        from ingest.corrections import read_corrected
-
         for batch in batches:
             mine = itertools.chain.from_iterable(slices[number] for number in batch.column(0).to_pylist())
             for partition, first, last in mine:
                 if partition == corpus.partitions:
-                    blocks = read_corrected(store, corrected[first:last])
+                    ends = [*range(first, last, CORRECTED_BLOCK), last]
+                    blocks = (
+                        (corrected.images[start:stop], corrected.labels[start:stop])
+                        for start, stop in itertools.pairwise(ends)
+                    )
                 else:
                     rows = functools.partial(_slice, part, first, last)
                     blocks = labelled_blocks(store, corpus, partition, rows)
@@ -302,7 +331,7 @@ def labelled_vectors(spark, store, corpus, part, tasks: int, corrected: list):
                     yield pyarrow.RecordBatch.from_arrays([labels, vectors], ["label", "features"])
 
     sizes = [int(part(p).sum()) for p in range(corpus.partitions)]
-    slices = even_slices([*sizes, len(corrected)], tasks)
+    slices = even_slices([*sizes, len(corrected.labels)], tasks)
     # Told the classes, MLlib need not look for the largest label, and a class that no image has keeps its place.
     nominal = {"ml_attr": {"type": "nominal", "vals": corpus.classes, "name": "label"}}
     label = StructField("label", DoubleType(), metadata=nominal)

@@ -14,7 +14,21 @@ from conf.settings import Settings
 
 # What a corpus of 20,000 images, its tags and its index take, with room to breathe.
 DISK_BYTES = 1 << 30
-PACKAGES = ["click", "numpy", "pyarrow", "numba", "pillow", "hdfs", "urllib3", "tqdm", "flask", "waitress"]
+PACKAGES = [
+    "click",
+    "numpy",
+    "pyarrow",
+    "numba",
+    "pillow",
+    "hdfs",
+    "urllib3",
+    "tqdm",
+    "flask",
+    "waitress",
+    "isal",
+    "sqlalchemy",
+    "prometheus-client",
+]
 
 
 def examine(settings: Settings) -> dict:

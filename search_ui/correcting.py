@@ -1,6 +1,6 @@
 """Wrong tag? People say on an image's page what it shows; who said so and when is kept, shown, and can be trained on."""
 
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from flask import Blueprint, abort, current_app, redirect, request
 
@@ -11,6 +11,8 @@ from search_ui.images import has_image
 
 blueprint = Blueprint("correcting", __name__)
 
+# The setting database of a page that takes no corrections.
+NONE = "none"
 # Whoever corrects a hundred images writes their name once.
 COOKIE, COOKIE_SECONDS = "by", 365 * 24 * 3600
 
@@ -19,12 +21,19 @@ def classes(manifest: Corpus) -> list[str]:
     """Return what may be said of a corpus' images: the classes of the runs that are searched now, and its own."""
     sources = current_app.extensions["tinytags"]
     runs = [sources.library.run(name) for name in sources.published.now().collections]
-    known = [run.classes for run in runs if run is not None and run.corpus == manifest.name]
+    known = [run.classes for run in runs if run is not None and run.corpus_hash == manifest.hash]
     return list(dict.fromkeys(name for names in [*known, manifest.classes or []] for name in names))
 
 
+def wanted() -> bool:
+    """Say whether this page takes corrections."""
+    return current_app.extensions["tinytags"].settings.database != NONE
+
+
 def corrections(manifest: Corpus, partition: int, row: int) -> tuple[list[Correction] | None, str | None]:
-    """Return what was said of an image, newest first; or None, and why that can't be told now."""
+    """Return what was said of an image, newest first; or None, and why that can't be told now, where there is a reason."""
+    if not wanted():
+        return None, None
     try:
         return current_app.extensions["tinytags"].corrections.of(manifest, partition, row), None
     except TinyTagsError as error:
@@ -52,7 +61,7 @@ def correct(corpus: str, partition: int, row: int):
     return answer
 
 
-@blueprint.post("/images/<corpus>/<int:partition>/<int:row>/corrections/<int:number>/remove")
+@blueprint.post("/images/<corpus>/<int:partition>/<int:row>/corrections/<int(max=2147483647):number>/remove")
 def take_back(corpus: str, partition: int, row: int, number: int):
     """Remove a correction. Where it is gone already, that is what was wanted."""
     manifest = _image(corpus, partition, row)
@@ -64,9 +73,11 @@ def _image(corpus: str, partition: int, row: int) -> Corpus:
     """Return the corpus of an image that there is, for a form that one of our own pages has sent."""
     # Forms of other sites are sent with everything that a browser knows of this one.
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    ours = site in ("same-origin", "none") if site else not origin or urlsplit(origin).netloc == request.host
-    if not ours:
+    ours = (f"{scheme}://{request.host}" for scheme in ("http", "https"))
+    if site not in ("same-origin", "none") if site else origin and origin not in ours:
         abort(403, "A page of another site has sent this; correct tags on the image's own page.")
+    if not wanted():
+        abort(403, "This page takes no corrections.")
     manifest = current_app.extensions["tinytags"].library.corpus(corpus)
     if manifest is None or not has_image(manifest, partition, row):
         abort(404, f"There is no image {partition}/{row} of a corpus {corpus!r}.")

@@ -277,7 +277,7 @@ def image(corpus: str, partition: int, row: int):
         back=back,
         at=at,
         total=total,
-        classes=correcting.classes(manifest),
+        classes=correcting.classes(manifest) if correcting.wanted() and not facts["unreadable"] else [],
         correct_url=f"{image_url(corpus, partition, row)}/corrections",
         query=f"?{request.query_string.decode('latin-1')}" if request.query_string else "",
         by=correcting.name(),

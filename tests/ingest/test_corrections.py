@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 from small_world import CLASSES, make_corpus, make_images, write_cifar, write_tiny_images
 
-from conf.errors import TinyTagsError
-from ingest.corpus import Corpus
+from ingest.corpus import Corpus, images_path, open_corpus
 from ingest.corrections import (
+    MOST_SHOWN,
     BadCorrectionError,
     Correction,
     Corrections,
     DatabaseError,
     read_corrected,
-    trainable,
 )
-from ingest.store import StoreError, open_store
+from ingest.store import StoreUnreachableError, open_store
 
 HERE = Corpus("here", "x", "x", {"sha256": "a"}, images=100, partition_images=30)
 THERE = Corpus("there", "x", "x", {"sha256": "b"}, images=100, partition_images=30)
@@ -146,13 +145,54 @@ def test_a_database_that_cannot_be_used_is_named_without_its_password(tmp_path):
         f"sqlite:///{tmp_path}/file/x.db": "File exists",
         "tinytags.db": "it has to look like sqlite:///",
         "nothing://ada:secret@x/y": "it has to look like sqlite:///",
+        "postgres://ada:se/cret@x/y": "it has to look like sqlite:///",
+        "postgresql://ada:se:cret@HOST:PORT/y": "it has to look like sqlite:///",
+        "": "it has to look like sqlite:///",
+        "sqlite://": "in memory, where nothing is kept",
+        "sqlite:///:memory:": "in memory, where nothing is kept",
         "mysql+mysqldb://ada:secret@127.0.0.1:1/x": "install its driver",
     }
     for address, words in cases.items():
         with pytest.raises(DatabaseError) as error:
             Corrections(address).add(HERE, 0, 0, "frog", "Ada")
         assert words in str(error.value) and "database" in str(error.value), address
-        assert "secret" not in str(error.value) and "\n" not in str(error.value)
+        assert "secret" not in str(error.value) and "cret@" not in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+def test_a_database_that_does_not_answer_is_waited_for_once(url, monkeypatch):
+    corrections, asked = Corrections(url), []
+
+    def silent(self, write):
+        asked.append(write)
+        raise OSError("no answer")
+
+    monkeypatch.setattr(Corrections, "_make", silent)
+    for _ in range(3):
+        with pytest.raises(DatabaseError, match="no answer"):
+            corrections.of(HERE, 0, 0)
+    assert asked == [False]
+    with pytest.raises(DatabaseError, match="no answer"):
+        corrections.add(HERE, 0, 0, "frog", "Ada")
+    assert asked == [False, True], "who writes is not turned away unheard"
+    monkeypatch.undo()
+    corrections.add(HERE, 0, 0, "frog", "Ada")
+    assert said(corrections.of(HERE, 0, 0)) == [("frog", "Ada")], "it is asked again once it has answered"
+
+
+def test_a_file_may_be_named_as_sqlite_does_with_a_uri(tmp_path):
+    url = f"sqlite:///file:{tmp_path}/x.db?mode=rwc&uri=true"
+    Corrections(url).add(HERE, 0, 0, "frog", "Ada")
+    assert said(Corrections(url).of(HERE, 0, 0)) == [("frog", "Ada")]
+
+
+def test_an_image_has_as_many_as_one_likes_and_the_last_are_shown(url):
+    corrections = Corrections(url)
+    for number in range(MOST_SHOWN + 5):
+        corrections.add(HERE, 0, 0, f"class {number}", "Ada")
+    assert [c.label for c in corrections.of(HERE, 0, 0)] == [
+        f"class {number}" for number in range(MOST_SHOWN + 4, 4, -1)
+    ]
 
 
 def test_a_database_that_is_locked_is_told_when_it_stays_so(url):
@@ -181,22 +221,17 @@ def correction(corpus, partition, row, label):
 
 
 def test_what_can_be_trained_on_comes_with_its_pixels_and_the_rest_with_reasons(store):
-    from ingest.corpus import open_corpus
-
     tiny, cifar = open_corpus(store, "tiny"), open_corpus(store, "cifar")
-    found, reasons = trainable(
-        store,
-        [
-            correction(tiny, 1, 7, "frog"),
-            correction(cifar, 0, 3, "truck"),
-            correction(HERE, 0, 0, "frog"),
-            correction(Corpus("tiny", "x", "x", {}, 1, 1), 0, 0, "frog"),
-            correction(tiny, 0, 0, "unicorn"),
-            correction(tiny, 0, 1, "unicorn"),
-        ],
-        CLASSES,
-    )
-    images, labels = (np.concatenate(arrays) for arrays in zip(*read_corrected(store, found), strict=True))
+    said = [
+        correction(tiny, 1, 7, "frog"),
+        correction(cifar, 0, 3, "truck"),
+        correction(HERE, 0, 0, "frog"),
+        correction(Corpus("tiny", "x", "x", {}, 1, 1), 0, 0, "frog"),
+        correction(tiny, 0, 0, "unicorn"),
+        correction(tiny, 0, 1, "unicorn"),
+    ]
+    found, images, labels, reasons = read_corrected(store, said, CLASSES)
+    assert found == said[:2]
     np.testing.assert_array_equal(images, [make_images(500)[0][307], make_images(250, seed=1)[0][3]])
     assert labels.tolist() == [CLASSES.index("frog"), CLASSES.index("truck")]
     assert reasons == [
@@ -206,13 +241,29 @@ def test_what_can_be_trained_on_comes_with_its_pixels_and_the_rest_with_reasons(
     ]
 
 
-def test_a_partition_that_cannot_be_read_is_told(store, tmp_path):
-    from ingest.corpus import images_path, open_corpus
+def test_nothing_to_train_on_has_the_shape_of_images(store):
+    found, images, labels, reasons = read_corrected(store, [], CLASSES)
+    assert (found, images.shape, labels.shape, reasons) == ([], (0, 3072), (0,), [])
 
-    copy = open_store(str(tmp_path / "store"))
-    make_corpus(copy, "tiny", write_tiny_images(tmp_path / "tiny_images.bin", 40), 30)
-    found, _ = trainable(copy, [correction(open_corpus(copy, "tiny"), 0, 0, "frog")], CLASSES)
-    os.truncate(copy.url(images_path("tiny", 0)), 1000)
-    with pytest.raises(StoreError):
-        list(read_corrected(copy, found))
-    assert issubclass(StoreError, TinyTagsError)
+
+def test_images_that_cannot_be_read_leave_the_others(tmp_path):
+    store = open_store(str(tmp_path / "store"))
+    dump = write_tiny_images(tmp_path / "tiny_images.bin", 60)
+    for name in ("tiny", "broken"):
+        make_corpus(store, name, dump, 30)
+    said = [
+        correction(open_corpus(store, name), partition, 3, "frog")
+        for name, partition in (("tiny", 0), ("tiny", 1), ("broken", 0))
+    ]
+    os.truncate(store.url(images_path("tiny", 0)), 1000)
+    store.write_bytes("corpora/broken/manifest.json", b"{}")
+    found, images, labels, reasons = read_corrected(store, said, CLASSES)
+    assert (found, images.shape, len(labels)) == (said[1:2], (1, 3072), 1)
+    assert reasons == [f"1 of images of corpus '{name}' that can't be read" for name in ("tiny", "broken")]
+
+
+@pytest.mark.services
+def test_a_store_that_is_away_is_no_reason_to_learn_less(hdfs, tmp_path):
+    store = open_store(f"{hdfs.url}/{tmp_path.name}", "http://127.0.0.1:1")
+    with pytest.raises(StoreUnreachableError):
+        read_corrected(store, [], CLASSES)

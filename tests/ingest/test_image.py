@@ -152,6 +152,7 @@ def test_columns_become_rows_however_many_images_there_are_and_however_they_lie(
     out = np.zeros((count, 2, 3072), np.uint8)
     apart = np.zeros((count, 2, 3072), np.uint8)
     apart[:, 0] = images
-    assert from_column_major(apart[:, 0], out[:, 1]) is not None
+    upper = out[:, 1]
+    assert from_column_major(apart[:, 0], upper) is upper
     np.testing.assert_array_equal(out[:, 1], wanted)
     assert not out[:, 0].any()

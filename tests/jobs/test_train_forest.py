@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from small_world import (
 from conf.settings import Settings
 from ingest.corpus import Corpus, images_path, open_corpus
 from ingest.corrections import Corrections
+from ingest.image import from_column_major
 from ingest.lease import lease
 from ingest.store import open_store
 from jobs.session import open_session
@@ -205,6 +207,7 @@ def test_what_people_corrected_is_learnt_too(store, database, scikit_learn, mlli
     words = ["--engine", engine, "--seed", 3, "--bins", 16, "--corrections", "--database", database]
     card = train(store, f"corrected-{engine}", *words)
     corpus = open_corpus(store, "cifar")
+    assert re.fullmatch("[0-9a-f]{64}", card["trained_on"].pop("corrections_hash"))
     # The one that was corrected within the corpus is learnt once, as people say.
     assert card["trained_on"] == {
         "corpus": "cifar", "corpus_hash": corpus.hash, "images": TRAIN - 1, "corrections": 3,
@@ -217,12 +220,8 @@ def test_corrections_take_the_place_of_labels_and_nothing_is_learnt_that_is_meas
     corpus = open_corpus(store, "cifar")
     settings = Settings(store=store.url(), database=database)
     part = functools.partial(choose, corpus, 0, 0.2, train=True)
-    others, corrected = with_corrections(settings, store, corpus, part)
-    assert [(c.corpus.name, c.partition, c.row, CLASSES[c.label]) for c in corrected] == [
-        ("cifar", 0, 5, "horse"),
-        ("tiny", 2, 9, "horse"),
-        ("unlabelled", 3, 99, "frog"),
-    ]
+    others, corrected, _ = with_corrections(settings, store, corpus, part, held_out_blocks(store, corpus))
+    assert [CLASSES[label] for label in corrected.labels] == ["horse", "horse", "frog"]
     with open_session(MASTER, "tests") as spark:
         rows = labelled_vectors(spark, store, corpus, others, 3, corrected).collect()
     plain = [block for p in range(corpus.partitions) for block in labelled_blocks(store, corpus, p, part)]
@@ -234,6 +233,33 @@ def test_corrections_take_the_place_of_labels_and_nothing_is_learnt_that_is_meas
     found = [np.array([row.features.toArray() for row in rows]), np.array([row.label for row in rows])]
     for there, expected in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(there, expected)
+
+
+def test_what_is_measured_on_is_not_learnt_from_a_copy_either(store, tmp_path):
+    """As the demo does, which tags the images that its model is measured on as a dump of their own."""
+    corpus = open_corpus(store, "cifar")
+    held_out = np.concatenate([images for images, _ in held_out_blocks(store, corpus)])
+    copy = tmp_path / "copy.bin"
+    copy.write_bytes(from_column_major(np.concatenate([held_out[:50], make_images(9, seed=5)[0]])).tobytes())
+    make_corpus(store, "copy", copy, 40)
+    corrections = Corrections(f"sqlite:///{tmp_path}/tinytags.db")
+    for partition, row in ((0, 3), (1, 9), (1, 15)):
+        corrections.add(open_corpus(store, "copy"), partition, row, "frog", "Ada")
+    small = ["--engine", "scikit-learn", "--trees", 2, "--depth", 2, "--store", store.url()]
+    words = [
+        "train",
+        "--corpus",
+        "cifar",
+        "--model",
+        "apart",
+        *small,
+        "--corrections",
+        "--database",
+        corrections.url,
+    ]
+    out, err = run(*words)
+    assert out.startswith("model apart: 3,000 images and 1 corrections, 2 trees")
+    assert "train: 2 corrections are left out: 2 of images that corpus 'cifar' keeps for measuring\n" in err
 
 
 def test_corrections_that_are_left_out_are_told_and_none_at_all_is_an_error(store, database, tmp_path):
