@@ -23,8 +23,8 @@ FAR_BACK_SECONDS = 10
 CURSOR_FROM = 3_000
 # Of more hits than these only a part is shuffled, twice what numbered pages show.
 SHUFFLED_HITS = 2 * NUMBERED_ROWS
-# So many hits of an export are asked for at a time.
-EXPORT_ROWS = 5_000
+# So many hits of an export are asked for at a time: of 56 million documents a request takes 0.2 s, whether for these or for half of them.
+EXPORT_ROWS = 10_000
 # Solr keeps all hits before a page in memory while it looks for the page: far back, two look at a time, the others wait.
 _FAR_BACK = threading.BoundedSemaphore(2)
 
