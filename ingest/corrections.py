@@ -1,6 +1,6 @@
 """What people said that images show where a model was wrong: a table in a database, newest word last, to be trained on.
 
-SQLite by default; any database of which SQLAlchemy has a dialect (https://docs.sqlalchemy.org/en/20/dialects/).
+SQLite by default; PostgreSQL and MariaDB have been tried.
 """
 
 import contextlib

@@ -7,7 +7,7 @@ from flask import Blueprint, abort, current_app, redirect, request
 from conf.errors import TinyTagsError
 from ingest.corpus import Corpus
 from ingest.corrections import LONGEST_NAME, BadCorrectionError, Correction
-from search_ui.images import has_image
+from search_ui.images import has_image, image_url
 
 blueprint = Blueprint("correcting", __name__)
 
@@ -87,5 +87,5 @@ def _image(corpus: str, partition: int, row: int) -> Corpus:
 def _back(corpus: str, partition: int, row: int):
     """Return the way to the image's page, as part of the search that it was opened from."""
     query = request.query_string.decode("latin-1")
-    page = f"/images/{quote(corpus)}/{partition}/{row}"
+    page = image_url(corpus, partition, row)
     return redirect(f"{page}{'?' if query else ''}{query}#corrections", 303)

@@ -4,6 +4,7 @@ import threading
 import time
 from dataclasses import dataclass
 from functools import lru_cache
+from urllib.parse import quote
 
 from conf.errors import TinyTagsError
 from ingest.corpus import Block, Corpus, open_corpus, read_image
@@ -109,6 +110,10 @@ def _load_model(store, name: str, model_hash: str):
             f"model {name!r} is not the one that made the run: {model.hash}, not {model_hash}"
         )
     return model
+
+
+def image_url(corpus: str, partition: int, row: int) -> str:
+    return f"/images/{quote(corpus)}/{partition}/{row}"
 
 
 def has_image(corpus: Corpus, partition: int, row: int) -> bool:

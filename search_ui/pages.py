@@ -7,7 +7,6 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from urllib.parse import quote
 
 from flask import Blueprint, Response, abort, current_app, jsonify, redirect, render_template, request
 from werkzeug.datastructures import MultiDict
@@ -21,7 +20,7 @@ from ingest.store import StoreError, StoreUnreachableError
 from search_ui import correcting, facets, images, pictures
 from search_ui.counts import percent_of
 from search_ui.expected import Expected, expected
-from search_ui.images import Library
+from search_ui.images import Library, image_url
 from search_ui.metrics import Metrics
 from search_ui.published import Published
 from search_ui.search import FIELDS, Found, TooBusyError, documents, export, find_image, neighbours, search
@@ -235,10 +234,6 @@ def _api_values(values: list[facets.Value]) -> list[dict]:
 
 
 # Images
-
-
-def image_url(corpus: str, partition: int, row: int) -> str:
-    return f"/images/{quote(corpus)}/{partition}/{row}"
 
 
 def png_url(corpus: str, partition: int, row: int, version: str | None) -> str:
