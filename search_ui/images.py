@@ -123,6 +123,16 @@ def has_image(corpus: Corpus, partition: int, row: int) -> bool:
     return 0 <= row < last - first
 
 
+def no_image(corpus: str, partition: int, row: int, manifest: Corpus | None) -> str:
+    """Say what there is instead of an image that there is not."""
+    if manifest is None:
+        return f"There is no corpus {corpus!r} in the store."
+    if partition >= manifest.partitions:
+        return f"Corpus {corpus!r} has no partition {partition:,}; it has 0 to {manifest.partitions - 1:,}."
+    first, last = manifest.rows(partition)
+    return f"Partition {partition:,} of {corpus!r} has no row {row:,}; it has 0 to {last - first - 1:,}."
+
+
 def source(corpus: Corpus, partition: int, row: int, block: Block | None) -> dict:
     """Return where an image came from: the dump, the number of its record and, where it has one, the byte it starts at."""
     record = corpus.rows(partition)[0] + row

@@ -324,7 +324,7 @@ def _describe(corpus: str, partition: int, row: int) -> dict:
     library = sources().library
     manifest = library.corpus(corpus)
     if manifest is None or not images.has_image(manifest, partition, row):
-        abort(404, _no_image(corpus, partition, row, manifest))
+        abort(404, images.no_image(corpus, partition, row, manifest))
     unreadable = block = None
     try:
         block = library.image(manifest, partition, row)
@@ -374,22 +374,13 @@ def _similar(block: Block | None, place: tuple[str, int, int]) -> list[dict] | N
     ]
 
 
-def _no_image(corpus: str, partition: int, row: int, manifest: Corpus | None) -> str:
-    if manifest is None:
-        return f"There is no corpus {corpus!r} in the store."
-    if partition >= manifest.partitions:
-        return f"Corpus {corpus!r} has no partition {partition:,}; it has 0 to {manifest.partitions - 1:,}."
-    first, last = manifest.rows(partition)
-    return f"Partition {partition:,} of {corpus!r} has no row {row:,}; it has 0 to {last - first - 1:,}."
-
-
 @blueprint.get("/images/<corpus>/<int:partition>/<int:row>.png")
 def png(corpus: str, partition: int, row: int):
     """The pixels, each ``scale`` x ``scale`` large. A partition that can't be read gives a placeholder and 503."""
     scale = pictures.parse_scale(1)
     manifest = sources().library.corpus(corpus)
     if manifest is None or not images.has_image(manifest, partition, row):
-        abort(404, _no_image(corpus, partition, row, manifest))
+        abort(404, images.no_image(corpus, partition, row, manifest))
     version = _version(manifest)
 
     def draw() -> bytes:
