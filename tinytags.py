@@ -15,7 +15,7 @@ from conf.command import (
     settings_options,
 )
 from conf.errors import TinyTagsError
-from conf.progress import duration
+from conf.wording import counted, duration
 
 # Exit code: done, but Solr refused some documents.
 REJECTED = 3
@@ -169,7 +169,7 @@ def index(run_name, publish, shards, partition, dry_run, settings, as_json):
     chosen = _chosen(store, run_name, partition)
     result = index_run(store, run_name, solr, settings.alias, publish or "publish", shards, chosen, dry_run)
     if dry_run:
-        what = f"{len(result['post']):,} of {result['partitions']:,} partitions, {result['documents']:,} documents"
+        what = f"{len(result['post']):,} of {counted(result['partitions'], 'partition')}, {counted(result['documents'], 'document')}"
         then = f"; alias {settings.alias!r} would then show {run_name}" if result["publish"] else ""
         report(result, f"would index {what} of run {run_name}{then}", as_json)
         return
@@ -179,7 +179,8 @@ def index(run_name, publish, shards, partition, dry_run, settings, as_json):
         else f"alias {settings.alias!r} does not show it"
     )
     summary = (
-        f"run {run_name}: {result['documents']:,} documents in {settings.solr}, {len(result['posted']):,} partitions posted "
+        f"run {run_name}: {counted(result['documents'], 'document')} in {settings.solr}, "
+        f"{counted(len(result['posted']), 'partition')} posted "
         f"now in {duration(result['seconds'])}; {result['rejected']:,} rejected; {shown}"
     )
     report(result, summary, as_json)
@@ -187,7 +188,7 @@ def index(run_name, publish, shards, partition, dry_run, settings, as_json):
         raise TinyTagsError(f"run {run_name} is not complete: {'; '.join(_reasons(result))}")
     if result["rejected"]:
         note(
-            f"tinytags: {result['rejected']:,} documents were refused: see {store.url(f'runs/{run_name}/rejected')}"
+            f"tinytags: Solr refused {counted(result['rejected'], 'document')}: see {store.url(f'runs/{run_name}/rejected')}"
         )
         raise click.exceptions.Exit(REJECTED)
 

@@ -13,7 +13,7 @@ from bench.harness import Comparison, Table, UnequalError, compare
 from bench.place import ROOT, Place
 from bench.sizes import FULL, QUICK, Sizes
 from conf.command import note, run
-from conf.progress import duration
+from conf.wording import duration
 
 # What there is to measure, in this order: what needs Spark first, then what needs Solr, and last what wants all memory.
 GROUPS = (

@@ -22,7 +22,8 @@ from bench.place import ROOT, Place
 from bench.sizes import FULL, QUICK
 from conf.command import note, run
 from conf.errors import TinyTagsError
-from conf.progress import Progress, duration
+from conf.progress import Progress
+from conf.wording import duration
 from ingest import corpus as corpora
 from ingest import runs
 from ingest.image import IMAGE_BYTES

@@ -3,6 +3,8 @@
 import sys
 import time
 
+from conf.wording import duration
+
 LINE_SECONDS = 10
 
 
@@ -50,13 +52,3 @@ class Progress:
         share = self.done / self.total if self.total else 1
         left = f", {duration((self.total - self.done) / rate)} left" if rate > 0 else ""
         return f"{self.what}: {self.done:,} of {self.total:,} {self.unit} ({share:.0%}), {rate:,.0f} {self.unit}/s{left}"
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as people say them: ``45 s``, ``12 min``, ``3 h 20 min``."""
-    if seconds < 1:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from conf.errors import TinyTagsError
 from conf.progress import Progress
+from conf.wording import counted, listed
 from indexing.solr import RefusedError, Solr, SolrError
 from ingest.lease import lease
 from ingest.runs import (
@@ -75,10 +76,10 @@ class Expected:
             p = pending[0]
             words.append(
                 f"{_partitions(pending)} not in the index as they should be "
-                f"(partition {p}: {count_documents(counts.get(p, 0))} instead of {self.count(p):,})"
+                f"(partition {p}: {counted(counts.get(p, 0), 'document')} instead of {self.count(p):,})"
             )
         if foreign := self.foreign(counts):
-            count = count_documents(sum(counts[p] for p in foreign))
+            count = counted(sum(counts[p] for p in foreign), "document")
             words.append(f"{count} of partitions that the run does not have")
         return words
 
@@ -112,7 +113,7 @@ def read_tags(store, run: Run, statistics: dict) -> bytes:
     lines = data.count(b"\n")
     if lines != statistics["tagged"] or (data and not data.endswith(b"\n")):
         raise TagsChangedError(
-            f"{store.url(path)}: has {lines:,} lines where {statistics['tagged']:,} documents were tagged; {mend}"
+            f"{store.url(path)}: has {counted(lines, 'line')} where {counted(statistics['tagged'], 'document')} should be; {mend}"
         )
     return data
 
@@ -313,7 +314,7 @@ def _check_taken(expected: Expected, counts: dict[int | None, int]) -> None:
     if refused and not sum(counts.values()):
         name = expected.run.name
         raise SolrError(
-            f"Solr refuses all {count_documents(refused)} of {name!r} (the reasons are in the run's rejected/); if its "
+            f"Solr refuses all {counted(refused, 'document')} of {name!r} (the reasons are in the run's rejected/); if its "
             f"collection is of an older version, `tinytags retire {name}` drops it, then it can be indexed anew"
         )
 
@@ -351,11 +352,7 @@ def _partitions(numbers: list[int]) -> str:
     """Name partitions for people: ``partition 12``, ``4 partitions (12, 13, 14, ...)``."""
     if len(numbers) == 1:
         return f"partition {numbers[0]}"
-    return f"{len(numbers):,} partitions ({', '.join(map(str, numbers[:3]))}{', ...' if len(numbers) > 3 else ''})"
-
-
-def count_documents(count: int) -> str:
-    return "1 document" if count == 1 else f"{count:,} documents"
+    return f"{counted(len(numbers), 'partition')} ({listed(numbers, 3)})"
 
 
 # Doing it
@@ -380,7 +377,7 @@ def _bring_in(
             p, count = min(wrong.items())
             raise TinyTagsError(
                 f"{_partitions(sorted(wrong))} of run {name!r} not as they should be after posting twice (partition {p}: "
-                f"{count_documents(count)} instead of {expected.count(p):,}); is somebody else writing to the collection?"
+                f"{counted(count, 'document')} instead of {expected.count(p):,}); is somebody else writing to the collection?"
             )
 
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from conf.errors import LeaseHeldError, TinyTagsError
 from conf.progress import Progress
+from conf.wording import counted, listed
 from indexing import nearness
-from indexing.index import PATIENCE, TagsChangedError, count_documents, read_expected, read_tags, repost
+from indexing.index import PATIENCE, TagsChangedError, read_expected, read_tags, repost
 from indexing.solr import Solr, field_names
 from ingest import corpus as corpora
 from ingest import runs
@@ -135,7 +136,7 @@ def _check_all(
         if p is None or not 0 <= p < run.partitions:
             found.sums["documents"] += count
             which = "without a partition" if p is None else f"of partition {p}, which the run does not have"
-            found.add("index", p, f"{count_documents(count)} {which}")
+            found.add("index", p, f"{counted(count, 'document')} {which}")
 
 
 def _check_corpus(store, run: Run, found: Findings) -> corpora.Corpus | None:
@@ -263,8 +264,7 @@ def _check_index(solr: Solr, run: Run, p: int, documents: dict[bytes, bytes], fo
         (changed, "changed in the index"),
     ):
         if ids:
-            named = ", ".join(sorted(ids)[:NAMED]) + (", ..." if len(ids) > NAMED else "")
-            found.add("index", p, f"{count_documents(len(ids))} {what}: {named}")
+            found.add("index", p, f"{counted(len(ids), 'document')} {what}: {listed(sorted(ids), NAMED)}")
 
 
 def _pages(solr: Solr, run: Run, p: int) -> Iterator[list[dict]]:

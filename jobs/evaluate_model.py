@@ -8,6 +8,7 @@ import click
 from conf.command import json_option, note, report, run, settings_options
 from conf.errors import TinyTagsError
 from conf.settings import Settings
+from conf.wording import counted, listed
 
 
 @click.command("evaluate")
@@ -29,7 +30,7 @@ def main(model, corpus, settings, as_json):
 
     report(
         result,
-        f"model {model} on {result['images']:,} images of {corpus}\n{describe(result['quality'])}",
+        f"model {model} on {counted(result['images'], 'image')} of {corpus}\n{describe(result['quality'])}",
         as_json,
     )
 
@@ -55,8 +56,8 @@ def evaluate_model(settings: Settings, model: str, corpus: str) -> dict:
     unknown = [name for name in source.classes if name not in tagger.classes]
     if unknown:
         raise TinyTagsError(
-            f"corpus {corpus!r} has labels {_some(unknown, 5)}, model {model!r} only knows "
-            f"{_some(tagger.classes, 10)}; measure it on a corpus of the same classes"
+            f"corpus {corpus!r} has labels {listed(unknown, 5)}, model {model!r} only knows "
+            f"{listed(tagger.classes, 10)}; measure it on a corpus of the same classes"
         )
     trained_on = tagger.card.get("trained_on") or {}
     if trained_on.get("corpus_hash") == source.hash:
@@ -76,10 +77,6 @@ def evaluate_model(settings: Settings, model: str, corpus: str) -> dict:
         raise TinyTagsError(f"corpus {corpus!r} has no labelled image")
     return {"model": model, "model_hash": tagger.hash, "corpus": corpus, "corpus_hash": source.hash,
             "images": measured["images"], "seconds": round(seconds, 3), "quality": measured}  # fmt: skip
-
-
-def _some(names: list[str], most: int) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def count(store, corpus, tagger, partition: int) -> dict:

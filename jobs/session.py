@@ -18,7 +18,8 @@ from pathlib import Path
 
 from conf.command import note, select_partitions
 from conf.errors import TinyTagsError
-from conf.progress import Progress, duration
+from conf.progress import Progress
+from conf.wording import counted, duration, listed
 from ingest.store import StoreError, StoreUnreachableError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -259,7 +260,7 @@ def check_written(store, results: list[dict], done: list[int]) -> None:
     lost = {result["partition"] for result in results} - set(done)
     if lost:
         raise TinyTagsError(
-            f"{len(lost):,} partitions were written, but not to {store.url()} as it is seen here; executors on other "
+            f"{counted(len(lost), 'partition')} written, but not to {store.url()} as it is seen here; executors on other "
             "machines need a store that all of them see: --store hdfs://HOST:8020/PATH"
         )
 
@@ -277,7 +278,7 @@ def choose_pending(
     for partition in chosen:
         store.remove(marker(partition))
     if done and not chosen:
-        note(f"{what}: {len(done):,} of {partitions:,} partitions are done already")
+        note(f"{what}: {len(done):,} of {counted(partitions, 'partition')} done already")
     return chosen or sorted(set(range(partitions)) - set(done))
 
 
@@ -293,9 +294,8 @@ def record_failed(store, path: Callable[[int], str], errors: dict[int, str], suc
 def failed_partitions(what: str, errors: dict[int, str], partitions: int) -> TinyTagsError:
     """Return the one line for partitions that failed: which, and why the first one did."""
     first = min(errors)
-    names = ", ".join(map(str, sorted(errors)[:20])) + (", ..." if len(errors) > 20 else "")
     return TinyTagsError(
-        f"{len(errors):,} of {partitions:,} partitions not {what}: {names}; the first: {errors[first]}"
+        f"{len(errors):,} of {counted(partitions, 'partition')} not {what}: {listed(sorted(errors), 20)}; the first: {errors[first]}"
     )
 
 

@@ -19,6 +19,7 @@ from conf.command import (
 )
 from conf.errors import TinyTagsError
 from conf.settings import Settings
+from conf.wording import counted
 
 
 @click.command("ingest")
@@ -67,7 +68,7 @@ def main(dump, corpus, format, partition_images, labels, classes, partition, set
         settings, dump, corpus, format=format, partition_images=partition_images, labels=labels,
         classes=split_names("--classes", classes) if classes else None, redo=partition,
     )  # fmt: skip
-    summary = f"corpus {corpus}: {result['images']:,} images in {result['partitions']:,} partitions, "
+    summary = f"corpus {corpus}: {counted(result['images'], 'image')} in {counted(result['partitions'], 'partition')}, "
     summary += f"{result['labelled']:,} labelled" if result["labelled"] else "no labels"
     summary += told_rate("split", result["split"], result)
     report(result, summary, as_json)

@@ -22,6 +22,7 @@ from conf.command import (
 )
 from conf.errors import TinyTagsError
 from conf.settings import Settings
+from conf.wording import counted
 
 # Documents are made this many images at a time, so that memory doesn't grow with the partition.
 CHUNK_IMAGES = 20_480
@@ -66,7 +67,7 @@ def main(corpus, model, min_confidence, similar, partition, settings, as_json):
     kept = result["tagged"] / max(result["tagged"] + result["dropped"], 1)
     summary = (
         f"run {result['run']}: {result['tagged']:,} tagged ({kept:.0%}), {result['dropped']:,} dropped below "
-        f"{min_confidence:.0%}, in {result['partitions']:,} partitions"
+        f"{min_confidence:.0%}, in {counted(result['partitions'], 'partition')}"
     )
     summary += told_rate("tagged", result["partitions_tagged"], result)
     if result["labelled"]:

@@ -16,8 +16,8 @@ import numpy as np
 
 from conf.command import json_option, note, report, run, settings_options
 from conf.errors import TinyTagsError
-from conf.progress import duration
 from conf.settings import Settings
+from conf.wording import counted, duration
 from ingest.image import IMAGE_BYTES
 
 SEED = 0
@@ -79,10 +79,12 @@ def main(corpus, model, trees, depth, bins, seed, holdout, engine, corrections, 
     card = train_forest(settings, corpus, model, trees, depth, bins, seed, holdout, engine, corrections)
     from tagging.quality import describe
 
-    learnt = f"{card['trained_on']['images']:,} images" + (
-        f" and {card['trained_on']['corrections']:,} corrections" if corrections else ""
+    learnt = counted(card["trained_on"]["images"], "image") + (
+        f" and {counted(card['trained_on']['corrections'], 'correction')}" if corrections else ""
     )
-    summary = f"model {model}: {learnt}, {trees} trees, fitted in {duration(card['seconds']['fit'])}\n"
+    summary = (
+        f"model {model}: {learnt}, {counted(trees, 'tree')}, fitted in {duration(card['seconds']['fit'])}\n"
+    )
     report(card, summary + describe(card["quality"]), as_json)
 
 
@@ -183,7 +185,7 @@ def with_corrections(settings: Settings, store, corpus, part, held_out) -> tuple
             f"{len(found) - len(kept):,} of images that corpus {corpus.name!r} keeps for measuring"
         )
     if reasons and kept:
-        note(f"train: {len(said) - len(kept):,} corrections are left out: {'; '.join(reasons)}")
+        note(f"train: without {counted(len(said) - len(kept), 'correction')}: {'; '.join(reasons)}")
     if not kept:
         raise TinyTagsError(
             f"database {corrections.address!r} has no correction to learn from{''.join(f'; {reason}' for reason in reasons)}; "
@@ -240,7 +242,7 @@ def fit_scikit_learn(
     if not len(images):
         raise TinyTagsError(f"corpus {corpus.name!r} has no labelled image to train on")
     note(
-        f"train: {len(images):,} images, {parameters['trees']} trees, depth {parameters['depth']}, scikit-learn"
+        f"train: {counted(len(images), 'image')}, {counted(parameters['trees'], 'tree')}, depth {parameters['depth']}, scikit-learn"
     )
     prepared = time.monotonic()
     parameters.pop("bins")  # scikit-learn tries every threshold
@@ -275,7 +277,7 @@ def fit_mllib(settings: Settings, store, corpus, model: str, parameters: dict, p
             raise TinyTagsError(f"corpus {corpus.name!r} has no labelled image to train on")
         prepared = time.monotonic()
         note(
-            f"train: {images:,} images, {parameters['trees']} trees, depth {parameters['depth']}, {parameters['bins']} bins; "
+            f"train: {counted(images, 'image')}, {counted(parameters['trees'], 'tree')}, depth {parameters['depth']}, {parameters['bins']} bins; "
             "fitting (CIFAR-10's 50,000 take a minute or two on 2 cores)"
         )
         classifier = RandomForestClassifier(

@@ -16,8 +16,9 @@ import numpy as np
 
 from conf.command import join_names, note
 from conf.errors import TinyTagsError
-from conf.progress import Progress, duration
+from conf.progress import Progress
 from conf.settings import Settings
+from conf.wording import duration
 
 CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 CIFAR_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"

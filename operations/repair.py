@@ -3,6 +3,7 @@
 from conf.command import note
 from conf.errors import TinyTagsError
 from conf.settings import Settings
+from conf.wording import counted
 
 
 def verify(settings: Settings, run_name: str, repair: bool) -> dict:
@@ -41,7 +42,7 @@ def _ingest_again(settings: Settings, store, _solr, run_name: str, found: dict) 
     if not found["needs_ingest"]:
         return
     corpus = open_corpus(store, open_run(store, run_name).corpus)
-    note(f"verify: splitting {len(found['needs_ingest']):,} partitions of {corpus.dump} again")
+    note(f"verify: splitting {counted(len(found['needs_ingest']), 'partition')} of {corpus.dump} again")
     result = split_dump(
         settings, corpus.dump, corpus.name, corpus.format, corpus.partition_images, corpus.labels,
         corpus.classes, redo=[(p, p) for p in found["needs_ingest"]],
@@ -71,7 +72,7 @@ def _tag_again(settings: Settings, store, _solr, run_name: str, found: dict) -> 
             f"run {run_name} describes its images by {run.descriptor!r}, this version by {descriptor.NAME!r}; "
             f"`tinytags tag --similar` makes a run that it can mend"
         )
-    note(f"verify: tagging {len(found['needs_tagging']):,} partitions of {run.corpus} again")
+    note(f"verify: tagging {counted(len(found['needs_tagging']), 'partition')} of {run.corpus} again")
     tag_images(settings, run.corpus, run.model, run.min_confidence, similar=run.descriptor is not None)
 
 

@@ -2,6 +2,7 @@
 
 from conf.errors import TinyTagsError
 from conf.settings import Settings
+from conf.wording import counted
 from indexing import status as steps
 from indexing.solr import Solr
 from ingest.store import open_store
@@ -48,7 +49,7 @@ def describe(status: dict) -> str:
             lines.append(f"  corpus {corpus['corpus']}: {corpus['error']}")
             continue
         lines.append(
-            f"  corpus {corpus['corpus']}: {corpus['images']:,} images, {_steps('ingest', corpus)}{_by(corpus)}"
+            f"  corpus {corpus['corpus']}: {counted(corpus['images'], 'image')}, {_steps('ingest', corpus)}{_by(corpus)}"
         )
     for model in status["models"]:
         told = (
@@ -73,11 +74,11 @@ def describe(status: dict) -> str:
 
 def _steps(step: str, found: dict) -> str:
     states = found[step]
-    told = f"{step} {states['done']:,} of {found['partitions']:,} partitions done"
+    told = f"{step} {states['done']:,} of {counted(found['partitions'], 'partition')} done"
     if states["failed"]:
         told += f", {states['failed']:,} failed"
     if "documents" in states:
-        told += f", {states['documents']:,} documents"
+        told += f", {counted(states['documents'], 'document')}"
         told += f", {states['rejected']:,} rejected" if states["rejected"] else ""
     return told
 

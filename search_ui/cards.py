@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from conf.wording import counted
 from search_ui.counts import percent
 
 # A forest of hundreds of trees has as many thresholds.
@@ -222,11 +223,11 @@ def _images(value: object) -> str | None:
     if not isinstance(value, dict):
         return value if isinstance(value, str) else None
     images, corpus, part = value.get("images"), value.get("corpus"), value.get("part")
-    words = f"{images:,} images" if isinstance(images, int) else "images"
+    words = counted(images, "image") if isinstance(images, int) else "images"
     corrections = value.get("corrections")
     return (
         words
         + (f" of {corpus}" if corpus else "")
         + (f" ({part})" if part else "")
-        + (f" and {corrections:,} corrections" if isinstance(corrections, int) else "")
+        + (f" and {counted(corrections, 'correction')}" if isinstance(corrections, int) else "")
     )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from flask import Blueprint, Flask, current_app, jsonify, render_template
 
-from conf.progress import duration
+from conf.wording import duration
 from indexing.solr import Solr
 from indexing.status import tell_runs
 from indexing.watch_solr import SolrWatch

@@ -1,6 +1,11 @@
 """What tests of several folders share: real servers, started when the first test asks for them."""
 
+import signal
+
 import pytest
+
+# Started in the background, a shell has us ignore Ctrl-C, and so would the commands that tests send it to.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,8 @@ import io
 import re
 import time
 
-import pytest
-
 from conf import progress
-from conf.progress import Progress, duration
+from conf.progress import Progress
 
 
 class Terminal(io.StringIO):
@@ -49,19 +47,3 @@ def test_on_a_terminal_a_bar_is_drawn_and_wiped_out():
     drawn = stream.getvalue()
     assert "40%" in drawn and "tag" in drawn
     assert drawn.rstrip("\r").rsplit("\r", 1)[1].strip() == ""
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0.04, "0.0 s"),
-        (0.5, "0.5 s"),
-        (1, "1 s"),
-        (119, "119 s"),
-        (121, "2 min"),
-        (3600, "60 min"),
-        (12_000, "3 h 20 min"),
-    ],
-)
-def test_durations_are_told_as_people_tell_them(seconds, words):
-    assert duration(seconds) == words

@@ -177,7 +177,7 @@ def test_pending_are_those_not_done_or_those_asked_for_whose_markers_go(tmp_path
         store.write_json(f"markers/{p}", {})
     chosen = choose_pending(store, "corpus 'c'", 5, [0, 1, 3], [], lambda p: f"markers/{p}")
     assert chosen == [2, 4]
-    assert capsys.readouterr().err == "corpus 'c': 3 of 5 partitions are done already\n"
+    assert capsys.readouterr().err == "corpus 'c': 3 of 5 partitions done already\n"
     chosen = choose_pending(store, "corpus 'c'", 5, [0, 1, 3], [(1, 2)], lambda p: f"markers/{p}")
     assert chosen == [1, 2]
     assert store.list("markers") == ["0", "3"]
@@ -217,7 +217,7 @@ def test_partitions_that_went_to_disks_of_other_machines_are_told(tmp_path):
     store = LocalStore(str(tmp_path))
     session.check_written(store, [{"partition": 1}], [0, 1])
     with pytest.raises(
-        TinyTagsError, match=r"1 partitions were written, but not to .*: --store hdfs://HOST:8020/PATH"
+        TinyTagsError, match=r"1 partition written, but not to .*: --store hdfs://HOST:8020/PATH"
     ):
         session.check_written(store, [{"partition": 1}, {"partition": 2}], [0, 1])
 

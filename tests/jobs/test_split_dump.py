@@ -88,7 +88,7 @@ def test_the_corpus_is_the_same_as_without_spark_and_is_made_once(ingest, folder
     before = markers(folder)
     out, err = run(*ingest)
     assert out == f"corpus tiny: {IMAGES:,} images in {PARTITIONS} partitions, no labels; all done already\n"
-    assert err == f"corpus 'tiny': {PARTITIONS} of {PARTITIONS} partitions are done already\n", (
+    assert err == f"corpus 'tiny': {PARTITIONS} of {PARTITIONS} partitions done already\n", (
         "Spark is not started"
     )
     assert markers(folder) == before
@@ -141,7 +141,7 @@ def test_asked_to_stop_it_says_one_line_gives_the_lease_back_and_takes_spark_alo
         process.send_signal(sign)
         out, err = finish(process, 130)
         assert out == ""
-        told = [line for line in err.splitlines() if line and "are done already" not in line]
+        told = [line for line in err.splitlines() if line and "done already" not in line]
         assert told == ["tinytags: interrupted; what is done stays done, the same command goes on from there"]
         assert not (folder / "lease.json").exists()
         wait_until(lambda process=process: not alive(process), seconds=30)
@@ -208,7 +208,7 @@ def test_a_store_within_the_dumps_folder_is_no_change_of_the_dump(tmp_path):
     folder = write_cifar(tmp_path / "cifar", 100, 50)
     for _ in range(2):
         out, _ = run("ingest", ".", "--corpus", "c", "--store", "data", cwd=folder)
-        assert out.startswith("corpus c: 150 images in 1 partitions, 150 labelled; ")
+        assert out.startswith("corpus c: 150 images in 1 partition, 150 labelled; ")
 
 
 def test_a_record_that_cannot_be_read_fails_its_partition_and_no_other(tmp_path):

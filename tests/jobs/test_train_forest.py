@@ -258,8 +258,8 @@ def test_what_is_measured_on_is_not_learnt_from_a_copy_either(store, tmp_path):
         corrections.url,
     ]
     out, err = run(*words)
-    assert out.startswith("model apart: 3,000 images and 1 corrections, 2 trees")
-    assert "train: 2 corrections are left out: 2 of images that corpus 'cifar' keeps for measuring\n" in err
+    assert out.startswith("model apart: 3,000 images and 1 correction, 2 trees")
+    assert "train: without 2 corrections: 2 of images that corpus 'cifar' keeps for measuring\n" in err
 
 
 def test_corrections_that_are_left_out_are_told_and_none_at_all_is_an_error(store, database, tmp_path):
@@ -268,7 +268,7 @@ def test_corrections_that_are_left_out_are_told_and_none_at_all_is_an_error(stor
     out, err = run(*words, database, "--model", "told")
     assert out.startswith("model told: 2,999 images and 3 corrections, 2 trees, fitted in ")
     assert (
-        f"train: 3 corrections are left out: 1 of corpus 'gone', which is not in {store.url()}; 1 'unicorn', which is none of the "
+        f"train: without 3 corrections: 1 of corpus 'gone', which is not in {store.url()}; 1 'unicorn', which is none of the "
         "classes; 1 of images that corpus 'cifar' keeps for measuring\n"
     ) in err
     nothing = f"sqlite:///{tmp_path}/nothing.db"

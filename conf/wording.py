@@ -1,0 +1,23 @@
+"""Numbers, names and times as people say them, for messages and summaries."""
+
+from collections.abc import Sequence
+
+
+def counted(count: int, noun: str) -> str:
+    """Return how many there are of what: ``1 partition``, ``4,000 partitions``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def listed(names: Sequence, most: int) -> str:
+    """Return the first ``most`` names, and whether there are more: ``12, 13, 14, ...``."""
+    return ", ".join(map(str, names[:most])) + (", ..." if len(names) > most else "")
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: ``45 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 1:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
