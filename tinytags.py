@@ -258,7 +258,7 @@ def verify(run_name, repair, settings, as_json):
             if repair
             else f"`tinytags verify {run_name} --repair` mends what can be mended"
         )
-        raise TinyTagsError(f"run {run_name} differs in {left:,} {'place' if left == 1 else 'places'}; {fix}")
+        raise TinyTagsError(f"run {run_name} differs in {counted(left, 'place')}; {fix}")
 
 
 @command.command()

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from bench.harness import UnequalError, percentile, told
 from bench.rows.page import Client
 from bench.rows.search import never_asked
+from conf.wording import counted
 from ingest.runs import open_run
 from search_ui.search_state import SearchState
 
@@ -38,7 +39,7 @@ def ask_pages(place, run: str, alias: str, count: int) -> dict:
         ask(url, 1, asked["filtered"], max(count // 4, 1))  # warms Solr up
         for users in USERS:
             for name, paths in asked.items():
-                place.told(f"{count} pages for {users} user{'s' if users > 1 else ''}: {name}")
+                place.told(f"{count} pages for {counted(users, 'user')}: {name}")
                 found[f"{name}, {users}"] = ask(url, users, paths, count)
                 place.told(f"  {found[f'{name}, {users}']}")
             if "export" not in found:  # before many users tire Solr out

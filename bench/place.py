@@ -17,6 +17,7 @@ from bench import made
 from bench.machine import cores
 from bench.sizes import Sizes
 from conf.errors import TinyTagsError
+from conf.wording import counted
 from ingest.corpus import Corpus, images_path
 from ingest.store import LocalStore, open_store
 from tagging.forest import PackedForest
@@ -191,7 +192,7 @@ class Place:
         if self._spark and self._spark_started != (count, options):
             self.stop_spark()
         if not self._spark:
-            self.told(f"starting Spark on {count} core{'s' if count > 1 else ''}")
+            self.told(f"starting Spark on {counted(count, 'core')}")
             self._spark_stack = contextlib.ExitStack()
             self._spark = self._spark_stack.enter_context(open_session(f"local[{count}]", "bench", **options))
             self._spark_started = count, options

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from bench.harness import number
+from conf.wording import counted
 
 MOST_BYTES = 60_000
 COLOURS = ("#1f6feb", "#d9822b", "#3a8f4d", "#a0457e", "#6b7280", "#b8a12c", "#3aa6a6", "#8a5a44")
@@ -124,15 +125,14 @@ def _growth(table: dict | None):
         style = ":" if cores == 1 and (step, max(row["cores"] for row in rows)) in steps else "-"
         colour = COLOURS[["ingest", "tag", "index"].index(step)]
         axis.plot(
-            *zip(*sorted(points), strict=True), f"o{style}", color=colour, label=f"{step}, {_cores(cores)}"
+            *zip(*sorted(points), strict=True),
+            f"o{style}",
+            color=colour,
+            label=f"{step}, {counted(cores, 'core')}",
         )
     axis.set(xscale="log", yscale="log", xlabel="images", ylabel="seconds")
     axis.legend()
     return figure
-
-
-def _cores(count: int) -> str:
-    return f"{count} core{'s' if count > 1 else ''}"
 
 
 def _whole(table: dict | None):

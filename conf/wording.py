@@ -1,4 +1,4 @@
-"""Numbers, names and times as people say them, for messages and summaries."""
+"""How messages word counts, lists and durations."""
 
 from collections.abc import Sequence
 

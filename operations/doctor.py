@@ -11,6 +11,7 @@ from pathlib import Path
 
 from conf.errors import TinyTagsError
 from conf.settings import Settings
+from conf.wording import counted
 
 # What a corpus of 20,000 images, its tags and its index take, with room to breathe.
 DISK_BYTES = 1 << 30
@@ -145,9 +146,7 @@ def _servers(settings: Settings) -> list[dict]:
                 )
             )
         else:
-            checks.append(
-                _check("HDFS", "good", f"{alive} DataNode{'s' if alive > 1 else ''} live at {store.webhdfs}")
-            )
+            checks.append(_check("HDFS", "good", f"{counted(alive, 'DataNode')} live at {store.webhdfs}"))
     return checks
 
 

@@ -7,7 +7,7 @@ from flask import Blueprint, abort, current_app, redirect, request
 from conf.errors import TinyTagsError
 from ingest.corpus import Corpus
 from ingest.corrections import LONGEST_NAME, BadCorrectionError, Correction
-from search_ui.images import has_image, image_url, no_image
+from search_ui.images import image_url, no_image
 
 blueprint = Blueprint("correcting", __name__)
 
@@ -79,8 +79,8 @@ def _image(corpus: str, partition: int, row: int) -> Corpus:
     if not wanted():
         abort(403, "This page takes no corrections.")
     manifest = current_app.extensions["tinytags"].library.corpus(corpus)
-    if manifest is None or not has_image(manifest, partition, row):
-        abort(404, no_image(corpus, partition, row, manifest))
+    if missing := no_image(corpus, partition, row, manifest):
+        abort(404, missing)
     return manifest
 
 

@@ -116,21 +116,16 @@ def image_url(corpus: str, partition: int, row: int) -> str:
     return f"/images/{quote(corpus)}/{partition}/{row}"
 
 
-def has_image(corpus: Corpus, partition: int, row: int) -> bool:
-    if not 0 <= partition < corpus.partitions:
-        return False
-    first, last = corpus.rows(partition)
-    return 0 <= row < last - first
-
-
-def no_image(corpus: str, partition: int, row: int, manifest: Corpus | None) -> str:
-    """Say what there is instead of an image that there is not."""
+def no_image(corpus: str, partition: int, row: int, manifest: Corpus | None) -> str | None:
+    """Say why there is no such image, and what there is instead; None where there is one."""
     if manifest is None:
         return f"There is no corpus {corpus!r} in the store."
     if partition >= manifest.partitions:
         return f"Corpus {corpus!r} has no partition {partition:,}; it has 0 to {manifest.partitions - 1:,}."
     first, last = manifest.rows(partition)
-    return f"Partition {partition:,} of {corpus!r} has no row {row:,}; it has 0 to {last - first - 1:,}."
+    if row >= last - first:
+        return f"Partition {partition:,} of {corpus!r} has no row {row:,}; it has 0 to {last - first - 1:,}."
+    return None
 
 
 def source(corpus: Corpus, partition: int, row: int, block: Block | None) -> dict:

@@ -323,8 +323,8 @@ def _describe(corpus: str, partition: int, row: int) -> dict:
     """Return all that is known of an image; 404 where there is no such image. A partition that can't be read is told."""
     library = sources().library
     manifest = library.corpus(corpus)
-    if manifest is None or not images.has_image(manifest, partition, row):
-        abort(404, images.no_image(corpus, partition, row, manifest))
+    if missing := images.no_image(corpus, partition, row, manifest):
+        abort(404, missing)
     unreadable = block = None
     try:
         block = library.image(manifest, partition, row)
@@ -379,8 +379,8 @@ def png(corpus: str, partition: int, row: int):
     """The pixels, each ``scale`` x ``scale`` large. A partition that can't be read gives a placeholder and 503."""
     scale = pictures.parse_scale(1)
     manifest = sources().library.corpus(corpus)
-    if manifest is None or not images.has_image(manifest, partition, row):
-        abort(404, images.no_image(corpus, partition, row, manifest))
+    if missing := images.no_image(corpus, partition, row, manifest):
+        abort(404, missing)
     version = _version(manifest)
 
     def draw() -> bytes:

@@ -1,4 +1,4 @@
-"""How numbers, names and times are told."""
+"""How counts, lists and durations are worded."""
 
 import pytest
 
