@@ -304,7 +304,7 @@ def told_rate(done: str, partitions: int, result: dict) -> str:
     if not partitions:
         return "" if result.get("failed") else "; all done already"
     rate = f"{result['images_per_second']:,.0f} images/s"
-    return f"; {partitions:,} {done} now in {duration(result['seconds'])}, Spark's start included ({rate})"
+    return f"; {counted(partitions, 'partition')} {done} now in {duration(result['seconds'])}, Spark's start included ({rate})"
 
 
 class _Inbox:

@@ -63,7 +63,7 @@ def demo(
             tiny = f"{name}-tiny"
             _verb(settings, "ingest", *write_dump(settings, name, folder), "--corpus", tiny)
         tagged = _verb(settings, "tag", "--corpus", tiny, "--model", model, result=True)
-        rate = told_rate("partitions tagged", tagged["partitions_tagged"], tagged)
+        rate = told_rate("tagged", tagged["partitions_tagged"], tagged)
         note(f"  {tagged['tagged']:,} of {tagged['images']:,} images tagged{rate}")
         if tagged["labelled"]:
             note(
