@@ -286,7 +286,7 @@ def doctor(settings, as_json):
 
 
 def _store(settings):
-    from ingest.store import open_store
+    from storage.store import open_store
 
     return open_store(settings.store, settings.webhdfs or None)
 
@@ -298,7 +298,7 @@ def _solr(settings):
 
 
 def _chosen(store, run_name: str, ranges) -> list[int] | None:
-    from ingest.runs import open_run
+    from storage.runs import open_run
 
     return (
         select_partitions(ranges, open_run(store, run_name).partitions, f"run {run_name!r}")

@@ -25,8 +25,8 @@ from conf.errors import TinyTagsError
 from conf.progress import Progress
 from conf.wording import duration
 from ingest import corpus as corpora
-from ingest import runs
 from ingest.image import IMAGE_BYTES
+from storage import runs
 
 # What the 79,302,017 images of 80 Million Tiny Images give at a confidence of 40 %.
 DOCUMENTS = 56_000_000

@@ -13,8 +13,8 @@ from bench.harness import UnequalError, percentile, told
 from bench.rows.page import Client
 from bench.rows.search import never_asked
 from conf.wording import counted
-from ingest.runs import open_run
-from search_ui.search_state import SearchState
+from indexing.query.search_state import SearchState
+from storage.runs import open_run
 
 USERS = (1, 20)
 PAGES = 400

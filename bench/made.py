@@ -16,7 +16,7 @@ from ingest.corpus import Corpus, create_corpus, write_partition
 from ingest.formats.cifar import CLASSES
 from ingest.formats.tiny_images import TinyImages, open_tiny_images
 from ingest.image import IMAGE_BYTES, SIDE, from_column_major
-from ingest.runs import Run, create_run, statistics_path, tags_path
+from storage.runs import Run, create_run, statistics_path, tags_path
 from tagging.forest import PackedForest, Tree, pack
 
 ARCHIVE = "cifar10-jpeg.tar.xz"

@@ -19,7 +19,7 @@ from bench.sizes import Sizes
 from conf.errors import TinyTagsError
 from conf.wording import counted
 from ingest.corpus import Corpus, images_path
-from ingest.store import LocalStore, open_store
+from storage.store import LocalStore, open_store
 from tagging.forest import PackedForest
 from tagging.models import save_model
 

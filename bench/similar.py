@@ -16,11 +16,11 @@ from bench.rows import tag as tagging
 from bench.sizes import FULL
 from conf.command import note, run
 from indexing.index import index_run
-from ingest import runs
+from indexing.query.published import Published
 from ingest.corpus import read_partition
 from search_ui.images import Library
-from search_ui.published import Published
 from search_ui.similar import SHOWN, similar_images
+from storage import runs
 from tagging import descriptor
 
 ROOT = Path(__file__).resolve().parent.parent

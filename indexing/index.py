@@ -12,8 +12,8 @@ from conf.errors import TinyTagsError
 from conf.progress import Progress
 from conf.wording import counted, listed
 from indexing.solr import RefusedError, Solr, SolrError
-from ingest.lease import lease
-from ingest.runs import (
+from storage.lease import lease
+from storage.runs import (
     Run,
     done_partitions,
     index_lease_path,
@@ -24,7 +24,7 @@ from ingest.runs import (
     run_path,
     tags_path,
 )
-from ingest.store import StoreError
+from storage.store import StoreError
 
 # 2 or 3 bodies of 4 to 8 MB in flight keep Solr busy; 64 MB ones halve the rate.
 BODY_BYTES = 6_000_000

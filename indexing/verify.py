@@ -15,10 +15,10 @@ from indexing import nearness
 from indexing.index import PATIENCE, TagsChangedError, read_expected, read_tags, repost
 from indexing.solr import Solr, field_names
 from ingest import corpus as corpora
-from ingest import runs
-from ingest.lease import holder, lease
-from ingest.runs import Run, open_run, read_statistics, rejected_path
-from ingest.store import StoreAwayError, StoreError, StoreUnreachableError
+from storage import runs
+from storage.lease import holder, lease
+from storage.runs import Run, open_run, read_statistics, rejected_path
+from storage.store import StoreAwayError, StoreError, StoreUnreachableError
 
 PAGE_DOCUMENTS = 20_000
 THREADS = 2

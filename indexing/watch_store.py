@@ -12,9 +12,9 @@ from conf.command import join_names
 from conf.errors import TinyTagsError
 from indexing.index import Expected
 from ingest import corpus as corpora
-from ingest import runs
-from ingest.lease import holder
-from ingest.store import StoreError, StoreUnreachableError
+from storage import runs
+from storage.lease import holder
+from storage.store import StoreError, StoreUnreachableError
 
 # In HDFS each file is a request.
 THREADS = 8

@@ -13,7 +13,7 @@ import numpy as np
 from conf.errors import TinyTagsError
 from ingest.image import IMAGE_BYTES
 from ingest.pages import read_pixels
-from ingest.store import StoreAwayError, StoreError, StoreUnreachableError, check_name
+from storage.store import StoreAwayError, StoreError, StoreUnreachableError, check_name
 
 VERSION = 1
 PARTITION_IMAGES = 20_000

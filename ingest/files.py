@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from conf.errors import TinyTagsError
-from ingest import hdfs_client
+from storage import hdfs_client
 
 BUFFER_BYTES = 1 << 17
 # Hashing costs a second a gigabyte: beyond this a file is known by its size and its time of change.

@@ -41,8 +41,8 @@ def evaluate_model(settings: Settings, model: str, corpus: str) -> dict:
     Raises `TinyTagsError` for a corpus without labels, classes that the model has not, partitions that can't be read.
     """
     from ingest.corpus import open_corpus
-    from ingest.store import open_store
     from jobs.session import failed_partitions, open_session, run_partitions
+    from storage.store import open_store
     from tagging.models import load_model
     from tagging.quality import quality
 

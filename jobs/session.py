@@ -20,10 +20,10 @@ from conf.command import note, select_partitions
 from conf.errors import TinyTagsError
 from conf.progress import Progress
 from conf.wording import counted, duration, listed
-from ingest.store import StoreError, StoreUnreachableError
+from storage.store import StoreError, StoreUnreachableError
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("conf", "ingest", "tagging", "jobs", "indexing", "search_ui", "operations")
+PACKAGES = ("conf", "storage", "ingest", "tagging", "records", "jobs", "indexing", "search_ui", "operations")
 
 
 @contextlib.contextmanager
@@ -174,7 +174,7 @@ def spark_reason(error: Exception) -> str | None:
 
 # What a worker raises for what isn't a bug of ours: it can't import something, is another Python, can't read a file.
 _RAISED = re.compile(
-    r"(?:ModuleNotFoundError: |ImportError: |pyspark\.errors\.[\w.]+: |(?:ingest|conf)\.[\w.]+Error: )(.+)"
+    r"(?:ModuleNotFoundError: |ImportError: |pyspark\.errors\.[\w.]+: |(?:storage|ingest|conf)\.[\w.]+Error: )(.+)"
 )
 
 

@@ -97,9 +97,9 @@ def split_dump(
         write_partition,
     )  # fmt: skip
     from ingest.formats import open_dump
-    from ingest.lease import lease
-    from ingest.store import check_name, open_store
     from jobs.session import check_written, choose_pending, open_session, record_failed, run_partitions
+    from storage.lease import lease
+    from storage.store import check_name, open_store
 
     check_name("corpus", corpus)
     store = open_store(settings.store, settings.webhdfs or None)

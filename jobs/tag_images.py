@@ -89,11 +89,11 @@ def tag_images(
 
     ``similar`` puts a descriptor of the image into each document; such a run is another one than that without.
     """
-    from ingest import runs
     from ingest.corpus import open_corpus
-    from ingest.lease import lease
-    from ingest.store import open_store
     from jobs.session import check_written, choose_pending, open_session, record_failed, run_partitions
+    from storage import runs
+    from storage.lease import lease
+    from storage.store import open_store
     from tagging import descriptor
     from tagging.models import load_model
 
@@ -145,8 +145,8 @@ def tag_images(
 
 def tag_partition(store, corpus, run, partition: int) -> dict:
     """Tag one partition: write its JSON lines, then its statistics, the marker that it is done; return these."""
-    from ingest import runs
     from ingest.corpus import read_partition
+    from storage import runs
     from tagging.descriptor import describe
     from tagging.tags import documents
 

@@ -97,8 +97,8 @@ def train_forest(
     Raises `TinyTagsError` for a corpus without labels, a name that another model has, and where nothing was corrected.
     """
     from ingest.corpus import open_corpus
-    from ingest.lease import lease
-    from ingest.store import check_name, open_store
+    from storage.lease import lease
+    from storage.store import check_name, open_store
     from tagging.models import lease_path, model_exists, save_model
 
     check_name("model", model)
@@ -172,7 +172,7 @@ def with_corrections(settings: Settings, store, corpus, part, held_out) -> tuple
     An image that is among the ``held_out`` blocks is not to be learnt, whichever corpus it was corrected in. Notes what is
     left out, and why.
     """
-    from ingest.corrections import Corrections, read_corrected
+    from records.corrections import Corrections, read_corrected
 
     corrections = Corrections(settings.database)
     said = corrections.newest()

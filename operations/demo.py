@@ -174,8 +174,8 @@ def write_dump(settings: Settings, corpus: str, folder: Path) -> list[str]:
     """
     from ingest.corpus import open_corpus
     from ingest.image import from_column_major
-    from ingest.store import open_store
     from jobs.train_forest import held_out_blocks
+    from storage.store import open_store
 
     store = open_store(settings.store, settings.webhdfs or None)
     source = open_corpus(store, corpus)
@@ -236,7 +236,7 @@ def _corpus_name(settings: Settings, path: str) -> str:
     """Return what to call the corpus of the images at ``path``; two folders of one name get two."""
     from ingest import files
     from ingest.corpus import open_corpus
-    from ingest.store import open_store
+    from storage.store import open_store
 
     name = Path(path).name.removesuffix(".tar.gz")
     for ending in ("-batches-bin", "-batches-py", "-binary", "-python"):
@@ -251,7 +251,7 @@ def _corpus_name(settings: Settings, path: str) -> str:
 
 
 def _model_exists(settings: Settings, model: str) -> bool:
-    from ingest.store import open_store
+    from storage.store import open_store
     from tagging.models import model_exists
 
     return model_exists(open_store(settings.store, settings.webhdfs or None), model)

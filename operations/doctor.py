@@ -130,7 +130,7 @@ def _servers(settings: Settings) -> list[dict]:
             _check("Solr", "missing", f"nobody answers at {settings.solr}", "scripts/services up solr")
         )
     if settings.store.startswith("hdfs://"):
-        from ingest.store import open_store
+        from storage.store import open_store
 
         store = open_store(settings.store, settings.webhdfs or None)
         told = get_json(f"{store.webhdfs}/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState")
@@ -151,7 +151,7 @@ def _servers(settings: Settings) -> list[dict]:
 
 
 def _store(settings: Settings) -> dict:
-    from ingest.store import open_store
+    from storage.store import open_store
 
     try:
         store = open_store(settings.store, settings.webhdfs or None)

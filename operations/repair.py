@@ -10,7 +10,7 @@ def verify(settings: Settings, run_name: str, repair: bool) -> dict:
     """Return what `verify_run` finds; with ``repair``, after ingesting, tagging and indexing again what needs it."""
     from indexing.solr import Solr
     from indexing.verify import verify_run
-    from ingest.store import open_store
+    from storage.store import open_store
 
     store = open_store(settings.store, settings.webhdfs or None)
     solr = Solr(settings.solr)
@@ -35,9 +35,9 @@ def verify(settings: Settings, run_name: str, repair: bool) -> dict:
 
 def _ingest_again(settings: Settings, store, _solr, run_name: str, found: dict) -> None:
     from ingest.corpus import open_corpus
-    from ingest.runs import open_run
     from jobs.session import failed_partitions
     from jobs.split_dump import split_dump
+    from storage.runs import open_run
 
     if not found["needs_ingest"]:
         return
@@ -53,8 +53,8 @@ def _ingest_again(settings: Settings, store, _solr, run_name: str, found: dict) 
 
 def _tag_again(settings: Settings, store, _solr, run_name: str, found: dict) -> None:
     from ingest.corpus import open_corpus
-    from ingest.runs import open_run
     from jobs.tag_images import tag_images
+    from storage.runs import open_run
     from tagging import descriptor
     from tagging.models import load_model
 

@@ -5,7 +5,7 @@ from conf.settings import Settings
 from conf.wording import counted
 from indexing import status as steps
 from indexing.solr import Solr
-from ingest.store import open_store
+from storage.store import open_store
 
 
 def read_status(settings: Settings) -> dict:

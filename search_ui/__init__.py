@@ -24,13 +24,14 @@ def create_app(settings: Settings, test_config: dict | None = None) -> Flask:
 
     Connects to nothing: a Solr or a store that is down is told by the pages that need it.
     """
+    from indexing.query.counts import percent_of
+    from indexing.query.published import CHECK_SECONDS, Published
     from indexing.solr import Solr
-    from ingest.corrections import Corrections
-    from ingest.store import open_store
-    from search_ui import correcting, errors, metrics, models, openapi, pages, runs
-    from search_ui.counts import percent_of
+    from records.corrections import Corrections
+    from search_ui import errors, metrics, openapi
     from search_ui.images import Library
-    from search_ui.published import CHECK_SECONDS, Published
+    from search_ui.views import correcting, models, pages, runs
+    from storage.store import open_store
 
     app = Flask(__name__)
     app.config.from_mapping(

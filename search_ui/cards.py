@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from conf.wording import counted
-from search_ui.counts import percent
+from indexing.query.counts import percent
 
 # A forest of hundreds of trees has as many thresholds.
 MOST_ROWS = 20

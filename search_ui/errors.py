@@ -4,11 +4,11 @@ from flask import Flask, Response, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from conf.errors import TinyTagsError
+from indexing.query.search import TooBusyError
+from indexing.query.search_state import BadSearchError
 from indexing.solr import SolrError
-from ingest.corrections import BadCorrectionError, DatabaseError
-from ingest.store import StoreError
-from search_ui.search import TooBusyError
-from search_ui.search_state import BadSearchError
+from records.corrections import BadCorrectionError, DatabaseError
+from storage.store import StoreError
 
 HEADERS = {
     "Content-Security-Policy": (

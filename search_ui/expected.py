@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from indexing.query.counts import Counts
+from indexing.query.search_state import SearchState
 from search_ui.cards import Quality
-from search_ui.counts import Counts
 from search_ui.images import Library
-from search_ui.search_state import SearchState
 
 MOST_MODELS = 3
 

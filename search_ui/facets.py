@@ -3,9 +3,9 @@
 import random
 from dataclasses import dataclass
 
-from search_ui.counts import Counts
-from search_ui.search import Found
-from search_ui.search_state import MOST_SEED, PER_PAGE, SIZES, SORTS, WORDS, SearchState
+from indexing.query.counts import Counts
+from indexing.query.search import Found
+from indexing.query.search_state import MOST_SEED, PER_PAGE, SIZES, SORTS, WORDS, SearchState
 
 # What goes before a word of a filter where it stands by itself; a tag needs nothing.
 SAID = {"tag": "", "runner_up": "runner-up", "corpus": "corpus", "model": "model", "run": "run"}

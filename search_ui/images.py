@@ -9,9 +9,9 @@ from urllib.parse import quote
 from conf.errors import TinyTagsError
 from ingest.corpus import Block, Corpus, open_corpus, read_image
 from ingest.image import IMAGE_BYTES
-from ingest.runs import Run, open_run
-from ingest.store import StoreUnreachableError
 from search_ui.cards import Quality, read_quality
+from storage.runs import Run, open_run
+from storage.store import StoreUnreachableError
 from tagging.models import read_card
 
 # Manifests don't change once written, but a corpus can be removed and another be made under its name.

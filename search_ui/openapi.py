@@ -4,7 +4,7 @@ from functools import cache
 
 from flask import Flask, jsonify
 
-from search_ui.search_state import (
+from indexing.query.search_state import (
     AFTER,
     ANSWERS,
     LONGEST_WORD,
@@ -192,7 +192,7 @@ COUNT = {"type": "integer", "minimum": 0}
 SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 PERCENT = {"type": "integer", "minimum": 0, "maximum": 100}
 TIME = {"type": "string", "format": "date-time"}
-# What corpora, models and runs may be called: `ingest.store.check_name`.
+# What corpora, models and runs may be called: `storage.store.check_name`.
 NAME = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}
 # Of characters that can be printed: no control, format or unassigned ones, and of all spaces the plain one.
 WORD = {"type": "string", "maxLength": LONGEST_WORD, "pattern": r"^(?:[^\p{C}\p{Z}]| )*$"}

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 
+from indexing.query.published import Published
+from indexing.query.search import FIELDS
 from indexing.solr import Solr
-from ingest.store import StoreUnreachableError
 from search_ui.images import Library
-from search_ui.published import Published
-from search_ui.search import FIELDS
+from storage.store import StoreUnreachableError
 from tagging import descriptor
 
 SHOWN = 12

@@ -8,7 +8,7 @@ from importlib import metadata
 import numpy as np
 
 from conf.errors import TinyTagsError
-from ingest.store import check_name
+from storage.store import check_name
 from tagging.forest import PackedForest, load
 
 

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from conf.errors import TinyTagsError
-from ingest.runs import Run
-
-# A network's probabilities go into documents with four digits: as ten-thousandths they are whole numbers, like votes.
-FINEST = 10_000
+from storage.runs import FINEST, Run
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,10 +26,10 @@ from small_world import (
 
 import tinytags
 from indexing.solr import Solr
-from ingest import runs
 from ingest.corpus import images_path
-from ingest.store import open_store
 from operations.services import free_port, get_json
+from storage import runs
+from storage.store import open_store
 
 NO_SOLR = "http://127.0.0.1:1/solr"
 VERBS = {name: tinytags.command.get_command(None, name) for name in tinytags.ORDER}

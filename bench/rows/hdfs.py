@@ -7,11 +7,11 @@ from bench.harness import Comparison, Way, speed
 from bench.place import MODEL
 from bench.rows.ingest import ingest
 from bench.rows.tag import forget, make_run, tag
-from ingest import hdfs_client, runs
 from ingest.corpus import corpus_path, images_path
 from ingest.formats import open_dump
 from ingest.image import IMAGE_BYTES
-from ingest.store import open_store
+from storage import hdfs_client, runs
+from storage.store import open_store
 from tagging.models import save_model
 
 

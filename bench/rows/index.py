@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from bench import made
 from bench.harness import Comparison, Way, speed
 from indexing.index import BODY_BYTES, THREADS, index_run
-from ingest import runs
+from storage import runs
 
 STEP = "index, with commits"
 BATCHES = (1_000, 5_000, 20_000)

@@ -10,10 +10,10 @@ from urllib.parse import urlencode, urlsplit
 from bench.harness import Comparison, Latencies, UnequalError, Way, extra_milliseconds, told
 from bench.machine import peak_bytes
 from bench.rows.search import ALIAS, CHECKED, never_asked, searched_run
+from indexing.query.published import Published
+from indexing.query.search import search
+from indexing.query.search_state import SearchState
 from indexing.solr import Solr
-from search_ui.published import Published
-from search_ui.search import search
-from search_ui.search_state import SearchState
 
 
 def measured(place):

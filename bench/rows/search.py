@@ -10,9 +10,9 @@ import numpy as np
 from bench import made
 from bench.harness import Comparison, Latencies, UnequalError, Way, median_speed
 from indexing.index import index_run
-from search_ui.published import Published
-from search_ui.search import search
-from search_ui.search_state import SearchState
+from indexing.query.published import Published
+from indexing.query.search import search
+from indexing.query.search_state import SearchState
 
 ALIAS = "bench"
 CHECKED = 5

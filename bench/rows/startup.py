@@ -11,7 +11,7 @@ from bench import made
 from bench.harness import Comparison, Figure, Latencies, UnequalError, Way, told
 from bench.place import ROOT
 from ingest.image import IMAGE_BYTES
-from ingest.store import open_store
+from storage.store import open_store
 
 
 def measured(place):

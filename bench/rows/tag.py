@@ -8,8 +8,8 @@ import numpy as np
 
 from bench import mllib
 from bench.harness import Comparison, UnequalError, Way, speed
-from ingest import runs
 from ingest.corpus import images_path, read_partition
+from storage import runs
 
 STEP = "tag job, all cores, Parquet to JSON lines"
 

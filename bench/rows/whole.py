@@ -18,9 +18,10 @@ from conf.errors import TinyTagsError
 from indexing import index
 from indexing.solr import Solr
 from ingest import corpus as corpora
-from ingest import files, runs
+from ingest import files
 from ingest.formats import tiny_images
 from ingest.image import IMAGE_BYTES
+from storage import runs
 
 # So many partitions are taken apart, one after the other in this process.
 TAKEN_APART = 5

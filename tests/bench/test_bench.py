@@ -26,7 +26,7 @@ from bench.rows.tag import same_documents
 from bench.sizes import TINY
 from conf.errors import TinyTagsError
 from ingest.corpus import read_partition
-from ingest.runs import read_statistics
+from storage.runs import read_statistics
 
 
 def ways(ours, theirs, **options) -> Comparison:

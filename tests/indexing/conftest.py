@@ -3,7 +3,7 @@
 import pytest
 
 from indexing.solr import Solr
-from ingest.store import open_store
+from storage.store import open_store
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from ingest.corpus import Corpus, create_corpus, write_partition
 from ingest.formats import Batch
 from ingest.formats.dump import ReadInBatches
 from ingest.image import IMAGE_BYTES
-from ingest.runs import Run, create_run, statistics_path, tags_path
+from storage.runs import Run, create_run, statistics_path, tags_path
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 

@@ -15,9 +15,9 @@ from indexing import index
 from indexing.index import index_run, publish, read_expected, retire
 from indexing.solr import Solr, SolrError
 from indexing.verify import verify_run
-from ingest import runs
-from ingest.lease import lease
-from ingest.store import LocalStore, open_store
+from storage import runs
+from storage.lease import lease
+from storage.store import LocalStore, open_store
 
 pytestmark = pytest.mark.services
 
@@ -230,7 +230,7 @@ def test_a_redone_partition_whose_tags_file_has_changed_keeps_its_documents(stor
 CHILD = """
 import os, signal, sys, threading
 from indexing import index, solr
-from ingest.store import LocalStore, open_store
+from storage.store import LocalStore, open_store
 
 root, run, url, owner, method, count, when = sys.argv[1:]
 index.BODY_BYTES, index.GROUP_DOCUMENTS = 30_000, 600

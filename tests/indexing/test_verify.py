@@ -11,9 +11,9 @@ from indexing import verify
 from indexing.index import index_run
 from indexing.verify import verify_run
 from ingest import corpus as corpora
-from ingest import runs
-from ingest.lease import lease
-from ingest.store import StoreAwayError
+from storage import runs
+from storage.lease import lease
+from storage.store import StoreAwayError
 
 pytestmark = pytest.mark.services
 

@@ -17,10 +17,10 @@ from indexing.solr import Solr, SolrError
 from indexing.status import read_status, tell_runs
 from indexing.watch_solr import SolrWatch
 from indexing.watch_store import StoreWatch, seconds_a_partition
-from ingest import runs
 from ingest.corpus import failed_path, lease_path, statistics_path
-from ingest.lease import lease
-from ingest.store import LocalStore, StoreUnreachableError, open_store
+from storage import runs
+from storage.lease import lease
+from storage.store import LocalStore, StoreUnreachableError, open_store
 
 NOBODY = Solr("http://127.0.0.1:1/solr", patience=0)
 

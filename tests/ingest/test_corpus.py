@@ -29,7 +29,7 @@ from ingest.corpus import (
 )
 from ingest.formats import Batch, open_dump
 from ingest.formats.dump import ReadInBatches
-from ingest.store import StoreError, open_store
+from storage.store import StoreError, open_store
 
 
 @pytest.fixture
@@ -316,7 +316,7 @@ import numpy as np
 from ingest.corpus import Corpus, create_corpus, read_partition, write_partition
 from ingest.formats import Batch
 from ingest.formats.dump import ReadInBatches
-from ingest.store import open_store
+from storage.store import open_store
 
 class Grey(ReadInBatches):
     def read(self, start, stop):

@@ -21,8 +21,9 @@ from dumps import (
 )
 from PIL import Image
 
-from ingest import files, hdfs_client
+from ingest import files
 from ingest.formats import open_dump
+from storage import hdfs_client
 
 CONTENT = bytes(np.random.default_rng(1).integers(0, 256, 300_000, dtype=np.uint8))
 

@@ -12,7 +12,7 @@ from ingest import corpus as corpora
 from ingest import pages
 from ingest.corpus import Corpus, images_path, read_partition, write_partition
 from ingest.formats import open_dump
-from ingest.store import StoreError, open_store
+from storage.store import StoreError, open_store
 
 IMAGES = 700
 

@@ -17,7 +17,7 @@ from small_world import (
 )
 
 from ingest.corpus import images_path, open_corpus
-from ingest.store import open_store
+from storage.store import open_store
 from tagging.models import save_model
 from tagging.quality import measure
 from tagging.train_scikit_learn import train

@@ -13,7 +13,6 @@ import pytest
 from small_world import MASTER, clean_environment
 
 from conf.errors import TinyTagsError
-from ingest.store import LocalStore, StoreError, StoreUnreachableError
 from jobs import session
 from jobs.session import (
     choose_pending,
@@ -23,6 +22,7 @@ from jobs.session import (
     run_partitions,
     write_zip,
 )
+from storage.store import LocalStore, StoreError, StoreUnreachableError
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def test_the_zip_brings_all_that_executors_import():
     write_zip(buffer)
     names = set(zipfile.ZipFile(buffer).namelist())
     root = Path(sys.modules["jobs.session"].__file__).parents[1]
-    for package in ("conf", "ingest", "tagging", "jobs", "indexing", "operations"):
+    for package in ("conf", "storage", "ingest", "tagging", "records", "jobs", "indexing", "operations"):
         sources = {str(path.relative_to(root)) for path in (root / package).rglob("*.py")}
         assert sources <= names
     assert "tinytags.py" in names

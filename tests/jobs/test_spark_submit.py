@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from small_world import PATIENCE, contents, make_corpus, wait_until, write_cifar, write_tiny_images
 
-from ingest.store import open_store
 from jobs.session import PACKAGES, write_zip
 from operations.services import free_port, get_json
+from storage.store import open_store
 
 ROOT = Path(__file__).parents[2]
 SPARK = Path(sys.executable).parent

@@ -32,10 +32,10 @@ from conf.errors import TinyTagsError
 from conf.settings import Settings
 from ingest.corpus import lease_path
 from ingest.image import to_png
-from ingest.lease import lease
-from ingest.store import HdfsStore, open_store
 from jobs import session
 from jobs.split_dump import split_dump
+from storage.lease import lease
+from storage.store import HdfsStore, open_store
 
 # Small partitions, so that a job has a middle to be killed in; the last one is ragged.
 IMAGES, PARTITION_IMAGES, PARTITIONS = 11_950, 200, 60

@@ -29,11 +29,11 @@ from small_world import (
     write_tiny_images,
 )
 
-from ingest import runs
 from ingest.corpus import images_path, open_corpus, read_partition
-from ingest.lease import lease
-from ingest.store import open_store
 from jobs.tag_images import tag_partition
+from storage import runs
+from storage.lease import lease
+from storage.store import open_store
 from tagging import descriptor
 from tagging.models import load_model, save_model
 from tagging.train_scikit_learn import train

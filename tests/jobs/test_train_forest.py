@@ -20,10 +20,7 @@ from small_world import (
 
 from conf.settings import Settings
 from ingest.corpus import Corpus, images_path, open_corpus
-from ingest.corrections import Corrections
 from ingest.image import from_column_major
-from ingest.lease import lease
-from ingest.store import open_store
 from jobs.session import open_session
 from jobs.train_forest import (
     choose,
@@ -33,6 +30,9 @@ from jobs.train_forest import (
     labelled_vectors,
     with_corrections,
 )
+from records.corrections import Corrections
+from storage.lease import lease
+from storage.store import open_store
 from tagging.models import lease_path, load_model
 
 TRAIN, TEST, TREES, DEPTH = 3000, 600, 10, 6

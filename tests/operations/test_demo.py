@@ -24,9 +24,9 @@ from small_world import (
 
 from conf.errors import TinyTagsError
 from conf.settings import Settings
-from ingest.store import open_store
 from operations import demo
 from operations.services import free_port, get_json
+from storage.store import open_store
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ from small_world import (
 from conf.settings import Settings
 from indexing.index import index_run
 from indexing.solr import Solr
-from ingest import runs
 from ingest.corpus import images_path, statistics_path
-from ingest.store import LocalStore, open_store
 from jobs.tag_images import tag_partition
 from operations import repair
+from storage import runs
+from storage.store import LocalStore, open_store
 from tagging import descriptor
 from tagging.models import save_model
 from tagging.train_scikit_learn import train

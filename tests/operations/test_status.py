@@ -7,11 +7,11 @@ import pytest
 from small_world import CLASSES, contents, make_corpus, write_tiny_images
 
 from conf.settings import Settings
-from ingest import runs
 from ingest.corpus import failed_path, lease_path, statistics_path
-from ingest.lease import lease
-from ingest.store import open_store
 from operations.status import describe, read_status
+from storage import runs
+from storage.lease import lease
+from storage.store import open_store
 
 NO_SOLR = "http://127.0.0.1:1/solr"
 

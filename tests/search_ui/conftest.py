@@ -14,8 +14,8 @@ from served import served
 from conf.settings import Settings
 from indexing.index import index_run
 from indexing.solr import Solr
-from ingest.store import open_store
 from search_ui import create_app
+from storage.store import open_store
 
 QUIET = [
     "--no-sandbox",

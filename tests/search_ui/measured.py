@@ -6,8 +6,8 @@ from types import SimpleNamespace
 from small_world import make_corpus, write_tiny_images
 
 from conf.settings import Settings
-from ingest.store import open_store
 from jobs.train_forest import train_forest
+from storage.store import open_store
 
 
 def train_models(store, folder) -> SimpleNamespace:

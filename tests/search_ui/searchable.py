@@ -7,11 +7,11 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 
+from indexing.query.counts import percent
 from ingest.corpus import Corpus, create_corpus, open_corpus, read_partition, write_partition
 from ingest.formats import open_dump
 from ingest.image import IMAGE_BYTES, SIDE
-from ingest.runs import Run, create_run, statistics_path, tags_path
-from search_ui.counts import percent
+from storage.runs import Run, create_run, statistics_path, tags_path
 from tagging import descriptor
 from tagging.forest import Tree, pack
 from tagging.models import save_model

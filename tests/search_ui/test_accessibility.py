@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from served import served
 
 from conf.settings import Settings
-from ingest.corrections import Corrections
+from records.corrections import Corrections
 from search_ui import create_app
 
 pytestmark = pytest.mark.services

@@ -21,11 +21,8 @@ from schemathesis import GenerationMode
 from werkzeug.datastructures import MultiDict
 
 from conf.settings import Settings
-from ingest import corpus as corpora
-from ingest.lease import lease
-from search_ui import create_app, openapi
-from search_ui.search import FIELDS
-from search_ui.search_state import (
+from indexing.query.search import FIELDS
+from indexing.query.search_state import (
     ANSWERS,
     PARAMETERS,
     PER_PAGE,
@@ -35,6 +32,9 @@ from search_ui.search_state import (
     BadSearchError,
     SearchState,
 )
+from ingest import corpus as corpora
+from search_ui import create_app, openapi
+from storage.lease import lease
 
 # The same cases every time.
 settings.register_profile(

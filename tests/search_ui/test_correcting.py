@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from searchable import CLASSES
 
-from ingest.corrections import Corrections
+from records.corrections import Corrections
 from search_ui import create_app
 
 pytestmark = pytest.mark.services

@@ -1,4 +1,4 @@
-"""Tests of `search_ui.counts` that need no server: sums over cells against sums over documents."""
+"""Tests of `indexing.query.counts` that need no server: sums over cells against sums over documents."""
 
 import functools
 import itertools
@@ -6,8 +6,8 @@ import itertools
 import numpy as np
 from searchable import CLASSES, matches, shares
 
-from search_ui.counts import Cell, Counts, Source, percent
-from search_ui.search_state import SearchState
+from indexing.query.counts import Cell, Counts, Source, percent
+from indexing.query.search_state import SearchState
 
 
 def count(documents):

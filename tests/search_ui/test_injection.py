@@ -17,11 +17,11 @@ from served import served
 from small_world import make_corpus
 
 from conf.settings import Settings
+from indexing.query.search_state import PARAMETERS, WORDS
 from ingest.corpus import failed_path
-from ingest.store import open_store
 from jobs.train_forest import train_forest
 from search_ui import create_app
-from search_ui.search_state import PARAMETERS, WORDS
+from storage.store import open_store
 
 pytestmark = pytest.mark.services
 

@@ -9,9 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from searchable import make_corpus
 
 from conf.settings import Settings
+from indexing.query import search as search_module
 from ingest.corpus import images_path
 from search_ui import create_app
-from search_ui import search as search_module
 
 
 def counted(client) -> dict[tuple, float]:

@@ -12,10 +12,10 @@ from PIL import Image
 from searchable import CLASSES
 
 from conf.settings import Settings
-from ingest.store import open_store
 from jobs.train_forest import held_out_blocks
 from search_ui import create_app
 from search_ui.cards import few, read_quality, wilson
+from storage.store import open_store
 from tagging.forest import Tree, pack
 from tagging.importance import importance_image, pixel_importance
 from tagging.models import card_path, forest_path, load_model, read_card, save_model

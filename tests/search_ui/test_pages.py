@@ -21,10 +21,11 @@ from served import started
 
 from conf.errors import TinyTagsError
 from conf.settings import Settings
+from indexing.query import search as search_module
 from ingest.corpus import images_path
-from ingest.store import StoreUnreachableError, open_store
-from search_ui import create_app, images, pages, serve
-from search_ui import search as search_module
+from search_ui import create_app, images, serve
+from search_ui.views import pages
+from storage.store import StoreUnreachableError, open_store
 
 PNG = divmod(UPRIGHT, 300)
 

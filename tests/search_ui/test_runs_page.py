@@ -20,14 +20,14 @@ from conf.settings import Settings
 from indexing.index import index_run
 from indexing.watch_solr import SolrWatch
 from indexing.watch_store import StoreWatch
-from ingest import runs
 from ingest.corpus import failed_path, open_corpus, statistics_path
-from ingest.lease import lease
-from ingest.store import open_store
 from jobs.session import record_failed
 from jobs.tag_images import tag_partition
 from operations.status import read_status
 from search_ui import create_app
+from storage import runs
+from storage.lease import lease
+from storage.store import open_store
 from tagging.models import load_model
 
 pytestmark = pytest.mark.services
@@ -313,8 +313,8 @@ def watched(world, chromium):
 @pytest.fixture
 def often(monkeypatch):
     """Lets browsers ask every 0.3 seconds."""
-    monkeypatch.setattr("search_ui.runs.ASK_BUSY", 0.3)
-    monkeypatch.setattr("search_ui.runs.ASK_IDLE", 0.3)
+    monkeypatch.setattr("search_ui.views.runs.ASK_BUSY", 0.3)
+    monkeypatch.setattr("search_ui.views.runs.ASK_IDLE", 0.3)
 
 
 def row(page, run, step: str) -> list[str]:

@@ -7,13 +7,13 @@ import threading
 import pytest
 from searchable import ALIAS, CLASSES, ORDERS, matches, shares
 
+from indexing.query import search as search_module
+from indexing.query import search_state
+from indexing.query.counts import ask_cells
+from indexing.query.published import Published
+from indexing.query.search import cursor_mark, search
+from indexing.query.search_state import After, SearchState
 from indexing.solr import Solr, SolrError
-from search_ui import search as search_module
-from search_ui import search_state
-from search_ui.counts import ask_cells
-from search_ui.published import Published
-from search_ui.search import cursor_mark, search
-from search_ui.search_state import After, SearchState
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Tests of `search_ui.search_state`: the URL is the search."""
+"""Tests of `indexing.query.search_state`: the URL is the search."""
 
 import itertools
 from urllib.parse import parse_qsl, urlsplit
@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from werkzeug.datastructures import MultiDict
 
-from search_ui.search_state import After, BadSearchError, SearchState, parse_form, parse_position
+from indexing.query.search_state import After, BadSearchError, SearchState, parse_form, parse_position
 
 
 def parse(query: str) -> SearchState:

@@ -11,8 +11,8 @@ from between import Relay
 from served import started
 
 from conf.settings import Settings
+from indexing.query import search as search_module
 from search_ui import BODY_BYTES, create_app
-from search_ui import search as search_module
 from search_ui.errors import HEADERS
 
 PAGES = [

@@ -26,9 +26,9 @@ from indexing.solr import Solr
 from indexing.verify import verify_run
 from ingest.corpus import images_path, read_partition
 from ingest.image import SIDE
-from ingest.runs import run_path
-from ingest.store import open_store
 from search_ui import create_app, openapi, similar
+from storage.runs import run_path
+from storage.store import open_store
 from tagging import descriptor
 
 pytestmark = pytest.mark.services

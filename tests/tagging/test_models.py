@@ -5,7 +5,7 @@ import pytest
 from forests import NAMES, random_tree
 
 from conf.errors import TinyTagsError
-from ingest.store import open_store
+from storage.store import open_store
 from tagging.forest import pack
 from tagging.models import card_path, forest_path, list_models, load_model, read_card, save_model
 

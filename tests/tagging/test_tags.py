@@ -9,7 +9,7 @@ import pytest
 from forests import NAMES
 
 from conf.errors import TinyTagsError
-from ingest.runs import Run
+from storage.runs import Run
 from tagging.tags import documents, minimum_votes, renumber, winners
 
 RUN = Run("tiny", "c0", "forest-10", "f0", 0.4, NAMES, images=100, partitions=13, trees=10)

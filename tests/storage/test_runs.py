@@ -1,13 +1,13 @@
-"""Tests of `ingest.runs`: the same inputs give the same run, and nothing else has its name."""
+"""Tests of `storage.runs`: the same inputs give the same run, and nothing else has its name."""
 
 from dataclasses import replace
 
 import pytest
 
 from conf.errors import TinyTagsError
-from ingest import runs
-from ingest.runs import Run, create_run, list_runs, open_run, read_statistics
-from ingest.store import StoreError, open_store
+from storage import runs
+from storage.runs import Run, create_run, list_runs, open_run, read_statistics
+from storage.store import StoreError, open_store
 
 RUN = Run(
     corpus="tiny", corpus_hash="c" * 64, model="forest-10", model_hash="f" * 64, min_confidence=0.4,

@@ -1,4 +1,4 @@
-"""Tests of `ingest.store`: the local one and the one in a real HDFS do the same."""
+"""Tests of `storage.store`: the local one and the one in a real HDFS do the same."""
 
 import os
 import pickle
@@ -8,8 +8,9 @@ import time
 import pytest
 
 from conf.errors import TinyTagsError
-from ingest import hdfs_client
-from ingest.store import (
+from operations.services import free_port
+from storage import hdfs_client
+from storage.store import (
     HdfsStore,
     LocalStore,
     StoreAwayError,
@@ -18,7 +19,6 @@ from ingest.store import (
     check_name,
     open_store,
 )
-from operations.services import free_port
 
 everywhere = pytest.mark.parametrize(
     "store", ["local", pytest.param("hdfs", marks=pytest.mark.services)], indirect=True

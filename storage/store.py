@@ -20,7 +20,7 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from conf.errors import TinyTagsError
-from ingest import hdfs_client
+from storage import hdfs_client
 
 # Mapping saves a fifth of the time it takes to read a partition, but what is mapped counts as the worker's memory.
 MAPPED_BYTES = 128 << 20

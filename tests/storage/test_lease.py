@@ -1,4 +1,4 @@
-"""Tests of `ingest.lease`: one writer at a time, the dead ones' leases taken over by exactly one."""
+"""Tests of `storage.lease`: one writer at a time, the dead ones' leases taken over by exactly one."""
 
 import json
 import os
@@ -12,16 +12,16 @@ from types import SimpleNamespace
 import pytest
 
 from conf.errors import LeaseHeldError, TinyTagsError
-from ingest import lease as leases
-from ingest.lease import DEAD_SECONDS, holder, lease
-from ingest.store import open_store
+from storage import lease as leases
+from storage.lease import DEAD_SECONDS, holder, lease
+from storage.store import open_store
 
 PATH = "corpora/tiny/lease.json"
 
 HOLD = """
 import sys
-from ingest.lease import lease
-from ingest.store import open_store
+from storage.lease import lease
+from storage.store import open_store
 with lease(open_store(*sys.argv[1:]), "corpora/tiny/lease.json", "corpus 'tiny'"):
     print("held", flush=True)
     sys.stdin.read()

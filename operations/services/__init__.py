@@ -25,7 +25,7 @@ import click
 import urllib3
 
 import conf
-from conf.command import INTERRUPTED, json_option, note, report, run
+from conf.command import INTERRUPTED, json_option, note, report
 from conf.errors import TinyTagsError
 
 CONF = Path(conf.__file__).parent
@@ -944,7 +944,3 @@ def status_lines(service: dict) -> list[str]:
             state = f"{server['state']}, process {server['pid']}, ports {ports}, heap {server['heap']}"
             lines += [f"  {server['name']}: {state}", f"    data {server['data']}, log {server['log']}"]
     return lines
-
-
-if __name__ == "__main__":
-    run(main)

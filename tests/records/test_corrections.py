@@ -1,4 +1,4 @@
-"""Tests of `ingest.corrections` on real databases of SQLite."""
+"""Tests of `records.corrections` on real databases of SQLite."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ import pytest
 from small_world import CLASSES, make_corpus, make_images, write_cifar, write_tiny_images
 
 from ingest.corpus import Corpus, images_path, open_corpus
-from ingest.corrections import (
+from records.corrections import (
     MOST_SHOWN,
     BadCorrectionError,
     Correction,
@@ -17,7 +17,7 @@ from ingest.corrections import (
     DatabaseError,
     read_corrected,
 )
-from ingest.store import StoreUnreachableError, open_store
+from storage.store import StoreUnreachableError, open_store
 
 HERE = Corpus("here", "x", "x", {"sha256": "a"}, images=100, partition_images=30)
 THERE = Corpus("there", "x", "x", {"sha256": "b"}, images=100, partition_images=30)

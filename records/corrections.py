@@ -18,7 +18,7 @@ from conf.errors import TinyTagsError
 from ingest.corpus import Corpus, list_corpora, open_corpus, read_image
 from ingest.formats.dump import LONGEST_CLASS
 from ingest.image import IMAGE_BYTES
-from ingest.store import StoreAwayError, StoreUnreachableError
+from storage.store import StoreAwayError, StoreUnreachableError
 
 LONGEST_NAME = 80
 # Of an image; all are kept.

@@ -6,7 +6,7 @@ from flask import Blueprint, abort, current_app, redirect, request
 
 from conf.errors import TinyTagsError
 from ingest.corpus import Corpus
-from ingest.corrections import LONGEST_NAME, BadCorrectionError, Correction
+from records.corrections import LONGEST_NAME, BadCorrectionError, Correction
 from search_ui.images import image_url, no_image
 
 blueprint = Blueprint("correcting", __name__)

@@ -10,9 +10,9 @@ from functools import cached_property
 
 import numpy as np
 
+from indexing.query.search_state import SearchState
 from indexing.solr import Solr, SolrError
-from search_ui.search_state import SearchState
-from tagging.tags import FINEST
+from storage.runs import FINEST
 
 # Counting 50 million documents takes Solr some seconds; it is asked once for every version of an index.
 COUNT_SECONDS = 120

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from conf.errors import LeaseHeldError, TinyTagsError
 from conf.settings import user_name
-from ingest.store import StoreError, StoreUnreachableError
+from storage.store import StoreError, StoreUnreachableError
 
 RENEW_SECONDS = 15
 # A holder on another machine is taken for dead when it has missed this many seconds of renewals.

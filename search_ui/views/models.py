@@ -11,12 +11,12 @@ import numpy as np
 from flask import Blueprint, Flask, abort, current_app, jsonify, render_template, request
 
 from conf.errors import TinyTagsError
+from indexing.query.search_state import SearchState, check_parameters, show
 from ingest.image import IMAGE_BYTES, SIDE, to_png
-from ingest.store import StoreError, StoreUnreachableError
 from search_ui import cards, pictures, plots
 from search_ui.kept import Answer, Kept
-from search_ui.runs import LOOK_SECONDS, WAIT_SECONDS, board
-from search_ui.search_state import SearchState, check_parameters, show
+from search_ui.views.runs import LOOK_SECONDS, WAIT_SECONDS, board
+from storage.store import StoreError, StoreUnreachableError
 from tagging.models import card_path, load_model, read_card
 
 blueprint = Blueprint("models", __name__)

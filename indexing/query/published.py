@@ -5,9 +5,9 @@ import time
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from indexing.query.counts import Cell, Counts, ask_cells
+from indexing.query.search_state import SearchState
 from indexing.solr import Solr, SolrError
-from search_ui.counts import Cell, Counts, ask_cells
-from search_ui.search_state import SearchState
 
 CHECK_SECONDS = 1.0
 # A Solr that hangs is as good as one that is down.

@@ -5,9 +5,11 @@ import json
 from dataclasses import asdict, dataclass, fields
 
 from conf.errors import TinyTagsError
-from ingest.store import StoreError, check_name
+from storage.store import StoreError, check_name
 
 VERSION = 1
+# A network's probabilities go into documents with four digits: as ten-thousandths they are whole numbers, like votes.
+FINEST = 10_000
 
 
 @dataclass(frozen=True)

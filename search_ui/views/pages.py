@@ -12,20 +12,30 @@ from flask import Blueprint, Response, abort, current_app, jsonify, redirect, re
 from werkzeug.datastructures import MultiDict
 
 from conf.settings import Settings
+from indexing.query.counts import percent_of
+from indexing.query.published import Published
+from indexing.query.search import (
+    FIELDS,
+    Found,
+    TooBusyError,
+    documents,
+    export,
+    find_image,
+    neighbours,
+    search,
+)
+from indexing.query.search_state import NUMBERED_ROWS, WORDS, SearchState, parse_form, parse_position
 from indexing.solr import Solr, SolrError
 from ingest.corpus import Block, Corpus
-from ingest.corrections import Corrections
 from ingest.image import to_png
-from ingest.store import StoreError, StoreUnreachableError
-from search_ui import correcting, facets, images, pictures
-from search_ui.counts import percent_of
+from records.corrections import Corrections
+from search_ui import facets, images, pictures
 from search_ui.expected import Expected, expected
 from search_ui.images import Library, image_url
 from search_ui.metrics import Metrics
-from search_ui.published import Published
-from search_ui.search import FIELDS, Found, TooBusyError, documents, export, find_image, neighbours, search
-from search_ui.search_state import NUMBERED_ROWS, WORDS, SearchState, parse_form, parse_position
 from search_ui.similar import similar_images
+from search_ui.views import correcting
+from storage.store import StoreError, StoreUnreachableError
 
 blueprint = Blueprint("pages", __name__)
 

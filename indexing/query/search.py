@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from indexing.query.counts import Level
+from indexing.query.published import ANSWER_SECONDS, Published, Shown
+from indexing.query.search_state import NUMBERED_ROWS, PER_PAGE, After, SearchState
 from indexing.solr import Solr, SolrError
-from search_ui.counts import Level
-from search_ui.published import ANSWER_SECONDS, Published, Shown
-from search_ui.search_state import NUMBERED_ROWS, PER_PAGE, After, SearchState
 
 FIELDS = "id,corpus,partition,row,tag,votes,trees,confidence,runner_up,runner_up_votes,label,model,run"
 # A page's few rows take some milliseconds. A Solr that takes longer than this hangs, also to people who wait.

@@ -1,0 +1,1 @@
+"""From a search, as its URL says it, to Solr and back."""

@@ -1,0 +1,1 @@
+"""What people said of images: corrections, kept in a database."""
