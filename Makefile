@@ -27,7 +27,7 @@ test:
 
 lint:
 	@scripts/setup test
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/mypy
 
 serve: setup
 	@scripts/services up solr
@@ -47,5 +47,5 @@ zip: setup
 
 clean:
 	@if [ -x $(BIN)/python ]; then scripts/services down solr hdfs yarn; fi
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
