@@ -18,7 +18,7 @@ from ingest import corpus as corpora
 from storage import runs
 from storage.lease import holder, lease
 from storage.runs import Run, open_run, read_statistics, rejected_path
-from storage.store import StoreAwayError, StoreError, StoreUnreachableError
+from storage.store import FileUnavailableError, StoreError, StoreUnavailableError
 
 PAGE_DOCUMENTS = 20_000
 THREADS = 2
@@ -161,7 +161,7 @@ def _noting_unreadable(p: int, found: Findings) -> Iterator[None]:
     """Note a file that HDFS can't give now: there is nothing to mend, it may come back."""
     try:
         yield
-    except StoreAwayError as error:
+    except FileUnavailableError as error:
         found.add("unreadable", p, str(error))
 
 
@@ -190,7 +190,7 @@ def _check_tags(
     try:
         statistics = read_statistics(store, run, p)
         images, tagged, dropped, bad = (statistics[key] for key in ("images", "tagged", "dropped", "bad"))
-    except (StoreAwayError, StoreUnreachableError):
+    except (FileUnavailableError, StoreUnavailableError):
         raise
     except StoreError as error:
         found.add("statistics", p, str(error))

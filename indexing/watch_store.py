@@ -14,7 +14,7 @@ from indexing.index import Expected
 from ingest import corpus as corpora
 from storage import runs
 from storage.lease import holder
-from storage.store import StoreError, StoreUnreachableError
+from storage.store import StoreError, StoreUnavailableError
 
 # In HDFS each file is a request.
 THREADS = 8
@@ -110,7 +110,7 @@ class StoreWatch:
                 "working": _working(told, "ingest", writer, done),
                 "command": command,
             }
-        except StoreUnreachableError:
+        except StoreUnavailableError:
             raise
         except TinyTagsError as error:
             return {"corpus": name, "error": str(error)}
@@ -145,7 +145,7 @@ class StoreWatch:
             if indexing:
                 told["working"].append({"step": "index"} | indexing | {"unit": "documents"})
             return told | {"done": done, "refused": {p: count for p, (count, _) in refused.items()}}
-        except StoreUnreachableError:
+        except StoreUnavailableError:
             raise
         except TinyTagsError as error:
             return {"run": name, "error": str(error)}
@@ -208,7 +208,7 @@ class StoreWatch:
     def _read_reason(self, path: str) -> str:
         try:
             return str(self.store.read_json(path)["error"])
-        except StoreUnreachableError:
+        except StoreUnavailableError:
             raise
         except (StoreError, KeyError):
             return "nobody wrote down why"
@@ -241,7 +241,7 @@ class StoreWatch:
                     runs.run_path(run.name), path, written,
                     lambda _: runs.read_statistics(self.store, run, p)["tagged"],
                 )  # fmt: skip
-            except StoreUnreachableError:
+            except StoreUnavailableError:
                 raise
             except TinyTagsError as error:
                 errors.setdefault(run.name, str(error))

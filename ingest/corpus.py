@@ -13,7 +13,7 @@ import numpy as np
 from conf.errors import TinyTagsError
 from ingest.image import IMAGE_BYTES
 from ingest.pages import read_pixels
-from storage.store import StoreAwayError, StoreError, StoreUnreachableError, check_name
+from storage.store import FileUnavailableError, StoreError, StoreUnavailableError, check_name
 
 VERSION = 1
 PARTITION_IMAGES = 20_000
@@ -292,7 +292,7 @@ def _all_columns(store, path: str, parquet) -> Iterator[Block]:
 def _open_partition(store, path: str):
     try:
         return store.open_arrow(path)
-    except (StoreAwayError, StoreUnreachableError):
+    except (FileUnavailableError, StoreUnavailableError):
         raise
     except StoreError:
         if store.exists(path):
@@ -325,12 +325,12 @@ def read_image(store, corpus: Corpus, partition: int, row: int) -> Block:
 def check_partition(store, corpus: Corpus, partition: int) -> str | None:
     """Read a whole partition and return what is wrong with it, or None.
 
-    Raises `StoreAwayError` and `StoreUnreachableError` where that can't be told now.
+    Raises `FileUnavailableError` and `StoreUnavailableError` where that can't be told now.
     """
     try:
         for _ in read_partition(store, corpus, partition, names=True):
             pass
-    except (StoreAwayError, StoreUnreachableError):
+    except (FileUnavailableError, StoreUnavailableError):
         raise
     except StoreError as error:
         return str(error)

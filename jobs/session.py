@@ -20,7 +20,7 @@ from conf.command import note, select_partitions
 from conf.errors import TinyTagsError
 from conf.progress import Progress
 from conf.wording import counted, duration, listed
-from storage.store import StoreError, StoreUnreachableError
+from storage.store import StoreError, StoreUnavailableError
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("conf", "storage", "ingest", "tagging", "records", "jobs", "indexing", "search_ui", "operations")
@@ -204,7 +204,7 @@ def run_partitions(
         try:
             inbox.add([(partition, task(partition), None, False)])
         except TinyTagsError as error:
-            inbox.add([(partition, None, str(error), isinstance(error, StoreUnreachableError))])
+            inbox.add([(partition, None, str(error), isinstance(error, StoreUnavailableError))])
         _freeze(group)
 
     def submit() -> None:

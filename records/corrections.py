@@ -18,7 +18,7 @@ from conf.errors import TinyTagsError
 from ingest.corpus import Corpus, list_corpora, open_corpus, read_image
 from ingest.formats.dump import LONGEST_CLASS
 from ingest.image import IMAGE_BYTES
-from storage.store import StoreAwayError, StoreUnreachableError
+from storage.store import FileUnavailableError, StoreUnavailableError
 
 LONGEST_NAME = 80
 # Of an image; all are kept.
@@ -237,7 +237,7 @@ def read_corrected(
 ) -> tuple[list[Correction], np.ndarray, np.ndarray, list[str]]:
     """Return the corrections that can be learnt, their images (n, 3072) uint8 and labels (n,) int16, and why others can't be.
 
-    A label is the number of one of ``classes``. Raises `StoreAwayError` and `StoreUnreachableError` where that can't be told now.
+    A label is the number of one of ``classes``. Raises `FileUnavailableError` and `StoreUnavailableError` where that can't be told now.
     """
     corpora = dict.fromkeys(list_corpora(store))
     found, images, labels, reasons = [], [], [], Counter()
@@ -255,7 +255,7 @@ def read_corrected(
                 reasons[f"of a corpus {name!r} that had other contents"] += 1
                 continue
             images.append(read_image(store, corpus, correction.partition, correction.row).images[0])
-        except (StoreAwayError, StoreUnreachableError):
+        except (FileUnavailableError, StoreUnavailableError):
             raise
         except TinyTagsError:
             reasons[f"of images of corpus {name!r} that can't be read"] += 1

@@ -25,7 +25,7 @@ class Expected:
 def expected(library: Library, counts: Counts, state: SearchState) -> list[Expected]:
     """Return what to expect of each model that is searched; nothing where there are many, or no card says it.
 
-    ``counts`` are those of what the search looks into. Raises `StoreUnreachableError`.
+    ``counts`` are those of what the search looks into. Raises `StoreUnavailableError`.
     """
     sources = {source.model: source for source in counts.sources}
     if len(sources) > MOST_MODELS:

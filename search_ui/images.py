@@ -11,7 +11,7 @@ from ingest.corpus import Block, Corpus, open_corpus, read_image
 from ingest.image import IMAGE_BYTES
 from search_ui.cards import Quality, read_quality
 from storage.runs import Run, open_run
-from storage.store import StoreUnreachableError
+from storage.store import StoreUnavailableError
 from tagging.models import read_card
 
 # Manifests don't change once written, but a corpus can be removed and another be made under its name.
@@ -36,7 +36,7 @@ class Library:
         self._kept: dict[tuple, tuple[float, object]] = {}
 
     def corpus(self, name: str) -> Corpus | None:
-        """Return a corpus, or None where the store has none of this name. Raises `StoreUnreachableError`."""
+        """Return a corpus, or None where the store has none of this name. Raises `StoreUnavailableError`."""
         return self._keep(open_corpus, name)
 
     def run(self, name: str) -> Run | None:
@@ -65,7 +65,7 @@ class Library:
     def _keep(self, open_one, name: str):
         """Return what ``open_one`` last said of ``name``: a manifest, None, or raise that the store was out of reach."""
         found = self._look_up((open_one, name))
-        if isinstance(found, StoreUnreachableError):
+        if isinstance(found, StoreUnavailableError):
             raise found
         return found
 
@@ -81,7 +81,7 @@ class Library:
         open_one, name = key
         try:
             found = open_one(self.store, name)
-        except StoreUnreachableError as error:
+        except StoreUnavailableError as error:
             if found is None:  # else what was true a moment ago
                 found = error
         except TinyTagsError:

@@ -8,7 +8,7 @@ from indexing.query.published import Published
 from indexing.query.search import FIELDS
 from indexing.solr import Solr
 from search_ui.images import Library
-from storage.store import StoreUnreachableError
+from storage.store import StoreUnavailableError
 from tagging import descriptor
 
 SHOWN = 12
@@ -52,7 +52,7 @@ def _is_described(library: Library, name: str) -> bool:
     """Whether documents of a run have the descriptors of this version; no where the store can't say."""
     try:
         run = library.run(name)
-    except StoreUnreachableError:
+    except StoreUnavailableError:
         return False
     return run is not None and run.descriptor == descriptor.NAME
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from conf.errors import LeaseHeldError, TinyTagsError
 from conf.settings import user_name
-from storage.store import StoreError, StoreUnreachableError
+from storage.store import StoreError, StoreUnavailableError
 
 RENEW_SECONDS = 15
 # A holder on another machine is taken for dead when it has missed this many seconds of renewals.
@@ -124,7 +124,7 @@ def _read(store, path: str) -> dict | None:
     for attempt in range(3):
         try:
             held = json.loads(store.read_bytes(path))
-        except StoreUnreachableError:
+        except StoreUnavailableError:
             raise
         except StoreError:
             if not store.exists(path):

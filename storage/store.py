@@ -13,14 +13,17 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
 
 from conf.errors import TinyTagsError
 from storage import hdfs_client
+
+if TYPE_CHECKING:
+    import pyarrow
 
 # Mapping saves a fifth of the time it takes to read a partition, but what is mapped counts as the worker's memory.
 MAPPED_BYTES = 128 << 20
@@ -40,15 +43,110 @@ _LEASE = re.compile(r"\.[a-z-]*lease\.json\.")
 
 
 class StoreError(TinyTagsError):
-    """A file of the store that can't be read or written."""
+    """A file of the store can't be read or written; ``path`` is the file's, relative to the store's root, where known."""
+
+    def __init__(self, message: str, path: str | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.path)
 
 
-class StoreAwayError(StoreError):
-    """A file that HDFS knows but can't give whole now: it is not to be taken for broken."""
+class FileMissingError(StoreError):
+    """There is no such file."""
 
 
-class StoreUnreachableError(StoreError):
+class FileUnavailableError(StoreError):
+    """HDFS knows the file but can't give all of it now, which doesn't mean that the file is broken."""
+
+
+class StoreUnavailableError(StoreError):
     """The store as a whole does not answer: no other file of it can be read or written either."""
+
+
+class Store(Protocol):
+    """A folder of files, local or remote, each written whole: under a temporary name that is then renamed.
+
+    Paths are relative to the store's root and use forward slashes. Many threads and processes may use one store at
+    once. Every method raises `StoreUnavailableError` where the store does not answer and `StoreError` for a file that
+    can't be read or written.
+    """
+
+    def url(self, path: str = "") -> str:
+        """Return the full address of ``path``, for messages and for people."""
+        ...
+
+    def read_bytes(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
+        """Return up to ``length`` bytes of ``path`` from ``offset``; all of the rest by default."""
+        ...
+
+    def read_json(self, path: str) -> dict[str, Any]:
+        """Return the JSON object in ``path``. Raises `StoreError` for a file that holds anything else."""
+        ...
+
+    def open_arrow(self, path: str) -> "pyarrow.NativeFile":
+        """Return a pyarrow file for reading all of ``path``."""
+        ...
+
+    def open_ranged(self, path: str) -> "pyarrow.NativeFile":
+        """Return a pyarrow file for reading small parts of ``path``: only the ranges read are fetched."""
+        ...
+
+    def writer(self, path: str) -> contextlib.AbstractContextManager[BinaryIO]:
+        """Return a context manager that gives a file to write; it becomes ``path`` unless the block fails."""
+        ...
+
+    def write_bytes(self, path: str, data: bytes | memoryview) -> None:
+        """Write ``data`` as ``path``, replacing the file that is there."""
+        ...
+
+    def write_json(self, path: str, value: Mapping[str, Any]) -> None:
+        """Write ``value`` as ``path``: UTF-8, one line a key, a newline at the end."""
+        ...
+
+    def write_in_steps(self, path: str, write: Callable[[Any], Iterator[None]]) -> int:
+        """Write ``path`` by ``write(file)``, a generator that yields after every few megabytes; return the size.
+
+        The file is never in memory as a whole. ``write`` is called again, with a new file, where the store starts the
+        upload anew. ``file`` has ``write`` and ``tell`` and is what `pyarrow.parquet.ParquetWriter` takes.
+        """
+        ...
+
+    def create_exclusive(self, path: str, data: bytes) -> bool:
+        """Create ``path`` holding ``data`` unless it exists; return whether it was created. Never half-written."""
+        ...
+
+    def exists(self, path: str) -> bool:
+        """Return whether there is a file or folder ``path``."""
+        ...
+
+    def size(self, path: str) -> int:
+        """Return the size of ``path`` in bytes."""
+        ...
+
+    def list(self, path: str) -> list[str]:
+        """Return the sorted names in the folder ``path`` without temporary files; empty where there is no such folder."""
+        ...
+
+    def times(self, path: str) -> dict[str, float]:
+        """Return the names that `list` does, each with its time of writing in seconds since 1970 by the store's clock.
+
+        A folder's time is that of the last file created in it, renamed into it or removed from it.
+        """
+        ...
+
+    def remove(self, path: str) -> None:
+        """Remove the file ``path``; nothing happens where there is none."""
+        ...
+
+    def remove_tree(self, path: str) -> None:
+        """Remove the folder ``path`` with everything in it; nothing happens where there is none."""
+        ...
+
+    def remove_temporary(self, path: str) -> None:
+        """Remove what killed writers left in the folder ``path``; only for the holder of its lease."""
+        ...
 
 
 def check_name(kind: str, name: str) -> str:
@@ -61,7 +159,7 @@ def check_name(kind: str, name: str) -> str:
     return name
 
 
-def open_store(url: str, webhdfs: str | None = None) -> "LocalStore | HdfsStore":
+def open_store(url: str, webhdfs: str | None = None) -> Store:
     """Return the store at ``url``: a local folder, or ``hdfs://HOST:PORT/PATH`` spoken to by WebHDFS at ``webhdfs``."""
     if url.startswith("hdfs://"):
         default = hdfs_client.default_address(url)
@@ -254,7 +352,7 @@ class LocalStore(_Json):
         try:
             yield
         except FileNotFoundError:
-            raise StoreError(f"{self.url(path)}: no such file") from None
+            raise FileMissingError(f"{self.url(path)}: no such file", path) from None
         except OSError as error:
             if error.errno is None:
                 raise
@@ -422,7 +520,7 @@ class HdfsStore(_Json):
 
     def _retry(self, path: str, action):
         return hdfs_client.ask(
-            self.url(path), self.webhdfs, action, StoreError, StoreAwayError, StoreUnreachableError
+            self.url(path), self.webhdfs, action, StoreError, FileUnavailableError, StoreUnavailableError
         )
 
 

@@ -16,7 +16,7 @@ from ingest.image import IMAGE_BYTES, SIDE, to_png
 from search_ui import cards, pictures, plots
 from search_ui.kept import Answer, Kept
 from search_ui.views.runs import LOOK_SECONDS, WAIT_SECONDS, board
-from storage.store import StoreError, StoreUnreachableError
+from storage.store import StoreError, StoreUnavailableError
 from tagging.models import card_path, load_model, read_card
 
 blueprint = Blueprint("models", __name__)
@@ -42,12 +42,12 @@ class Models:
     def cards(self, until: float | None = None) -> dict[str, dict]:
         """Return every model's card by its name, {"error": ...} where it can't be read.
 
-        Waits for `WAIT_SECONDS`, or until ``until`` of `time.monotonic`. Raises `StoreUnreachableError` where the store
+        Waits for `WAIT_SECONDS`, or until ``until`` of `time.monotonic`. Raises `StoreUnavailableError` where the store
         doesn't answer in time and never has.
         """
         answer = self._cards.get(until - time.monotonic() if until else WAIT_SECONDS)
         if answer.value is None:
-            raise StoreUnreachableError(answer.trouble)
+            raise StoreUnavailableError(answer.trouble)
         return answer.value
 
     def importance(self, name: str, model_hash: str, until: float) -> Answer:
@@ -75,7 +75,7 @@ class Models:
     def _card(self, name: str) -> dict:
         try:
             card = read_card(self.store, name)
-        except StoreUnreachableError:
+        except StoreUnavailableError:
             raise
         except TinyTagsError as error:
             return {"error": str(error)}

@@ -35,7 +35,7 @@ from search_ui.images import Library, image_url
 from search_ui.metrics import Metrics
 from search_ui.similar import similar_images
 from search_ui.views import correcting
-from storage.store import StoreError, StoreUnreachableError
+from storage.store import StoreError, StoreUnavailableError
 
 blueprint = Blueprint("pages", __name__)
 
@@ -123,7 +123,7 @@ def _thumbnails(found: Found):
 def _versions(hits: list[dict]) -> dict[str, str | None]:
     """Return for the corpora of the hits what the URLs of their pixels say of their contents."""
     versions = dict.fromkeys(hit["corpus"] for hit in hits)
-    with contextlib.suppress(StoreUnreachableError):  # what was found can be told without
+    with contextlib.suppress(StoreUnavailableError):  # what was found can be told without
         for name in versions:
             versions[name] = _version(sources().library.corpus(name))
     return versions
@@ -134,7 +134,7 @@ def _version(manifest: Corpus | None) -> str | None:
 
 
 def _expected(found: Found) -> list[Expected]:
-    with contextlib.suppress(StoreUnreachableError):  # what was found can be told without
+    with contextlib.suppress(StoreUnavailableError):  # what was found can be told without
         return expected(sources().library, found.shown.counts, found.state)
     return []
 
@@ -420,7 +420,7 @@ def about():
     try:
         runs = [(name, sources().library.run(name)) for name in shown]
         corpora = {run.corpus: sources().library.corpus(run.corpus) for _, run in runs if run is not None}
-    except StoreUnreachableError:
+    except StoreUnavailableError:
         runs, corpora = [(name, None) for name in shown], {}
     return render_template("about.html", runs=runs, corpora=corpora)
 

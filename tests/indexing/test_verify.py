@@ -13,7 +13,7 @@ from indexing.verify import verify_run
 from ingest import corpus as corpora
 from storage import runs
 from storage.lease import lease
-from storage.store import StoreAwayError
+from storage.store import FileUnavailableError
 
 pytestmark = pytest.mark.services
 
@@ -87,7 +87,7 @@ def test_images_that_cannot_be_read_now_are_not_taken_for_broken(store, client, 
 
     def check(store, corpus, partition):
         if partition == 1:
-            raise StoreAwayError("no DataNode that is up has all of it")
+            raise FileUnavailableError("no DataNode that is up has all of it")
         return real(store, corpus, partition)
 
     monkeypatch.setattr(corpora, "check_partition", check)

@@ -20,7 +20,7 @@ from indexing.watch_store import StoreWatch, seconds_a_partition
 from ingest.corpus import failed_path, lease_path, statistics_path
 from storage import runs
 from storage.lease import lease
-from storage.store import LocalStore, StoreUnreachableError, open_store
+from storage.store import LocalStore, StoreUnavailableError, open_store
 
 NOBODY = Solr("http://127.0.0.1:1/solr", patience=0)
 
@@ -237,12 +237,12 @@ def test_a_store_that_is_away_is_told_at_once_not_once_for_each_run(store, monke
 
     def times(self, path):
         if path.startswith("runs/"):
-            raise StoreUnreachableError("away")
+            raise StoreUnavailableError("away")
         return original(self, path)
 
     original = LocalStore.times
     monkeypatch.setattr(LocalStore, "times", times)
-    with pytest.raises(StoreUnreachableError):
+    with pytest.raises(StoreUnavailableError):
         watch.look()
 
 

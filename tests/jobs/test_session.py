@@ -22,7 +22,7 @@ from jobs.session import (
     run_partitions,
     write_zip,
 )
-from storage.store import LocalStore, StoreError, StoreUnreachableError
+from storage.store import LocalStore, StoreError, StoreUnavailableError
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_store_that_is_gone_ends_the_job_at_once(spark, tmp_path):
     def task(p):
         (tmp_path / str(p)).touch()
         if p == 3:
-            raise StoreUnreachableError("no NameNode")
+            raise StoreUnavailableError("no NameNode")
         import time
 
         time.sleep(0.3)

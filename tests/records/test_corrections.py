@@ -17,7 +17,7 @@ from records.corrections import (
     DatabaseError,
     read_corrected,
 )
-from storage.store import StoreUnreachableError, open_store
+from storage.store import StoreUnavailableError, open_store
 
 HERE = Corpus("here", "x", "x", {"sha256": "a"}, images=100, partition_images=30)
 THERE = Corpus("there", "x", "x", {"sha256": "b"}, images=100, partition_images=30)
@@ -265,5 +265,5 @@ def test_images_that_cannot_be_read_leave_the_others(tmp_path):
 @pytest.mark.services
 def test_a_store_that_is_away_is_no_reason_to_learn_less(hdfs, tmp_path):
     store = open_store(f"{hdfs.url}/{tmp_path.name}", "http://127.0.0.1:1")
-    with pytest.raises(StoreUnreachableError):
+    with pytest.raises(StoreUnavailableError):
         read_corrected(store, [], CLASSES)

@@ -25,7 +25,7 @@ from indexing.query import search as search_module
 from ingest.corpus import images_path
 from search_ui import create_app, images, serve
 from search_ui.views import pages
-from storage.store import StoreUnreachableError, open_store
+from storage.store import StoreUnavailableError, open_store
 
 PNG = divmod(UPRIGHT, 300)
 
@@ -366,7 +366,7 @@ def test_a_store_that_is_away_leaves_the_search_and_the_image_says_why(page, mon
 
     def away(store, name):
         asked.append(name)
-        raise StoreUnreachableError("hdfs://namenode: does not answer")
+        raise StoreUnavailableError("hdfs://namenode: does not answer")
 
     monkeypatch.setattr(images, "open_corpus", away)
     monkeypatch.setattr(images, "open_run", away)

@@ -11,11 +11,11 @@ from conf.errors import TinyTagsError
 from operations.services import free_port
 from storage import hdfs_client
 from storage.store import (
+    FileUnavailableError,
     HdfsStore,
     LocalStore,
-    StoreAwayError,
     StoreError,
-    StoreUnreachableError,
+    StoreUnavailableError,
     check_name,
     open_store,
 )
@@ -225,7 +225,7 @@ def test_a_file_that_is_not_there_is_named(store):
             action("no/such.file")
         assert str(told.value).startswith(store.url("no/such.file") + ": ")
         assert "\n" not in str(told.value)
-        assert not isinstance(told.value, StoreUnreachableError), "it is this file alone"
+        assert not isinstance(told.value, StoreUnavailableError), "it is this file alone"
 
 
 @everywhere
@@ -246,7 +246,7 @@ def test_a_file_in_the_place_of_a_folder_is_told_in_one_line(store):
 def test_an_hdfs_that_is_not_there_is_told_soon_and_as_a_whole():
     store = open_store("hdfs://127.0.0.1:8020/x", f"http://127.0.0.1:{free_port()}")
     began = time.monotonic()
-    with pytest.raises(StoreUnreachableError, match=r"are the NameNode and a DataNode up\?") as told:
+    with pytest.raises(StoreUnavailableError, match=r"are the NameNode and a DataNode up\?") as told:
         store.read_bytes("a.json")
     assert "\n" not in str(told.value)
     assert time.monotonic() - began < 30
@@ -263,7 +263,7 @@ def test_a_damaged_block_is_a_matter_of_its_file_alone(hdfs, tmp_path):
     ]
     (block,) = [path for path in blocks if path.read_bytes() == data]
     block.write_bytes(data[: 2 << 20] + b"XXXX" + data[(2 << 20) + 4 :])
-    with pytest.raises(StoreAwayError) as told:
+    with pytest.raises(FileUnavailableError) as told:
         store.read_bytes("damaged.bin")
     assert store.url("damaged.bin") in str(told.value) and "\n" not in str(told.value)
     assert store.read_bytes("whole.bin") == b"whole"
