@@ -21,6 +21,19 @@ PARTITION_IMAGES = 20_000
 ROW_GROUP_IMAGES = 256
 
 
+class PartitionDamagedError(StoreError):
+    """A partition whose images are missing, corrupt or of another corpus; the step ``remedy`` writes them again."""
+
+    remedy = "ingest"
+
+    def __init__(self, message: str, corpus: str, partition: int) -> None:
+        super().__init__(message)
+        self.corpus, self.partition = corpus, partition
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, int]]:
+        return type(self), (str(self), self.corpus, self.partition)
+
+
 @dataclass(frozen=True)
 class Corpus:
     """The manifest of a corpus, frozen once written: what it was split from and into."""
@@ -64,7 +77,7 @@ class Block:
 
     row: int  # of the first image, within the partition
     images: np.ndarray  # (n, 3072) uint8, canonical, read-only
-    labels: np.ndarray  # (n,) int16, -1 where nobody said
+    labels: np.ndarray  # (n,) int32, -1 where nobody said
     names: list[str] | None  # where the source has names
 
 
@@ -186,14 +199,14 @@ def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
     return statistics
 
 
-def _schema():
+def _schema(label=None):
     import pyarrow
 
     return pyarrow.schema(
         [
             ("row", pyarrow.int32()),
             ("image", pyarrow.binary()),
-            ("label", pyarrow.int8()),
+            ("label", label or pyarrow.int32()),
             ("name", pyarrow.string()),
         ]
     )
@@ -208,7 +221,7 @@ def _table(schema, row: int, batch):
     images = pyarrow.Array.from_buffers(
         pyarrow.binary(), n, [None, pyarrow.py_buffer(ends), pyarrow.py_buffer(pixels)]
     )
-    labels = pyarrow.array(batch.labels.astype(np.int8), mask=batch.labels < 0)
+    labels = pyarrow.array(batch.labels, schema.field("label").type, mask=batch.labels < 0)
     names = (
         pyarrow.nulls(n, pyarrow.string())
         if batch.names is None
@@ -233,35 +246,32 @@ def remove_temporary(store, corpus: Corpus, partitions: Iterable[int]) -> None:
 def read_partition(store, corpus: Corpus, partition: int, names: bool = False) -> Iterator[Block]:
     """Yield the images of a partition in blocks of up to 256, checksums checked of all pages that are read.
 
-    Raises `StoreError` where the file is missing, corrupt, of another corpus or not as long as it should be.
+    Raises `PartitionDamagedError` where the file is missing, corrupt, of another corpus or not as long as it should be.
     """
     start, stop = corpus.rows(partition)
-    path = images_path(corpus.name, partition)
     row = 0
-    with _parquet_errors(store, path), _open_partition(store, path) as source:
+    with _parquet_errors(store, corpus, partition), _open_partition(store, corpus, partition) as source:
         parquet = _open_parquet(store, corpus, partition, source)
-        _check_length(store, path, parquet.metadata.num_rows, stop - start)
+        _check_length(store, corpus, partition, parquet.metadata.num_rows, stop - start)
         if names:
-            blocks = _all_columns(store, path, parquet)
+            blocks = _all_columns(parquet)
         else:
-            blocks = _pixels_and_labels(store, path, source, parquet, corpus.classes is not None)
+            blocks = _pixels_and_labels(source, parquet, corpus.classes is not None)
         for block in blocks:
             yield block
             row += len(block.images)
-    _check_length(store, path, row, stop - start)
+    _check_length(store, corpus, partition, row, stop - start)
 
 
-def _check_length(store, path: str, images: int, wanted: int) -> None:
+def _check_length(store, corpus: Corpus, partition: int, images: int, wanted: int) -> None:
     if images != wanted:
-        raise StoreError(
-            f"{store.url(path)}: holds {images:,} images instead of {wanted:,}; `tinytags ingest` with --partition mends it"
-        )
+        raise _damaged(store, corpus, partition, f"holds {images:,} images instead of {wanted:,}")
 
 
-def _pixels_and_labels(store, path: str, source, parquet, labelled: bool) -> Iterator[Block]:
+def _pixels_and_labels(source, parquet, labelled: bool) -> Iterator[Block]:
     """Yield blocks whose pixels are not copied, but for row groups that have another form than `write_partition` gives them."""
     row = 0
-    labels = np.full(parquet.metadata.num_rows, -1, np.int16)
+    labels = np.full(parquet.metadata.num_rows, -1, np.int32)
     if labelled:
         labels = _labels(parquet.read(columns=["label"], use_threads=False).column(0).combine_chunks())
     for group in range(parquet.num_row_groups):
@@ -273,23 +283,24 @@ def _pixels_and_labels(store, path: str, source, parquet, labelled: bool) -> Ite
             for batch in parquet.iter_batches(
                 ROW_GROUP_IMAGES, row_groups=[group], columns=["image", "label"], use_threads=False
             ):
-                yield _block(store, path, row, batch)
+                yield _block(row, batch)
                 row += len(batch)
         else:
             yield Block(row, pixels, labels[row : row + len(pixels)], None)
             row += len(pixels)
 
 
-def _all_columns(store, path: str, parquet) -> Iterator[Block]:
+def _all_columns(parquet) -> Iterator[Block]:
     row = 0
     for batch in parquet.iter_batches(
         ROW_GROUP_IMAGES, columns=["image", "label", "name"], use_threads=False
     ):
-        yield _block(store, path, row, batch)
+        yield _block(row, batch)
         row += len(batch)
 
 
-def _open_partition(store, path: str):
+def _open_partition(store, corpus: Corpus, partition: int):
+    path = images_path(corpus.name, partition)
     try:
         return store.open_arrow(path)
     except (FileUnavailableError, StoreUnavailableError):
@@ -297,15 +308,13 @@ def _open_partition(store, path: str):
     except StoreError:
         if store.exists(path):
             raise
-        raise StoreError(
-            f"{store.url(path)}: is missing; `tinytags ingest` with --partition mends it"
-        ) from None
+        raise _damaged(store, corpus, partition, "is missing") from None
 
 
 def read_image(store, corpus: Corpus, partition: int, row: int) -> Block:
     """Return the one image at ``row`` of ``partition`` as a block; reads one row group.
 
-    Raises `TinyTagsError` for an image that there isn't, `StoreError` for a file that is missing or corrupt.
+    Raises `TinyTagsError` for an image that there isn't, `PartitionDamagedError` for a corrupt file.
     """
     start, stop = corpus.rows(partition)
     if not 0 <= row < stop - start:
@@ -314,10 +323,10 @@ def read_image(store, corpus: Corpus, partition: int, row: int) -> Block:
         )
     path = images_path(corpus.name, partition)
     group, index = divmod(row, ROW_GROUP_IMAGES)
-    with _parquet_errors(store, path), store.open_ranged(path) as source:
+    with _parquet_errors(store, corpus, partition), store.open_ranged(path) as source:
         parquet = _open_parquet(store, corpus, partition, source, _footer(store, path, corpus.hash))
         table = parquet.read_row_group(group, columns=["image", "label", "name"], use_threads=False)
-        block = _block(store, path, group * ROW_GROUP_IMAGES, table.combine_chunks().to_batches()[0])
+        block = _block(group * ROW_GROUP_IMAGES, table.combine_chunks().to_batches()[0])
     one = slice(index, index + 1)
     return Block(row, block.images[one], block.labels[one], block.names and block.names[one])
 
@@ -372,40 +381,46 @@ def _open_parquet(store, corpus: Corpus, partition: int, source, footer=None):
         # Fewer requests for one row group; reading on, it would keep the whole file in memory.
         pre_buffer=footer is not None,
     )
-    if not parquet.schema_arrow.equals(_schema()):
+    # Version 0.1 wrote labels as int8.
+    if not any(parquet.schema_arrow.equals(_schema(label)) for label in (pyarrow.int32(), pyarrow.int8())):
         raise pyarrow.ArrowInvalid("it has other columns")
-    told = parquet.metadata.metadata or {}
-    hash, number = told.get(b"tinytags.corpus", b"?").decode(), told.get(b"tinytags.partition", b"?").decode()
+    metadata = parquet.metadata.metadata or {}
+    hash, number = (metadata.get(key, b"?").decode() for key in (b"tinytags.corpus", b"tinytags.partition"))
     if (hash, number) != (corpus.hash, str(partition)):
-        raise StoreError(
-            f"{store.url(images_path(corpus.name, partition))}: is partition {number} of corpus {hash[:8]}, "
-            f"not {partition} of {corpus.hash[:8]}; `tinytags ingest` with --partition mends it"
-        )
+        problem = f"is partition {number} of corpus {hash[:8]}, not {partition} of {corpus.hash[:8]}"
+        raise _damaged(store, corpus, partition, problem)
     return parquet
 
 
-def _block(store, path: str, row: int, batch) -> Block:
+def _block(row: int, batch) -> Block:
     """Wrap an Arrow batch's pixels as an array, without a copy."""
+    import pyarrow
+
     n = len(batch)
     images = batch.column("image")
     _, ends, pixels = images.buffers()
     ends = np.frombuffer(ends, np.int32, n + 1, images.offset * 4)
     if images.null_count or (np.diff(ends) != IMAGE_BYTES).any():
-        raise StoreError(
-            f"{store.url(path)}: an image near row {row} is not {IMAGE_BYTES:,} bytes; `tinytags ingest` with --partition mends it"
-        )
+        raise pyarrow.ArrowInvalid(f"an image near row {row} is not {IMAGE_BYTES:,} bytes")
     pixels = np.frombuffer(pixels, np.uint8, n * IMAGE_BYTES, ends[0]).reshape(n, IMAGE_BYTES)
     names = batch.column("name").to_pylist() if "name" in batch.schema.names else None
     return Block(row, pixels, _labels(batch.column("label")), names)
 
 
 def _labels(labels) -> np.ndarray:
-    """Return an Arrow array of labels as (n,) int16, -1 where there is none."""
-    return (labels.fill_null(-1) if labels.null_count else labels).to_numpy().astype(np.int16)
+    """Return an Arrow array of labels as (n,) int32, -1 where there is none."""
+    return (labels.fill_null(-1) if labels.null_count else labels).to_numpy().astype(np.int32, copy=False)
+
+
+def _damaged(store, corpus: Corpus, partition: int, problem: str) -> PartitionDamagedError:
+    path = store.url(images_path(corpus.name, partition))
+    return PartitionDamagedError(
+        f"{path}: {problem}; `tinytags ingest` with --partition mends it", corpus.name, partition
+    )
 
 
 @contextlib.contextmanager
-def _parquet_errors(store, path: str) -> Iterator[None]:
+def _parquet_errors(store, corpus: Corpus, partition: int) -> Iterator[None]:
     """Turn what pyarrow raises for a corrupt file into one line that names it."""
     import pyarrow
 
@@ -413,6 +428,4 @@ def _parquet_errors(store, path: str) -> Iterator[None]:
         yield
     except (pyarrow.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise StoreError(
-            f"{store.url(path)}: is corrupt ({reason}); `tinytags ingest` with --partition mends it"
-        ) from None
+        raise _damaged(store, corpus, partition, f"is corrupt ({reason})") from None

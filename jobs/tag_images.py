@@ -26,6 +26,8 @@ from conf.wording import counted
 
 # Documents are made this many images at a time, so that memory doesn't grow with the partition.
 CHUNK_IMAGES = 20_480
+# Votes of a chunk: 32 MB of them as uint16, for models of thousands of classes.
+CHUNK_VOTES = 1 << 24
 
 
 def _check_share(_context, _option, value: float) -> float:
@@ -204,7 +206,7 @@ def _votes(
         if describe:
             descriptors.append(describe(block.images))
         count = block.row + len(block.images) - first
-        if count >= CHUNK_IMAGES:
+        if count >= min(CHUNK_IMAGES, CHUNK_VOTES // votes[0].shape[1]):
             yield chunk()
             first, votes, labels, descriptors = first + count, [], [], []
     if votes:

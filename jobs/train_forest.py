@@ -159,11 +159,11 @@ class Corrected(NamedTuple):
     """What people corrected, to be learnt beside the rows of a corpus."""
 
     images: np.ndarray  # (n, 3072) uint8
-    labels: np.ndarray  # (n,) int16
+    labels: np.ndarray  # (n,) int32
 
     @classmethod
     def nothing(cls) -> "Corrected":
-        return cls(np.empty((0, IMAGE_BYTES), np.uint8), np.empty(0, np.int16))
+        return cls(np.empty((0, IMAGE_BYTES), np.uint8), np.empty(0, np.int32))
 
 
 def with_corrections(settings: Settings, store, corpus, part, held_out) -> tuple:

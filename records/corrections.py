@@ -235,7 +235,7 @@ def _words(what: str, value: str, longest: int) -> str:
 def read_corrected(
     store, corrections: Iterable[Correction], classes: list[str]
 ) -> tuple[list[Correction], np.ndarray, np.ndarray, list[str]]:
-    """Return the corrections that can be learnt, their images (n, 3072) uint8 and labels (n,) int16, and why others can't be.
+    """Return the corrections that can be learnt, their images (n, 3072) uint8 and labels (n,) int32, and why others can't be.
 
     A label is the number of one of ``classes``. Raises `FileUnavailableError` and `StoreUnavailableError` where that can't be told now.
     """
@@ -263,4 +263,4 @@ def read_corrected(
         labels.append(classes.index(correction.label))
         found.append(correction)
     told = [f"{count:,} {reason}" for reason, count in reasons.items()]
-    return found, np.array(images, np.uint8).reshape(-1, IMAGE_BYTES), np.array(labels, np.int16), told
+    return found, np.array(images, np.uint8).reshape(-1, IMAGE_BYTES), np.array(labels, np.int32), told

@@ -174,7 +174,7 @@ def _bytes(lines) -> bytes:
 
 def _known_labels(labels: np.ndarray | None, label_names: list[str] | None, images: int) -> np.ndarray:
     if labels is None:
-        return np.full(images, -1, np.int16)
+        return np.full(images, -1, np.int32)
     if len(labels) and labels.max() >= len(label_names or []):
         raise TinyTagsError(
             f"label {labels.max()} of an image is none of the corpus' {len(label_names or [])} classes"

@@ -84,7 +84,7 @@ class Cifar10(ReadInBatches):
     def read(self, start: int, stop: int) -> Batch:
         check_rows(self, start, stop)
         images = np.empty((stop - start, IMAGE_BYTES), np.uint8)
-        labels = np.empty(stop - start, np.int16)
+        labels = np.empty(stop - start, np.int32)
         names = []
         done = 0
         for batch, first, last in self._parts(start, stop):
@@ -334,7 +334,7 @@ def _parse(file: BinaryIO, size: int, binary: bool, where: str) -> Batch:
     if not binary:
         return _unpickle(file, size, where)
     count = _count_records(size, where)
-    batch = Batch(np.empty((count, IMAGE_BYTES), np.uint8), np.empty(count, np.int16))
+    batch = Batch(np.empty((count, IMAGE_BYTES), np.uint8), np.empty(count, np.int32))
     _read_records(file, where, 0, batch.images, batch.labels)
     return batch
 
@@ -384,7 +384,7 @@ def _unpickle(file: BinaryIO, size: int, where: str) -> Batch:
             raise TinyTagsError(f"{where}: b'filenames' isn't a list of {len(images):,} byte strings")
         names = [name.decode("utf-8", "replace") for name in names]
     images.flags.writeable = False
-    return Batch(images, np.array(labels, np.int16), names)
+    return Batch(images, np.array(labels, np.int32), names)
 
 
 def _read_meta(data: bytes, binary: bool, where: str) -> list[str]:

@@ -1,5 +1,6 @@
 """What every dump can do, whichever format it is in."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,8 +10,8 @@ import numpy as np
 from conf.errors import TinyTagsError
 from ingest.files import Entry
 
-# Labels are stored as int8.
-MOST_CLASSES = 127
+# A tag's class is a uint16, and so is "no runner-up", one more than the last class.
+MOST_CLASSES = 65_535
 LONGEST_CLASS = 200
 # Read at a time, 25 MB: each time costs a request in HDFS, and in a stream that can't be entered its beginning.
 BATCH_IMAGES = 8_192
@@ -20,7 +21,7 @@ BATCH_IMAGES = 8_192
 class Batch:
     """Consecutive images.
 
-    ``images`` is (n, 3072) uint8 in the canonical layout, ``labels`` (n,) int16 with -1 where nobody said, and
+    ``images`` is (n, 3072) uint8 in the canonical layout, ``labels`` (n,) int32 with -1 where nobody said, and
     ``names`` the n file names, or None where the source has none.
     """
 
@@ -80,16 +81,15 @@ def check_classes(classes: list[str] | None) -> list[str] | None:
     if classes is None:
         return None
     if not 1 <= len(classes) <= MOST_CLASSES:
-        raise TinyTagsError(f"{len(classes):,} classes given; there can be 1 to {MOST_CLASSES}")
+        raise TinyTagsError(f"{len(classes):,} classes given; there can be 1 to {MOST_CLASSES:,}")
+    counts = Counter(classes)
     for name in classes:
         if not name.strip() or not name.isprintable() or len(name) > LONGEST_CLASS:
             raise TinyTagsError(
                 f"class name {name!r} won't do: it needs a letter, no line breaks, and up to {LONGEST_CLASS} characters"
             )
-        if classes.count(name) > 1:
-            raise TinyTagsError(
-                f"class name {name!r} is given {classes.count(name)} times; names are told apart by it"
-            )
+        if counts[name] > 1:
+            raise TinyTagsError(f"class name {name!r} is given {counts[name]} times; class names are unique")
     return list(classes)
 
 

@@ -63,7 +63,7 @@ class Mnist(ReadInBatches):
         check_rows(self, start, stop)
         # The margin is MNIST's background, 0.
         images = np.zeros((stop - start, IMAGE_BYTES), np.uint8)
-        labels = np.full(stop - start, -1, np.int16)
+        labels = np.full(stop - start, -1, np.int32)
         done = 0
         for part, first, last in self._overlaps(start, stop):
             rows = slice(done, done + last - first)

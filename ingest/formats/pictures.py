@@ -112,9 +112,10 @@ class Pictures(ReadInBatches):
         if damaged:
             more = f"; and {len(damaged) - _NAMED:,} more" if len(damaged) > _NAMED else ""
             raise TinyTagsError(f"{'; '.join(damaged[:_NAMED])}{more} (mend or remove, then start again)")
-        labels = np.full(len(names), -1, np.int16)
+        labels = np.full(len(names), -1, np.int32)
         if self.classes:
-            labels[:] = [self.classes.index(name.partition("/")[0]) for name in names]
+            numbers = {name: number for number, name in enumerate(self.classes)}
+            labels[:] = [numbers[name.partition("/")[0]] for name in names]
         return Batch(images, labels, [_printable(name) for name in names])
 
     def describe_record(self, row: int) -> dict:
@@ -126,7 +127,7 @@ def open_pictures(path: str, classes: list[str] | None = None, webhdfs: str | No
 
     Where each lies exactly one folder down, the folders' names are the classes, sorted, or in the order of ``classes``.
     Hidden files and notes (.txt, .json, .csv, ...) are passed over. Raises `TinyTagsError` for no picture at all, for
-    files that are neither picture nor note, and for more than 127 classes.
+    files that are neither picture nor note, and for more than 65,535 classes.
     """
     pictures, others = _sort_out(path, files.list_files(path, webhdfs), webhdfs)
     if others:
@@ -185,7 +186,7 @@ def _find_classes(path: str, pictures: list[files.Entry], classes: list[str] | N
         return classes
     if len(folders) > MOST_CLASSES:
         raise TinyTagsError(
-            f"{path}: holds {len(folders):,} folders of pictures; there can be {MOST_CLASSES} classes (put the pictures"
+            f"{path}: holds {len(folders):,} folders of pictures; there can be {MOST_CLASSES:,} classes (put the pictures"
             " one folder deeper to ingest them without labels)"
         )
     return check_classes(folders)

@@ -48,7 +48,7 @@ class TinyImages:
     def read(self, start: int, stop: int) -> Batch:
         found = list(self.read_batches(start, stop))
         images = [batch.images for batch in found] or [np.empty((0, IMAGE_BYTES), np.uint8)]
-        labels = [batch.labels for batch in found] or [np.empty(0, np.int16)]
+        labels = [batch.labels for batch in found] or [np.empty(0, np.int32)]
         return Batch(np.concatenate(images), np.concatenate(labels))
 
     def read_batches(self, start: int, stop: int) -> Iterator[Batch]:
@@ -72,9 +72,9 @@ class TinyImages:
 
     def _read_labels(self, start: int, stop: int) -> np.ndarray:
         if not self.labels:
-            return np.full(stop - start, -1, np.int16)
+            return np.full(stop - start, -1, np.int32)
         found = np.frombuffer(files.read_range(self.labels, start, stop - start, self.webhdfs), np.uint8)
-        labels = np.where(found == UNKNOWN_LABEL, -1, found.astype(np.int16))
+        labels = np.where(found == UNKNOWN_LABEL, -1, found.astype(np.int32))
         check_labels(labels, len(self.classes), self.labels, start)
         return labels
 

@@ -72,7 +72,7 @@ class Noise(ReadInBatches):
 
     def read(self, start, stop):
         images = np.random.default_rng(start).integers(0, 256, (stop - start, IMAGE_BYTES), np.uint8)
-        return Batch(images, np.full(stop - start, -1, np.int16))
+        return Batch(images, np.full(stop - start, -1, np.int32))
 
 
 def make_corpus(store, name="tiny", partitions=3, images=500):

@@ -58,7 +58,7 @@ def test_records_in_are_records_out_training_batches_first(whole):
     batch = dump.read(0, 42)
     np.testing.assert_array_equal(batch.images, images)
     np.testing.assert_array_equal(batch.labels, labels)
-    assert batch.labels.dtype == np.int16
+    assert batch.labels.dtype == np.int32
     if form == "py":
         assert (
             batch.names[:2] == ["data_batch_1_0.png", "data_batch_1_1.png"]

@@ -1,11 +1,13 @@
 """Tests of `ingest.corpus`: partitions hold what the dump held, and what is corrupt is never read as something else."""
 
 import json
+import pickle
 import re
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow.parquet
@@ -13,8 +15,10 @@ import pytest
 from small_world import make_corpus, make_images, write_cifar, write_tiny_images
 
 from conf.errors import TinyTagsError
+from ingest import corpus as corpus_module
 from ingest.corpus import (
     Corpus,
+    PartitionDamagedError,
     check_partition,
     create_corpus,
     done_partitions,
@@ -29,7 +33,9 @@ from ingest.corpus import (
 )
 from ingest.formats import Batch, open_dump
 from ingest.formats.dump import ReadInBatches
-from storage.store import StoreError, open_store
+from storage.runs import Run
+from storage.store import open_store
+from tagging.tags import documents
 
 
 @pytest.fixture
@@ -94,13 +100,69 @@ def test_one_image_is_read_by_its_place(store, tmp_path):
         read_image(store, corpus, 2, 0)
 
 
+class ManyClasses(ReadInBatches):
+    """A dump of 600 images with a class each of 10,000, in reverse, and every seventh without a label."""
+
+    classes: ClassVar = [f"class {number}" for number in range(10_000)]
+    labels = np.where(np.arange(600) % 7, 9_999 - np.arange(600), -1)
+
+    def read(self, start, stop):
+        return Batch(make_images(600)[0][start:stop], self.labels[start:stop])
+
+
+def test_ten_thousand_classes_go_from_the_dump_to_the_documents(local):
+    dump = ManyClasses()
+    corpus = Corpus("many", "x", "x", {}, images=600, partition_images=500, classes=dump.classes)
+    create_corpus(local, corpus)
+    for p in (0, 1):
+        write_partition(local, corpus, p, dump)
+    corpus = open_corpus(local, "many")
+    _, labels = read_all(local, corpus)
+    assert labels.dtype == np.int32 and labels.tolist() == dump.labels.tolist()
+    assert read_image(local, corpus, 1, 99).labels.tolist() == [9_999 - 599]
+    # A vote for the true class, one for the class before it.
+    votes = np.zeros((600, 10_000), np.uint16)
+    votes[np.arange(600), labels] = 2
+    votes[np.arange(600), labels - 1] += 1
+    run = Run("many", corpus.hash, "m", "0" * 64, 0.5, corpus.classes, 600, 2, trees=3)
+    lines, counts = documents(run, 0, votes, labels, corpus.classes)
+    assert (counts["tagged"], counts["labelled"], counts["right"]) == (600, 514, 514)
+    document = json.loads(lines.splitlines()[1])
+    assert (document["tag"], document["runner_up"], document["label"]) == (
+        "class 9998",
+        "class 9997",
+        "class 9998",
+    )
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_corpus_whose_labels_are_int8_is_still_read(local, tmp_path, labelled, monkeypatch):
+    """Version 0.1 wrote such files."""
+    old = corpus_module._schema(pyarrow.int8())
+    monkeypatch.setattr(corpus_module, "_schema", lambda label=None: old)
+    path = write_tiny_images(tmp_path / "t.bin", 600)
+    images, labels = make_images(600)
+    made = make_corpus(
+        local, "old", path, 300, **({"labels": str(tmp_path / "labels.bin")} if labelled else {})
+    )
+    monkeypatch.undo()
+    parquet = pyarrow.parquet.read_schema(local.url(images_path("old", 1)))
+    assert parquet.field("label").type == pyarrow.int8()
+    found, found_labels = read_all(local, made)
+    np.testing.assert_array_equal(found, images)
+    assert found_labels.tolist() == (labels.tolist() if labelled else [-1] * 600)
+    for block in (read_image(local, made, 1, 7), next(read_partition(local, made, 0, names=True))):
+        assert block.labels.dtype == np.int32
+    assert check_partition(local, made, 1) is None
+
+
 class Named(ReadInBatches):
     """A dump of three images, two of them with a label, with the names of their files."""
 
     def read(self, start, stop):
         names = ["cat/Käse.png", "cat/b.png", "c.png"]
         return Batch(
-            make_images(3)[0][start:stop], np.array([0, 0, -1], np.int16)[start:stop], names[start:stop]
+            make_images(3)[0][start:stop], np.array([0, 0, -1], np.int32)[start:stop], names[start:stop]
         )
 
 
@@ -120,7 +182,7 @@ def test_the_parquet_is_the_one_that_others_can_read(local, tmp_path):
     corpus = make_corpus(local, "tiny", write_tiny_images(tmp_path / "t.bin", 600), 600)
     parquet = pyarrow.parquet.ParquetFile(local.url(images_path("tiny", 0)))
     assert [f"{field.name}: {field.type}" for field in parquet.schema_arrow] == [
-        "row: int32", "image: binary", "label: int8", "name: string"
+        "row: int32", "image: binary", "label: int32", "name: string"
     ]  # fmt: skip
     groups = [parquet.metadata.row_group(i) for i in range(parquet.num_row_groups)]
     assert [group.num_rows for group in groups] == [256, 256, 88]
@@ -230,10 +292,12 @@ WAYS = [
 @pytest.mark.parametrize("how", WAYS)
 def test_a_corrupt_partition_is_an_error_that_names_it_and_the_remedy(local, corpus, how):
     spoil(local, how)
-    with pytest.raises(StoreError) as told:
+    with pytest.raises(PartitionDamagedError) as caught:
         for _ in read_partition(local, corpus, 1):
             pass
-    message = str(told.value)
+    for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
+        assert (error.corpus, error.partition, error.remedy) == ("tiny", 1, "ingest")
+    message = str(caught.value)
     assert message.startswith(local.url(images_path("tiny", 1)) + ": ")
     assert message.endswith("; `tinytags ingest` with --partition mends it")
     assert "\n" not in message
@@ -274,7 +338,7 @@ def test_a_partition_of_another_corpus_is_not_taken_for_ones_own(local, corpus, 
     other = make_corpus(local, "other", write_tiny_images(tmp_path / "u.bin", 1000, seed=9), 500)
     local.write_bytes(images_path("tiny", 1), local.read_bytes(images_path("other", 1)))
     with pytest.raises(
-        StoreError, match=f"is partition 1 of corpus {other.hash[:8]}, not 1 of {corpus.hash[:8]}"
+        PartitionDamagedError, match=f"is partition 1 of corpus {other.hash[:8]}, not 1 of {corpus.hash[:8]}"
     ):
         list(read_partition(local, corpus, 1))
 
@@ -316,11 +380,13 @@ import numpy as np
 from ingest.corpus import Corpus, create_corpus, read_partition, write_partition
 from ingest.formats import Batch
 from ingest.formats.dump import ReadInBatches
+from storage.runs import Run
 from storage.store import open_store
+from tagging.tags import documents
 
 class Grey(ReadInBatches):
     def read(self, start, stop):
-        return Batch(np.full((stop - start, 3072), 7, np.uint8), np.full(stop - start, -1, np.int16))
+        return Batch(np.full((stop - start, 3072), 7, np.uint8), np.full(stop - start, -1, np.int32))
 
 store = open_store(sys.argv[2])
 corpus = Corpus("large", "grey", "x", {}, images=200_000, partition_images=200_000)

@@ -50,7 +50,7 @@ def test_records_in_are_records_out_training_images_first(whole):
     batch = dump.read(0, 13)
     np.testing.assert_array_equal(batch.images, expected_images(digits))
     np.testing.assert_array_equal(batch.labels, labels)
-    assert batch.labels.dtype == np.int16 and batch.names is None
+    assert batch.labels.dtype == np.int32 and batch.names is None
 
 
 def test_ranges_across_the_border_of_files_equal_the_whole(whole):

@@ -49,7 +49,7 @@ def test_every_row_group_that_we_write_is_taken_as_it_lies(split, monkeypatch):
     assert all(block.images is pixels for block, pixels in zip(blocks, taken, strict=True))
     assert (np.concatenate([block.images for block in blocks]) == images).all()
     assert (np.concatenate([block.labels for block in blocks]) == labels).all()
-    assert all(block.labels.dtype == np.int16 and not block.images.flags.writeable for block in blocks)
+    assert all(block.labels.dtype == np.int32 and not block.images.flags.writeable for block in blocks)
 
 
 @pytest.mark.parametrize(

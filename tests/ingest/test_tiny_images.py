@@ -32,7 +32,7 @@ def test_records_in_are_records_out(dump_path, images):
     np.testing.assert_array_equal(batch.images, images)
     assert batch.images.dtype == np.uint8 and batch.images.flags.c_contiguous
     assert batch.names is None
-    assert batch.labels.dtype == np.int16 and set(batch.labels.tolist()) == {-1}
+    assert batch.labels.dtype == np.int32 and set(batch.labels.tolist()) == {-1}
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 0), (699, 700), (255, 257), (100, 613), (256, 512)])
@@ -57,7 +57,7 @@ def test_labels_are_one_byte_a_record_and_255_means_that_nobody_said(tmp_path, d
     expected[3] = -1
     assert dump.read(0, 700).labels.tolist() == expected.tolist()
     assert dump.read(2, 6).labels.tolist() == expected[2:6].tolist()
-    assert dump.read(2, 6).labels.dtype == np.int16
+    assert dump.read(2, 6).labels.dtype == np.int32
 
 
 def test_classes_name_the_labels(tmp_path, dump_path):
@@ -138,7 +138,7 @@ def test_labels_that_do_not_fit_are_refused(tmp_path, dump_path):
     ("classes", "words"),
     [
         ([], "0 classes given"),
-        ([f"class {n}" for n in range(128)], "128 classes given"),
+        ([f"class {n}" for n in range(65_536)], "65,536 classes given"),
         (["cat", "cat"], "'cat' is given 2 times"),
         (["cat", " "], "' ' won't do"),
         (["cat", "a\nb"], "won't do"),

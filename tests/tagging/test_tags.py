@@ -138,7 +138,7 @@ def test_tags_below_the_threshold_are_dropped_and_counted():
 
 def test_a_label_is_right_by_its_name_whatever_its_number():
     given = votes({"cat": 5}, {"cat": 5}, {"dog": 5}, {"dog": 5}, {"dog": 1})
-    labels = np.array([1, 0, -1, 2, 0], np.int16)
+    labels = np.array([1, 0, -1, 2, 0], np.int32)
     data, counts = documents(RUN, 0, given, labels, ["dog", "cat", "newt"])
     assert [line.get("label") for line in lines(data)] == ["cat", "dog", None, "newt"]
     assert (counts["labelled"], counts["right"]) == (3, 1)
