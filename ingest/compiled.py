@@ -19,7 +19,7 @@ _importing = threading.Lock()
 
 @functools.cache
 def compiled(name: str) -> types.ModuleType:
-    """Return the module ``name``, as "tagging.kernel", compiled; imports numba.
+    """Return the module ``name``, as "tagging.forest.kernel", compiled; imports numba.
 
     numba keeps compiled functions beside a source file that it can write beside. Where the package is in a zip (Spark's
     --py-files, under another temporary path each time) or in a read-only folder, the source and what was compiled along

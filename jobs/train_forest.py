@@ -234,7 +234,7 @@ def fit_scikit_learn(
     settings: Settings, store, corpus, model: str, parameters: dict, part, corrected: Corrected
 ):
     """Fit in this process; return the packed forest, the number of images and the seconds taken."""
-    from tagging.train_scikit_learn import train
+    from tagging.forest.scikit_learn import train
 
     began = time.monotonic()
     blocks = [block for p in range(corpus.partitions) for block in labelled_blocks(store, corpus, p, part)]

@@ -108,11 +108,11 @@ def _share_memory() -> None:
 
 def _warm_up(app: Flask) -> None:
     """Do what the first to look would wait for: a second for the kernel, and some for counting a large index."""
-    from tagging.forest import kernel
+    from tagging.forest import compiled_kernel
 
     with contextlib.suppress(TinyTagsError):
         app.extensions["tinytags"].published.now()
-    kernel()
+    compiled_kernel()
 
 
 def _static_versions(folder: Path) -> dict[str, str]:

@@ -85,7 +85,7 @@ class Models:
 
 
 def _importance(store, name: str, model_hash: str) -> np.ndarray:
-    from tagging.importance import pixel_importance
+    from tagging.forest.importance import pixel_importance
 
     model = load_model(store, name)
     if model.hash != model_hash:
@@ -318,7 +318,7 @@ def _channels(importance: np.ndarray) -> dict[str, float]:
 @blueprint.get("/models/<name>/pixels.png")
 def pixels(name: str):
     """How much the forest looks at each pixel, as a picture, each pixel ``scale`` x ``scale`` large."""
-    from tagging.importance import importance_image
+    from tagging.forest.importance import importance_image
 
     check_parameters(request.args, ["scale", "channel", "v"])
     scale, channel = pictures.parse_scale(8), request.args.get("channel", "all")

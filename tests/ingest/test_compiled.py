@@ -34,7 +34,7 @@ start = time.process_time()
 assert (forest.votes(images)[:, 3] == 1).all()
 seconds = time.process_time() - start
 assert tagging.__file__.startswith(sys.argv[1]), tagging.__file__
-print(seconds, len(compiled), sys.modules["tagging.kernel"].__file__)
+print(seconds, len(compiled), sys.modules["tagging.forest.kernel"].__file__)
 """
 
 
@@ -93,7 +93,10 @@ def first_use(path, home, prefix=()):
 
 def compile_ahead(path, home):
     subprocess.run(
-        [sys.executable, "-m", "tagging.kernel"], env=environment(path, home), cwd=home.parent, check=True
+        [sys.executable, "-m", "tagging.forest.kernel"],
+        env=environment(path, home),
+        cwd=home.parent,
+        check=True,
     )
 
 
@@ -102,7 +105,7 @@ def test_compiling_ahead_leaves_nothing_to_compile(tmp_path, home):
     compile_ahead(package, home)
     seconds, compiled, kernel = first_use(package, home)
     assert compiled == 0 and seconds < 0.3
-    assert kernel == str(package / "tagging" / "kernel.py")
+    assert kernel == str(package / "tagging" / "forest" / "kernel.py")
 
 
 def test_a_second_process_has_nothing_to_compile_when_nothing_was_compiled_ahead(tmp_path, home):
@@ -133,7 +136,7 @@ def test_a_zip_with_the_compiled_kernel_in_it_leaves_nothing_to_compile(tmp_path
 def test_a_changed_kernel_is_compiled_anew(tmp_path, home):
     package = copy_package(tmp_path / "package")
     first_use(zip_package(package, tmp_path / "first.zip"), home)
-    kernel = package / "tagging" / "kernel.py"
+    kernel = package / "tagging" / "forest" / "kernel.py"
     kernel.write_text(kernel.read_text() + "\n# changed\n")
     assert first_use(zip_package(package, tmp_path / "second.zip"), home)[1] > 0
 

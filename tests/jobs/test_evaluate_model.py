@@ -18,9 +18,9 @@ from small_world import (
 
 from ingest.corpus import images_path, open_corpus
 from storage.store import open_store
+from tagging.forest.scikit_learn import train
 from tagging.models import save_model
 from tagging.quality import measure
-from tagging.train_scikit_learn import train
 
 # Other classes first, and one that the model knows but the corpus hasn't.
 REORDERED = [CLASSES[5], *CLASSES[:5], *CLASSES[6:]]

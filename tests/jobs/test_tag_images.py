@@ -35,8 +35,8 @@ from storage import runs
 from storage.lease import lease
 from storage.store import open_store
 from tagging import descriptor
+from tagging.forest.scikit_learn import train
 from tagging.models import load_model, save_model
-from tagging.train_scikit_learn import train
 
 # The last partition is ragged.
 IMAGES, PARTITION_IMAGES, PARTITIONS = 11_950, 200, 60

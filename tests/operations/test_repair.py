@@ -25,8 +25,8 @@ from operations import repair
 from storage import runs
 from storage.store import LocalStore, open_store
 from tagging import descriptor
+from tagging.forest.scikit_learn import train
 from tagging.models import save_model
-from tagging.train_scikit_learn import train
 
 
 @pytest.fixture

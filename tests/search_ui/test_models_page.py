@@ -17,7 +17,7 @@ from search_ui import create_app
 from search_ui.cards import few, read_quality, wilson
 from storage.store import open_store
 from tagging.forest import Tree, pack
-from tagging.importance import importance_image, pixel_importance
+from tagging.forest.importance import importance_image, pixel_importance
 from tagging.models import card_path, forest_path, load_model, read_card, save_model
 
 NO_SOLR = "http://127.0.0.1:1/solr"

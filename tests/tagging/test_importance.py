@@ -1,4 +1,4 @@
-"""Tests of `tagging.importance`: each look counted by hand, and the picture of it."""
+"""Tests of `tagging.forest.importance`: each look counted by hand, and the picture of it."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from forests import random_tree
 
 from ingest.image import IMAGE_BYTES
 from tagging.forest import Tree, pack
-from tagging.importance import importance_image, node_depths, pixel_importance
+from tagging.forest.importance import importance_image, node_depths, pixel_importance
 
 LEAF = -1
 

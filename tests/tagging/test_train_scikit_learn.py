@@ -5,7 +5,7 @@ import pytest
 from forests import NAMES
 
 from conf.errors import TinyTagsError
-from tagging.train_scikit_learn import train
+from tagging.forest.scikit_learn import train
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,9 @@ MOST_TREES = 65_535  # what a uint16 of votes can count
 _MEMBERS = ("about", "feature", "threshold", "starts")
 
 
-def kernel() -> types.ModuleType:
-    """Return `tagging.kernel`; imports numba."""
-    return compiled("tagging.kernel")
+def compiled_kernel() -> types.ModuleType:
+    """Return `tagging.forest.kernel`; imports numba."""
+    return compiled("tagging.forest.kernel")
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +102,7 @@ class PackedForest:
             length = (n - 1) * stride + self.features
             pixels = np.lib.stride_tricks.as_strided(images, (length,), (1,), writeable=False)
             nodes, roots, depths, weights = self._walk_arrays
-            walk = kernel().walk_narrow if nodes.dtype == np.uint32 else kernel().walk_wide
+            walk = compiled_kernel().walk_narrow if nodes.dtype == np.uint32 else compiled_kernel().walk_wide
             walk(pixels, n, stride, self.features, nodes, roots, depths, weights, votes)
         return votes
 
@@ -149,7 +149,7 @@ class PackedForest:
         """What the kernel walks over: its nodes, and its trees' roots, depths and weights from shallow to deep."""
         sizes = np.diff(self.starts)
         narrow = sizes.max() <= 4096 and self.features <= 4096
-        feature_shift, threshold_shift, _ = kernel().NARROW if narrow else kernel().WIDE
+        feature_shift, threshold_shift, _ = compiled_kernel().NARROW if narrow else compiled_kernel().WIDE
         within = np.arange(len(self.feature)) - np.repeat(self.starts[:-1], sizes)
         child = np.where(self.threshold == LEAF, within, self._left).astype(np.uint64)
         nodes = self.feature.astype(np.uint64) << np.uint64(feature_shift)
@@ -159,9 +159,9 @@ class PackedForest:
         order = np.argsort(self.depths, kind="stable")
         roots, depths = self.starts[:-1][order], self.depths[order]
         weights = np.ones(self.trees, np.uint16)
-        left_over = self.trees % kernel().TOGETHER
+        left_over = self.trees % compiled_kernel().TOGETHER
         if left_over > 3:  # up to three are quicker one by one than filled up with walkers that don't count
-            fill = kernel().TOGETHER - left_over
+            fill = compiled_kernel().TOGETHER - left_over
             roots, depths = (
                 np.append(roots, np.repeat(roots[-1], fill)),
                 np.append(depths, np.repeat(depths[-1], fill)),

@@ -1,6 +1,6 @@
 """The compiled inner loop of tagging, which walks a packed forest.
 
-Import it by `ingest.compiled`; ``python -m tagging.kernel`` compiles it ahead of first use.
+Import it by `ingest.compiled`; ``python -m tagging.forest.kernel`` compiles it ahead of first use.
 """
 
 import numpy as np
