@@ -26,7 +26,7 @@ from conf.progress import Progress
 from conf.wording import duration
 from ingest import corpus as corpora
 from ingest.image import IMAGE_BYTES
-from storage import runs
+from storage import layout, runs
 
 # What the 79,302,017 images of 80 Million Tiny Images give at a confidence of 40 %.
 DOCUMENTS = 56_000_000
@@ -112,7 +112,7 @@ def measure(documents: int, images: int, folder: str | None = None, keep=lambda 
             count = load.PAGES // 10 if small else load.PAGES
             part("page", lambda: load.ask_pages(place, results["index"]["run"], ALIAS, count), load.page_rows)
         place.solr.stop()
-        for used in (place.store.url("runs"), place.solr.directory):
+        for used in (place.store.url(layout.RUNS), place.solr.directory):
             shutil.rmtree(used, ignore_errors=True)
         part("images", lambda: images_to_tags(place, images), image_rows)
     return results
@@ -160,7 +160,7 @@ def index_documents(place, documents: int) -> dict:
         "heap_used_bytes": max((heap for _, _, heap in samples), default=0),
         "solr_peak_bytes": machine.peak_bytes(place.solr.pid),
     }
-    place.store.remove_tree(f"{runs.run_path(made_run.name)}/tags")
+    place.store.remove_tree(layout.run_tags_folder(made_run.name))
     return found
 
 
@@ -230,7 +230,7 @@ def images_to_tags(place, images: int) -> dict:
             raise TinyTagsError(f"tinytags {step} ends with {command.returncode}, see above")
         said = json.loads(command.stdout)
         corpus = corpora.open_corpus(place.store, "tiny")
-        marker = corpora.statistics_path if step == "ingest" else runs.statistics_path
+        marker = layout.corpus_statistics if step == "ingest" else layout.run_statistics
         name = "tiny" if step == "ingest" else said["run"]
         ended = sorted(
             (Path(place.store.url(marker(name, p))).stat().st_mtime, stop - start)

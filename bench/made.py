@@ -16,7 +16,8 @@ from ingest.corpus import Corpus, create_corpus, write_partition
 from ingest.formats.cifar import CLASSES
 from ingest.formats.tiny_images import TinyImages, open_tiny_images
 from ingest.image import IMAGE_BYTES, SIDE, from_column_major
-from storage.runs import Run, create_run, statistics_path, tags_path
+from storage import layout
+from storage.runs import Run, create_run
 from tagging.forest import PackedForest, Tree, pack
 
 ARCHIVE = "cifar10-jpeg.tar.xz"
@@ -193,11 +194,11 @@ def drawn_run(
         count = min(partition, images - p * partition)
         votes = pool[np.random.default_rng([images, p]).integers(0, len(pool), count)]
         lines, counts = documents(run, p, votes)
-        store.write_bytes(tags_path(run.name, p), lines)
+        store.write_bytes(layout.run_tags(run.name, p), lines)
         told_votes = {str(k): n for k, n in enumerate(counts.pop("votes")) if n}
         statistics = {"partition": p, "bad": 0, **counts, "votes": told_votes, "bytes": len(lines)}
         statistics |= {"sha256": hashlib.sha256(lines).hexdigest(), "seconds": 0.0, "host": "bench"}
-        store.write_json(statistics_path(run.name, p), statistics)
+        store.write_json(layout.run_statistics(run.name, p), statistics)
         told(count)
         return counts["tagged"]
 

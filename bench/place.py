@@ -18,7 +18,8 @@ from bench.machine import cores
 from bench.sizes import Sizes
 from conf.errors import TinyTagsError
 from conf.wording import counted
-from ingest.corpus import Corpus, images_path
+from ingest.corpus import Corpus
+from storage import layout
 from storage.store import LocalStore, open_store
 from tagging.forest import PackedForest
 from tagging.models import save_model
@@ -152,7 +153,7 @@ class Place:
     def parquet_bytes(self) -> float:
         """What an image takes in a full partition."""
         start, stop = self.corpus.rows(0)
-        return self.store.size(images_path(self.corpus.name, 0)) / (stop - start)
+        return self.store.size(layout.corpus_images(self.corpus.name, 0)) / (stop - start)
 
     def _kept(self, name: str, make):
         """Return what ``make()`` gives, from the folder of what is kept where it was made before."""

@@ -12,18 +12,9 @@ from conf.errors import TinyTagsError
 from conf.progress import Progress
 from conf.wording import counted, listed
 from indexing.solr import RefusedError, Solr, SolrError
+from storage import layout
 from storage.lease import lease
-from storage.runs import (
-    Run,
-    done_partitions,
-    index_lease_path,
-    open_run,
-    read_statistics,
-    rejected_partitions,
-    rejected_path,
-    run_path,
-    tags_path,
-)
+from storage.runs import Run, done_partitions, open_run, read_statistics, rejected_partitions
 from storage.store import StoreError
 
 # 2 or 3 bodies of 4 to 8 MB in flight keep Solr busy; 64 MB ones halve the rate.
@@ -90,13 +81,13 @@ def read_expected(store, run: Run) -> Expected:
         done = [p for p in done_partitions(store, run) if p < run.partitions]
         statistics = dict(zip(done, pool.map(lambda p: read_statistics(store, run, p), done), strict=True))
         refused = [p for p in rejected_partitions(store, run) if p in statistics]
-        lines = pool.map(lambda p: store.read_bytes(rejected_path(run.name, p)).count(b"\n"), refused)
+        lines = pool.map(lambda p: store.read_bytes(layout.run_rejected(run.name, p)).count(b"\n"), refused)
         return Expected(run, statistics, dict(zip(refused, lines, strict=True)))
 
 
 def read_tags(store, run: Run, statistics: dict) -> bytes:
     """Return a partition's documents as JSON lines. Raises `TagsChangedError` unless they are as they were tagged."""
-    path = tags_path(run.name, statistics["partition"])
+    path = layout.run_tags(run.name, statistics["partition"])
     mend = f"`tinytags verify {run.name} --repair` has it tagged again"
     try:
         data = store.read_bytes(path)
@@ -149,7 +140,7 @@ def index_run(
     solr.collections()  # a Solr that isn't there is told at once; one that goes away later is waited for
     solr = solr.patient(PATIENCE)
     try:
-        with lease(store, index_lease_path(run.name), f"the index of run {run.name!r}"):
+        with lease(store, layout.run_index_lease(run.name), f"the index of run {run.name!r}"):
             expected = read_expected(store, run)
             _check_partitions(expected, partitions)
             _open_collection(store, solr, expected, shards)
@@ -212,8 +203,8 @@ def retire(store, run_name: str, solr: Solr, alias: str, force: bool = False) ->
         raise TinyTagsError(
             f"run {run_name!r} is what alias {alias!r} shows; `tinytags publish` another one first, or use --force"
         )
-    in_store = store.exists(f"{run_path(run_name)}/manifest.json")
-    writing = lease(store, index_lease_path(run_name), f"the index of run {run_name!r}")
+    in_store = store.exists(layout.run_manifest(run_name))
+    writing = lease(store, layout.run_index_lease(run_name), f"the index of run {run_name!r}")
     with writing if in_store else contextlib.nullcontext():
         others = [name for name in shown if name != run_name]
         if run_name in shown:
@@ -231,7 +222,7 @@ def repost(store, run_name: str, solr: Solr, partitions: list[int | None]) -> di
     run = open_run(store, run_name)
     solr = solr.patient(PATIENCE)
     try:
-        with lease(store, index_lease_path(run.name), f"the index of run {run.name!r}"):
+        with lease(store, layout.run_index_lease(run.name), f"the index of run {run.name!r}"):
             expected = read_expected(store, run)
             _open_collection(store, solr, expected, None)
             post = sorted(p for p in partitions if p in expected.statistics)
@@ -324,7 +315,7 @@ def _open_collection(store, solr: Solr, expected: Expected, shards: int | None) 
     name = expected.run.name
     if not solr.exists(name):
         for p in expected.rejected:  # a new collection has refused nothing yet
-            store.remove(rejected_path(name, p))
+            store.remove(layout.run_rejected(name, p))
         expected.rejected = {}
         solr.create(name, shards or 1)
         return
@@ -404,7 +395,7 @@ def _round(
                 for p in group:
                     # Before posting: with it, part of the documents could pass for all of them.
                     if expected.rejected.pop(p, 0):
-                        store.remove(rejected_path(name, p))
+                        store.remove(layout.run_rejected(name, p))
                 solr.delete_partitions(name, leaving)
                 posted = _post(store, solr, expected, group, threads, told)
                 if settling:
@@ -476,7 +467,7 @@ def _post(store, solr: Solr, expected: Expected, partitions: list[int], threads:
             raise
     for p, lines in refused.items():
         # Only now that all the others are in: expecting fewer documents must not make a part look like the whole.
-        store.write_bytes(rejected_path(name, p), b"".join(lines))
+        store.write_bytes(layout.run_rejected(name, p), b"".join(lines))
         expected.rejected[p] = len(lines)
     return [p for p in partitions if p not in expected.failed]
 

@@ -15,9 +15,9 @@ from indexing import nearness
 from indexing.index import PATIENCE, TagsChangedError, read_expected, read_tags, repost
 from indexing.solr import Solr, field_names
 from ingest import corpus as corpora
-from storage import runs
+from storage import layout
 from storage.lease import holder, lease
-from storage.runs import Run, open_run, read_statistics, rejected_path
+from storage.runs import Run, open_run, read_statistics
 from storage.store import FileUnavailableError, StoreError, StoreUnavailableError
 
 PAGE_DOCUMENTS = 20_000
@@ -72,7 +72,7 @@ def verify_run(store, run_name: str, solr: Solr | None, repair: bool = False) ->
     or, with ``repair``, while its corpus or its tags are being written.
     """
     run = open_run(store, run_name)
-    busy = solr and holder(store, runs.index_lease_path(run.name))
+    busy = solr and holder(store, layout.run_index_lease(run.name))
     if busy:
         raise LeaseHeldError(
             f"the index of run {run.name!r} is being written by {busy['user']} on {busy['host']} (process {busy['pid']}) "
@@ -181,10 +181,10 @@ def _check_tags(
     store, run: Run, corpus: corpora.Corpus | None, p: int, found: Findings, solr: Solr | None
 ) -> None:
     """Check a partition's statistics and tags file, then, with these, its documents in the index."""
-    if not store.exists(runs.statistics_path(run.name, p)):
+    if not store.exists(layout.run_statistics(run.name, p)):
         reason = "is not tagged yet"
-        if store.exists(runs.failed_path(run.name, p)):
-            reason = f"could not be tagged: {store.read_json(runs.failed_path(run.name, p)).get('error')}"
+        if store.exists(layout.run_failed(run.name, p)):
+            reason = f"could not be tagged: {store.read_json(layout.run_failed(run.name, p)).get('error')}"
         found.add("untagged", p, f"partition {p} {reason}; `tinytags tag` tags it")
         return
     try:
@@ -217,9 +217,9 @@ def _check_tags(
 
 
 def _leave_out_rejected(store, run: Run, p: int, documents: dict[bytes, bytes], found: Findings) -> None:
-    if not store.exists(rejected_path(run.name, p)):
+    if not store.exists(layout.run_rejected(run.name, p)):
         return
-    for line in store.read_bytes(rejected_path(run.name, p)).splitlines():
+    for line in store.read_bytes(layout.run_rejected(run.name, p)).splitlines():
         found.sums["rejected"] += 1
         try:
             document = json.loads(line)["document"]
@@ -230,7 +230,7 @@ def _leave_out_rejected(store, run: Run, p: int, documents: dict[bytes, bytes], 
             found.add(
                 "rejected",
                 p,
-                f"{store.url(rejected_path(run.name, p))}: {key.decode()!r} is no document of the run",
+                f"{store.url(layout.run_rejected(run.name, p))}: {key.decode()!r} is no document of the run",
             )
 
 
@@ -299,14 +299,14 @@ def _mend(store, run: Run, solr: Solr | None, found: Findings) -> None:
     """Mend the index, and mark for ingest and tagging what these have to mend; sets ``mended`` where it is."""
     broken = found.partitions("images")
     if broken:
-        with lease(store, corpora.lease_path(run.corpus), f"corpus {run.corpus!r}"):
+        with lease(store, layout.corpus_lease(run.corpus), f"corpus {run.corpus!r}"):
             for p in broken:
-                store.remove(corpora.statistics_path(run.corpus, p))
+                store.remove(layout.corpus_statistics(run.corpus, p))
     stale, away = found.partitions("statistics", "tags"), found.partitions("unreadable")
     if stale:
-        with lease(store, runs.lease_path(run.name), f"run {run.name!r}"):
+        with lease(store, layout.run_lease(run.name), f"run {run.name!r}"):
             for p in stale:
-                store.remove(runs.statistics_path(run.name, p))
+                store.remove(layout.run_statistics(run.name, p))
     wrong = [problem for problem in found.problems if problem["kind"] in ("collection", "index", "rejected")]
     wrong = [problem for problem in wrong if problem["partition"] not in stale]
     if not solr or not wrong:

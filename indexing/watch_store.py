@@ -12,7 +12,7 @@ from conf.command import join_names
 from conf.errors import TinyTagsError
 from indexing.index import Expected
 from ingest import corpus as corpora
-from storage import runs
+from storage import layout, runs
 from storage.lease import holder
 from storage.store import StoreError, StoreUnavailableError
 
@@ -90,20 +90,20 @@ class StoreWatch:
         return Stored(found, seen, expected, read)
 
     def _corpus(self, name: str) -> dict | None:
-        folder = corpora.corpus_path(name)
+        folder = layout.corpus_folder(name)
         try:
             there = self.store.times(folder)
             corpus = self._manifest(folder, there, lambda: corpora.open_corpus(self.store, name))
             if corpus is None:
                 return None
             done, failed = self._partitions(folder, there, corpus.partitions)
-            writer = self._writer(corpora.lease_path(name), there)
+            writer = self._writer(layout.corpus_lease(name), there)
             command = _ingest_command(corpus)
             told = {
                 "corpus": name, "images": corpus.images, "partitions": corpus.partitions, "format": corpus.format,
                 "classes": corpus.classes, "hash": corpus.hash, "ingest": states(corpus.partitions, done, failed),
                 "writer": writer,
-                "problems": self._failures(folder, "ingest", failed, done, lambda p: corpora.failed_path(name, p)),
+                "problems": self._failures(folder, "ingest", failed, done, lambda p: layout.corpus_failed(name, p)),
             }  # fmt: skip
             return told | {
                 "redo": [command] if told["ingest"]["failed"] else [],
@@ -116,7 +116,7 @@ class StoreWatch:
             return {"corpus": name, "error": str(error)}
 
     def _run(self, name: str) -> dict | None:
-        folder = runs.run_path(name)
+        folder = layout.run_folder(name)
         try:
             there = self.store.times(folder)
             run = self._manifest(folder, there, lambda: runs.open_run(self.store, name))
@@ -124,18 +124,18 @@ class StoreWatch:
                 return None
             done, failed = self._partitions(folder, there, run.partitions)
             refused = {
-                p: self._read(folder, runs.rejected_path(name, p), written, self._read_rejected)
+                p: self._read(folder, layout.run_rejected(name, p), written, self._read_rejected)
                 for p, written in self._numbers(folder, "rejected", there, ".jsonl").items()
                 if p in done
             }
-            tagging = self._writer(runs.lease_path(name), there)
-            indexing = self._writer(runs.index_lease_path(name), there)
+            tagging = self._writer(layout.run_lease(name), there)
+            indexing = self._writer(layout.run_index_lease(name), there)
             told = {
                 "run": name, "corpus": run.corpus, "model": run.model, "model_hash": run.model_hash, "trees": run.trees,
                 "min_confidence": run.min_confidence, "similar": run.descriptor is not None, "images": run.images,
                 "partitions": run.partitions,
                 "tag": states(run.partitions, done, failed), "writer": tagging or indexing,
-                "problems": self._failures(folder, "tag", failed, done, lambda p: runs.failed_path(name, p)),
+                "problems": self._failures(folder, "tag", failed, done, lambda p: layout.run_failed(name, p)),
             }  # fmt: skip
             told["problems"] += [
                 {"step": "index", "partition": p, "error": f"Solr refused {count:,}; the first: {reason}"}
@@ -152,7 +152,7 @@ class StoreWatch:
 
     def _manifest(self, folder: str, there: dict[str, float], read: Callable[[], object]):
         """Return the manifest of a corpus or run, or None where it has none; with another one it is another thing."""
-        written = there.get("manifest.json")
+        written = there.get(layout.MANIFEST)
         if written is None:
             return None
         memory = self._memories.get(folder)
@@ -183,9 +183,9 @@ class StoreWatch:
         if before == written and listed - first >= SETTLED_SECONDS:
             return numbers
         numbers = {
-            int(file.removesuffix(ending)): at
+            p: at
             for file, at in self.store.times(f"{folder}/{name}").items()
-            if file.endswith(ending) and file.removesuffix(ending).isdecimal()
+            if (p := layout.partition_of(file, ending)) is not None
         }
         numbers = dict(sorted(numbers.items()))
         memory.folders[name] = (written, first if before == written else now, now, numbers)
@@ -230,15 +230,17 @@ class StoreWatch:
         """Read the statistics of runs that aren't read yet, until time is up; return what went wrong, by run."""
         left, errors = [], {}
         for told in seen:
-            run = self._memories[runs.run_path(told["run"])].manifest
-            paths = [(run, p, runs.statistics_path(run.name, p), at) for p, at in told["done"].items()]
-            left += [entry for entry in paths if not self._memories[runs.run_path(run.name)].has(*entry[2:])]
+            run = self._memories[layout.run_folder(told["run"])].manifest
+            paths = [(run, p, layout.run_statistics(run.name, p), at) for p, at in told["done"].items()]
+            left += [
+                entry for entry in paths if not self._memories[layout.run_folder(run.name)].has(*entry[2:])
+            ]
 
         def read(entry) -> None:
             run, p, path, written = entry
             try:
                 self._read(
-                    runs.run_path(run.name), path, written,
+                    layout.run_folder(run.name), path, written,
                     lambda _: runs.read_statistics(self.store, run, p)["tagged"],
                 )  # fmt: skip
             except StoreUnavailableError:
@@ -255,10 +257,10 @@ class StoreWatch:
     def _expected(self, told: dict) -> tuple[Expected | None, int]:
         """Return what the index should hold of a run, None where not all statistics are read yet, and how many are."""
         name, done, refused = told["run"], told.pop("done"), told.pop("refused")
-        memory = self._memories[runs.run_path(name)]
+        memory = self._memories[layout.run_folder(name)]
         tagged = {}
         for p, written in done.items():
-            path = runs.statistics_path(name, p)
+            path = layout.run_statistics(name, p)
             if memory.has(path, written):
                 tagged[p] = {"tagged": memory.files[path][1]}
         return Expected(memory.manifest, tagged, refused) if len(tagged) == len(done) else None, len(tagged)

@@ -13,6 +13,7 @@ import numpy as np
 from conf.errors import TinyTagsError
 from ingest.image import IMAGE_BYTES
 from ingest.pages import read_pixels
+from storage import layout
 from storage.store import FileUnavailableError, StoreError, StoreUnavailableError, check_name
 
 VERSION = 1
@@ -81,28 +82,8 @@ class Block:
     names: list[str] | None  # where the source has names
 
 
-def corpus_path(name: str) -> str:
-    return f"corpora/{name}"
-
-
-def images_path(name: str, partition: int) -> str:
-    return f"{corpus_path(name)}/images/partition={partition:05d}/images.parquet"
-
-
-def statistics_path(name: str, partition: int) -> str:
-    return f"{corpus_path(name)}/statistics/{partition:05d}.json"
-
-
-def failed_path(name: str, partition: int) -> str:
-    return f"{corpus_path(name)}/failed/{partition:05d}.json"
-
-
-def lease_path(name: str) -> str:
-    return f"{corpus_path(name)}/lease.json"
-
-
 def list_corpora(store) -> list[str]:
-    return [name for name in store.list("corpora") if store.exists(f"{corpus_path(name)}/manifest.json")]
+    return [name for name in store.list(layout.CORPORA) if store.exists(layout.corpus_manifest(name))]
 
 
 def create_corpus(store, corpus: Corpus) -> bool:
@@ -111,7 +92,7 @@ def create_corpus(store, corpus: Corpus) -> bool:
     Raises `TinyTagsError`, with both hashes, where another corpus has the name.
     """
     check_name("corpus", corpus.name)
-    path = f"{corpus_path(corpus.name)}/manifest.json"
+    path = layout.corpus_manifest(corpus.name)
     if store.exists(path):
         there = open_corpus(store, corpus.name)
         if there.hash != corpus.hash:
@@ -122,7 +103,7 @@ def create_corpus(store, corpus: Corpus) -> bool:
             ]
             raise TinyTagsError(
                 f"corpus {corpus.name!r} is there already, of other contents ({there.hash[:8]}, not {corpus.hash[:8]}; "
-                f"different: {', '.join(changed)}); give this one another name, or remove {store.url(corpus_path(corpus.name))}"
+                f"different: {', '.join(changed)}); give this one another name, or remove {store.url(layout.corpus_folder(corpus.name))}"
             )
         return False
     manifest = asdict(corpus) | {"partitions": corpus.partitions, "hash": corpus.hash}
@@ -133,7 +114,7 @@ def create_corpus(store, corpus: Corpus) -> bool:
 def open_corpus(store, name: str) -> Corpus:
     """Read a manifest. Raises `TinyTagsError` for a corpus that isn't there or a manifest that was changed."""
     check_name("corpus", name)
-    path = f"{corpus_path(name)}/manifest.json"
+    path = layout.corpus_manifest(name)
     if not store.exists(path):
         names = list_corpora(store)
         known = (
@@ -187,7 +168,7 @@ def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
                 row += len(batch.images)
                 yield
 
-    size = store.write_in_steps(images_path(corpus.name, partition), write)
+    size = store.write_in_steps(layout.corpus_images(corpus.name, partition), write)
     statistics = {
         "partition": partition,
         "images": stop - start,
@@ -195,7 +176,7 @@ def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
         "bytes": size,
         "seconds": round(time.monotonic() - began, 3),
     }
-    store.write_json(statistics_path(corpus.name, partition), statistics)
+    store.write_json(layout.corpus_statistics(corpus.name, partition), statistics)
     return statistics
 
 
@@ -236,9 +217,9 @@ def remove_temporary(store, corpus: Corpus, partitions: Iterable[int]) -> None:
 
     Here rather than where a partition is written: there it would cost two requests in HDFS each time, for nothing.
     """
-    begun = set(store.list(f"{corpus_path(corpus.name)}/images"))
+    begun = set(store.list(layout.corpus_images_folder(corpus.name)))
     for p in partitions:
-        folder = images_path(corpus.name, p).rsplit("/", 1)[0]
+        folder = layout.corpus_partition_folder(corpus.name, p)
         if folder.rsplit("/", 1)[1] in begun:
             store.remove_temporary(folder)
 
@@ -300,7 +281,7 @@ def _all_columns(parquet) -> Iterator[Block]:
 
 
 def _open_partition(store, corpus: Corpus, partition: int):
-    path = images_path(corpus.name, partition)
+    path = layout.corpus_images(corpus.name, partition)
     try:
         return store.open_arrow(path)
     except (FileUnavailableError, StoreUnavailableError):
@@ -321,7 +302,7 @@ def read_image(store, corpus: Corpus, partition: int, row: int) -> Block:
         raise TinyTagsError(
             f"partition {partition} of {corpus.name!r} has no row {row}; it has 0 to {stop - start - 1}"
         )
-    path = images_path(corpus.name, partition)
+    path = layout.corpus_images(corpus.name, partition)
     group, index = divmod(row, ROW_GROUP_IMAGES)
     with _parquet_errors(store, corpus, partition), store.open_ranged(path) as source:
         parquet = _open_parquet(store, corpus, partition, source, _footer(store, path, corpus.hash))
@@ -348,18 +329,13 @@ def check_partition(store, corpus: Corpus, partition: int) -> str | None:
 
 def done_partitions(store, corpus: Corpus) -> list[int]:
     """Return the partitions whose marker, the statistics file, is there."""
-    return [
-        p for p in _numbers(store.list(f"{corpus_path(corpus.name)}/statistics")) if p < corpus.partitions
-    ]
+    done = layout.partitions_in(store.list(layout.corpus_statistics_folder(corpus.name)))
+    return [p for p in done if p < corpus.partitions]
 
 
 def failed_partitions(store, corpus: Corpus) -> list[int]:
-    """Return the partitions that could not be split; `failed_path` tells why."""
-    return _numbers(store.list(f"{corpus_path(corpus.name)}/failed"))
-
-
-def _numbers(names: list[str]) -> list[int]:
-    return sorted(int(name[:-5]) for name in names if name.endswith(".json") and name[:-5].isdigit())
+    """Return the partitions that could not be split; `layout.corpus_failed` holds the reason."""
+    return layout.partitions_in(store.list(layout.corpus_failed_folder(corpus.name)))
 
 
 @lru_cache(maxsize=512)  # some 20 kB a partition; saves a thumbnail the reading of the footer
@@ -413,7 +389,7 @@ def _labels(labels) -> np.ndarray:
 
 
 def _damaged(store, corpus: Corpus, partition: int, problem: str) -> PartitionDamagedError:
-    path = store.url(images_path(corpus.name, partition))
+    path = store.url(layout.corpus_images(corpus.name, partition))
     return PartitionDamagedError(
         f"{path}: {problem}; `tinytags ingest` with --partition mends it", corpus.name, partition
     )

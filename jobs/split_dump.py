@@ -20,6 +20,7 @@ from conf.command import (
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 from conf.wording import counted
+from storage import layout
 
 
 @click.command("ingest")
@@ -85,17 +86,7 @@ def split_dump(
     Raises `TinyTagsError` for a dump that can't be read and a corpus of other contents.
     """
     from ingest import files
-    from ingest.corpus import (
-        Corpus,
-        corpus_path,
-        create_corpus,
-        done_partitions,
-        failed_path,
-        lease_path,
-        remove_temporary,
-        statistics_path,
-        write_partition,
-    )  # fmt: skip
+    from ingest.corpus import Corpus, create_corpus, done_partitions, remove_temporary, write_partition
     from ingest.formats import open_dump
     from jobs.session import check_written, choose_pending, open_session, record_failed, run_partitions
     from storage.lease import lease
@@ -122,13 +113,18 @@ def split_dump(
         redo, made.partitions, f"corpus {corpus!r}"
     )  # a wrong one is told before anything is written
     began = time.monotonic()
-    with lease(store, lease_path(corpus), f"corpus {corpus!r}"):
+    with lease(store, layout.corpus_lease(corpus), f"corpus {corpus!r}"):
         for folder in ("", "/statistics", "/failed"):
-            store.remove_temporary(corpus_path(corpus) + folder)
+            store.remove_temporary(layout.corpus_folder(corpus) + folder)
         create_corpus(store, made)
         done = done_partitions(store, made)
         pending = choose_pending(
-            store, f"corpus {corpus!r}", made.partitions, done, redo, lambda p: statistics_path(corpus, p)
+            store,
+            f"corpus {corpus!r}",
+            made.partitions,
+            done,
+            redo,
+            lambda p: layout.corpus_statistics(corpus, p),
         )
         results, errors, splitting = [], {}, 0.0
         remove_temporary(store, made, pending)
@@ -141,19 +137,22 @@ def split_dump(
         check_written(store, results, done_partitions(store, made))
         if source.status() != seen:
             for result in results:
-                store.remove(statistics_path(corpus, result["partition"]))
+                store.remove(layout.corpus_statistics(corpus, result["partition"]))
             raise TinyTagsError(
                 f"{dump}: was changed while it was split; once it is at rest, ingest it under another name than {corpus!r}"
             )
         record_failed(
-            store, lambda p: failed_path(corpus, p), errors, {result["partition"] for result in results}
+            store,
+            lambda p: layout.corpus_failed(corpus, p),
+            errors,
+            {result["partition"] for result in results},
         )
     seconds = time.monotonic() - began
     images = sum(result["images"] for result in results)
     before = sorted(set(done) - set(pending))
     labelled = 0
     if made.classes:
-        earlier = (store.read_json(statistics_path(corpus, p)) for p in before)
+        earlier = (store.read_json(layout.corpus_statistics(corpus, p)) for p in before)
         labelled = sum(result["labelled"] for result in itertools.chain(results, earlier))
     return {
         "corpus": corpus, "hash": made.hash, "format": made.format, "images": made.images, "labelled": labelled,

@@ -23,6 +23,7 @@ from conf.command import (
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 from conf.wording import counted
+from storage import layout
 
 # Documents are made this many images at a time, so that memory doesn't grow with the partition.
 CHUNK_IMAGES = 20_480
@@ -107,9 +108,9 @@ def tag_images(
         tagger.trees, descriptor=descriptor.NAME if similar else None,
     )  # fmt: skip
     began = time.monotonic()
-    with lease(store, runs.lease_path(made.name), f"run {made.name!r}"):
+    with lease(store, layout.run_lease(made.name), f"run {made.name!r}"):
         for folder in ("", "/tags", "/statistics", "/failed"):
-            store.remove_temporary(runs.run_path(made.name) + folder)
+            store.remove_temporary(layout.run_folder(made.name) + folder)
         runs.create_run(store, made)
         done = runs.done_partitions(store, made)
         pending = choose_pending(
@@ -118,7 +119,7 @@ def tag_images(
             made.partitions,
             done,
             redo,
-            lambda p: runs.statistics_path(made.name, p),
+            lambda p: layout.run_statistics(made.name, p),
         )
         results, errors, tagging = [], {}, 0.0
         if pending:
@@ -130,7 +131,7 @@ def tag_images(
         seconds = time.monotonic() - began
         check_written(store, results, runs.done_partitions(store, made))
         now = {result["partition"] for result in results}
-        record_failed(store, lambda p: runs.failed_path(made.name, p), errors, now)
+        record_failed(store, lambda p: layout.run_failed(made.name, p), errors, now)
         results += [runs.read_statistics(store, made, p) for p in sorted(set(done) - set(pending))]
     tagged_now = sum(result["images"] for result in results if result["partition"] in now)
     totals = {
@@ -148,7 +149,6 @@ def tag_images(
 def tag_partition(store, corpus, run, partition: int) -> dict:
     """Tag one partition: write its JSON lines, then its statistics, the marker that it is done; return these."""
     from ingest.corpus import read_partition
-    from storage import runs
     from tagging.descriptor import describe
     from tagging.tags import documents
 
@@ -165,7 +165,7 @@ def tag_partition(store, corpus, run, partition: int) -> dict:
     }
     counters = {"tags": Counter(), "votes": Counter()}
     digest, size = hashlib.sha256(), 0
-    with store.writer(runs.tags_path(run.name, partition)) as file:
+    with store.writer(layout.run_tags(run.name, partition)) as file:
         blocks = read_partition(store, corpus, partition)
         for first, votes, labels, descriptors in _votes(tagger, blocks, describe if run.descriptor else None):
             lines, counts = documents(run, partition, votes, labels, corpus.classes, first, descriptors)
@@ -183,7 +183,7 @@ def tag_partition(store, corpus, run, partition: int) -> dict:
     }
     statistics |= {"bytes": size, "sha256": digest.hexdigest(), "seconds": round(time.monotonic() - began, 4),
                    "host": socket.gethostname()}  # fmt: skip
-    store.write_json(runs.statistics_path(run.name, partition), statistics)
+    store.write_json(layout.run_statistics(run.name, partition), statistics)
     return statistics
 
 

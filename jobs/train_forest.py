@@ -19,6 +19,7 @@ from conf.errors import TinyTagsError
 from conf.settings import Settings
 from conf.wording import counted, duration
 from ingest.image import IMAGE_BYTES
+from storage import layout
 
 SEED = 0
 HOLDOUT = 0.2
@@ -99,7 +100,7 @@ def train_forest(
     from ingest.corpus import open_corpus
     from storage.lease import lease
     from storage.store import check_name, open_store
-    from tagging.models import lease_path, model_exists, save_model
+    from tagging.models import model_exists, save_model
 
     check_name("model", model)
     store = open_store(settings.store, settings.webhdfs or None)
@@ -117,13 +118,15 @@ def train_forest(
     parameters = {"trees": trees, "depth": depth, "bins": bins, "seed": seed}
     if not source.splits:
         parameters["holdout"] = holdout
-    with lease(store, lease_path(model), f"model {model!r}"):
+    with lease(store, layout.model_lease(model), f"model {model!r}"):
         if model_exists(store, model):
             raise TinyTagsError(
                 f"model {model!r} is there already; give this one another name, or remove {store.url(f'models/{model}')}"
             )
-        store.remove_temporary(f"models/{model}")  # without a card, all there is was left by a killed attempt
-        store.remove_tree(f"models/{model}/spark")
+        store.remove_temporary(
+            layout.model_folder(model)
+        )  # without a card, all there is was left by a killed attempt
+        store.remove_tree(layout.model_spark(model))
         began = time.monotonic()
         fit = fit_mllib if engine == "mllib" else fit_scikit_learn
         forest, images, seconds = fit(settings, store, source, model, parameters, part, corrected)
@@ -286,7 +289,7 @@ def fit_mllib(settings: Settings, store, corpus, model: str, parameters: dict, p
         )  # fmt: skip
         fitted = classifier.fit(vectors)
         done = time.monotonic()
-        path = store.url(f"models/{model}/spark")
+        path = store.url(layout.model_spark(model))
         fitted.write().overwrite().save(path if "://" in path else f"file://{path}")
         forest = pack_mllib(spark, path if "://" in path else f"file://{path}", corpus.classes)
         return forest, images, {"prepare": round(prepared - began, 1), "fit": round(done - prepared, 1)}

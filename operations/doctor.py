@@ -151,11 +151,12 @@ def _servers(settings: Settings) -> list[dict]:
 
 
 def _store(settings: Settings) -> dict:
+    from storage import layout
     from storage.store import open_store
 
     try:
         store = open_store(settings.store, settings.webhdfs or None)
-        count = len(store.list("corpora"))
+        count = len(store.list(layout.CORPORA))
     except TinyTagsError as error:
         return _check("store", "bad", str(error), "check the setting store (TINYTAGS_STORE)")
     folder = _existing(settings.store)

@@ -5,6 +5,7 @@ from conf.settings import Settings
 from conf.wording import counted
 from indexing import status as steps
 from indexing.solr import Solr
+from storage import layout
 from storage.store import open_store
 
 
@@ -27,7 +28,7 @@ def read_status(settings: Settings) -> dict:
 
 
 def _model(store, name: str) -> dict:
-    from tagging.models import card_path, read_card
+    from tagging.models import read_card
 
     try:
         card = read_card(store, name)
@@ -38,7 +39,10 @@ def _model(store, name: str) -> dict:
     except TinyTagsError as error:
         return {"model": name, "error": str(error)}
     except (KeyError, TypeError):
-        return {"model": name, "error": f"{store.url(card_path(name))}: is no model's card; train it again"}
+        return {
+            "model": name,
+            "error": f"{store.url(layout.model_card(name))}: is no model's card; train it again",
+        }
 
 
 def describe(status: dict) -> str:

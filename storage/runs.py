@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 
 from conf.errors import TinyTagsError
+from storage import layout
 from storage.store import StoreError, check_name
 
 VERSION = 1
@@ -53,41 +54,13 @@ class Run:
         return f"{self.corpus}-{self.model}-{self.prefix}"
 
 
-def run_path(name: str) -> str:
-    return f"runs/{name}"
-
-
-def tags_path(name: str, partition: int) -> str:
-    return f"runs/{name}/tags/{partition:05d}.jsonl"
-
-
-def statistics_path(name: str, partition: int) -> str:
-    return f"runs/{name}/statistics/{partition:05d}.json"
-
-
-def failed_path(name: str, partition: int) -> str:
-    return f"runs/{name}/failed/{partition:05d}.json"
-
-
-def rejected_path(name: str, partition: int) -> str:
-    return f"runs/{name}/rejected/{partition:05d}.jsonl"
-
-
-def lease_path(name: str) -> str:
-    return f"runs/{name}/lease.json"
-
-
-def index_lease_path(name: str) -> str:
-    return f"runs/{name}/index-lease.json"
-
-
 def list_runs(store) -> list[str]:
-    return [name for name in store.list("runs") if store.exists(f"{run_path(name)}/manifest.json")]
+    return [name for name in store.list(layout.RUNS) if store.exists(layout.run_manifest(name))]
 
 
 def create_run(store, run: Run) -> bool:
     """Write the manifest of ``run`` unless it is there; return whether it is new."""
-    path = f"{run_path(run.name)}/manifest.json"
+    path = layout.run_manifest(run.name)
     if store.exists(path):
         open_run(store, run.name)
         return False
@@ -101,7 +74,7 @@ def create_run(store, run: Run) -> bool:
 def open_run(store, name: str) -> Run:
     """Read a manifest. Raises `TinyTagsError` for a run that isn't there or a manifest that was changed."""
     check_name("run", name)
-    path = f"{run_path(name)}/manifest.json"
+    path = layout.run_manifest(name)
     if not store.exists(path):
         names = list_runs(store)
         known = (
@@ -124,35 +97,28 @@ def open_run(store, name: str) -> Run:
 
 def done_partitions(store, run: Run) -> list[int]:
     """Return the tagged partitions: those whose marker, the statistics file, is there."""
-    return _numbers(store.list(f"{run_path(run.name)}/statistics"), ".json")
+    return layout.partitions_in(store.list(layout.run_statistics_folder(run.name)))
 
 
 def failed_partitions(store, run: Run) -> list[int]:
-    """Return the partitions that could not be tagged; `failed_path` tells why."""
+    """Return the partitions that could not be tagged; `layout.run_failed` holds the reason."""
     done = set(done_partitions(store, run))
-    return [p for p in _numbers(store.list(f"{run_path(run.name)}/failed"), ".json") if p not in done]
+    failed = layout.partitions_in(store.list(layout.run_failed_folder(run.name)))
+    return [p for p in failed if p not in done]
 
 
 def rejected_partitions(store, run: Run) -> list[int]:
     """Return the partitions of which Solr refused documents."""
-    return _numbers(store.list(f"{run_path(run.name)}/rejected"), ".jsonl")
+    return layout.partitions_in(store.list(layout.run_rejected_folder(run.name)), ".jsonl")
 
 
 def read_statistics(store, run: Run, partition: int) -> dict:
     """Return the statistics of a tagged partition. Raises `StoreError` where they are missing or not of this partition."""
-    statistics = store.read_json(statistics_path(run.name, partition))
+    statistics = store.read_json(layout.run_statistics(run.name, partition))
     wanted = ("partition", "images", "tagged", "dropped", "bad", "bytes", "sha256")
     if any(key not in statistics for key in wanted) or statistics["partition"] != partition:
         raise StoreError(
-            f"{store.url(statistics_path(run.name, partition))}: is not the statistics of partition {partition}; "
+            f"{store.url(layout.run_statistics(run.name, partition))}: is not the statistics of partition {partition}; "
             f"remove it and run `tinytags tag` again"
         )
     return statistics
-
-
-def _numbers(names: list[str], ending: str) -> list[int]:
-    return sorted(
-        int(name.removesuffix(ending))
-        for name in names
-        if name.endswith(ending) and name.removesuffix(ending).isdigit()
-    )

@@ -8,6 +8,7 @@ from importlib import metadata
 import numpy as np
 
 from conf.errors import TinyTagsError
+from storage import layout
 from storage.store import check_name
 from tagging.forest import PackedForest, load
 
@@ -40,26 +41,14 @@ class ForestModel:
         return self.forest.votes(images)
 
 
-def card_path(name: str) -> str:
-    return f"models/{name}/model.json"
-
-
-def forest_path(name: str) -> str:
-    return f"models/{name}/forest.npz"
-
-
-def lease_path(name: str) -> str:
-    return f"models/{name}/lease.json"
-
-
 def model_exists(store, name: str) -> bool:
     """Return whether model ``name`` is complete."""
-    return store.exists(card_path(name))
+    return store.exists(layout.model_card(name))
 
 
 def list_models(store) -> list[str]:
     """Return the sorted names of the models that are complete."""
-    return [name for name in store.list("models") if store.exists(card_path(name))]
+    return [name for name in store.list(layout.MODELS) if store.exists(layout.model_card(name))]
 
 
 def save_model(store, name: str, forest: PackedForest, card: dict) -> dict:
@@ -69,11 +58,11 @@ def save_model(store, name: str, forest: PackedForest, card: dict) -> dict:
     Raises TinyTagsError where another model has this name already: its runs and their tags point to it.
     """
     check_name("model", name)
-    if store.exists(card_path(name)):
-        there = store.read_json(card_path(name)).get("hash")
+    if store.exists(layout.model_card(name)):
+        there = store.read_json(layout.model_card(name)).get("hash")
         if there != forest.hash:
             raise TinyTagsError(
-                f"model {name!r} is another one already: {there} in {store.url(card_path(name))}, {forest.hash} here; "
+                f"model {name!r} is another one already: {there} in {store.url(layout.model_card(name))}, {forest.hash} here; "
                 "choose another name, or remove that folder first"
             )
     card = {
@@ -90,8 +79,8 @@ def save_model(store, name: str, forest: PackedForest, card: dict) -> dict:
         "trees": forest.trees,
         "hash": forest.hash,
     }
-    store.write_bytes(forest_path(name), forest.save())
-    store.write_json(card_path(name), card)
+    store.write_bytes(layout.model_forest(name), forest.save())
+    store.write_json(layout.model_card(name), card)
     return card
 
 
@@ -104,12 +93,12 @@ def load_model(store, name: str) -> ForestModel:
     kind = card.get("kind")
     if kind != "forest":
         raise TinyTagsError(
-            f"{store.url(card_path(name))}: is a model of kind {kind!r}; this release knows 'forest'"
+            f"{store.url(layout.model_card(name))}: is a model of kind {kind!r}; this release knows 'forest'"
         )
-    forest = load(store.read_bytes(forest_path(name)), store.url(forest_path(name)))
+    forest = load(store.read_bytes(layout.model_forest(name)), store.url(layout.model_forest(name)))
     if forest.hash != card.get("hash"):
         raise TinyTagsError(
-            f"{store.url(forest_path(name))}: has hash {forest.hash}, but its card says {card.get('hash')}; "
+            f"{store.url(layout.model_forest(name))}: has hash {forest.hash}, but its card says {card.get('hash')}; "
             "train or copy the model again"
         )
     return ForestModel(card={**card, "name": name}, forest=forest)
@@ -118,13 +107,13 @@ def load_model(store, name: str) -> ForestModel:
 def read_card(store, name: str) -> dict:
     """Return the card of model ``name`` without loading the model; raises TinyTagsError where there is none."""
     check_name("model", name)
-    if not store.exists(card_path(name)):
+    if not store.exists(layout.model_card(name)):
         models = list_models(store)
         there = (
             f"there are: {', '.join(models)}" if models else "there is none yet; `tinytags train` makes one"
         )
         raise TinyTagsError(f"no model {name!r} in {store.url()}; {there}")
-    return store.read_json(card_path(name))
+    return store.read_json(layout.model_card(name))
 
 
 def _version(package: str) -> str | None:

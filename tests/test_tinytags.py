@@ -26,9 +26,8 @@ from small_world import (
 
 import tinytags
 from indexing.solr import Solr
-from ingest.corpus import images_path
 from operations.services import free_port, get_json
-from storage import runs
+from storage import layout, runs
 from storage.store import open_store
 
 NO_SOLR = "http://127.0.0.1:1/solr"
@@ -101,10 +100,10 @@ def run_of(store) -> runs.Run:
     """Write a run of one partition with nothing in it."""
     made = runs.Run("c", "c" * 64, "m", "m" * 64, 0.4, CLASSES, images=10, partitions=1, trees=10)
     runs.create_run(store, made)
-    store.write_bytes(runs.tags_path(made.name, 0), b"")
+    store.write_bytes(layout.run_tags(made.name, 0), b"")
     statistics = {"partition": 0, "images": 10, "tagged": 0, "dropped": 10, "bad": 0, "bytes": 0}
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    store.write_json(runs.statistics_path(made.name, 0), statistics | {"sha256": empty})
+    store.write_json(layout.run_statistics(made.name, 0), statistics | {"sha256": empty})
     return made
 
 
@@ -346,8 +345,8 @@ def test_verify_names_every_damage_and_repair_mends_it(way, tmp_path, solr):
     store = open_store(way["settings"]["TINYTAGS_STORE"])
     run_name, settings = way["tag"]["run"], way["settings"]
     before = contents(Path(store.url()))
-    store.remove(runs.tags_path(run_name, 0))
-    spoilt = Path(store.url(images_path("tiny", 1)))
+    store.remove(layout.run_tags(run_name, 0))
+    spoilt = Path(store.url(layout.corpus_images("tiny", 1)))
     data = bytearray(spoilt.read_bytes())
     data[len(data) // 2] ^= 1
     spoilt.write_bytes(data)
@@ -392,10 +391,10 @@ def test_documents_that_solr_refuses_are_kept_and_the_exit_code_is_3(tmp_path, s
     good = document | {"id": f"{made.prefix}:0:2", "row": 2}
     del good["colour"]
     data = b"".join(json.dumps(line).encode() + b"\n" for line in (document, good))
-    store.write_bytes(runs.tags_path(made.name, 0), data)
-    statistics = store.read_json(runs.statistics_path(made.name, 0))
+    store.write_bytes(layout.run_tags(made.name, 0), data)
+    statistics = store.read_json(layout.run_statistics(made.name, 0))
     statistics |= {"tagged": 2, "dropped": 8, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    store.write_json(runs.statistics_path(made.name, 0), statistics)
+    store.write_json(layout.run_statistics(made.name, 0), statistics)
     words = ["index", made.name, "--no-publish", "--store", store.url(), "--solr", solr.url]
     try:
         out, err = run(*words, code=3)

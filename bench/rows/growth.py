@@ -12,7 +12,8 @@ from bench.rows.ingest import STEP as INGEST
 from bench.rows.tag import STEP as TAG
 from bench.rows.tag import forget, make_run
 from indexing.index import index_run
-from ingest.corpus import corpus_path, create_corpus, list_corpora, open_corpus, write_partition
+from ingest.corpus import create_corpus, list_corpora, open_corpus, write_partition
+from storage import layout
 
 # The largest take long enough to be told by two.
 ROUNDS, FEW_ROUNDS, LARGE = 3, 2, 500_000
@@ -39,7 +40,7 @@ def measured(place):
     rows += _index(place)
     for name in list_corpora(place.store):
         if name.startswith("grown-"):
-            place.store.remove_tree(corpus_path(name))
+            place.store.remove_tree(layout.corpus_folder(name))
     yield Table("growth", "Cost as work grows", COLUMNS, rows)
     yield from _told(sizes, rows, place.cores)
 
@@ -79,7 +80,7 @@ def _measure(place, cores: int, images: int, partition: int) -> list[list]:
         timed, peaks = [], []
         for _ in range(rounds(images)):
             if step == "ingest":
-                store.remove_tree(corpus_path(corpus.name))
+                store.remove_tree(layout.corpus_folder(corpus.name))
                 create_corpus(store, corpus)
                 task = _ingest_task(store, corpus, source)
             else:

@@ -7,10 +7,9 @@ from bench.harness import Comparison, Way, speed
 from bench.place import MODEL
 from bench.rows.ingest import ingest
 from bench.rows.tag import forget, make_run, tag
-from ingest.corpus import corpus_path, images_path
 from ingest.formats import open_dump
 from ingest.image import IMAGE_BYTES
-from storage import hdfs_client, runs
+from storage import hdfs_client, layout
 from storage.store import open_store
 from tagging.models import save_model
 
@@ -32,7 +31,7 @@ def measured(place):
     def sizes_of(paths) -> list[int]:
         return [store.size(path) for path in paths]
 
-    parquet = [images_path(corpus.name, p) for p in partitions]
+    parquet = [layout.corpus_images(corpus.name, p) for p in partitions]
     ingest(store, spark, corpus, source)
     written = [store.read_bytes(path) for path in parquet]
     records_of = [
@@ -46,7 +45,7 @@ def measured(place):
             "tinytags ingest",
             lambda: ingest(store, spark, corpus, source),
             count,
-            before=lambda: store.remove_tree(corpus_path(corpus.name)),
+            before=lambda: store.remove_tree(layout.corpus_folder(corpus.name)),
         ),
         Way(
             "HdfsCLI moving the same bytes",
@@ -62,7 +61,7 @@ def measured(place):
     )
     run = make_run(store, corpus, MODEL, place.forest)
     tag(store, spark, corpus, run, partitions)
-    tags = [runs.tags_path(run.name, p) for p in partitions]
+    tags = [layout.run_tags(run.name, p) for p in partitions]
     lines = [store.read_bytes(path) for path in tags]
     documents = sum(data.count(b"\n") for data in lines)
     moves = [(f"/bench/{path}", 0, store.size(path), data) for path, data in zip(parquet, lines, strict=True)]

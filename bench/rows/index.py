@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from bench import made
 from bench.harness import Comparison, Way, speed
 from indexing.index import BODY_BYTES, THREADS, index_run
-from storage import runs
+from storage import layout
 
 STEP = "index, with commits"
 BATCHES = (1_000, 5_000, 20_000)
@@ -22,7 +22,7 @@ def measured(place):
     run, documents = made.drawn_run(
         store, "index", place.votes, int(count / kept), min(place.sizes.partition, count)
     )
-    lines = [store.read_bytes(runs.tags_path(run.name, p)) for p in range(run.partitions)]
+    lines = [store.read_bytes(layout.run_tags(run.name, p)) for p in range(run.partitions)]
     ours = Way(
         "tinytags index",
         lambda: index_run(store, run.name, client, "bench", publish="no")["documents"],

@@ -10,8 +10,9 @@ import numpy as np
 from bench import made
 from bench.harness import Comparison, UnequalError, Way, speed
 from bench.rows.tag import first_images
-from ingest.corpus import Corpus, corpus_path, create_corpus
+from ingest.corpus import Corpus, create_corpus
 from ingest.image import IMAGE_BYTES, from_column_major
+from storage import layout
 
 STEP = "ingest, all cores, dump to Parquet"
 COPY_BYTES = 1 << 20
@@ -26,7 +27,7 @@ def measured(place):
         "tinytags ingest",
         lambda: ingest(store, spark, corpus, source),
         count,
-        before=lambda: store.remove_tree(corpus_path(corpus.name)),
+        before=lambda: store.remove_tree(layout.corpus_folder(corpus.name)),
     )
     ways = (
         ("copy", 1, False, 0.4),
@@ -77,7 +78,7 @@ def measured(place):
     )
     shutil.rmtree(folder, ignore_errors=True)
     small.unlink()
-    store.remove_tree(corpus_path(corpus.name))
+    store.remove_tree(layout.corpus_folder(corpus.name))
 
 
 def ingest(store, spark, corpus: Corpus, source) -> int:

@@ -8,8 +8,8 @@ import numpy as np
 
 from bench import mllib
 from bench.harness import Comparison, UnequalError, Way, speed
-from ingest.corpus import images_path, read_partition
-from storage import runs
+from ingest.corpus import read_partition
+from storage import layout, runs
 
 STEP = "tag job, all cores, Parquet to JSON lines"
 
@@ -26,8 +26,8 @@ def measured(place):
         before=lambda: forget(place.store, run),
     )
     folder = place.folder / "map-in-arrow"
-    paths = [place.store.url(images_path(corpus.name, p)) for p in partitions]
-    base = place.store.url(f"corpora/{corpus.name}/images")
+    paths = [place.store.url(layout.corpus_images(corpus.name, p)) for p in partitions]
+    base = place.store.url(layout.corpus_images_folder(corpus.name))
     yield Comparison(
         "tag/map-in-arrow",
         STEP,
@@ -54,7 +54,7 @@ def measured(place):
 def _against_mllib(place, ours: Way) -> Comparison:
     spark, count = place.spark, place.sizes.mllib
     sample = place.split("sample", count, count // place.cores)
-    paths = [place.store.url(images_path(sample.name, p)) for p in range(sample.partitions)]
+    paths = [place.store.url(layout.corpus_images(sample.name, p)) for p in range(sample.partitions)]
     votes = place.forest.votes(first_images(place.store, sample, count))
     model = mllib.to_ml(spark, place.forest, str(place.folder / "tag-ml"))
     folder = place.folder / "tagged-by-mllib"
@@ -154,7 +154,7 @@ def tag(store, spark, corpus, run, partitions: list[int]) -> int:
 
 def forget(store, run) -> None:
     for part in ("tags", "statistics"):
-        store.remove_tree(f"{runs.run_path(run.name)}/{part}")
+        store.remove_tree(f"{layout.run_folder(run.name)}/{part}")
 
 
 def map_in_arrow(spark, base: str, paths: list[str], store, run, folder: Path) -> None:
@@ -209,7 +209,7 @@ def map_in_arrow(spark, base: str, paths: list[str], store, run, folder: Path) -
 
 
 def _lines(store, run, partitions: list[int]) -> list[bytes]:
-    return [line for p in partitions for line in store.read_bytes(runs.tags_path(run.name, p)).splitlines()]
+    return [line for p in partitions for line in store.read_bytes(layout.run_tags(run.name, p)).splitlines()]
 
 
 def _spark_lines(folder: Path) -> list[bytes]:

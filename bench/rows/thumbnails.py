@@ -9,8 +9,9 @@ import numpy as np
 from bench.harness import Comparison, Figure, Way, speed
 from bench.rows.page import Client
 from ingest import corpus as corpora
-from ingest.corpus import ROW_GROUP_IMAGES, images_path, read_image
+from ingest.corpus import ROW_GROUP_IMAGES, read_image
 from ingest.image import IMAGE_BYTES, to_png
+from storage import layout
 
 THUMBNAILS = 30
 CONNECTIONS = 6  # what a browser opens to one host
@@ -113,7 +114,7 @@ class Wanted:
         return pngs == [to_png(np.frombuffer(image, np.uint8)) for image in images]
 
     def _path(self, p: int) -> str:
-        return self.store.url(images_path(self.corpus.name, p))
+        return self.store.url(layout.corpus_images(self.corpus.name, p))
 
 
 def fetch(clients: list[Client], paths: list[str]) -> list[bytes]:

@@ -21,7 +21,7 @@ from ingest import corpus as corpora
 from ingest import files
 from ingest.formats import tiny_images
 from ingest.image import IMAGE_BYTES
-from storage import runs
+from storage import layout, runs
 
 # So many partitions are taken apart, one after the other in this process.
 TAKEN_APART = 5
@@ -55,7 +55,7 @@ def measured(place):
     rows = _job("ingest", told["ingest"], place.cores, images, *_ingest_parts(place.store, corpus, source))
     rows += _job("tag", told["tag"], place.cores, images, *_tag_parts(place.store, corpus, run))
     rows += _index_rows(place, run, told["index"])
-    place.store.remove_tree(corpora.corpus_path("whole"))
+    place.store.remove_tree(layout.corpus_folder("whole"))
     total = sum(row[2] for row in rows)
     yield Table(
         "whole",

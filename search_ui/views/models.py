@@ -16,8 +16,9 @@ from ingest.image import IMAGE_BYTES, SIDE, to_png
 from search_ui import cards, pictures, plots
 from search_ui.kept import Answer, Kept
 from search_ui.views.runs import LOOK_SECONDS, WAIT_SECONDS, board
+from storage import layout
 from storage.store import StoreError, StoreUnavailableError
-from tagging.models import card_path, load_model, read_card
+from tagging.models import load_model, read_card
 
 blueprint = Blueprint("models", __name__)
 
@@ -64,8 +65,8 @@ class Models:
 
     def _look(self) -> dict[str, dict]:
         there = {}
-        for name in self.store.times("models"):
-            written = self.store.times(f"models/{name}").get("model.json")
+        for name in self.store.times(layout.MODELS):
+            written = self.store.times(layout.model_folder(name)).get(layout.CARD)
             if written is not None:
                 before = self._read.get(name)
                 there[name] = before if before and before[0] == written else (written, self._card(name))
@@ -80,7 +81,7 @@ class Models:
         except TinyTagsError as error:
             return {"error": str(error)}
         if not isinstance(card.get("hash"), str) or not isinstance(card.get("classes"), list):
-            return {"error": f"{self.store.url(card_path(name))}: is no model's card; train it again"}
+            return {"error": f"{self.store.url(layout.model_card(name))}: is no model's card; train it again"}
         return card | {"name": name}
 
 

@@ -9,7 +9,8 @@ from ingest.corpus import Corpus, create_corpus, write_partition
 from ingest.formats import Batch
 from ingest.formats.dump import ReadInBatches
 from ingest.image import IMAGE_BYTES
-from storage.runs import Run, create_run, statistics_path, tags_path
+from storage import layout
+from storage.runs import Run, create_run
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
@@ -55,10 +56,10 @@ def write_tags(store, run, partition, images, spoil=None):
     if spoil:
         spoil(partition, documents)
     data = b"".join(json.dumps(d, separators=(",", ":")).encode() + b"\n" for d in documents)
-    store.write_bytes(tags_path(run.name, partition), data)
+    store.write_bytes(layout.run_tags(run.name, partition), data)
     tags = {tag: sum(d["tag"] == tag for d in documents) for tag in CLASSES}
     store.write_json(
-        statistics_path(run.name, partition),
+        layout.run_statistics(run.name, partition),
         {
             "partition": partition, "images": images, "tagged": len(documents), "dropped": images - len(documents),
             "bad": 0, "votes": {}, "tags": tags, "labelled": len(documents), "right": len(documents),
@@ -93,7 +94,9 @@ def make_corpus(store, name="tiny", partitions=3, images=500):
 
 def documents(store, run):
     """Return what the run's tags files say, by id."""
-    lines = b"".join(store.read_bytes(tags_path(run.name, p)) for p in range(run.partitions)).splitlines()
+    lines = b"".join(
+        store.read_bytes(layout.run_tags(run.name, p)) for p in range(run.partitions)
+    ).splitlines()
     return {document["id"]: document for document in map(json.loads, lines)}
 
 

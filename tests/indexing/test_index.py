@@ -15,7 +15,7 @@ from indexing import index
 from indexing.index import index_run, publish, read_expected, retire
 from indexing.solr import Solr, SolrError
 from indexing.verify import verify_run
-from storage import runs
+from storage import layout, runs
 from storage.lease import lease
 from storage.store import LocalStore, open_store
 
@@ -61,7 +61,7 @@ def test_a_run_ends_in_the_index_as_it_was_tagged_and_the_alias_shows_it(store, 
     }  # fmt: skip
     again = index_run(store, run.name, client, "tags")
     assert (again["posted"], again["documents"], again["previous"]) == ([], len(lines), [run.name])
-    assert not store.exists(runs.index_lease_path(run.name))
+    assert not store.exists(layout.run_index_lease(run.name))
 
 
 def test_documents_come_through_byte_for_byte_whatever_is_in_their_text(store, client):
@@ -142,7 +142,7 @@ def test_a_document_that_solr_refuses_is_set_aside_with_its_reason_and_the_other
     summary = index_run(store, run.name, client, "tags")
     assert (summary["rejected"], summary["complete"], summary["published"]) == (3, True, True)
     assert indexed(client, run) == {d["id"]: d for d in lines.values() if d not in refused}
-    rejected = list(map(json.loads, store.read_bytes(runs.rejected_path(run.name, 1)).splitlines()))
+    rejected = list(map(json.loads, store.read_bytes(layout.run_rejected(run.name, 1)).splitlines()))
     key = {d["id"]: d for d in refused}
     assert {r["document"]["id"]: r["document"] for r in rejected} == key
     assert all(r["document"]["id"] in r["reason"] for r in rejected)
@@ -199,8 +199,8 @@ def test_a_tags_file_that_has_changed_is_named_and_left_out(store, client):
     run = make_run(store)
     lines = documents(store, run)
     for p, end in ((0, b'{"id":"new"}\n'), (2, b"")):
-        data = store.read_bytes(runs.tags_path(run.name, p))
-        store.write_bytes(runs.tags_path(run.name, p), data.replace(b"frog", b"frug") + end)
+        data = store.read_bytes(layout.run_tags(run.name, p))
+        store.write_bytes(layout.run_tags(run.name, p), data.replace(b"frog", b"frug") + end)
     summary = index_run(store, run.name, client, "tags")
     assert [failed["partition"] for failed in summary["failed"]] == [0, 2]
     assert all(
@@ -210,7 +210,7 @@ def test_a_tags_file_that_has_changed_is_named_and_left_out(store, client):
     )
     assert (summary["complete"], summary["published"]) == (False, False)
     assert indexed(client, run) == {key: d for key, d in lines.items() if d["partition"] == 1}
-    store.remove(runs.tags_path(run.name, 2))
+    store.remove(layout.run_tags(run.name, 2))
     assert "00002.jsonl: is missing" in index_run(store, run.name, client, "tags")["failed"][1]["error"]
 
 
@@ -218,7 +218,7 @@ def test_a_redone_partition_whose_tags_file_has_changed_keeps_its_documents(stor
     run = make_run(store)
     index_run(store, run.name, client, "tags")
     held = indexed(client, run)
-    store.write_bytes(runs.tags_path(run.name, 1), b"")
+    store.write_bytes(layout.run_tags(run.name, 1), b"")
     summary = index_run(store, run.name, client, "tags", partitions=[1])
     assert [failed["partition"] for failed in summary["failed"]] == [1]
     assert (summary["posted"], summary["complete"]) == ([], False)
@@ -308,7 +308,7 @@ def test_killed_at_any_moment_and_repeated_it_ends_the_same(
         assert left == []
     assert (summary["complete"], summary["published"], summary["rejected"]) == (True, True, 1)
     assert indexed(client, run) == {key: d for key, d in lines.items() if d["votes"] != "x"}
-    rejected = list(map(json.loads, store.read_bytes(runs.rejected_path(run.name, 3)).splitlines()))
+    rejected = list(map(json.loads, store.read_bytes(layout.run_rejected(run.name, 3)).splitlines()))
     assert [r["document"] for r in rejected] == [d for d in lines.values() if d["votes"] == "x"]
     assert client.alias("tags") == [run.name]
 
@@ -406,7 +406,7 @@ def test_interrupted_while_solr_is_away_it_ends_at_once(store, client, small_bod
     with pytest.raises(KeyboardInterrupt):
         index_run(store, run.name, client, "tags")
     assert time.monotonic() - began < 10
-    assert not store.exists(runs.index_lease_path(run.name))
+    assert not store.exists(layout.run_index_lease(run.name))
 
 
 # An index that isn't as it should be
@@ -484,8 +484,8 @@ def test_redoing_a_partition_shows_no_gap(store, client, small_bodies, monkeypat
 
 def test_what_is_tagged_is_indexed_and_not_published_until_all_of_it_is(store, client):
     run = make_run(store, partitions=4)
-    statistics = store.read_bytes(runs.statistics_path(run.name, 2))
-    store.remove(runs.statistics_path(run.name, 2))
+    statistics = store.read_bytes(layout.run_statistics(run.name, 2))
+    store.remove(layout.run_statistics(run.name, 2))
     summary = index_run(store, run.name, client, "tags")
     assert (summary["untagged"], summary["complete"], summary["published"]) == ([2], False, False)
     assert summary["left"] == ["partition 2 not tagged yet"]
@@ -497,7 +497,7 @@ def test_what_is_tagged_is_indexed_and_not_published_until_all_of_it_is(store, c
     with pytest.raises(TinyTagsError, match="has no partition 4; it has 0 to 3"):
         index_run(store, run.name, client, "tags", partitions=[4])
 
-    store.write_bytes(runs.statistics_path(run.name, 2), statistics)
+    store.write_bytes(layout.run_statistics(run.name, 2), statistics)
     summary = index_run(store, run.name, client, "tags")
     assert (summary["posted"], summary["complete"], summary["published"]) == ([2], True, True)
 
@@ -505,7 +505,7 @@ def test_what_is_tagged_is_indexed_and_not_published_until_all_of_it_is(store, c
 def test_documents_of_a_partition_that_is_to_be_tagged_again_stay_until_then(store, client):
     run = make_run(store)
     index_run(store, run.name, client, "tags")
-    store.remove(runs.statistics_path(run.name, 1))
+    store.remove(layout.run_statistics(run.name, 1))
     assert index_run(store, run.name, client, "tags")["complete"] is False
     assert indexed(client, run) == documents(store, run)
 
@@ -607,7 +607,7 @@ def test_retiring_drops_the_collection_but_not_the_one_that_is_shown(store, clie
     assert retire(store, first.name, client, "tags")["shown"] == [second.name]
     assert not client.exists(first.name)
     assert files(store, first) == before
-    store.remove_tree(runs.run_path(second.name))
+    store.remove_tree(layout.run_folder(second.name))
     assert retire(store, second.name, client, "tags", force=True)["shown"] == []
     assert (client.exists(second.name), client.alias("tags")) == (False, [])
     with pytest.raises(TinyTagsError, match=f"no run '{second.name}' in Solr"):
@@ -628,7 +628,7 @@ def test_retiring_leaves_collections_of_others_alone(store, client, monkeypatch)
 def test_a_second_writer_is_told_who_the_first_is(store, client):
     run = make_run(store)
     with (
-        lease(store, runs.index_lease_path(run.name), "the index"),
+        lease(store, layout.run_index_lease(run.name), "the index"),
         pytest.raises(LeaseHeldError, match=f"the index of run '{run.name}' is being written by"),
     ):
         index_run(store, run.name, client, "tags")
@@ -651,7 +651,7 @@ def test_a_store_that_fails_in_the_middle_ends_it_with_its_error_and_repeating_c
         during.setattr(LocalStore, "read_bytes", read_bytes)
         with pytest.raises(TinyTagsError, match="no DataNode"):
             index_run(store, run.name, client, "tags")
-    assert not store.exists(runs.index_lease_path(run.name))
+    assert not store.exists(layout.run_index_lease(run.name))
     assert index_run(store, run.name, client, "tags")["complete"]
     assert indexed(client, run) == documents(store, run)
 

@@ -11,7 +11,7 @@ from indexing import verify
 from indexing.index import index_run
 from indexing.verify import verify_run
 from ingest import corpus as corpora
-from storage import runs
+from storage import layout
 from storage.lease import lease
 from storage.store import FileUnavailableError
 
@@ -169,16 +169,16 @@ def flip(path, change=b"\x01", at=None):
 def test_a_flipped_byte_in_a_page_of_a_partition_is_found_and_the_partition_marked_for_ingest(
     store, client, run
 ):
-    flip(Path(store.url(corpora.images_path("tiny", 2))))
+    flip(Path(store.url(layout.corpus_images("tiny", 2))))
     result = verify_run(store, run.name, client)
     assert problems(result) == [("images", 2)]
     assert "partition=00002/images.parquet: is corrupt" in result["problems"][0]["what"]
     assert (result["needs_ingest"], result["needs_tagging"]) == ([2], [])
-    assert store.exists(corpora.statistics_path("tiny", 2))
+    assert store.exists(layout.corpus_statistics("tiny", 2))
 
     result = verify_run(store, run.name, client, repair=True)
     assert (result["ok"], result["needs_ingest"]) == (False, [2])
-    assert not store.exists(corpora.statistics_path("tiny", 2)), "now `tinytags ingest` makes it anew"
+    assert not store.exists(layout.corpus_statistics("tiny", 2)), "now `tinytags ingest` makes it anew"
     assert problems(verify_run(store, run.name, client)) == [("images", 2)]
     make_corpus(store)
     assert verify_run(store, run.name, client)["ok"]
@@ -186,7 +186,7 @@ def test_a_flipped_byte_in_a_page_of_a_partition_is_found_and_the_partition_mark
 
 @pytest.mark.parametrize("damage", ["changed", "missing", "cut"])
 def test_a_changed_tags_file_is_found_and_the_partition_marked_for_tagging(store, client, run, damage):
-    path = Path(store.url(runs.tags_path(run.name, 1)))
+    path = Path(store.url(layout.run_tags(run.name, 1)))
     lines = documents(store, run)
     if damage == "changed":
         path.write_bytes(path.read_bytes().replace(b'"votes":7', b'"votes":8', 1))
@@ -198,11 +198,11 @@ def test_a_changed_tags_file_is_found_and_the_partition_marked_for_tagging(store
     assert problems(result) == [("tags", 1)]
     assert "00001.jsonl" in result["problems"][0]["what"]
     assert result["needs_tagging"] == [1]
-    assert store.exists(runs.statistics_path(run.name, 1))
+    assert store.exists(layout.run_statistics(run.name, 1))
 
     result = verify_run(store, run.name, client, repair=True)
     assert (result["ok"], result["needs_tagging"]) == (False, [1])
-    assert not store.exists(runs.statistics_path(run.name, 1)), "now `tinytags tag` makes it anew"
+    assert not store.exists(layout.run_statistics(run.name, 1)), "now `tinytags tag` makes it anew"
     assert indexed(client, run) == lines, "what is shown stays"
     write_tags(store, run, 1, 500)
     assert verify_run(store, run.name, client)["ok"]
@@ -217,7 +217,7 @@ def test_a_changed_tags_file_is_found_and_the_partition_marked_for_tagging(store
     ],
 )
 def test_statistics_that_do_not_add_up_are_found(store, client, run, key, value, what):
-    path = runs.statistics_path(run.name, 0)
+    path = layout.run_statistics(run.name, 0)
     store.write_json(path, store.read_json(path) | {key: value})
     result = verify_run(store, run.name, client)
     assert {kind for kind, _ in problems(result)} == {"statistics"}
@@ -230,8 +230,8 @@ def test_statistics_that_do_not_add_up_are_found(store, client, run, key, value,
 
 def test_partitions_that_are_not_tagged_are_named_with_the_reason_where_there_is_one(store, client, run):
     for p in (0, 2):
-        store.remove(runs.statistics_path(run.name, p))
-    store.write_json(runs.failed_path(run.name, 2), {"partition": 2, "error": "page 3 is corrupt"})
+        store.remove(layout.run_statistics(run.name, p))
+    store.write_json(layout.run_failed(run.name, 2), {"partition": 2, "error": "page 3 is corrupt"})
     result = verify_run(store, run.name, client, repair=True)
     assert problems(result) == [("untagged", 0), ("untagged", 2)]
     assert "partition 0 is not tagged yet" in result["problems"][0]["what"]
@@ -241,8 +241,8 @@ def test_partitions_that_are_not_tagged_are_named_with_the_reason_where_there_is
 
 def test_a_corpus_that_is_gone_or_another_one_is_told(store, client, run):
     make_corpus(store, "other")
-    path = f"{corpora.corpus_path('tiny')}/manifest.json"
-    other = store.read_json(f"{corpora.corpus_path('other')}/manifest.json")
+    path = layout.corpus_manifest("tiny")
+    other = store.read_json(layout.corpus_manifest("other"))
     manifest = store.read_json(path)
     store.remove(path)
     result = verify_run(store, run.name, client)
@@ -250,7 +250,7 @@ def test_a_corpus_that_is_gone_or_another_one_is_told(store, client, run):
         [("corpus", None)],
         True,
     )
-    store.remove_tree(corpora.corpus_path("tiny"))
+    store.remove_tree(layout.corpus_folder("tiny"))
     make_corpus(store, "tiny", images=400)
     result = verify_run(store, run.name, client)
     assert problems(result) == [("corpus", None)]
@@ -268,7 +268,7 @@ def test_rejected_documents_are_counted_and_not_missed(store, client):
     result = verify_run(store, run.name, client)
     assert (result["ok"], result["rejected"], result["documents"]) == (True, 1, result["tagged"] - 1)
 
-    path = runs.rejected_path(run.name, 1)
+    path = layout.run_rejected(run.name, 1)
     stranger = json.dumps({"reason": "?", "document": {"id": "ffffffff:1:1"}}).encode() + b"\n"
     store.write_bytes(path, stranger)
     result = verify_run(store, run.name, client)
@@ -282,7 +282,7 @@ def test_rejected_documents_are_counted_and_not_missed(store, client):
 
 def test_a_run_that_is_being_indexed_is_not_judged(store, client, run):
     with (
-        lease(store, runs.index_lease_path(run.name), "the index"),
+        lease(store, layout.run_index_lease(run.name), "the index"),
         pytest.raises(LeaseHeldError, match="verify it when"),
     ):
         verify_run(store, run.name, client)

@@ -17,8 +17,7 @@ from indexing.solr import Solr, SolrError
 from indexing.status import read_status, tell_runs
 from indexing.watch_solr import SolrWatch
 from indexing.watch_store import StoreWatch, seconds_a_partition
-from ingest.corpus import failed_path, lease_path, statistics_path
-from storage import runs
+from storage import layout, runs
 from storage.lease import lease
 from storage.store import LocalStore, StoreUnavailableError, open_store
 
@@ -48,7 +47,7 @@ def asked(monkeypatch):
 
 
 def fail(store, name, partition, error):
-    store.write_json(runs.failed_path(name, partition), {"partition": partition, "error": error})
+    store.write_json(layout.run_failed(name, partition), {"partition": partition, "error": error})
 
 
 def only(found):
@@ -62,8 +61,8 @@ def only(found):
 def test_a_look_tells_every_step_and_the_next_one_what_has_changed_since(any_store, tmp_path):
     corpus = make_corpus(any_store, "tiny", write_tiny_images(tmp_path / "tiny.bin", 100), 20)
     made = make_run(any_store, corpus_hash=corpus.hash, partitions=5, images=20)
-    any_store.remove(runs.statistics_path(made.name, 3))
-    any_store.remove(runs.statistics_path(made.name, 4))
+    any_store.remove(layout.run_statistics(made.name, 3))
+    any_store.remove(layout.run_statistics(made.name, 4))
     fail(any_store, made.name, 4, "is corrupt")
     watch = StoreWatch(any_store)
     stored = watch.look()
@@ -80,9 +79,9 @@ def test_a_look_tells_every_step_and_the_next_one_what_has_changed_since(any_sto
     expected = again.expected[made.name]
     assert expected.count(4) == runs.read_statistics(any_store, made, 4)["tagged"]
 
-    any_store.remove(runs.statistics_path(made.name, 0))
+    any_store.remove(layout.run_statistics(made.name, 0))
     assert only(watch.look().runs)["tag"] == {"pending": 2, "done": 3, "failed": 0}
-    any_store.remove_tree(runs.run_path(made.name))
+    any_store.remove_tree(layout.run_folder(made.name))
     assert watch.look().runs == []
 
 
@@ -99,7 +98,7 @@ def test_what_is_at_rest_costs_one_request_a_look_and_no_statistics_are_read_twi
     at_rest = {("times", path): 1 for path in ("corpora", "runs", "corpora/tiny", f"runs/{made.name}")}
     assert asked == at_rest
     asked.clear()
-    path = runs.statistics_path(made.name, 2)
+    path = layout.run_statistics(made.name, 2)
     store.write_json(path, store.read_json(path) | {"tagged": 7})
     asked.clear()
     assert watch.look().expected[made.name].count(2) == 7, "done again, it is read again"
@@ -147,9 +146,9 @@ def test_a_look_that_runs_out_of_time_goes_on_at_the_next_one(store, monkeypatch
 def test_the_first_failures_are_named_with_their_reason_and_the_rest_counted(any_store):
     made = make_run(any_store, partitions=6, images=4)
     for p in range(1, 6):
-        any_store.remove(runs.statistics_path(made.name, p))
+        any_store.remove(layout.run_statistics(made.name, p))
         fail(any_store, made.name, p, f"reason {p}")
-    any_store.write_bytes(runs.failed_path(made.name, 3), b"?")
+    any_store.write_bytes(layout.run_failed(made.name, 3), b"?")
     told = only(StoreWatch(any_store).look().runs)
     assert told["tag"]["failed"] == 5
     assert [(problem["partition"], problem["error"]) for problem in told["problems"]] == [
@@ -165,11 +164,13 @@ def test_the_command_that_is_named_is_the_one_that_mends_a_corpus(tmp_path):
     classes = ["cat, tabby", "it's", "c", "d", "e", "f", "g", "h", "i", "j"]
     labels = str(dump.with_name("labels.bin"))
     make_corpus(store, "tiny", dump, 20, labels=labels, classes=classes)
-    statistics = store.read_json(statistics_path("tiny", 4))
-    store.remove(statistics_path("tiny", 4))
-    store.write_json(failed_path("tiny", 4), {"partition": 4, "error": "is truncated"})
+    statistics = store.read_json(layout.corpus_statistics("tiny", 4))
+    store.remove(layout.corpus_statistics("tiny", 4))
+    store.write_json(layout.corpus_failed("tiny", 4), {"partition": 4, "error": "is truncated"})
     command = only(only(StoreWatch(store).look().corpora)["redo"])
-    store.write_json(statistics_path("tiny", 4), statistics)  # so that there is nothing to start Spark for
+    store.write_json(
+        layout.corpus_statistics("tiny", 4), statistics
+    )  # so that there is nothing to start Spark for
     words = shlex.split(command)
     assert words[:2] == ["tinytags", "ingest"]
     out, _ = run(*words[1:], "--json", TINYTAGS_STORE=str(tmp_path / "store"))
@@ -179,7 +180,7 @@ def test_the_command_that_is_named_is_the_one_that_mends_a_corpus(tmp_path):
 def test_a_corrupt_partition_of_the_corpus_is_ingested_again_before_the_run_is_tagged_again(store, tmp_path):
     corpus = make_corpus(store, "tiny", write_tiny_images(tmp_path / "tiny.bin", 60), 20)
     made = make_run(store, corpus_hash=corpus.hash, partitions=3, images=20)
-    store.remove(runs.statistics_path(made.name, 1))
+    store.remove(layout.run_statistics(made.name, 1))
     fail(store, made.name, 1, "x.parquet: is corrupt; `tinytags ingest` with --partition mends it")
     first, second = only(StoreWatch(store).look().runs)["redo"]
     dump = store.read_json("corpora/tiny/manifest.json")["dump"]
@@ -191,10 +192,10 @@ def test_who_writes_how_fast_and_for_how_long_still_is_told_while_it_lasts(any_s
     corpus = make_corpus(any_store, "tiny", write_tiny_images(tmp_path / "tiny.bin", 100), 20)
     made = make_run(any_store, corpus_hash=corpus.hash, partitions=5, images=20)
     for p in range(5):
-        any_store.remove(runs.statistics_path(made.name, p))
+        any_store.remove(layout.run_statistics(made.name, p))
     watch = StoreWatch(any_store)
     assert only(watch.look().runs)["working"] == []
-    with lease(any_store, runs.lease_path(made.name), "x"):
+    with lease(any_store, layout.run_lease(made.name), "x"):
         job = only(only(watch.look().runs)["working"])
         assert (job["step"], job["unit"], job["pid"]) == ("tag", "images", os.getpid())
         assert (job["per_second"], job["seconds_left"]) == (None, None)
@@ -208,7 +209,7 @@ def test_who_writes_how_fast_and_for_how_long_still_is_told_while_it_lasts(any_s
         assert 0.5 * 60 / (seconds + 1.5) < job["per_second"] < 2 * 60 / seconds
         assert job["seconds_left"] == pytest.approx(2 * 20 / job["per_second"], rel=0.05)
     assert only(watch.look().runs)["working"] == []
-    with lease(any_store, lease_path("tiny"), "x"):
+    with lease(any_store, layout.corpus_lease("tiny"), "x"):
         assert only(only(watch.look().corpora)["working"])["step"] == "ingest"
 
 
@@ -248,7 +249,7 @@ def test_a_store_that_is_away_is_told_at_once_not_once_for_each_run(store, monke
 
 def test_a_broken_statistics_file_is_told_under_its_run_and_hides_no_other(store):
     broken, whole = make_run(store, model="a"), make_run(store, model="b")
-    store.write_bytes(runs.statistics_path(broken.name, 1), b"{}")
+    store.write_bytes(layout.run_statistics(broken.name, 1), b"{}")
     first, second = StoreWatch(store).look().runs
     assert first["run"] == broken.name and "is not the statistics of partition 1" in first["error"]
     assert second["tag"]["done"] == whole.partitions and "error" not in second
@@ -302,11 +303,11 @@ def test_what_is_posted_but_not_seen_yet_is_told_while_somebody_indexes(store, c
     made = make_run(store, partitions=4)
     watch, stored = SolrWatch(client, "tags"), StoreWatch(store)
     client.create(made.name)
-    with lease(store, runs.index_lease_path(made.name), "x"):
+    with lease(store, layout.run_index_lease(made.name), "x"):
         seen = stored.look()
         job = only(only(tell_runs(seen, watch.look(seen.expected)))["working"])
         assert (job["step"], job["unit"], job["waiting"]) == ("index", "documents", 0)
-        lines = store.read_bytes(runs.tags_path(made.name, 0)).splitlines()
+        lines = store.read_bytes(layout.run_tags(made.name, 0)).splitlines()
         client.update(made.name, b"[" + b",".join(lines) + b"]")
         told = only(tell_runs(seen, watch.look(seen.expected)))
         assert (only(told["working"])["waiting"], told["index"]["documents"]) == (len(lines), 0)

@@ -22,17 +22,16 @@ from ingest.corpus import (
     check_partition,
     create_corpus,
     done_partitions,
-    images_path,
     list_corpora,
     open_corpus,
     read_image,
     read_partition,
     remove_temporary,
-    statistics_path,
     write_partition,
 )
 from ingest.formats import Batch, open_dump
 from ingest.formats.dump import ReadInBatches
+from storage import layout
 from storage.runs import Run
 from storage.store import open_store
 from tagging.tags import documents
@@ -76,10 +75,10 @@ def test_every_record_of_the_dump_is_in_exactly_one_partition(
     np.testing.assert_array_equal(found_labels, labels)
     assert done_partitions(store, corpus) == list(range(len(sizes)))
     for p, size in enumerate(sizes):
-        statistics = store.read_json(statistics_path("tiny", p))
+        statistics = store.read_json(layout.corpus_statistics("tiny", p))
         assert statistics.keys() == {"partition", "images", "labelled", "bytes", "seconds"}
         assert (statistics["partition"], statistics["images"], statistics["labelled"]) == (p, size, size)
-        assert statistics["bytes"] == store.size(images_path("tiny", p))
+        assert statistics["bytes"] == store.size(layout.corpus_images("tiny", p))
 
 
 def test_one_image_is_read_by_its_place(store, tmp_path):
@@ -146,7 +145,7 @@ def test_a_corpus_whose_labels_are_int8_is_still_read(local, tmp_path, labelled,
         local, "old", path, 300, **({"labels": str(tmp_path / "labels.bin")} if labelled else {})
     )
     monkeypatch.undo()
-    parquet = pyarrow.parquet.read_schema(local.url(images_path("old", 1)))
+    parquet = pyarrow.parquet.read_schema(local.url(layout.corpus_images("old", 1)))
     assert parquet.field("label").type == pyarrow.int8()
     found, found_labels = read_all(local, made)
     np.testing.assert_array_equal(found, images)
@@ -180,7 +179,7 @@ def test_names_and_missing_labels_come_back(local):
 
 def test_the_parquet_is_the_one_that_others_can_read(local, tmp_path):
     corpus = make_corpus(local, "tiny", write_tiny_images(tmp_path / "t.bin", 600), 600)
-    parquet = pyarrow.parquet.ParquetFile(local.url(images_path("tiny", 0)))
+    parquet = pyarrow.parquet.ParquetFile(local.url(layout.corpus_images("tiny", 0)))
     assert [f"{field.name}: {field.type}" for field in parquet.schema_arrow] == [
         "row: int32", "image: binary", "label: int32", "name: string"
     ]  # fmt: skip
@@ -262,7 +261,7 @@ def corpus(local, tmp_path):
 
 def spoil(local, how: str) -> None:
     """Damage partition 1 of the corpus in one of many ways."""
-    path = Path(local.url(images_path("tiny", 1)))
+    path = Path(local.url(layout.corpus_images("tiny", 1)))
     data = bytearray(path.read_bytes())
     if how == "a flipped byte in a page":
         data[len(data) // 2] ^= 1
@@ -277,7 +276,7 @@ def spoil(local, how: str) -> None:
     elif how == "of zeros":
         data[:] = bytes(len(data))
     elif how == "another partition's":
-        data = bytearray(Path(local.url(images_path("tiny", 0))).read_bytes())
+        data = bytearray(Path(local.url(layout.corpus_images("tiny", 0))).read_bytes())
     path.unlink()
     if how != "missing":
         path.write_bytes(data)
@@ -298,7 +297,7 @@ def test_a_corrupt_partition_is_an_error_that_names_it_and_the_remedy(local, cor
     for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
         assert (error.corpus, error.partition, error.remedy) == ("tiny", 1, "ingest")
     message = str(caught.value)
-    assert message.startswith(local.url(images_path("tiny", 1)) + ": ")
+    assert message.startswith(local.url(layout.corpus_images("tiny", 1)) + ": ")
     assert message.endswith("; `tinytags ingest` with --partition mends it")
     assert "\n" not in message
     assert check_partition(local, corpus, 1) is not None
@@ -309,7 +308,7 @@ def test_a_corrupt_partition_is_an_error_that_names_it_and_the_remedy(local, cor
 
 
 def test_every_flipped_byte_is_noticed_or_changes_nothing(local, corpus):
-    path = Path(local.url(images_path("tiny", 1)))
+    path = Path(local.url(layout.corpus_images("tiny", 1)))
     original = path.read_bytes()
     expected = [
         (block.images.tobytes(), block.labels.tobytes()) for block in read_partition(local, corpus, 1)
@@ -336,7 +335,7 @@ def test_every_flipped_byte_is_noticed_or_changes_nothing(local, corpus):
 
 def test_a_partition_of_another_corpus_is_not_taken_for_ones_own(local, corpus, tmp_path):
     other = make_corpus(local, "other", write_tiny_images(tmp_path / "u.bin", 1000, seed=9), 500)
-    local.write_bytes(images_path("tiny", 1), local.read_bytes(images_path("other", 1)))
+    local.write_bytes(layout.corpus_images("tiny", 1), local.read_bytes(layout.corpus_images("other", 1)))
     with pytest.raises(
         PartitionDamagedError, match=f"is partition 1 of corpus {other.hash[:8]}, not 1 of {corpus.hash[:8]}"
     ):
@@ -344,7 +343,7 @@ def test_a_partition_of_another_corpus_is_not_taken_for_ones_own(local, corpus, 
 
 
 def test_writing_a_partition_again_gives_the_same_bytes(local, corpus, tmp_path):
-    path = Path(local.url(images_path("tiny", 1)))
+    path = Path(local.url(layout.corpus_images("tiny", 1)))
     before = path.read_bytes()
     spoil(local, "truncated in the middle")
     write_partition(local, corpus, 1, open_dump(str(tmp_path / "t.bin")))
@@ -353,7 +352,7 @@ def test_writing_a_partition_again_gives_the_same_bytes(local, corpus, tmp_path)
 
 
 def test_what_a_killed_writer_left_in_a_partition_goes_with_the_next_attempt(local, corpus, tmp_path):
-    left = Path(local.url(images_path("tiny", 1))).with_name(".images.parquet.0123456789ab.tmp")
+    left = Path(local.url(layout.corpus_images("tiny", 1))).with_name(".images.parquet.0123456789ab.tmp")
     left.write_bytes(b"half")
     remove_temporary(local, corpus, [0])
     assert left.exists(), "somebody may be writing that one"
@@ -367,7 +366,7 @@ def test_a_dump_that_breaks_off_leaves_no_partition(local, corpus):
             raise TinyTagsError("x.bin: ends early")
 
     local.remove_tree("corpora/tiny/images/partition=00001")
-    local.remove(statistics_path("tiny", 1))
+    local.remove(layout.corpus_statistics("tiny", 1))
     with pytest.raises(TinyTagsError, match="ends early"):
         write_partition(local, corpus, 1, Broken())
     assert local.list("corpora/tiny/images/partition=00001") == []
@@ -409,5 +408,5 @@ def test_memory_does_not_grow_with_the_partition(tmp_path):
 
 
 def test_statistics_are_json_that_tells_the_whole(local, corpus):
-    statistics = [json.loads(local.read_bytes(statistics_path("tiny", p))) for p in (0, 1)]
+    statistics = [json.loads(local.read_bytes(layout.corpus_statistics("tiny", p))) for p in (0, 1)]
     assert sum(s["images"] for s in statistics) == corpus.images == 1000

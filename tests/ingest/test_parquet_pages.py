@@ -10,8 +10,9 @@ from dumps import make_images, write_tiny_images
 
 from ingest import corpus as corpora
 from ingest import pages
-from ingest.corpus import Corpus, images_path, read_partition, write_partition
+from ingest.corpus import Corpus, read_partition, write_partition
 from ingest.formats import open_dump
+from storage import layout
 from storage.store import StoreError, open_store
 
 IMAGES = 700
@@ -67,7 +68,7 @@ def test_every_row_group_that_we_write_is_taken_as_it_lies(split, monkeypatch):
 )
 def test_what_has_another_form_is_read_by_pyarrow(split, form):
     store, corpus, images, labels = split
-    path = store.url(images_path(corpus.name, 0))
+    path = store.url(layout.corpus_images(corpus.name, 0))
     table = pyarrow.parquet.read_table(path)
     ours = {
         "compression": "none",
@@ -84,7 +85,7 @@ def test_what_has_another_form_is_read_by_pyarrow(split, form):
 
 def test_no_damaged_byte_of_a_page_is_taken(split):
     store, corpus, _, _ = split
-    path = store.url(images_path(corpus.name, 0))
+    path = store.url(layout.corpus_images(corpus.name, 0))
     column = pyarrow.parquet.read_metadata(path).row_group(0).column(1)
     whole = bytearray(Path(path).read_bytes())
     first, last = column.data_page_offset, column.data_page_offset + column.total_compressed_size
@@ -106,7 +107,7 @@ def test_no_damaged_byte_of_a_page_is_taken(split):
 def test_an_image_of_another_length_is_not_taken(split):
     """Its checksum is right, and all lengths together are too."""
     store, corpus, images, _ = split
-    path = store.url(images_path(corpus.name, 0))
+    path = store.url(layout.corpus_images(corpus.name, 0))
     table = pyarrow.parquet.read_table(path)
     pixels = [image.tobytes() for image in images]
     pixels[10], pixels[11] = pixels[10] + b"x", pixels[11][:-1]

@@ -16,7 +16,8 @@ from small_world import (
     write_tiny_images,
 )
 
-from ingest.corpus import images_path, open_corpus
+from ingest.corpus import open_corpus
+from storage import layout
 from storage.store import open_store
 from tagging.forest.scikit_learn import train
 from tagging.models import save_model
@@ -85,7 +86,7 @@ def test_a_corpus_that_cannot_be_measured_by_is_refused_before_spark_starts(worl
 def test_a_partition_that_cannot_be_read_is_named_and_nothing_is_claimed(world, tmp_path):
     shutil.copytree(world[0].url(), tmp_path / "store")
     store = open_store(str(tmp_path / "store"))
-    store.remove(images_path("tiny", 2))
+    store.remove(layout.corpus_images("tiny", 2))
     out, err = run("evaluate", "--model", "forest", "--corpus", "tiny", "--store", store.url(), code=1)
     assert out == ""
     assert error_line(err).startswith("tinytags: 1 of 4 partitions not read: 2; the first: ")

@@ -30,10 +30,10 @@ from small_world import (
 from conf.command import split_names
 from conf.errors import TinyTagsError
 from conf.settings import Settings
-from ingest.corpus import lease_path
 from ingest.image import to_png
 from jobs import session
 from jobs.split_dump import split_dump
+from storage import layout
 from storage.lease import lease
 from storage.store import HdfsStore, open_store
 
@@ -153,7 +153,7 @@ def test_asked_to_stop_it_says_one_line_gives_the_lease_back_and_takes_spark_alo
 
 
 def test_a_second_writer_is_told_who_the_first_is_before_anything_is_touched(ingest, folder, tmp_path):
-    with lease(open_store(str(tmp_path / "store")), lease_path("tiny"), "corpus 'tiny'"):
+    with lease(open_store(str(tmp_path / "store")), layout.corpus_lease("tiny"), "corpus 'tiny'"):
         out, err = run(*ingest, code=75)
         assert out == ""
         assert error_line(err).startswith("tinytags: corpus 'tiny' is being written by ")

@@ -29,9 +29,9 @@ from small_world import (
     write_tiny_images,
 )
 
-from ingest.corpus import images_path, open_corpus, read_partition
+from ingest.corpus import open_corpus, read_partition
 from jobs.tag_images import tag_partition
-from storage import runs
+from storage import layout, runs
 from storage.lease import lease
 from storage.store import open_store
 from tagging import descriptor
@@ -72,7 +72,7 @@ def world(tmp_path_factory):
 def undisturbed(world):
     """The files of the run."""
     store, made = world
-    return contents(Path(store.url(runs.run_path(made.name))))
+    return contents(Path(store.url(layout.run_folder(made.name))))
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def store(world, tmp_path):
 @pytest.fixture
 def folder(world, store):
     """Where the run will be."""
-    return Path(store.url(runs.run_path(world[1].name)))
+    return Path(store.url(layout.run_folder(world[1].name)))
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_what_the_statistics_say_is_what_the_forest_says(world):
     assert tags == {CLASSES[k]: n for k, n in enumerate(np.bincount(best[kept]).tolist()) if n}
     last = statistics[-1]
     assert (last["partition"], last["images"]) == (59, 150)
-    data = store.read_bytes(runs.tags_path(made.name, 59))
+    data = store.read_bytes(layout.run_tags(made.name, 59))
     assert (last["bytes"], last["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
     documents = [json.loads(line) for line in data.splitlines()]
     rows = np.flatnonzero(kept[corpus.rows(59)[0] :])
@@ -192,7 +192,7 @@ def test_interrupted_it_says_one_line_and_gives_the_lease_back(tag, folder):
 
 
 def test_a_second_writer_is_told_who_the_first_is(tag, store, world):
-    with lease(store, runs.lease_path(world[1].name), "run"):
+    with lease(store, layout.run_lease(world[1].name), "run"):
         out, err = run(*tag, code=75)
     assert out == ""
     assert error_line(err).startswith(f"tinytags: run {world[1].name!r} is being written by ")
@@ -203,7 +203,7 @@ def test_corrupt_partitions_are_named_and_counted_and_tagged_once_they_are_mende
 ):
     Path(store.url("corpora")).unlink()
     shutil.copytree(world[0].url("corpora"), store.url("corpora"))
-    flipped, truncated, missing = (Path(store.url(images_path("tiny", p))) for p in (7, 20, 59))
+    flipped, truncated, missing = (Path(store.url(layout.corpus_images("tiny", p))) for p in (7, 20, 59))
     data = bytearray(flipped.read_bytes())
     data[len(data) // 2] ^= 1
     flipped.write_bytes(data)
@@ -243,7 +243,7 @@ def test_corrupt_partitions_are_named_and_counted_and_tagged_once_they_are_mende
 
 
 def test_a_partition_that_is_asked_for_is_tagged_again_and_no_other(tag, folder, world, undisturbed):
-    shutil.copytree(world[0].url(runs.run_path(world[1].name)), folder)
+    shutil.copytree(world[0].url(layout.run_folder(world[1].name)), folder)
     before = markers(folder)
     result = run_json(*tag, "--partition", "3")
     assert (result["partitions_tagged"], result["already_done"]) == (1, 59)
@@ -263,17 +263,17 @@ def test_similar_adds_a_descriptor_to_each_document_of_a_run_of_its_own_and_chan
     tag, store, world, folder, tmp_path
 ):
     result = run_json(*tag, "--similar")
-    found = Path(store.url(runs.run_path(result["run"])))
+    found = Path(store.url(layout.run_folder(result["run"])))
     made = runs.open_run(store, result["run"])
     assert made == replace(world[1], descriptor=descriptor.NAME) and made.name != world[1].name
     corpus = open_corpus(store, "tiny")
     for p in (0, PARTITIONS - 1):
         images = np.concatenate([block.images for block in read_partition(store, corpus, p)])
-        told = [json.loads(line) for line in store.read_bytes(runs.tags_path(made.name, p)).splitlines()]
+        told = [json.loads(line) for line in store.read_bytes(layout.run_tags(made.name, p)).splitlines()]
         assert [d.pop("descriptor") for d in told] == descriptor.describe(
             images[[d["row"] for d in told]]
         ).tolist()
-        plain = world[0].read_bytes(runs.tags_path(world[1].name, p)).decode()
+        plain = world[0].read_bytes(layout.run_tags(world[1].name, p)).decode()
         for before, now in ((world[1].name, made.name), (f'"{world[1].prefix}:', f'"{made.prefix}:')):
             plain = plain.replace(before, now)
         assert told == [json.loads(line) for line in plain.splitlines()]
@@ -306,7 +306,7 @@ def test_the_run_in_hdfs_is_the_local_one_byte_for_byte(hdfs, world, tmp_path, u
     ]
     assert run_json(*words)["run"] == made.name
     copy = tmp_path / "copy"
-    store._client.download(store._full(runs.run_path(made.name)), str(copy), n_threads=4)
+    store._client.download(store._full(layout.run_folder(made.name)), str(copy), n_threads=4)
     assert contents(copy) == undisturbed
 
 

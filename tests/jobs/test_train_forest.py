@@ -19,7 +19,7 @@ from small_world import (
 )
 
 from conf.settings import Settings
-from ingest.corpus import Corpus, images_path, open_corpus
+from ingest.corpus import Corpus, open_corpus
 from ingest.image import from_column_major
 from jobs.session import open_session
 from jobs.train_forest import (
@@ -31,9 +31,10 @@ from jobs.train_forest import (
     with_corrections,
 )
 from records.corrections import Corrections
+from storage import layout
 from storage.lease import lease
 from storage.store import open_store
-from tagging.models import lease_path, load_model
+from tagging.models import load_model
 
 TRAIN, TEST, TREES, DEPTH = 3000, 600, 10, 6
 
@@ -337,7 +338,7 @@ def test_what_a_killed_attempt_left_does_not_become_part_of_the_model(store, sci
 
 
 def test_a_second_trainer_of_the_same_model_is_told_who_the_first_is(store):
-    with lease(store, lease_path("busy"), "model 'busy'"):
+    with lease(store, layout.model_lease("busy"), "model 'busy'"):
         _, err = run("train", "--corpus", "cifar", "--model", "busy", "--store", store.url(), code=75)
     assert error_line(err).startswith("tinytags: model 'busy' is being written by ")
 
@@ -358,7 +359,7 @@ def test_a_corpus_that_cannot_be_learnt_from_is_refused(store, corpus, words):
 def test_a_corrupt_partition_is_named(tmp_path, engine):
     store = open_store(str(tmp_path / "store"))
     make_corpus(store, "c", write_cifar(tmp_path / "cifar", 200, 100), 100)
-    store.write_bytes(images_path("c", 1), store.read_bytes(images_path("c", 1))[:-500])
+    store.write_bytes(layout.corpus_images("c", 1), store.read_bytes(layout.corpus_images("c", 1))[:-500])
     _, err = run(
         "train",
         "--corpus",
@@ -373,7 +374,7 @@ def test_a_corrupt_partition_is_named(tmp_path, engine):
         store.url(),
         code=1,
     )
-    assert f"{store.url(images_path('c', 1))}: is corrupt" in error_line(err)
+    assert f"{store.url(layout.corpus_images('c', 1))}: is corrupt" in error_line(err)
     assert "`tinytags ingest` with --partition mends it" in error_line(err)
     assert not store.exists("models/m/model.json")
 

@@ -19,10 +19,9 @@ from small_world import (
 from conf.settings import Settings
 from indexing.index import index_run
 from indexing.solr import Solr
-from ingest.corpus import images_path, statistics_path
 from jobs.tag_images import tag_partition
 from operations import repair
-from storage import runs
+from storage import layout, runs
 from storage.store import LocalStore, open_store
 from tagging import descriptor
 from tagging.forest.scikit_learn import train
@@ -53,7 +52,7 @@ def world(tmp_path, solr, request):
 
 
 def flip_a_byte(store: LocalStore, partition: int) -> None:
-    path = Path(store.url(images_path("tiny", partition)))
+    path = Path(store.url(layout.corpus_images("tiny", partition)))
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
@@ -66,7 +65,7 @@ def test_without_the_dump_images_stay_broken_but_tags_are_mended(world, tmp_path
     before = contents(Path(store.url("runs")))
     (tmp_path / "tiny_images.bin").rename(tmp_path / "moved.bin")
     flip_a_byte(store, 1)
-    store.write_bytes(runs.tags_path(made.name, 2), b"{}\n")
+    store.write_bytes(layout.run_tags(made.name, 2), b"{}\n")
     found = run_json("verify", made.name, "--repair", *settings, code=1)
     assert [(problem["kind"], problem["partition"], problem["mended"]) for problem in found["problems"]] == [
         ("images", 1, False), ("tags", 2, True)
@@ -86,19 +85,19 @@ def test_a_corpus_whose_classes_were_given_is_split_again_with_them(tmp_path):
     made = runs.Run("mine", corpus.hash, "forest", "0" * 64, 0.4, CLASSES, 150, corpus.partitions, 5)
     runs.create_run(store, made)
     before = contents(Path(store.url("corpora/mine/images")))
-    store.remove(statistics_path("mine", 1))
-    store.remove(images_path("mine", 1))
+    store.remove(layout.corpus_statistics("mine", 1))
+    store.remove(layout.corpus_images("mine", 1))
     settings = Settings(store=store.url(), master=MASTER)
     repair._ingest_again(settings, store, None, made.name, {"needs_ingest": [1]})
     assert contents(Path(store.url("corpora/mine/images"))) == before
-    assert store.exists(statistics_path("mine", 1))
+    assert store.exists(layout.corpus_statistics("mine", 1))
 
 
 @pytest.mark.services
 def test_without_the_model_tags_stay_broken_and_are_told(world):
     store, made, settings = world
     store.remove_tree("models/forest")
-    store.remove(runs.tags_path(made.name, 2))
+    store.remove(layout.run_tags(made.name, 2))
     _, err = run("verify", made.name, "--repair", *settings, code=1)
     assert "verify: no model 'forest' in " in err
     assert "they can't be mended from here" in error_line(err)
@@ -110,12 +109,12 @@ def test_another_model_of_the_same_name_does_not_mix_its_tags_in(world):
     store.remove_tree("models/forest")
     forest, _ = train(*make_images(1000, seed=2), CLASSES, trees=5, depth=5)
     save_model(store, "forest", forest, {"engine": "scikit-learn"})
-    store.remove(runs.tags_path(made.name, 2))
-    others = [store.read_bytes(runs.tags_path(made.name, p)) for p in (0, 1, 3)]
+    store.remove(layout.run_tags(made.name, 2))
+    others = [store.read_bytes(layout.run_tags(made.name, p)) for p in (0, 1, 3)]
     _, err = run("verify", made.name, "--repair", *settings, code=1)
     assert "verify: corpus 'tiny' or model 'forest' is not the one that made run " in err
-    assert [store.read_bytes(runs.tags_path(made.name, p)) for p in (0, 1, 3)] == others
-    assert not store.exists(runs.tags_path(made.name, 2))
+    assert [store.read_bytes(layout.run_tags(made.name, p)) for p in (0, 1, 3)] == others
+    assert not store.exists(layout.run_tags(made.name, 2))
     assert runs.list_runs(store) == [made.name], "and no other run comes of it"
 
 
@@ -123,7 +122,7 @@ def test_another_model_of_the_same_name_does_not_mix_its_tags_in(world):
 @pytest.mark.parametrize("world", ["colours-edges-0"], indirect=True)
 def test_a_run_with_descriptors_of_another_version_is_left_alone(world):
     store, made, settings = world
-    store.remove(runs.tags_path(made.name, 2))
+    store.remove(layout.run_tags(made.name, 2))
     _, err = run("verify", made.name, "--repair", *settings, code=1)
     assert (
         f"verify: run {made.name} describes its images by 'colours-edges-0', this version by {descriptor.NAME!r}"

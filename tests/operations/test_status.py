@@ -7,9 +7,8 @@ import pytest
 from small_world import CLASSES, contents, make_corpus, write_tiny_images
 
 from conf.settings import Settings
-from ingest.corpus import failed_path, lease_path, statistics_path
 from operations.status import describe, read_status
-from storage import runs
+from storage import layout, runs
 from storage.lease import lease
 from storage.store import open_store
 
@@ -47,9 +46,9 @@ def make_run(store, done: list[int], failed: list[int]) -> runs.Run:
             "bytes": 0,
             "sha256": "0",
         }
-        store.write_json(runs.statistics_path(made.name, p), statistics)
+        store.write_json(layout.run_statistics(made.name, p), statistics)
     for p in failed:
-        store.write_json(runs.failed_path(made.name, p), {"partition": p, "error": "is corrupt"})
+        store.write_json(layout.run_failed(made.name, p), {"partition": p, "error": "is corrupt"})
     return made
 
 
@@ -64,10 +63,10 @@ def test_an_empty_store_says_how_to_begin(store, settings):
 
 def test_partitions_are_counted_by_step_and_state(store, settings, tmp_path):
     make_corpus(store, "tiny", write_tiny_images(tmp_path / "t.bin", 100), 20)
-    store.remove(statistics_path("tiny", 3))
-    store.remove(statistics_path("tiny", 4))
-    store.write_json(failed_path("tiny", 4), {"partition": 4, "error": "is corrupt"})
-    store.write_json(failed_path("tiny", 0), {"partition": 0, "error": "an old one"})
+    store.remove(layout.corpus_statistics("tiny", 3))
+    store.remove(layout.corpus_statistics("tiny", 4))
+    store.write_json(layout.corpus_failed("tiny", 4), {"partition": 4, "error": "is corrupt"})
+    store.write_json(layout.corpus_failed("tiny", 0), {"partition": 0, "error": "an old one"})
     made = make_run(store, done=[0, 1], failed=[1, 2])
     status = read_status(settings)
     assert status["corpora"][0]["ingest"] == {"pending": 1, "done": 3, "failed": 1}
@@ -81,7 +80,7 @@ def test_partitions_are_counted_by_step_and_state(store, settings, tmp_path):
 def test_who_writes_is_told(store, settings, tmp_path):
     make_corpus(store, "tiny", write_tiny_images(tmp_path / "t.bin", 100), 20)
     made = make_run(store, done=[], failed=[])
-    with lease(store, lease_path("tiny"), "x"), lease(store, runs.index_lease_path(made.name), "x"):
+    with lease(store, layout.corpus_lease("tiny"), "x"), lease(store, layout.run_index_lease(made.name), "x"):
         status = read_status(settings)
         assert status["corpora"][0]["writer"]["pid"] == os.getpid()
         assert status["runs"][0]["writer"]["pid"] == os.getpid()
@@ -97,7 +96,7 @@ def test_what_is_broken_is_named_and_does_not_hide_the_rest(store, settings, tmp
         "corpora/edited/manifest.json", store.read_json("corpora/edited/manifest.json") | {"images": 7}
     )
     store.write_bytes("corpora/garbage/manifest.json", b"{")
-    store.write_bytes(lease_path("held"), b"nobody")
+    store.write_bytes(layout.corpus_lease("held"), b"nobody")
     store.write_bytes("models/bad/model.json", b"[]")
     store.write_json("models/worse/model.json", {})
     made = make_run(store, done=[0], failed=[])

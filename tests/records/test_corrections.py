@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_world import CLASSES, make_corpus, make_images, write_cifar, write_tiny_images
 
-from ingest.corpus import Corpus, images_path, open_corpus
+from ingest.corpus import Corpus, open_corpus
 from records.corrections import (
     MOST_SHOWN,
     BadCorrectionError,
@@ -17,6 +17,7 @@ from records.corrections import (
     DatabaseError,
     read_corrected,
 )
+from storage import layout
 from storage.store import StoreUnavailableError, open_store
 
 HERE = Corpus("here", "x", "x", {"sha256": "a"}, images=100, partition_images=30)
@@ -255,7 +256,7 @@ def test_images_that_cannot_be_read_leave_the_others(tmp_path):
         correction(open_corpus(store, name), partition, 3, "frog")
         for name, partition in (("tiny", 0), ("tiny", 1), ("broken", 0))
     ]
-    os.truncate(store.url(images_path("tiny", 0)), 1000)
+    os.truncate(store.url(layout.corpus_images("tiny", 0)), 1000)
     store.write_bytes("corpora/broken/manifest.json", b"{}")
     found, images, labels, reasons = read_corrected(store, said, CLASSES)
     assert (found, images.shape, len(labels)) == (said[1:2], (1, 3072), 1)

@@ -11,7 +11,8 @@ from indexing.query.counts import percent
 from ingest.corpus import Corpus, create_corpus, open_corpus, read_partition, write_partition
 from ingest.formats import open_dump
 from ingest.image import IMAGE_BYTES, SIDE
-from storage.runs import Run, create_run, statistics_path, tags_path
+from storage import layout
+from storage.runs import Run, create_run
 from tagging import descriptor
 from tagging.forest import Tree, pack
 from tagging.models import save_model
@@ -109,10 +110,10 @@ def _tag(store, corpus: Corpus, run: Run, votes) -> None:
         )
         described = descriptor.describe(images) if run.descriptor else None
         lines, counts = documents(run, p, votes(images), labels, corpus.classes, descriptors=described)
-        store.write_bytes(tags_path(run.name, p), lines)
+        store.write_bytes(layout.run_tags(run.name, p), lines)
         digest = {"bytes": len(lines), "sha256": hashlib.sha256(lines).hexdigest()}
         store.write_json(
-            statistics_path(run.name, p),
+            layout.run_statistics(run.name, p),
             {"partition": p, "bad": 0, **counts, **digest, "seconds": 0.1, "host": "here"},
         )
 
@@ -132,7 +133,9 @@ def _stump(random) -> Tree:
 
 def read_documents(store, run: Run) -> list[dict]:
     """Return what the run's tags files say."""
-    lines = b"".join(store.read_bytes(tags_path(run.name, p)) for p in range(run.partitions)).splitlines()
+    lines = b"".join(
+        store.read_bytes(layout.run_tags(run.name, p)) for p in range(run.partitions)
+    ).splitlines()
     return [json.loads(line) for line in lines]
 
 

@@ -32,8 +32,8 @@ from indexing.query.search_state import (
     BadSearchError,
     SearchState,
 )
-from ingest import corpus as corpora
 from search_ui import create_app, openapi
+from storage import layout
 from storage.lease import lease
 
 # The same cases every time.
@@ -223,7 +223,7 @@ def test_what_is_there_is_answered_as_the_document_says(schema, page, library):
     library.store.write_bytes("runs/torn/manifest.json", b"{}")
     library.store.write_bytes("models/torn/model.json", b"[]")
     try:
-        with lease(library.store, corpora.lease_path("small"), "corpus small"):
+        with lease(library.store, layout.corpus_lease("small"), "corpus small"):
             app = create_app(
                 Settings(
                     library.store.root,

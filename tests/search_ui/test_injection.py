@@ -18,9 +18,9 @@ from small_world import make_corpus
 
 from conf.settings import Settings
 from indexing.query.search_state import PARAMETERS, WORDS
-from ingest.corpus import failed_path
 from jobs.train_forest import train_forest
 from search_ui import create_app
+from storage import layout
 from storage.store import open_store
 
 pytestmark = pytest.mark.services
@@ -65,7 +65,7 @@ def make_hostile_corpus(settings, folder) -> None:
     store = open_store(settings.store)
     make_corpus(store, "markup", folder / "pictures", 60)
     train_forest(settings, "markup", "markup", trees=3, depth=2, engine="scikit-learn")
-    store.write_json(failed_path("small", 2), {"partition": 2, "error": MARKUP[0]})
+    store.write_json(layout.corpus_failed("small", 2), {"partition": 2, "error": MARKUP[0]})
     store.remove("corpora/small/statistics/00002.json")
 
 

@@ -10,8 +10,8 @@ from searchable import make_corpus
 
 from conf.settings import Settings
 from indexing.query import search as search_module
-from ingest.corpus import images_path
 from search_ui import create_app
+from storage import layout
 
 
 def counted(client) -> dict[tuple, float]:
@@ -52,7 +52,7 @@ def test_two_applications_count_apart(library):
 def test_thumbnails_that_can_not_be_read_are_counted(page, library, tmp_path):
     make_corpus(library.store, tmp_path, "unreadable")
     try:
-        library.store.write_bytes(images_path("unreadable", 1), b"no Parquet")
+        library.store.write_bytes(layout.corpus_images("unreadable", 1), b"no Parquet")
         for path in ("1/5", "1/6", "0/5", "9/9"):
             page.get(f"/images/unreadable/{path}.png")
     finally:

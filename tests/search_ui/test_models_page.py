@@ -15,10 +15,11 @@ from conf.settings import Settings
 from jobs.train_forest import held_out_blocks
 from search_ui import create_app
 from search_ui.cards import few, read_quality, wilson
+from storage import layout
 from storage.store import open_store
 from tagging.forest import Tree, pack
 from tagging.forest.importance import importance_image, pixel_importance
-from tagging.models import card_path, forest_path, load_model, read_card, save_model
+from tagging.models import load_model, read_card, save_model
 
 NO_SOLR = "http://127.0.0.1:1/solr"
 
@@ -44,8 +45,10 @@ def text(answer) -> str:
 
 def change(store, name, **parts):
     """Write a model's card with other parts; None takes one away."""
-    card = store.read_json(card_path(name)) | parts
-    store.write_json(card_path(name), {key: value for key, value in card.items() if value is not None})
+    card = store.read_json(layout.model_card(name)) | parts
+    store.write_json(
+        layout.model_card(name), {key: value for key, value in card.items() if value is not None}
+    )
 
 
 # What follows from a card
@@ -323,13 +326,13 @@ def test_parameters_that_there_are_not_are_named(world):
 def test_models_that_come_change_and_go_are_seen(world):
     shutil.copytree(world.store.url("models/trained"), world.store.url("models/copy"))
     assert world.page.get("/models/copy").status_code == 200
-    world.store.write_bytes(card_path("copy"), b"{")
+    world.store.write_bytes(layout.model_card("copy"), b"{")
     answer = world.page.get("/models/copy")
     assert answer.status_code == 404 and "is not JSON" in text(answer)
     assert "is not JSON" in text(world.page.get("/models"))
     told = {model["model"]: model.get("error") for model in world.page.get("/api/models").json["models"]}
     assert "is not JSON" in told["copy"] and told["trained"] is None
-    world.store.write_json(card_path("copy"), {})
+    world.store.write_json(layout.model_card("copy"), {})
     assert "is no model&#39;s card" in text(world.page.get("/models/copy"))
     world.store.remove_tree("models/copy")
     assert "There is no model" in text(world.page.get("/models/copy"))
@@ -392,7 +395,7 @@ def test_a_forest_is_read_once_and_another_one_under_its_name_anew(world, monkey
     for _ in range(3):
         before = picture(world.page.get("/models/trained/pixels.png"))
         world.page.get("/models/trained")
-    assert reads.count(forest_path("trained")) == 1
+    assert reads.count(layout.model_forest("trained")) == 1
     world.store.remove_tree("models/trained")
     shutil.copytree(world.store.url("models/deep"), world.store.url("models/trained"))
     after = picture(world.page.get("/models/trained/pixels.png"))
@@ -400,7 +403,7 @@ def test_a_forest_is_read_once_and_another_one_under_its_name_anew(world, monkey
 
 
 def test_a_forest_that_can_not_be_read_leaves_the_rest_of_the_page(world):
-    world.store.write_bytes(forest_path("trained"), b"no forest")
+    world.store.write_bytes(layout.model_forest("trained"), b"no forest")
     answer = world.page.get("/models/trained")
     assert answer.status_code == 200
     assert "That isn't known:" in text(answer) and "What a confidence is worth" in text(answer)
@@ -431,7 +434,7 @@ def test_each_threshold_leads_to_the_search_of_the_run_that_is_shown(page, searc
         assert "shown by the search" in html
         assert "<b>deer</b>" not in html and "&lt;b&gt;deer&lt;/b&gt;" in html
     finally:
-        searchable.store.write_json(card_path("ten"), model)
+        searchable.store.write_json(layout.model_card("ten"), model)
     html = page.get("/models/seven").get_data(as_text=True)
     assert "/?model=seven" not in html, "its run is not shown"
     assert f'href="/runs#run-{searchable.second.name}"' in html

@@ -22,9 +22,9 @@ from served import started
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 from indexing.query import search as search_module
-from ingest.corpus import images_path
 from search_ui import create_app, images, serve
 from search_ui.views import pages
+from storage import layout
 from storage.store import StoreUnavailableError, open_store
 
 PNG = divmod(UPRIGHT, 300)
@@ -478,7 +478,7 @@ def test_pixels_that_there_are_not_are_a_plain_404(offline, path, status):
 @pytest.mark.services
 def test_a_partition_that_can_not_be_read_gives_a_placeholder(page, library, tmp_path):
     make_corpus(library.store, tmp_path, "broken")
-    library.store.write_bytes(images_path("broken", 1), b"no Parquet")
+    library.store.write_bytes(layout.corpus_images("broken", 1), b"no Parquet")
     answer = page.get("/images/broken/1/5.png")
     assert (answer.status_code, answer.mimetype, answer.headers["Cache-Control"]) == (
         503,

@@ -20,12 +20,12 @@ from conf.settings import Settings
 from indexing.index import index_run
 from indexing.watch_solr import SolrWatch
 from indexing.watch_store import StoreWatch
-from ingest.corpus import failed_path, open_corpus, statistics_path
+from ingest.corpus import open_corpus
 from jobs.session import record_failed
 from jobs.tag_images import tag_partition
 from operations.status import read_status
 from search_ui import create_app
-from storage import runs
+from storage import layout, runs
 from storage.lease import lease
 from storage.store import open_store
 from tagging.models import load_model
@@ -117,9 +117,9 @@ def test_an_image_and_the_about_page_lead_to_run_and_model(page, searchable):
 def test_a_step_that_failed_is_named_with_its_reason_and_the_command(world):
     made = new_run(world)
     tag(world, made, 0)
-    record_failed(world.store, lambda p: runs.failed_path(made.name, p), {2: "<i>corrupt</i>"}, {0})
-    world.store.remove(statistics_path("small", 1))
-    world.store.write_json(failed_path("small", 1), {"partition": 1, "error": "is truncated"})
+    record_failed(world.store, lambda p: layout.run_failed(made.name, p), {2: "<i>corrupt</i>"}, {0})
+    world.store.remove(layout.corpus_statistics("small", 1))
+    world.store.write_json(layout.corpus_failed("small", 1), {"partition": 1, "error": "is truncated"})
     answer = client(world.settings).get("/runs")
     said = text(answer)
     assert "ingest 2 0 1 Partition 1: is truncated To do it again: tinytags ingest" in said
@@ -131,12 +131,12 @@ def test_a_step_that_failed_is_named_with_its_reason_and_the_command(world):
 def test_documents_that_solr_refused_are_told(world, searchable):
     made = new_run(world)
     tag(world, made, 0, 1, 2)
-    path = runs.tags_path(made.name, 1)
+    path = layout.run_tags(made.name, 1)
     lines = world.store.read_bytes(path).replace(b'"votes":', b'"votes":"x","was":', 1)
     world.store.write_bytes(path, lines)
     statistics = runs.read_statistics(world.store, made, 1)
     statistics |= {"sha256": hashlib.sha256(lines).hexdigest(), "bytes": len(lines)}
-    world.store.write_json(runs.statistics_path(made.name, 1), statistics)
+    world.store.write_json(layout.run_statistics(made.name, 1), statistics)
     try:
         index_run(world.store, made.name, searchable.solr, world.settings.alias, publish="no")
         said = text(client(world.settings).get("/runs"))
@@ -153,7 +153,7 @@ def test_an_empty_store_says_how_to_begin(solr, tmp_path):
 
 def test_what_is_broken_is_told_in_its_place(world):
     made = new_run(world)
-    world.store.write_json(f"{runs.run_path(made.name)}/manifest.json", {"hash": "0"})
+    world.store.write_json(layout.run_manifest(made.name), {"hash": "0"})
     world.store.write_bytes("corpora/bad/manifest.json", b"{")
     world.store.remove_tree("models")
     answer = client(world.settings).get("/runs")
@@ -272,7 +272,7 @@ def test_the_version_changes_with_what_is_shown_and_with_nothing_else(world):
 def test_browsers_ask_often_while_something_is_written_and_rarely_otherwise(world):
     page, made = client(world.settings), new_run(world)
     assert page.get("/api/runs").json["ask_again_seconds"] == 15
-    with lease(world.store, runs.lease_path(made.name), "x"):
+    with lease(world.store, layout.run_lease(made.name), "x"):
         found = page.get("/api/runs").json
         assert (found["working"], found["ask_again_seconds"]) == (True, 2)
 
@@ -337,7 +337,7 @@ def test_somebody_watches_a_run_being_tagged_and_indexed_without_touching_the_pa
     page = watched.open()
     page.evaluate("window.stayed = true")
     assert "Nothing is being written" in page.locator("#board").inner_text()
-    with lease(world.store, runs.lease_path(new_name := new_run(world).name), "x"):
+    with lease(world.store, layout.run_lease(new_name := new_run(world).name), "x"):
         run = runs.open_run(world.store, new_name)
         page.locator(f"[id='run-{run.name}']").wait_for()
         page.locator(".busy strong", has_text="tag").wait_for()
@@ -386,7 +386,7 @@ def test_a_failure_appears_with_its_command_and_goes_when_it_is_mended(watched, 
     tag(world, run, 0, 1)
     page = watched.open()
     wait_for_row(page, run, "tag", 2, 1, 0)
-    record_failed(world.store, lambda p: runs.failed_path(run.name, p), {2: "is corrupt"}, set())
+    record_failed(world.store, lambda p: layout.run_failed(run.name, p), {2: "is corrupt"}, set())
     page.get_by_text("Partition 2: is corrupt").wait_for()
     assert page.locator(".aside pre").inner_text().startswith("tinytags tag --corpus small --model trained")
     tag(world, run, 2)
@@ -435,7 +435,7 @@ def test_names_with_markup_stay_text(watched, world):
     assert "<b>deer</b>" in CLASSES
     run = new_run(world)
     record_failed(
-        world.store, lambda p: runs.failed_path(run.name, p), {1: "<img src=x onerror=alert(1)>"}, set()
+        world.store, lambda p: layout.run_failed(run.name, p), {1: "<img src=x onerror=alert(1)>"}, set()
     )
     page = watched.open()
     assert page.get_by_text("<img src=x onerror=alert(1)>").count() == 1

@@ -24,10 +24,10 @@ from conf.settings import Settings
 from indexing.index import index_run
 from indexing.solr import Solr
 from indexing.verify import verify_run
-from ingest.corpus import images_path, read_partition
+from ingest.corpus import read_partition
 from ingest.image import SIDE
 from search_ui import create_app, openapi, similar
-from storage.runs import run_path
+from storage import layout
 from storage.store import open_store
 from tagging import descriptor
 
@@ -223,12 +223,12 @@ def test_what_cannot_be_read_has_none_and_a_run_that_left_the_store_is_not_asked
     shutil.copytree(alike.store.root, store.root)
     alike.solr.set_alias(ALIAS, [alike.ten.name])
     settings = Settings(store=store.root, solr=alike.settings.solr, alias=ALIAS)
-    store.remove(images_path("alike", 1))
+    store.remove(layout.corpus_images("alike", 1))
     page = create_app(settings, {"CHECK_SECONDS": 0}).test_client()
     answer = page.get(f"/api{path(PARTITION_IMAGES + 1)}").json
     assert answer["unreadable"] and answer["similar"] is None
     assert len(page.get(f"/api{path(3)}").json["similar"]) == 12
-    store.remove_tree(run_path(alike.ten.name))
+    store.remove_tree(layout.run_folder(alike.ten.name))
     page = create_app(settings, {"CHECK_SECONDS": 0}).test_client()
     assert page.get(f"/api{path(3)}").json["similar"] is None
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from conf.errors import TinyTagsError
-from storage import runs
+from storage import layout, runs
 from storage.runs import Run, create_run, list_runs, open_run, read_statistics
 from storage.store import StoreError, open_store
 
@@ -97,25 +97,25 @@ def test_a_run_that_is_not_there_is_told_with_those_that_are(store):
 def test_partitions_are_done_by_their_statistics_failed_without_and_rejected_by_solr(store):
     create_run(store, RUN)
     for path in (
-        runs.statistics_path(RUN.name, 1),
-        runs.failed_path(RUN.name, 1),
-        runs.failed_path(RUN.name, 2),
+        layout.run_statistics(RUN.name, 1),
+        layout.run_failed(RUN.name, 1),
+        layout.run_failed(RUN.name, 2),
     ):
         store.write_json(path, {})
-    store.write_bytes(runs.rejected_path(RUN.name, 1), b"")
+    store.write_bytes(layout.run_rejected(RUN.name, 1), b"")
     store.write_bytes(f"runs/{RUN.name}/statistics/.00002.json.0123.tmp", b"")
     store.write_bytes(f"runs/{RUN.name}/statistics/notes.json", b"")
-    store.write_bytes(runs.tags_path(RUN.name, 0), b"")
+    store.write_bytes(layout.run_tags(RUN.name, 0), b"")
     assert runs.done_partitions(store, RUN) == [1]
     assert runs.failed_partitions(store, RUN) == [2], "one that succeeded since has not failed"
     assert runs.rejected_partitions(store, RUN) == [1]
 
 
 def test_statistics_are_of_their_partition_and_whole(store):
-    store.write_json(runs.statistics_path(RUN.name, 1), STATISTICS)
+    store.write_json(layout.run_statistics(RUN.name, 1), STATISTICS)
     assert read_statistics(store, RUN, 1) == STATISTICS
-    store.write_json(runs.statistics_path(RUN.name, 2), STATISTICS)
-    store.write_json(runs.statistics_path(RUN.name, 0), {"partition": 0})
+    store.write_json(layout.run_statistics(RUN.name, 2), STATISTICS)
+    store.write_json(layout.run_statistics(RUN.name, 0), {"partition": 0})
     for partition in (0, 2):
         with pytest.raises(StoreError, match=f"is not the statistics of partition {partition}; remove it"):
             read_statistics(store, RUN, partition)

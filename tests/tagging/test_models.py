@@ -5,9 +5,10 @@ import pytest
 from forests import NAMES, random_tree
 
 from conf.errors import TinyTagsError
+from storage import layout
 from storage.store import open_store
 from tagging.forest import pack
-from tagging.models import card_path, forest_path, list_models, load_model, read_card, save_model
+from tagging.models import list_models, load_model, read_card, save_model
 
 
 def forest(seed):
@@ -35,7 +36,7 @@ def test_a_saved_model_loads_with_its_card_and_votes(store):
 
 
 def test_a_model_without_a_card_is_not_there(store):
-    store.write_bytes(forest_path("half"), forest(1).save())
+    store.write_bytes(layout.model_forest("half"), forest(1).save())
     save_model(store, "whole", forest(1), CARD)
     assert list_models(store) == ["whole"]
     with pytest.raises(TinyTagsError, match=r"no model 'half' in .*store; there are: whole$"):
@@ -52,21 +53,21 @@ def test_a_missing_model_in_an_empty_store_says_how_to_make_one(store):
 
 def test_an_exchanged_forest_is_refused_with_both_hashes(store):
     save_model(store, "five", forest(1), CARD)
-    store.write_bytes(forest_path("five"), forest(2).save())
+    store.write_bytes(layout.model_forest("five"), forest(2).save())
     with pytest.raises(TinyTagsError, match=f"has hash {forest(2).hash}, but its card says {forest(1).hash}"):
         load_model(store, "five")
 
 
 def test_a_corrupt_forest_is_named(store):
     save_model(store, "five", forest(1), CARD)
-    store.write_bytes(forest_path("five"), b"nothing")
+    store.write_bytes(layout.model_forest("five"), b"nothing")
     with pytest.raises(TinyTagsError, match=r"models/five/forest\.npz: File is not a zip file"):
         load_model(store, "five")
 
 
 def test_a_lost_forest_is_named(store):
     save_model(store, "five", forest(1), CARD)
-    store.remove(forest_path("five"))
+    store.remove(layout.model_forest("five"))
     with pytest.raises(TinyTagsError, match=r"models/five/forest\.npz: no such file"):
         load_model(store, "five")
 
@@ -74,7 +75,7 @@ def test_a_lost_forest_is_named(store):
 @pytest.mark.parametrize("kind", ["network", None, 3])
 def test_an_unknown_kind_of_model_is_refused_by_name(store, kind):
     save_model(store, "five", forest(1), CARD)
-    store.write_json(card_path("five"), {**read_card(store, "five"), "kind": kind})
+    store.write_json(layout.model_card("five"), {**read_card(store, "five"), "kind": kind})
     with pytest.raises(TinyTagsError, match=f"is a model of kind {kind!r}; this release knows 'forest'"):
         load_model(store, "five")
 

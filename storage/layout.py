@@ -1,0 +1,158 @@
+"""Where everything is in a store: each path and each number in a file's name is written and read here alone."""
+
+from collections.abc import Iterable
+
+CORPORA, MODELS, RUNS = "corpora", "models", "runs"
+MANIFEST = "manifest.json"
+CARD = "model.json"
+
+
+def corpus_folder(name: str) -> str:
+    """Return the folder of a corpus."""
+    return f"{CORPORA}/{name}"
+
+
+def corpus_manifest(name: str) -> str:
+    """Return the manifest of a corpus: what it was split from and into, written once."""
+    return f"{corpus_folder(name)}/{MANIFEST}"
+
+
+def corpus_images_folder(name: str) -> str:
+    """Return the folder with a folder for each partition of a corpus."""
+    return f"{corpus_folder(name)}/images"
+
+
+def corpus_partition_folder(name: str, partition: int) -> str:
+    """Return the folder of a partition's images; Parquet readers take the partition's number from its name."""
+    return f"{corpus_images_folder(name)}/partition={partition:05d}"
+
+
+def corpus_images(name: str, partition: int) -> str:
+    """Return the Parquet file with the images of a partition."""
+    return f"{corpus_partition_folder(name, partition)}/images.parquet"
+
+
+def corpus_statistics_folder(name: str) -> str:
+    """Return the folder that lists the partitions that are split."""
+    return f"{corpus_folder(name)}/statistics"
+
+
+def corpus_statistics(name: str, partition: int) -> str:
+    """Return the statistics of a partition that is split; written last, it marks the partition as done."""
+    return f"{corpus_statistics_folder(name)}/{partition:05d}.json"
+
+
+def corpus_failed_folder(name: str) -> str:
+    """Return the folder that lists the partitions that could not be split."""
+    return f"{corpus_folder(name)}/failed"
+
+
+def corpus_failed(name: str, partition: int) -> str:
+    """Return the file that says why a partition could not be split."""
+    return f"{corpus_failed_folder(name)}/{partition:05d}.json"
+
+
+def corpus_lease(name: str) -> str:
+    """Return the lease of whoever writes a corpus."""
+    return f"{corpus_folder(name)}/lease.json"
+
+
+def model_folder(name: str) -> str:
+    """Return the folder of a model."""
+    return f"{MODELS}/{name}"
+
+
+def model_card(name: str) -> str:
+    """Return the card of a model; written last, it marks the model as complete."""
+    return f"{model_folder(name)}/{CARD}"
+
+
+def model_file(name: str, file: str) -> str:
+    """Return a file of a model that only its kind knows, such as ``network.onnx``."""
+    return f"{model_folder(name)}/{file}"
+
+
+def model_forest(name: str) -> str:
+    """Return the packed forest of a model."""
+    return model_file(name, "forest.npz")
+
+
+def model_spark(name: str) -> str:
+    """Return the folder of a forest as Spark's own trainer writes it."""
+    return model_file(name, "spark")
+
+
+def model_lease(name: str) -> str:
+    """Return the lease of whoever writes a model."""
+    return f"{model_folder(name)}/lease.json"
+
+
+def run_folder(name: str) -> str:
+    """Return the folder of a run."""
+    return f"{RUNS}/{name}"
+
+
+def run_manifest(name: str) -> str:
+    """Return the manifest of a run: corpus, model and threshold with their hashes, written once."""
+    return f"{run_folder(name)}/{MANIFEST}"
+
+
+def run_tags_folder(name: str) -> str:
+    """Return the folder of a run's documents."""
+    return f"{run_folder(name)}/tags"
+
+
+def run_tags(name: str, partition: int) -> str:
+    """Return the documents of a tagged partition, one JSON line each."""
+    return f"{run_tags_folder(name)}/{partition:05d}.jsonl"
+
+
+def run_statistics_folder(name: str) -> str:
+    """Return the folder that lists the partitions that are tagged."""
+    return f"{run_folder(name)}/statistics"
+
+
+def run_statistics(name: str, partition: int) -> str:
+    """Return the statistics of a tagged partition; written last, it marks the partition as done."""
+    return f"{run_statistics_folder(name)}/{partition:05d}.json"
+
+
+def run_failed_folder(name: str) -> str:
+    """Return the folder that lists the partitions that could not be tagged."""
+    return f"{run_folder(name)}/failed"
+
+
+def run_failed(name: str, partition: int) -> str:
+    """Return the file that says why a partition could not be tagged."""
+    return f"{run_failed_folder(name)}/{partition:05d}.json"
+
+
+def run_rejected_folder(name: str) -> str:
+    """Return the folder that lists the partitions of which Solr rejected documents."""
+    return f"{run_folder(name)}/rejected"
+
+
+def run_rejected(name: str, partition: int) -> str:
+    """Return the documents of a partition that Solr rejected, one JSON line each with its reason."""
+    return f"{run_rejected_folder(name)}/{partition:05d}.jsonl"
+
+
+def run_lease(name: str) -> str:
+    """Return the lease of whoever tags a run."""
+    return f"{run_folder(name)}/lease.json"
+
+
+def run_index_lease(name: str) -> str:
+    """Return the lease of whoever indexes a run."""
+    return f"{run_folder(name)}/index-lease.json"
+
+
+def partition_of(file: str, ending: str = ".json") -> int | None:
+    """Return the partition in the name of a file such as ``00012.json``, or None for a file that is no partition's."""
+    number = file.removesuffix(ending)
+    return int(number) if number != file and number.isdecimal() else None
+
+
+def partitions_in(files: Iterable[str], ending: str = ".json") -> list[int]:
+    """Return the sorted partitions in the names of files; other files are left out."""
+    return sorted(p for file in files if (p := partition_of(file, ending)) is not None)
