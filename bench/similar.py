@@ -16,7 +16,7 @@ from bench.rows import tag as tagging
 from bench.sizes import FULL
 from conf.command import note, run
 from indexing.index import index_run
-from indexing.query.published import Published
+from indexing.query.published import PublishedIndex
 from ingest.corpus import read_partition
 from search_ui.images import Library
 from search_ui.similar import SHOWN, similar_images
@@ -78,7 +78,7 @@ def measure(place: Place) -> tuple[list[dict], dict, dict]:
             *(
                 Way(
                     words,
-                    lambda r=r: index_run(place.store, r.name, client, ALIAS, publish="no")["documents"],
+                    lambda r=r: index_run(place.store, r.name, client, ALIAS, publication="no")["documents"],
                     documents,
                     before=lambda r=r: indexing.renew(client, r.name),
                 )
@@ -110,7 +110,7 @@ def look(place: Place, run: runs.Run) -> dict:
     """Ask for what is similar to some images, and compare it with what comparing them with all images gives."""
     client = place.solr_client
     client.set_alias(ALIAS, [run.name])
-    published, library = Published(client, ALIAS, 3600), Library(place.store)
+    published, library = PublishedIndex(client, ALIAS, 3600), Library(place.store)
     blocks = [list(read_partition(place.store, place.corpus, p)) for p in range(run.partitions)]
     images = [np.concatenate([block.images for block in found]) for found in blocks]
     tagged = [kept(place.forest.votes(found), run) for found in images]

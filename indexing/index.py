@@ -33,7 +33,7 @@ class TagsChangedError(StoreError):
 
 
 @dataclass
-class Expected:
+class ExpectedCounts:
     """What the index should hold of a run, as the store says: how many documents of each partition."""
 
     run: Run
@@ -75,14 +75,14 @@ class Expected:
         return words
 
 
-def read_expected(store, run: Run) -> Expected:
+def read_expected(store, run: Run) -> ExpectedCounts:
     """Read the statistics of all tagged partitions, and count what was rejected."""
     with ThreadPoolExecutor(8) as pool:  # in HDFS each is a request
         done = [p for p in done_partitions(store, run) if p < run.partitions]
         statistics = dict(zip(done, pool.map(lambda p: read_statistics(store, run, p), done), strict=True))
         refused = [p for p in rejected_partitions(store, run) if p in statistics]
         lines = pool.map(lambda p: store.read_bytes(layout.run_rejected(run.name, p)).count(b"\n"), refused)
-        return Expected(run, statistics, dict(zip(refused, lines, strict=True)))
+        return ExpectedCounts(run, statistics, dict(zip(refused, lines, strict=True)))
 
 
 def read_tags(store, run: Run, statistics: dict) -> bytes:
@@ -114,7 +114,7 @@ def index_run(
     run_name: str,
     solr: Solr,
     alias: str,
-    publish: str = "publish",
+    publication: str = "publish",
     shards: int | None = None,
     partitions: list[int] | None = None,
     dry_run: bool = False,
@@ -122,7 +122,7 @@ def index_run(
 ) -> dict:
     """Bring the run's collection to hold exactly the run's documents, from wherever it stands; return a summary.
 
-    ``publish`` says what becomes of the alias: ``publish`` moves it to this run once all of it is in, ``beside`` adds
+    ``publication`` says what happens to the alias: ``publish`` moves it to this run once all of it is in, ``beside`` adds
     the run to those it shows, ``live`` moves it before the first document, ``no`` leaves it. ``shards`` is for a new
     collection (1 when None). ``partitions`` are deleted and posted again though they be done, and no others touched.
     ``dry_run`` says what would be done and writes nothing.
@@ -131,11 +131,11 @@ def index_run(
     for a partition that isn't there or that can't be brought to the count it should have. A tags file that has changed
     since it was tagged is left out and named in the summary's ``failed``; ``complete`` is then false.
     """
-    if publish not in ("publish", "live", "beside", "no"):
-        raise ValueError(publish)
+    if publication not in ("publish", "live", "beside", "no"):
+        raise ValueError(publication)
     run = open_run(store, run_name)
     if dry_run:
-        return _foretell(store, run, solr, alias, publish, partitions)
+        return _dry_run(store, run, solr, alias, publication, partitions)
     began = time.monotonic()
     solr.collections()  # a Solr that isn't there is told at once; one that goes away later is waited for
     solr = solr.patient(PATIENCE)
@@ -145,17 +145,17 @@ def index_run(
             _check_partitions(expected, partitions)
             _open_collection(store, solr, expected, shards)
             before = solr.alias(alias)
-            if publish == "live" and before != [run.name]:
+            if publication == "live" and before != [run.name]:
                 solr.set_alias(alias, [run.name])
             solr.commit(run.name)  # what a killed attempt posted or deleted counts only from here
             counts = solr.counts(run.name)
             post, delete = _plan(expected, counts, partitions)
-            _bring_in(store, solr, expected, post, delete, threads)
+            _sync(store, solr, expected, post, delete, threads)
             counts = solr.counts(run.name)
             _check_taken(expected, counts)
             summary = _summary(expected, counts, post)
-            if summary["complete"] and publish in ("publish", "beside"):
-                _show(solr, alias, run.name, beside=publish == "beside")
+            if summary["complete"] and publication in ("publish", "beside"):
+                _point_alias(solr, alias, run.name, beside=publication == "beside")
             return summary | {
                 "alias": alias,
                 "previous": before,
@@ -180,7 +180,7 @@ def publish(store, run_name: str, solr: Solr, alias: str) -> dict:
             f"run {run.name!r} is not complete: {'; '.join(left)}; `tinytags index {run.name}` completes and publishes it"
         )
     previous = solr.alias(alias)
-    _show(solr, alias, run.name)
+    _point_alias(solr, alias, run.name)
     return {"run": run.name, "alias": alias, "previous": previous, "published": True}
 
 
@@ -198,16 +198,16 @@ def retire(store, run_name: str, solr: Solr, alias: str, force: bool = False) ->
         raise TinyTagsError(
             f"collection {run_name!r} of Solr at {solr.url} was not made by TinyTags; it stays"
         )
-    shown = solr.alias(alias)
-    if run_name in shown and not force:
+    targets = solr.alias(alias)
+    if run_name in targets and not force:
         raise TinyTagsError(
             f"run {run_name!r} is what alias {alias!r} shows; `tinytags publish` another one first, or use --force"
         )
     in_store = store.exists(layout.run_manifest(run_name))
     writing = lease(store, layout.run_index_lease(run_name), f"the index of run {run_name!r}")
     with writing if in_store else contextlib.nullcontext():
-        others = [name for name in shown if name != run_name]
-        if run_name in shown:
+        others = [name for name in targets if name != run_name]
+        if run_name in targets:
             solr.set_alias(alias, others) if others else solr.delete_alias(alias)
         solr.delete(run_name)
     return {"run": run_name, "alias": alias, "shown": others, "retired": True}
@@ -226,7 +226,7 @@ def repost(store, run_name: str, solr: Solr, partitions: list[int | None]) -> di
             expected = read_expected(store, run)
             _open_collection(store, solr, expected, None)
             post = sorted(p for p in partitions if p in expected.statistics)
-            _bring_in(store, solr, expected, post, set(partitions), THREADS)
+            _sync(store, solr, expected, post, set(partitions), THREADS)
             return expected.failed
     finally:
         solr.stop_waiting()
@@ -235,7 +235,7 @@ def repost(store, run_name: str, solr: Solr, partitions: list[int | None]) -> di
 # What to do
 
 
-def _check_partitions(expected: Expected, partitions: list[int] | None) -> None:
+def _check_partitions(expected: ExpectedCounts, partitions: list[int] | None) -> None:
     for p in partitions or []:
         if not 0 <= p < expected.run.partitions:
             raise TinyTagsError(
@@ -248,7 +248,7 @@ def _check_partitions(expected: Expected, partitions: list[int] | None) -> None:
 
 
 def _plan(
-    expected: Expected, counts: dict[int | None, int], partitions: list[int] | None
+    expected: ExpectedCounts, counts: dict[int | None, int], partitions: list[int] | None
 ) -> tuple[list[int], set[int | None]]:
     """Return the partitions to post, and those whose documents go first."""
     if partitions is not None:
@@ -257,7 +257,7 @@ def _plan(
     return post, {p for p in post if counts.get(p, 0) > expected.count(p)} | set(expected.foreign(counts))
 
 
-def _foretell(store, run: Run, solr: Solr, alias: str, publish: str, partitions: list[int] | None) -> dict:
+def _dry_run(store, run: Run, solr: Solr, alias: str, publication: str, partitions: list[int] | None) -> dict:
     expected = read_expected(store, run)
     _check_partitions(expected, partitions)
     exists = solr.exists(run.name)
@@ -279,11 +279,11 @@ def _foretell(store, run: Run, solr: Solr, alias: str, publish: str, partitions:
         "untagged": expected.untagged,
         "alias": alias,
         "previous": solr.alias(alias),
-        "publish": publish == "live" or (publish != "no" and whole),
+        "publish": publication == "live" or (publication != "no" and whole),
     }
 
 
-def _summary(expected: Expected, counts: dict[int | None, int], post: list[int]) -> dict:
+def _summary(expected: ExpectedCounts, counts: dict[int | None, int], post: list[int]) -> dict:
     left = expected.differences(counts)
     return {
         "run": expected.run.name,
@@ -299,7 +299,7 @@ def _summary(expected: Expected, counts: dict[int | None, int], post: list[int])
     }
 
 
-def _check_taken(expected: Expected, counts: dict[int | None, int]) -> None:
+def _check_taken(expected: ExpectedCounts, counts: dict[int | None, int]) -> None:
     """Raise `SolrError` where Solr refused each and every document: then it isn't the documents."""
     refused = sum(expected.rejected.values())
     if refused and not sum(counts.values()):
@@ -310,7 +310,7 @@ def _check_taken(expected: Expected, counts: dict[int | None, int]) -> None:
         )
 
 
-def _open_collection(store, solr: Solr, expected: Expected, shards: int | None) -> None:
+def _open_collection(store, solr: Solr, expected: ExpectedCounts, shards: int | None) -> None:
     """Make the run's collection unless it is there."""
     name = expected.run.name
     if not solr.exists(name):
@@ -328,10 +328,10 @@ def _open_collection(store, solr: Solr, expected: Expected, shards: int | None) 
     solr.wait_for(name)
 
 
-def _show(solr: Solr, alias: str, name: str, beside: bool = False) -> None:
-    shown = solr.alias(alias)
-    wanted = [*shown, *([name] if name not in shown else [])] if beside else [name]
-    if shown != wanted:
+def _point_alias(solr: Solr, alias: str, name: str, beside: bool = False) -> None:
+    targets = solr.alias(alias)
+    wanted = [*targets, *([name] if name not in targets else [])] if beside else [name]
+    if targets != wanted:
         solr.set_alias(alias, wanted)
 
 
@@ -349,8 +349,8 @@ def _partitions(numbers: list[int]) -> str:
 # Doing it
 
 
-def _bring_in(
-    store, solr: Solr, expected: Expected, post: list[int], delete: set[int | None], threads: int
+def _sync(
+    store, solr: Solr, expected: ExpectedCounts, post: list[int], delete: set[int | None], threads: int
 ) -> None:
     """Post partitions until each holds what it should; what does not after a first time is deleted and posted again."""
     total = sum(map(expected.count, expected.statistics))
@@ -373,7 +373,13 @@ def _bring_in(
 
 
 def _round(
-    store, solr: Solr, expected: Expected, partitions: list[int], delete: set[int | None], threads: int, told
+    store,
+    solr: Solr,
+    expected: ExpectedCounts,
+    partitions: list[int],
+    delete: set[int | None],
+    threads: int,
+    told,
 ) -> dict[int, int]:
     """Post partitions group by group; return the counts of those that are wrong afterwards.
 
@@ -381,7 +387,7 @@ def _round(
     """
     name, wrong = expected.run.name, {}
     with ThreadPoolExecutor(1) as committer:
-        settling: Future | None = None
+        committing: Future | None = None
         try:
             for group in _groups(expected, partitions):
                 # Nothing is taken away of what can't be put back.
@@ -389,25 +395,25 @@ def _round(
                     store, expected, group, [p for p in group if p in delete or p in expected.rejected]
                 )
                 leaving = delete.intersection(group)
-                if leaving and settling:  # a commit now would show the gap between deleting and posting
-                    wrong |= settling.result()
-                    settling = None
+                if leaving and committing:  # a commit now would show the gap between deleting and posting
+                    wrong |= committing.result()
+                    committing = None
                 for p in group:
                     # Before posting: with it, part of the documents could pass for all of them.
                     if expected.rejected.pop(p, 0):
                         store.remove(layout.run_rejected(name, p))
                 solr.delete_partitions(name, leaving)
                 posted = _post(store, solr, expected, group, threads, told)
-                if settling:
-                    wrong |= settling.result()
-                settling = committer.submit(_settle, solr, expected, posted)
-            return wrong | (settling.result() if settling else {})
+                if committing:
+                    wrong |= committing.result()
+                committing = committer.submit(_commit_and_count, solr, expected, posted)
+            return wrong | (committing.result() if committing else {})
         except BaseException:
             solr.stop_waiting()
             raise
 
 
-def _groups(expected: Expected, partitions: list[int]) -> Iterator[list[int]]:
+def _groups(expected: ExpectedCounts, partitions: list[int]) -> Iterator[list[int]]:
     group, documents = [], 0
     for p in partitions:
         group.append(p)
@@ -419,7 +425,7 @@ def _groups(expected: Expected, partitions: list[int]) -> Iterator[list[int]]:
         yield group
 
 
-def _readable(store, expected: Expected, group: list[int], doubtful: list[int]) -> list[int]:
+def _readable(store, expected: ExpectedCounts, group: list[int], doubtful: list[int]) -> list[int]:
     """Return the group without those of the ``doubtful`` partitions whose tags file can't be used."""
     for p in doubtful:
         try:
@@ -429,7 +435,7 @@ def _readable(store, expected: Expected, group: list[int], doubtful: list[int]) 
     return [p for p in group if p not in expected.failed]
 
 
-def _settle(solr: Solr, expected: Expected, partitions: list[int]) -> dict[int, int]:
+def _commit_and_count(solr: Solr, expected: ExpectedCounts, partitions: list[int]) -> dict[int, int]:
     """Commit, count, and return the counts that are wrong."""
     solr.commit(expected.run.name)
     if not partitions:
@@ -438,16 +444,18 @@ def _settle(solr: Solr, expected: Expected, partitions: list[int]) -> dict[int, 
     return {p: counts.get(p, 0) for p in partitions if counts.get(p, 0) != expected.count(p)}
 
 
-def _post(store, solr: Solr, expected: Expected, partitions: list[int], threads: int, told) -> list[int]:
+def _post(
+    store, solr: Solr, expected: ExpectedCounts, partitions: list[int], threads: int, told
+) -> list[int]:
     """Post the documents of partitions, set those aside that Solr refuses, and return the partitions that could be read.
 
     Reading, checking and cutting go on here while ``threads`` bodies are on their way.
     """
     name, refused = expected.run.name, {}
     with ThreadPoolExecutor(threads) as pool:
-        flying: set[Future] = set()
+        in_flight: set[Future] = set()
 
-        def land(done: Iterable[Future]) -> None:
+        def collect(done: Iterable[Future]) -> None:
             for future in done:
                 count, lines = future.result()
                 told(count)
@@ -456,11 +464,13 @@ def _post(store, solr: Solr, expected: Expected, partitions: list[int], threads:
 
         try:
             for body in _bodies(store, expected, partitions):
-                flying.add(pool.submit(_post_body, solr, name, body))
-                if len(flying) > threads:  # one more than are posted, so that none has to wait for the next
-                    done, flying = wait(flying, return_when=FIRST_COMPLETED)
-                    land(done)
-            land(flying)
+                in_flight.add(pool.submit(_post_body, solr, name, body))
+                if (
+                    len(in_flight) > threads
+                ):  # one more than are posted, so that none has to wait for the next
+                    done, in_flight = wait(in_flight, return_when=FIRST_COMPLETED)
+                    collect(done)
+            collect(in_flight)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             solr.stop_waiting()
@@ -472,7 +482,7 @@ def _post(store, solr: Solr, expected: Expected, partitions: list[int], threads:
     return [p for p in partitions if p not in expected.failed]
 
 
-def _bodies(store, expected: Expected, partitions: list[int]) -> Iterator[list[tuple[int, bytes]]]:
+def _bodies(store, expected: ExpectedCounts, partitions: list[int]) -> Iterator[list[tuple[int, bytes]]]:
     """Yield the documents of partitions as bodies of about 6 MB: pieces of tags files, each with its partition."""
     body, size = [], 0
     for p in partitions:
@@ -506,11 +516,13 @@ def _post_body(
         solr.update(collection, b"[" + lines[:-1].replace(b"\n", b",") + b"]")
     except RefusedError:
         documents = [(p, line) for p, piece in body for line in piece[:-1].split(b"\n")]
-        return count, _post_apart(solr, collection, documents)
+        return count, _bisect_rejected(solr, collection, documents)
     return count, []
 
 
-def _post_apart(solr: Solr, collection: str, documents: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+def _bisect_rejected(
+    solr: Solr, collection: str, documents: list[tuple[int, bytes]]
+) -> list[tuple[int, bytes]]:
     """Post documents of which Solr refuses some, halving until each of those is alone; return them."""
     refused, taken = [], 0
     waiting = [documents]

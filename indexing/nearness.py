@@ -14,12 +14,12 @@ from indexing.solr import CONFIGSET
 NAME = "nearness"
 
 
-def asked() -> str:
+def field() -> str:
     """Return what has Solr put the nearness into its hits, for ``fl``."""
     return f"{NAME}:vectorSimilarity(BYTE,EUCLIDEAN,descriptor,{_constant().tolist()})"
 
 
-def put_in(documents: list[dict | None]) -> None:
+def replace_descriptors(documents: list[dict | None]) -> None:
     """Put the nearness that Solr should tell, 1 / (1 + distance squared) in 32 bits, in the place of each descriptor."""
     numbers = len(_constant())
     found = [

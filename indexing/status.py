@@ -1,9 +1,9 @@
 """How far each step of every corpus and run is, told by the store and Solr alone: there is no second record to go wrong."""
 
-from indexing.index import Expected
+from indexing.index import ExpectedCounts
 from indexing.solr import Solr, SolrError
-from indexing.watch_solr import Indexed, SolrWatch
-from indexing.watch_store import Stored, StoreWatch, rates, states
+from indexing.watch_solr import SolrStatus, SolrWatch
+from indexing.watch_store import StoreStatus, StoreWatch, rates, states
 
 
 def read_status(store, solr: Solr, alias: str) -> dict:
@@ -11,28 +11,28 @@ def read_status(store, solr: Solr, alias: str) -> dict:
 
     Raises `StoreError` where the store can't be read; a Solr that doesn't answer is told in "solr_error".
     """
-    stored = StoreWatch(store).look()
+    stored = StoreWatch(store).scan()
     try:
-        indexed, error = SolrWatch(solr, alias).look(stored.expected), None
+        indexed, error = SolrWatch(solr, alias).scan(stored.expected), None
     except SolrError as failed:
         indexed, error = None, str(failed)
     return {
         "solr_error": error,
         "published": indexed.published if indexed else [],
         "corpora": stored.corpora,
-        "runs": tell_runs(stored, indexed),
+        "runs": run_statuses(stored, indexed),
     }
 
 
-def tell_runs(stored: Stored, indexed: Indexed | None) -> list[dict]:
+def run_statuses(stored: StoreStatus, indexed: SolrStatus | None) -> list[dict]:
     """Return the runs with what Solr says of them; their ``index`` is None where that isn't known, or not yet."""
     return [
-        told if "error" in told else _tell_run(told, stored.expected[told["run"]], indexed)
+        told if "error" in told else _run_status(told, stored.expected[told["run"]], indexed)
         for told in stored.runs
     ]
 
 
-def _tell_run(told: dict, expected: Expected | None, indexed: Indexed | None) -> dict:
+def _run_status(told: dict, expected: ExpectedCounts | None, indexed: SolrStatus | None) -> dict:
     name = told["run"]
     collection = indexed.collections.get(name) if indexed else None
     counts = collection.counts if collection else {}

@@ -253,7 +253,7 @@ def _check_index(solr: Solr, run: Run, p: int, documents: dict[bytes, bytes], fo
                 extra.append(hit["id"])
         expected = json.loads(b"[" + b",".join(lines) + b"]")
         if run.descriptor:
-            nearness.put_in(expected)
+            nearness.replace_descriptors(expected)
         for hit, document in zip(hits, expected, strict=True):
             if document is not None and hit != document and _as_solr(hit) != _as_solr(document):
                 changed.append(hit["id"])
@@ -272,7 +272,7 @@ def _pages(solr: Solr, run: Run, p: int) -> Iterator[list[dict]]:
     # Naming the fields and not sorting take a third of the time that fl=* and a cursor take.
     params = {"q": f"partition:{p}", "fl": ",".join(field_names()), "rows": PAGE_DOCUMENTS}
     if run.descriptor:
-        params["fl"] += f",{nearness.asked()}"
+        params["fl"] += f",{nearness.field()}"
     answer = solr.select(run.name, params)["response"]
     if answer["numFound"] <= PAGE_DOCUMENTS:
         yield answer["docs"]

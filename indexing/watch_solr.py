@@ -20,7 +20,7 @@ class Collection:
 
 
 @dataclass(frozen=True)
-class Indexed:
+class SolrStatus:
     """What Solr says: what the alias shows, and of the runs ``asked`` for, the collections of those that it has."""
 
     published: list[str]
@@ -36,7 +36,7 @@ class SolrWatch:
         self._counts: dict[str, tuple[tuple, dict[int | None, int]]] = {}
         self._posted: dict[str, tuple[tuple | None, int]] = {}
 
-    def look(self, names: Iterable[str], seconds: float | None = None) -> Indexed:
+    def scan(self, names: Iterable[str], seconds: float | None = None) -> SolrStatus:
         """Return what Solr says of the runs ``names``. After ``seconds`` of counting the rest is left to the next look.
 
         Raises `SolrError` where Solr doesn't answer.
@@ -44,7 +44,7 @@ class SolrWatch:
         until = None if seconds is None else time.monotonic() + seconds
         names = frozenset(names)
         cluster = self.solr.read("admin/collections", {"action": "CLUSTERSTATUS"}, ANSWER_SECONDS)["cluster"]
-        shown = cluster.get("aliases", {}).get(self.alias)
+        targets = cluster.get("aliases", {}).get(self.alias)
         there = {name: cluster["collections"][name] for name in sorted(names & cluster["collections"].keys())}
         cores = self._cores(len(cluster.get("live_nodes", []))) if there else {}
         found = {}
@@ -57,7 +57,7 @@ class SolrWatch:
                 version, added, rate = None, 0, None
             counts = self._count(name, version, until)
             found[name] = Collection(counts, self._waiting(name, version, counts, added), rate or None)
-        return Indexed(shown.split(",") if shown else [], names, found)
+        return SolrStatus(targets.split(",") if targets else [], names, found)
 
     def _cores(self, nodes: int) -> dict[str, dict]:
         """Return what the metrics of each core say: a version of what searches see, documents added ever, and of late."""

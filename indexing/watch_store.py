@@ -10,7 +10,7 @@ from datetime import datetime
 
 from conf.command import join_names
 from conf.errors import TinyTagsError
-from indexing.index import Expected
+from indexing.index import ExpectedCounts
 from ingest import corpus as corpora
 from storage import layout, runs
 from storage.lease import holder
@@ -27,7 +27,7 @@ RECENT_SECONDS, RECENT_PARTITIONS = 60.0, 10
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
+class StoreStatus:
     """What the store says: corpora and runs as dicts fit for JSON, and what the index should hold of each run.
 
     ``expected`` is None for a run of which not all statistics are read yet; ``read`` tells how many are.
@@ -35,7 +35,7 @@ class Stored:
 
     corpora: list[dict]
     runs: list[dict]
-    expected: dict[str, Expected | None]
+    expected: dict[str, ExpectedCounts | None]
     read: dict[str, int]
 
 
@@ -64,7 +64,7 @@ class StoreWatch:
         self.store = store
         self._memories: dict[str, _Memory] = {}
 
-    def look(self, seconds: float | None = None) -> Stored:
+    def scan(self, seconds: float | None = None) -> StoreStatus:
         """Return what the store says now. After ``seconds`` of reading statistics the rest is left to the next look.
 
         Raises `StoreError` where the store itself can't be read; what is broken in it is told under its own name.
@@ -87,7 +87,7 @@ class StoreWatch:
             if "error" not in told:
                 expected[told["run"]], read[told["run"]] = self._expected(told)
                 told["redo"] = _redo(told, commands.get(told["corpus"]))
-        return Stored(found, seen, expected, read)
+        return StoreStatus(found, seen, expected, read)
 
     def _corpus(self, name: str) -> dict | None:
         folder = layout.corpus_folder(name)
@@ -254,7 +254,7 @@ class StoreWatch:
             list(pool.map(read, left[start : start + 8 * THREADS]))
         return errors
 
-    def _expected(self, told: dict) -> tuple[Expected | None, int]:
+    def _expected(self, told: dict) -> tuple[ExpectedCounts | None, int]:
         """Return what the index should hold of a run, None where not all statistics are read yet, and how many are."""
         name, done, refused = told["run"], told.pop("done"), told.pop("refused")
         memory = self._memories[layout.run_folder(name)]
@@ -263,7 +263,9 @@ class StoreWatch:
             path = layout.run_statistics(name, p)
             if memory.has(path, written):
                 tagged[p] = {"tagged": memory.files[path][1]}
-        return Expected(memory.manifest, tagged, refused) if len(tagged) == len(done) else None, len(tagged)
+        return ExpectedCounts(memory.manifest, tagged, refused) if len(tagged) == len(done) else None, len(
+            tagged
+        )
 
 
 def states(partitions: int, done: Iterable[int], failed: Iterable[int]) -> dict[str, int]:

@@ -79,4 +79,4 @@ def _tag_again(settings: Settings, store, _solr, run_name: str, found: dict) -> 
 def _index_again(_settings: Settings, store, solr, run_name: str, _found: dict) -> None:
     from indexing.index import index_run
 
-    index_run(store, run_name, solr, "", publish="no")
+    index_run(store, run_name, solr, "", publication="no")

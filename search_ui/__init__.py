@@ -25,7 +25,7 @@ def create_app(settings: Settings, test_config: dict | None = None) -> Flask:
     Connects to nothing: a Solr or a store that is down is told by the pages that need it.
     """
     from indexing.query.counts import percent_of
-    from indexing.query.published import CHECK_SECONDS, Published
+    from indexing.query.published import CHECK_SECONDS, PublishedIndex
     from indexing.solr import Solr
     from records.corrections import Corrections
     from search_ui import errors, metrics, openapi
@@ -46,7 +46,7 @@ def create_app(settings: Settings, test_config: dict | None = None) -> Flask:
     app.extensions["tinytags"] = pages.Sources(
         settings=settings,
         solr=solr,
-        published=Published(solr, settings.alias, app.config["CHECK_SECONDS"]),
+        published=PublishedIndex(solr, settings.alias, app.config["CHECK_SECONDS"]),
         library=Library(open_store(settings.store, settings.webhdfs or None)),
         corrections=Corrections(settings.database),
         metrics=counted,

@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 
 from indexing.query.counts import Counts
-from indexing.query.search import Found
+from indexing.query.search import SearchResult
 from indexing.query.search_state import MOST_SEED, PER_PAGE, SIZES, SORTS, WORDS, SearchState
 
 # What goes before a word of a filter where it stands by itself; a tag needs nothing.
@@ -162,7 +162,7 @@ def thumbnail_sizes(state: SearchState) -> list[Choice]:
     return [Choice(words, state.with_size(size).url(), size == state.size) for size, words in SIZES.items()]
 
 
-def pages(found: Found) -> list[Choice | None]:
+def pages(found: SearchResult) -> list[Choice | None]:
     """Return the numbered pages around this one, the first and the last that have numbers; None where some are left out."""
     state = found.state
     last = min(last_page(found), state.last_numbered_page)
@@ -180,11 +180,11 @@ def pages(found: Found) -> list[Choice | None]:
     return links
 
 
-def last_page(found: Found) -> int:
+def last_page(found: SearchResult) -> int:
     return max(1, -(-found.total // found.state.per_page))
 
 
-def next_url(found: Found) -> str | None:
+def next_url(found: SearchResult) -> str | None:
     """Return the link to the next page; far from the start it goes on from the last hit."""
     state = found.state
     if not found.hits or state.page >= last_page(found):
@@ -194,6 +194,6 @@ def next_url(found: Found) -> str | None:
     return state.with_page(state.page + 1, found.after).url()
 
 
-def previous_url(found: Found) -> str | None:
+def previous_url(found: SearchResult) -> str | None:
     state = found.state
     return state.with_page(state.page - 1).url() if 1 < state.page <= state.last_numbered_page + 1 else None

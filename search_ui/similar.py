@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from indexing.query.published import Published
+from indexing.query.published import PublishedIndex
 from indexing.query.search import FIELDS
 from indexing.solr import Solr
 from search_ui.images import Library
@@ -20,7 +20,7 @@ SECONDS = 1.5
 
 
 def similar_images(
-    solr: Solr, published: Published, library: Library, image: np.ndarray, place: tuple[str, int, int]
+    solr: Solr, published: PublishedIndex, library: Library, image: np.ndarray, place: tuple[str, int, int]
 ) -> list[dict] | None:
     """Return the documents of up to 12 images nearest to ``image`` (1, 3072) uint8, which is at ``place``, nearest first.
 

@@ -122,7 +122,7 @@ def _index(place) -> list[list]:
                 place.solr_client.delete(run.name)
             place.solr_client.create(run.name)
             began = time.perf_counter()
-            index_run(place.store, run.name, place.solr_client, "grown", publish="no")
+            index_run(place.store, run.name, place.solr_client, "grown", publication="no")
             timed.append(time.perf_counter() - began)
         place.solr_client.delete(run.name)
         seconds = median(timed)

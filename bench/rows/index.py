@@ -25,7 +25,7 @@ def measured(place):
     lines = [store.read_bytes(layout.run_tags(run.name, p)) for p in range(run.partitions)]
     ours = Way(
         "tinytags index",
-        lambda: index_run(store, run.name, client, "bench", publish="no")["documents"],
+        lambda: index_run(store, run.name, client, "bench", publication="no")["documents"],
         documents,
         before=lambda: renew(client, run.name),
     )

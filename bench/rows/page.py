@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urlsplit
 from bench.harness import Comparison, Latencies, UnequalError, Way, extra_milliseconds, told
 from bench.machine import peak_bytes
 from bench.rows.search import ALIAS, CHECKED, never_asked, searched_run
-from indexing.query.published import Published
+from indexing.query.published import PublishedIndex
 from indexing.query.search import search
 from indexing.query.search_state import SearchState
 from indexing.solr import Solr
@@ -82,7 +82,7 @@ class Requests(Solr):
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self._published = Published(Solr(url), ALIAS)
+        self._published = PublishedIndex(Solr(url), ALIAS)
         self._asked: tuple[str, bytes] | None = None
 
     def with_hits(self, states: Iterator[SearchState]) -> Iterator[SearchState]:

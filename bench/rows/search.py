@@ -10,7 +10,7 @@ import numpy as np
 from bench import made
 from bench.harness import Comparison, Latencies, UnequalError, Way, median_speed
 from indexing.index import index_run
-from indexing.query.published import Published
+from indexing.query.published import PublishedIndex
 from indexing.query.search import search
 from indexing.query.search_state import SearchState
 
@@ -20,7 +20,7 @@ CHECKED = 5
 
 def measured(place):
     run, documents = searched_run(place)
-    client, published = place.solr_client, Published(place.solr_client, ALIAS)
+    client, published = place.solr_client, PublishedIndex(place.solr_client, ALIAS)
     states = never_asked(run.classes, seed=1)
     fresh = never_asked(run.classes, seed=2)
     yield Comparison(
@@ -85,8 +85,8 @@ def ours(client, published, state: SearchState) -> dict:
     return {
         "total": found.total,
         "ids": [hit["id"] for hit in found.hits],
-        "tags": {tag: n for tag, n in found.shown.counts.by_tag(state).items() if n},
-        "percents": {percent: n for percent, n in found.shown.counts.by_percent(state).items() if n},
+        "tags": {tag: n for tag, n in found.searched.counts.by_tag(state).items() if n},
+        "percents": {percent: n for percent, n in found.searched.counts.by_percent(state).items() if n},
     }
 
 

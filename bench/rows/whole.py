@@ -139,7 +139,7 @@ def _index_rows(place, run, told: dict) -> list[list]:
         watch.on(Solr, "counts", "count"),
         watch.part("wait for Solr to take documents"),
     ):
-        index.index_run(place.store, run.name, place.solr_client, "whole", publish="no")
+        index.index_run(place.store, run.name, place.solr_client, "whole", publication="no")
     place.solr_client.delete(run.name)
     # What another thread did beside posting costs nothing.
     inside = sum(watch.seconds.values())

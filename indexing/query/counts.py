@@ -88,7 +88,7 @@ def percent_of(document: dict) -> int:
     return percent(round(document["confidence"] * FINEST), FINEST)
 
 
-def ask_cells(solr: Solr, collection: str) -> list[Cell]:
+def query_cells(solr: Solr, collection: str) -> list[Cell]:
     """Ask Solr for the cells of a collection, which is one run: a pass over its documents, another where labels are known.
 
     A network's take one more, for that they have no votes is seen by the first.

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from indexing.query.counts import Cell, Counts, ask_cells
+from indexing.query.counts import Cell, Counts, query_cells
 from indexing.query.search_state import SearchState
 from indexing.solr import Solr, SolrError
 
@@ -15,21 +15,21 @@ ANSWER_SECONDS = 2.5
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class Snapshot:
     """One state of what is searched. A page is made from one of these, so it never shows half of one and half of another."""
 
     collections: tuple[str, ...]
     counts: Counts
 
-    def of(self, state: SearchState) -> "Shown":
+    def of(self, state: SearchState) -> "Snapshot":
         """Return what a search looks into: all of it, or the runs that it names by themselves, their corpus or model."""
         counts = self.counts.of_sources(state)
         if counts is self.counts:
             return self
-        return Shown(tuple(source.run for source in counts.sources), counts)
+        return Snapshot(tuple(source.run for source in counts.sources), counts)
 
 
-class Published:
+class PublishedIndex:
     """Looks at most once a second whether the alias has moved or an index has changed; safe to use from many threads."""
 
     def __init__(self, solr: Solr, alias: str, check_seconds: float = CHECK_SECONDS) -> None:
@@ -37,11 +37,11 @@ class Published:
         self._lock = threading.Lock()
         self._checked = float("-inf")
         self._failed: SolrError | None = None
-        self._shown = Shown((), Counts.of([]))
+        self._snapshot = Snapshot((), Counts.of([]))
         self._versions: dict[str, tuple] = {}
         self._cells: dict[str, list[Cell]] = {}
 
-    def now(self, fresh: bool = False) -> Shown:
+    def now(self, fresh: bool = False) -> Snapshot:
         """Return what is searched; ``fresh`` looks even if that was done a moment ago. Raises `SolrError`."""
         with self._lock:
             if fresh or time.monotonic() - self._checked > self.check_seconds:
@@ -55,7 +55,7 @@ class Published:
                 self._checked = time.monotonic()
             if self._failed:
                 raise self._failed
-            return self._shown
+            return self._snapshot
 
     def _check(self) -> None:
         versions = {name: self._version(name, shards) for name, shards in self._collections().items()}
@@ -63,11 +63,11 @@ class Published:
             return
         # The version is read before the cells: an index that changes in between is counted again the next time.
         cells = {
-            name: self._cells[name] if self._versions.get(name) == version else ask_cells(self.solr, name)
+            name: self._cells[name] if self._versions.get(name) == version else query_cells(self.solr, name)
             for name, version in versions.items()
         }
         counts = Counts.of(cell for name in cells for cell in cells[name])
-        self._versions, self._cells, self._shown = versions, cells, Shown(tuple(sorted(cells)), counts)
+        self._versions, self._cells, self._snapshot = versions, cells, Snapshot(tuple(sorted(cells)), counts)
 
     def _collections(self) -> dict[str, dict]:
         """Return the shards of each collection behind the alias; none where nothing is published."""

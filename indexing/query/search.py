@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from indexing.query.counts import Level
-from indexing.query.published import ANSWER_SECONDS, Published, Shown
+from indexing.query.published import ANSWER_SECONDS, PublishedIndex, Snapshot
 from indexing.query.search_state import NUMBERED_ROWS, PER_PAGE, After, SearchState
 from indexing.solr import Solr, SolrError
 
@@ -34,14 +34,14 @@ class TooBusyError(SolrError):
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class SearchResult:
     """What a search found: ``hits`` are documents as Solr gives them, ``after`` is where the next page may go on.
 
-    ``shown`` is what the search looked into, ``published`` all that is searched.
+    ``searched`` are the collections that the search covers, ``published`` all that the alias points to.
     """
 
-    published: Shown
-    shown: Shown
+    published: Snapshot
+    searched: Snapshot
     state: SearchState
     total: int
     hits: list[dict]
@@ -49,59 +49,59 @@ class Found:
     seconds: float
 
 
-def search(solr: Solr, published: Published, state: SearchState) -> Found:
+def search(solr: Solr, published: PublishedIndex, state: SearchState) -> SearchResult:
     """Return one page of hits. Raises `SolrError` where Solr is down."""
     began = time.perf_counter()
-    everything, hits = _on_what_is_shown(published, lambda shown: page_hits(solr, shown.of(state), state))
-    shown = everything.of(state)
-    total = shown.counts.total(state)
+    everything, hits = _with_snapshot(published, lambda snapshot: page_hits(solr, snapshot.of(state), state))
+    snapshot = everything.of(state)
+    total = snapshot.counts.total(state)
     after = None
     if hits and state.sort != "random" and state.start + len(hits) >= CURSOR_FROM:
         after = After(float(hits[-1]["confidence"]), hits[-1]["id"])
-    return Found(everything, shown, state, total, hits, after, time.perf_counter() - began)
+    return SearchResult(everything, snapshot, state, total, hits, after, time.perf_counter() - began)
 
 
-def export(solr: Solr, published: Published, state: SearchState) -> tuple[int, Iterator[list[dict]]]:
+def export(solr: Solr, published: PublishedIndex, state: SearchState) -> tuple[int, Iterator[list[dict]]]:
     """Return how many hits a search has, whatever its page, and all of them, some thousands at a time.
 
     What is shuffled on the page comes by confidence. Raises `SolrError` where Solr is down, for the first ones at once.
-    All come from the runs that are shown now.
+    All come from the runs that are published now.
     """
     state = state.with_sort("confidence" if state.sort == "random" else state.sort)
-    shown, first = _on_what_is_shown(
-        published, lambda shown: hits(solr, shown.of(state), state, 0, EXPORT_ROWS)
+    snapshot, first = _with_snapshot(
+        published, lambda snapshot: hits(solr, snapshot.of(state), state, 0, EXPORT_ROWS)
     )
-    shown = shown.of(state)
+    snapshot = snapshot.of(state)
 
     def all_hits(found: list[dict]) -> Iterator[list[dict]]:
         while found:
             yield found
             last = After(float(found[-1]["confidence"]), found[-1]["id"])
             full = len(found) >= EXPORT_ROWS
-            found = hits(solr, shown, replace(state, after=last), 0, EXPORT_ROWS) if full else []
+            found = hits(solr, snapshot, replace(state, after=last), 0, EXPORT_ROWS) if full else []
 
-    return shown.counts.total(state), all_hits(first)
-
-
-def page_hits(solr: Solr, shown: Shown, state: SearchState) -> list[dict]:
-    return hits(solr, shown, state, state.start, state.per_page)
+    return snapshot.counts.total(state), all_hits(first)
 
 
-def neighbours(solr: Solr, published: Published, state: SearchState, at: int) -> list[dict | None]:
+def page_hits(solr: Solr, snapshot: Snapshot, state: SearchState) -> list[dict]:
+    return hits(solr, snapshot, state, state.start, state.per_page)
+
+
+def neighbours(solr: Solr, published: PublishedIndex, state: SearchState, at: int) -> list[dict | None]:
     """Return the hits before, at and after place ``at`` (from 0) of a search; None where there is none."""
     first = max(at - 1, 0)
-    _, found = _on_what_is_shown(
-        published, lambda shown: hits(solr, shown.of(state), state, first, at + 2 - first)
+    _, found = _with_snapshot(
+        published, lambda snapshot: hits(solr, snapshot.of(state), state, first, at + 2 - first)
     )
     found = [*([None] if at == 0 else []), *found, None, None, None]
     return found[:3]
 
 
-def find_image(solr: Solr, published: Published, corpus: str, partition: int, row: int) -> list[dict]:
+def find_image(solr: Solr, published: PublishedIndex, corpus: str, partition: int, row: int) -> list[dict]:
     """Return the documents of one image: one of each run that tagged it and is searched now."""
 
-    def ask(shown: Shown) -> list[dict]:
-        if not shown.collections:
+    def ask(snapshot: Snapshot) -> list[dict]:
+        if not snapshot.collections:
             return []
         parameters = {
             "q": "{!bool must=$of must=$in must=$at}",
@@ -110,24 +110,24 @@ def find_image(solr: Solr, published: Published, corpus: str, partition: int, ro
             "at": f"row:[{row:d} TO {row:d}]",
             "corpus": corpus,
         }
-        return _select(solr, shown, parameters | {"sort": "id asc", "rows": 20})
+        return _select(solr, snapshot, parameters | {"sort": "id asc", "rows": 20})
 
-    return _on_what_is_shown(published, ask)[1]
+    return _with_snapshot(published, ask)[1]
 
 
-def hits(solr: Solr, shown: Shown, state: SearchState, start: int, rows: int) -> list[dict]:
+def hits(solr: Solr, snapshot: Snapshot, state: SearchState, start: int, rows: int) -> list[dict]:
     """Return ``rows`` hits from place ``start`` on, or behind ``state.after`` where the state has that."""
-    counts = shown.counts
+    counts = snapshot.counts
     levels = counts.levels_of(state)
     after = state.after
     if not levels or (after is None and start >= counts.total(state)):
         return []
     if state.sort == "random":
-        return _random_order(solr, shown, state, levels, start, rows)
+        return _random_order(solr, snapshot, state, levels, start, rows)
     if state.sort == "corpus":
-        return _corpus_order(solr, shown, state, levels, start, rows)
+        return _corpus_order(solr, snapshot, state, levels, start, rows)
     if state.sort == "confidence":
-        return _confidence_order(solr, shown, state, levels, start, rows, after)
+        return _confidence_order(solr, snapshot, state, levels, start, rows, after)
     # The index is sorted from high to low and Solr stops early only in that order. But within one level of votes the order
     # is the same both ways, and how many hits each level has is known: so take the levels one by one. Of a network's levels
     # Solr sorts all hits: they are a percent each.
@@ -145,7 +145,7 @@ def hits(solr: Solr, shown: Shown, state: SearchState, start: int, rows: int) ->
             continue
         if count:
             order = "asc" if level.votes is None else "desc"
-            found += _confidence_order(solr, shown, state, [level], start, rows - len(found), here, order)
+            found += _confidence_order(solr, snapshot, state, [level], start, rows - len(found), here, order)
         start = 0
         if len(found) >= rows:
             break
@@ -154,7 +154,7 @@ def hits(solr: Solr, shown: Shown, state: SearchState, start: int, rows: int) ->
 
 def _confidence_order(
     solr: Solr,
-    shown: Shown,
+    snapshot: Snapshot,
     state: SearchState,
     levels: list[Level],
     start: int,
@@ -162,7 +162,7 @@ def _confidence_order(
     after: After | None,
     order: str = "desc",
 ) -> list[dict]:
-    parameters = _query(shown, state, levels) | {
+    parameters = _query(snapshot, state, levels) | {
         "sort": f"confidence {order},id asc",
         "start": start,
         "rows": rows,
@@ -170,13 +170,13 @@ def _confidence_order(
     if after:
         parameters["cursorMark"] = cursor_mark(after)
         del parameters["start"]
-    return _select(solr, shown, parameters)
+    return _select(solr, snapshot, parameters)
 
 
 def _corpus_order(
-    solr: Solr, shown: Shown, state: SearchState, levels: list[Level], start: int, rows: int
+    solr: Solr, snapshot: Snapshot, state: SearchState, levels: list[Level], start: int, rows: int
 ) -> list[dict]:
-    parameters = _query(shown, state, levels)
+    parameters = _query(snapshot, state, levels)
     if after := state.after:
         p, row = after.partition, after.row
         behind = {
@@ -184,7 +184,7 @@ def _corpus_order(
             "rest": f"+partition:[{p:d} TO {p:d}] +row:{{{row:d} TO *]",
         }
         # The same image as other runs see it: an id begins with the end of the run's name.
-        others = [id for name in shown.collections if (id := f"{name[-8:]}:{p:d}:{row:d}") > after.id]
+        others = [id for name in snapshot.collections if (id := f"{name[-8:]}:{p:d}:{row:d}") > after.id]
         if others:
             behind["others"] = "{!terms f=id v=$places}"
             parameters["places"] = ",".join(others)
@@ -194,22 +194,22 @@ def _corpus_order(
         }
         start = 0
     return _select(
-        solr, shown, parameters | {"sort": "partition asc,row asc,id asc", "start": start, "rows": rows}
+        solr, snapshot, parameters | {"sort": "partition asc,row asc,id asc", "start": start, "rows": rows}
     )
 
 
 def _random_order(
-    solr: Solr, shown: Shown, state: SearchState, levels: list[Level], start: int, rows: int
+    solr: Solr, snapshot: Snapshot, state: SearchState, levels: list[Level], start: int, rows: int
 ) -> list[dict]:
     """Return hits in an order that the search's seed decides, as long as the index stays as it is.
 
     To shuffle 50 million hits Solr would look at each. So of many hits those of some rows of every partition are
     shuffled, of as many rows as hold all numbered pages: which rows, the seed decides too.
     """
-    parameters = _query(shown, state, levels)
+    parameters = _query(snapshot, state, levels)
     order = {"sort": f"random_{state.seed} asc,id asc", "start": start, "rows": rows}
-    total = shown.counts.total(state)
-    most = max(source.rows for source in shown.counts.sources)
+    total = snapshot.counts.total(state)
+    most = max(source.rows for source in snapshot.counts.sources)
     width = most * SHUFFLED_HITS // total + 1
     if width < most:
         first = random.Random(state.seed).randrange(most)
@@ -219,19 +219,19 @@ def _random_order(
             "around": f"row:[0 TO {first + width - 1 - most:d}]",
         }
         some = parameters | ranges | {"q": f"{parameters['q'][:-1]} must=$some}}"}
-        found = _ask(solr, shown, some | order | {"minExactCount": total})
+        found = _ask(solr, snapshot, some | order | {"minExactCount": total})
         # Where these rows hold less than others do, all pages alike come from all rows.
         if found["numFound"] >= SHUFFLED_HITS // 2:
             return found["docs"]
-    return _select(solr, shown, parameters | order)
+    return _select(solr, snapshot, parameters | order)
 
 
-def _query(shown: Shown, state: SearchState, levels: list[Level]) -> dict[str, str]:
+def _query(snapshot: Snapshot, state: SearchState, levels: list[Level]) -> dict[str, str]:
     """Return the parameters of Solr's query. Nothing in them is as a person wrote it: tags are those that there are.
 
     All filters are part of the query: only then may Solr stop early in a sorted index.
     """
-    counts = shown.counts
+    counts = snapshot.counts
     tags = counts.known_words(state, "tag") or list(counts.tags)
     clauses = ["must=$levels"]
     parameters = {"levels": _range(counts.trees, levels)}
@@ -272,15 +272,15 @@ def _range(trees: int | None, levels: list[Level]) -> str:
     return f"confidence:[{levels[0].ends()[0]:.7f} TO {levels[-1].ends()[1]:.7f}}}"
 
 
-def _select(solr: Solr, shown: Shown, parameters: dict) -> list[dict]:
+def _select(solr: Solr, snapshot: Snapshot, parameters: dict) -> list[dict]:
     # Solr stops as soon as it has the rows: totals are known already. segmentTerminateEarly isn't needed for that, and
     # gives no rows at all beyond the first page.
-    return _ask(solr, shown, parameters | {"minExactCount": parameters["rows"]})["docs"]
+    return _ask(solr, snapshot, parameters | {"minExactCount": parameters["rows"]})["docs"]
 
 
-def _ask(solr: Solr, shown: Shown, parameters: dict) -> dict:
+def _ask(solr: Solr, snapshot: Snapshot, parameters: dict) -> dict:
     """Ask the collections themselves, not the alias, which may move between two questions."""
-    names = shown.collections
+    names = snapshot.collections
     parameters = parameters | {"fl": FIELDS}
     if len(names) > 1:
         parameters["collection"] = ",".join(names)
@@ -297,16 +297,16 @@ def _ask(solr: Solr, shown: Shown, parameters: dict) -> dict:
             _FAR_BACK.release()
 
 
-def _on_what_is_shown(published: Published, ask):
-    """Return what is shown and what ``ask`` says of it; anew where a collection went away in between."""
-    shown = published.now()
+def _with_snapshot(published: PublishedIndex, ask):
+    """Return the current snapshot and what ``ask`` says of it; anew where a collection went away in between."""
+    snapshot = published.now()
     try:
-        return shown, ask(shown)
+        return snapshot, ask(snapshot)
     except SolrError as error:
         if error.status not in (400, 404):
             raise
         again = published.now(fresh=True)
-        if again.collections == shown.collections:
+        if again.collections == snapshot.collections:
             raise
         return again, ask(again)
 

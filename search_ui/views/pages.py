@@ -13,10 +13,10 @@ from werkzeug.datastructures import MultiDict
 
 from conf.settings import Settings
 from indexing.query.counts import percent_of
-from indexing.query.published import Published
+from indexing.query.published import PublishedIndex
 from indexing.query.search import (
     FIELDS,
-    Found,
+    SearchResult,
     TooBusyError,
     documents,
     export,
@@ -52,7 +52,7 @@ class Sources:
 
     settings: Settings
     solr: Solr
-    published: Published
+    published: PublishedIndex
     library: Library
     corrections: Corrections
     metrics: Metrics
@@ -72,7 +72,7 @@ def index():
         return redirect(parse_form(request.args).url())
     state = SearchState.parse(request.args)
     found = search(sources().solr, sources().published, state)
-    counts = found.shown.counts
+    counts = found.searched.counts
     return render_template(
         "search.html",
         found=found,
@@ -103,7 +103,7 @@ def index():
     )
 
 
-def _thumbnails(found: Found):
+def _thumbnails(found: SearchResult):
     """Yield what the page shows of each hit. Asks nothing of the store but manifests, which are kept."""
     query = found.state.with_page(1).url("")
     join = "&" if query else "?"
@@ -133,13 +133,13 @@ def _version(manifest: Corpus | None) -> str | None:
     return manifest.hash[:8] if manifest is not None else None
 
 
-def _expected(found: Found) -> list[Expected]:
+def _expected(found: SearchResult) -> list[Expected]:
     with contextlib.suppress(StoreUnavailableError):  # what was found can be told without
-        return expected(sources().library, found.shown.counts, found.state)
+        return expected(sources().library, found.searched.counts, found.state)
     return []
 
 
-def _milliseconds(found: Found) -> int:
+def _milliseconds(found: SearchResult) -> int:
     return max(1, round(found.seconds * 1000))
 
 
@@ -187,14 +187,14 @@ def api_search():
     """The search page's own data."""
     state = SearchState.parse(request.args)
     found = search(sources().solr, sources().published, state)
-    counts = found.shown.counts
+    counts = found.searched.counts
     answers = counts.by_answer(state)
     versions = _versions(found.hits)
     following = facets.next_url(found)
     return jsonify(
         total=found.total,
         milliseconds=_milliseconds(found),
-        collections=found.shown.collections,
+        collections=found.searched.collections,
         page=state.page,
         pages=facets.last_page(found),
         per_page=state.per_page,

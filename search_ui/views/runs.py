@@ -9,9 +9,9 @@ from flask import Blueprint, Flask, current_app, jsonify, render_template
 
 from conf.wording import duration
 from indexing.solr import Solr
-from indexing.status import tell_runs
+from indexing.status import run_statuses
 from indexing.watch_solr import SolrWatch
-from indexing.watch_store import Stored, StoreWatch
+from indexing.watch_store import StoreStatus, StoreWatch
 from search_ui.kept import Answer, Kept
 
 blueprint = Blueprint("runs", __name__)
@@ -33,10 +33,10 @@ class Board:
 
     def __init__(self, store, solr: Solr, alias: str, seconds: float = LOOK_SECONDS) -> None:
         self.store, self.solr, self.alias = store, solr, alias
-        self._known: Stored | None = None
+        self._known: StoreStatus | None = None
         in_store, in_solr = StoreWatch(store), SolrWatch(solr, alias)
-        self._stored = Kept("the store", lambda: in_store.look(READ_SECONDS), seconds)
-        self._indexed = Kept("Solr", lambda: in_solr.look(self._names(), READ_SECONDS), seconds)
+        self._stored = Kept("the store", lambda: in_store.scan(READ_SECONDS), seconds)
+        self._indexed = Kept("Solr", lambda: in_solr.scan(self._names(), READ_SECONDS), seconds)
 
     def now(self, until: float | None = None) -> dict:
         """Return the state of everything, fit for JSON, within `WAIT_SECONDS` or by ``until`` of `time.monotonic`.
@@ -49,7 +49,7 @@ class Board:
         self._known = stored.value
         indexed = self._indexed.get(until - time.monotonic())
         corpora = stored.value.corpora if stored.value else []
-        runs = tell_runs(stored.value, indexed.value) if stored.value else []
+        runs = run_statuses(stored.value, indexed.value) if stored.value else []
         for told in runs:
             if "error" not in told and stored.value.expected[told["run"]] is None:
                 told["statistics_read"] = stored.value.read[told["run"]]

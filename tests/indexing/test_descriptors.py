@@ -122,9 +122,9 @@ def test_nearness_tells_descriptors_apart():
         [{"descriptor": row} for row in changed.tolist()],
     )
     for rows in told:
-        nearness.put_in(rows)
+        nearness.replace_descriptors(rows)
     same = sum(before == after for before, after in zip(*told, strict=True))
     assert same <= 20
     documents = [None, {"id": "1"}, {"id": "2", "descriptor": [1, 2]}]
-    nearness.put_in(documents)
+    nearness.replace_descriptors(documents)
     assert documents == [None, {"id": "1"}, {"id": "2", "descriptor": [1, 2]}]

@@ -106,7 +106,7 @@ def test_a_dry_run_tells_and_writes_nothing(store, client):
     assert not client.exists(run.name)
     assert client.alias("tags") == []
 
-    index_run(store, run.name, client, "tags", publish="no")
+    index_run(store, run.name, client, "tags", publication="no")
     change(client, run, {"delete": {"query": "partition:1 AND tag:dog"}}, [stranger(run, 2)])
     held = indexed(client, run)
     told = index_run(store, run.name, client, "tags", dry_run=True)
@@ -161,7 +161,7 @@ def test_a_collection_made_anew_has_refused_nothing_yet(store, client):
             lines[:] = [lines[0] | {"votes": "x"}]
 
     run = make_run(store, spoil=spoil)
-    index_run(store, run.name, client, "tags", publish="no")
+    index_run(store, run.name, client, "tags", publication="no")
     retire(store, run.name, client, "tags")
     write_tags(store, run, 0, 500)  # as if the cause had been mended
     summary = index_run(store, run.name, client, "tags")
@@ -450,13 +450,13 @@ def test_missing_and_superfluous_at_once_are_found_out_after_posting(store, clie
 
 def test_a_partition_that_stays_wrong_is_an_error_after_the_second_time(store, client, monkeypatch):
     run = make_run(store)
-    original = index._settle
+    original = index._commit_and_count
 
     def settle(solr, expected, partitions):
         change(solr, run, [stranger(run, 1)])  # somebody else writes
         return original(solr, expected, partitions)
 
-    monkeypatch.setattr(index, "_settle", settle)
+    monkeypatch.setattr(index, "_commit_and_count", settle)
     with pytest.raises(TinyTagsError, match=r"^partition 1 of run .*posting twice .*somebody else writing"):
         index_run(store, run.name, client, "tags")
     assert client.alias("tags") == []
@@ -557,11 +557,11 @@ def test_a_second_run_takes_the_place_of_the_first_and_no_answer_mixes_them(stor
 def test_beside_keeps_what_the_alias_shows_and_no_publish_leaves_it(store, client):
     first, second = make_run(store, model="forest-10"), make_run(store, model="forest-50")
     index_run(store, first.name, client, "tags")
-    assert index_run(store, second.name, client, "tags", publish="no")["published"] is False
+    assert index_run(store, second.name, client, "tags", publication="no")["published"] is False
     assert client.alias("tags") == [first.name]
-    assert index_run(store, second.name, client, "tags", publish="beside")["published"] is True
+    assert index_run(store, second.name, client, "tags", publication="beside")["published"] is True
     assert client.alias("tags") == [first.name, second.name]
-    index_run(store, second.name, client, "tags", publish="beside")
+    index_run(store, second.name, client, "tags", publication="beside")
     assert client.alias("tags") == [first.name, second.name]
     both = client.select("tags", {"q": "*:*", "rows": 0})["response"]["numFound"]
     assert both == len(documents(store, first)) + len(documents(store, second))
@@ -577,7 +577,7 @@ def test_live_shows_the_run_from_the_start(store, client, monkeypatch):
         return original(solr, collection, body)
 
     monkeypatch.setattr(index, "_post_body", post)
-    summary = index_run(store, second.name, client, "tags", publish="live")
+    summary = index_run(store, second.name, client, "tags", publication="live")
     assert shown == [[second.name]]
     assert (summary["previous"], summary["published"]) == ([first.name], True)
 
@@ -586,7 +586,7 @@ def test_publishing_refuses_a_run_that_is_not_wholly_there(store, client):
     run = make_run(store)
     with pytest.raises(TinyTagsError, match=f"is not in Solr at .*; `tinytags index {run.name}`"):
         publish(store, run.name, client, "tags")
-    index_run(store, run.name, client, "tags", publish="no")
+    index_run(store, run.name, client, "tags", publication="no")
     change(client, run, {"delete": {"query": "partition:1 AND tag:dog"}}, [stranger(run, 9)])
     with pytest.raises(TinyTagsError) as told:
         publish(store, run.name, client, "tags")

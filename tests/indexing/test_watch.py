@@ -14,7 +14,7 @@ from conf.errors import TinyTagsError
 from indexing import watch_store
 from indexing.index import index_run, retire
 from indexing.solr import Solr, SolrError
-from indexing.status import read_status, tell_runs
+from indexing.status import read_status, run_statuses
 from indexing.watch_solr import SolrWatch
 from indexing.watch_store import StoreWatch, seconds_a_partition
 from storage import layout, runs
@@ -65,7 +65,7 @@ def test_a_look_tells_every_step_and_the_next_one_what_has_changed_since(any_sto
     any_store.remove(layout.run_statistics(made.name, 4))
     fail(any_store, made.name, 4, "is corrupt")
     watch = StoreWatch(any_store)
-    stored = watch.look()
+    stored = watch.scan()
     assert only(stored.corpora)["ingest"] == {"pending": 0, "done": 5, "failed": 0}
     told = only(stored.runs)
     assert told["tag"] == {"pending": 1, "done": 3, "failed": 1}
@@ -73,16 +73,16 @@ def test_a_look_tells_every_step_and_the_next_one_what_has_changed_since(any_sto
     assert sorted(stored.expected[made.name].statistics) == [0, 1, 2]
 
     write_tags(any_store, made, 4, 20)
-    again = watch.look()
+    again = watch.scan()
     told = only(again.runs)
     assert (told["tag"], told["problems"], told["redo"]) == ({"pending": 1, "done": 4, "failed": 0}, [], [])
     expected = again.expected[made.name]
     assert expected.count(4) == runs.read_statistics(any_store, made, 4)["tagged"]
 
     any_store.remove(layout.run_statistics(made.name, 0))
-    assert only(watch.look().runs)["tag"] == {"pending": 2, "done": 3, "failed": 0}
+    assert only(watch.scan().runs)["tag"] == {"pending": 2, "done": 3, "failed": 0}
     any_store.remove_tree(layout.run_folder(made.name))
-    assert watch.look().runs == []
+    assert watch.scan().runs == []
 
 
 def test_what_is_at_rest_costs_one_request_a_look_and_no_statistics_are_read_twice(
@@ -92,16 +92,16 @@ def test_what_is_at_rest_costs_one_request_a_look_and_no_statistics_are_read_twi
     corpus = make_corpus(store, "tiny", write_tiny_images(tmp_path / "tiny.bin", 100), 20)
     made = make_run(store, corpus_hash=corpus.hash, partitions=5, images=20)
     watch = StoreWatch(store)
-    watch.look()
+    watch.scan()
     asked.clear()
-    watch.look()
+    watch.scan()
     at_rest = {("times", path): 1 for path in ("corpora", "runs", "corpora/tiny", f"runs/{made.name}")}
     assert asked == at_rest
     asked.clear()
     path = layout.run_statistics(made.name, 2)
     store.write_json(path, store.read_json(path) | {"tagged": 7})
     asked.clear()
-    assert watch.look().expected[made.name].count(2) == 7, "done again, it is read again"
+    assert watch.scan().expected[made.name].count(2) == 7, "done again, it is read again"
     assert asked == at_rest | {("times", f"runs/{made.name}/statistics"): 1, ("read_bytes", path): 1}
 
 
@@ -112,19 +112,19 @@ def test_a_file_that_comes_within_one_tick_of_the_clock_is_seen_all_the_same(sto
     (folder / "00002.json").unlink()
     written = folder.stat().st_mtime_ns
     watch = StoreWatch(store)
-    assert only(watch.look().runs)["tag"]["done"] == 2
+    assert only(watch.scan().runs)["tag"]["done"] == 2
     (folder / "00002.json").write_bytes(missing)
     os.utime(folder, ns=(written, written))
-    assert only(watch.look().runs)["tag"]["done"] == 3
+    assert only(watch.scan().runs)["tag"]["done"] == 3
 
 
 def test_another_corpus_under_the_same_name_is_seen_as_another_one(store, tmp_path):
     make_corpus(store, "tiny", write_tiny_images(tmp_path / "a.bin", 100), 20)
     watch = StoreWatch(store)
-    first = only(watch.look().corpora)
+    first = only(watch.scan().corpora)
     store.remove_tree("corpora/tiny")
     make_corpus(store, "tiny", write_tiny_images(tmp_path / "b.bin", 60, seed=1), 20)
-    second = only(watch.look().corpora)
+    second = only(watch.scan().corpora)
     assert (first["images"], second["images"]) == (100, 60)
     assert first["hash"] != second["hash"]
     assert second["ingest"] == {"pending": 0, "done": 3, "failed": 0}
@@ -134,11 +134,11 @@ def test_a_look_that_runs_out_of_time_goes_on_at_the_next_one(store, monkeypatch
     made = make_run(store, partitions=40, images=4)
     monkeypatch.setattr(watch_store, "THREADS", 1)  # eight files, then it looks at the clock
     watch = StoreWatch(store)
-    stored = watch.look(seconds=0)
+    stored = watch.scan(seconds=0)
     assert only(stored.runs)["tag"]["done"] == 40, "that is known from the names of files alone"
     assert (stored.expected[made.name], stored.read[made.name]) == (None, 0)
-    assert only(tell_runs(stored, None))["index"] is None
-    stored = watch.look()
+    assert only(run_statuses(stored, None))["index"] is None
+    stored = watch.scan()
     assert stored.read[made.name] == 40
     assert len(stored.expected[made.name].statistics) == 40
 
@@ -149,7 +149,7 @@ def test_the_first_failures_are_named_with_their_reason_and_the_rest_counted(any
         any_store.remove(layout.run_statistics(made.name, p))
         fail(any_store, made.name, p, f"reason {p}")
     any_store.write_bytes(layout.run_failed(made.name, 3), b"?")
-    told = only(StoreWatch(any_store).look().runs)
+    told = only(StoreWatch(any_store).scan().runs)
     assert told["tag"]["failed"] == 5
     assert [(problem["partition"], problem["error"]) for problem in told["problems"]] == [
         (1, "reason 1"), (2, "reason 2"), (3, "nobody wrote down why"),
@@ -167,7 +167,7 @@ def test_the_command_that_is_named_is_the_one_that_mends_a_corpus(tmp_path):
     statistics = store.read_json(layout.corpus_statistics("tiny", 4))
     store.remove(layout.corpus_statistics("tiny", 4))
     store.write_json(layout.corpus_failed("tiny", 4), {"partition": 4, "error": "is truncated"})
-    command = only(only(StoreWatch(store).look().corpora)["redo"])
+    command = only(only(StoreWatch(store).scan().corpora)["redo"])
     store.write_json(
         layout.corpus_statistics("tiny", 4), statistics
     )  # so that there is nothing to start Spark for
@@ -182,7 +182,7 @@ def test_a_corrupt_partition_of_the_corpus_is_ingested_again_before_the_run_is_t
     made = make_run(store, corpus_hash=corpus.hash, partitions=3, images=20)
     store.remove(layout.run_statistics(made.name, 1))
     fail(store, made.name, 1, "x.parquet: is corrupt; `tinytags ingest` with --partition mends it")
-    first, second = only(StoreWatch(store).look().runs)["redo"]
+    first, second = only(StoreWatch(store).scan().runs)["redo"]
     dump = store.read_json("corpora/tiny/manifest.json")["dump"]
     assert first == f"tinytags ingest {dump} --corpus tiny --partition-images 20 --partition 1"
     assert second == "tinytags tag --corpus tiny --model forest-10 --min-confidence 0.4"
@@ -194,23 +194,23 @@ def test_who_writes_how_fast_and_for_how_long_still_is_told_while_it_lasts(any_s
     for p in range(5):
         any_store.remove(layout.run_statistics(made.name, p))
     watch = StoreWatch(any_store)
-    assert only(watch.look().runs)["working"] == []
+    assert only(watch.scan().runs)["working"] == []
     with lease(any_store, layout.run_lease(made.name), "x"):
-        job = only(only(watch.look().runs)["working"])
+        job = only(only(watch.scan().runs)["working"])
         assert (job["step"], job["unit"], job["pid"]) == ("tag", "images", os.getpid())
         assert (job["per_second"], job["seconds_left"]) == (None, None)
         began = time.time()
         for p in range(3):
             time.sleep(0.7)
             write_tags(any_store, made, p, 20)
-        told = only(watch.look().runs)
+        told = only(watch.scan().runs)
         job = only(told["working"])
         seconds = time.time() - began
         assert 0.5 * 60 / (seconds + 1.5) < job["per_second"] < 2 * 60 / seconds
         assert job["seconds_left"] == pytest.approx(2 * 20 / job["per_second"], rel=0.05)
-    assert only(watch.look().runs)["working"] == []
+    assert only(watch.scan().runs)["working"] == []
     with lease(any_store, layout.corpus_lease("tiny"), "x"):
-        assert only(only(watch.look().corpora)["working"])["step"] == "ingest"
+        assert only(only(watch.scan().corpora)["working"])["step"] == "ingest"
 
 
 def test_how_long_a_partition_takes_is_what_it_took_of_late():
@@ -234,7 +234,7 @@ def test_a_store_that_is_away_is_told_at_once_not_once_for_each_run(store, monke
     for model in ("a", "b", "c"):
         make_run(store, model=model)
     watch = StoreWatch(store)
-    watch.look()
+    watch.scan()
 
     def times(self, path):
         if path.startswith("runs/"):
@@ -244,13 +244,13 @@ def test_a_store_that_is_away_is_told_at_once_not_once_for_each_run(store, monke
     original = LocalStore.times
     monkeypatch.setattr(LocalStore, "times", times)
     with pytest.raises(StoreUnavailableError):
-        watch.look()
+        watch.scan()
 
 
 def test_a_broken_statistics_file_is_told_under_its_run_and_hides_no_other(store):
     broken, whole = make_run(store, model="a"), make_run(store, model="b")
     store.write_bytes(layout.run_statistics(broken.name, 1), b"{}")
-    first, second = StoreWatch(store).look().runs
+    first, second = StoreWatch(store).scan().runs
     assert first["run"] == broken.name and "is not the statistics of partition 1" in first["error"]
     assert second["tag"]["done"] == whole.partitions and "error" not in second
 
@@ -275,10 +275,10 @@ def counted(monkeypatch):
 @pytest.mark.parametrize("shards", [1, 2])
 def test_what_solr_holds_is_told_and_counted_again_only_when_it_has_changed(store, client, shards, counted):
     made = make_run(store, partitions=4)
-    watch, stored = SolrWatch(client, "tags"), StoreWatch(store).look()
+    watch, stored = SolrWatch(client, "tags"), StoreWatch(store).scan()
 
     def told():
-        return only(tell_runs(stored, watch.look(stored.expected)))
+        return only(run_statuses(stored, watch.scan(stored.expected)))
 
     assert told()["index"] == {"pending": 4, "done": 0, "failed": 0, "documents": 0, "rejected": 0}
     index_run(store, made.name, client, "tags", shards=shards)
@@ -304,15 +304,15 @@ def test_what_is_posted_but_not_seen_yet_is_told_while_somebody_indexes(store, c
     watch, stored = SolrWatch(client, "tags"), StoreWatch(store)
     client.create(made.name)
     with lease(store, layout.run_index_lease(made.name), "x"):
-        seen = stored.look()
-        job = only(only(tell_runs(seen, watch.look(seen.expected)))["working"])
+        seen = stored.scan()
+        job = only(only(run_statuses(seen, watch.scan(seen.expected)))["working"])
         assert (job["step"], job["unit"], job["waiting"]) == ("index", "documents", 0)
         lines = store.read_bytes(layout.run_tags(made.name, 0)).splitlines()
         client.update(made.name, b"[" + b",".join(lines) + b"]")
-        told = only(tell_runs(seen, watch.look(seen.expected)))
+        told = only(run_statuses(seen, watch.scan(seen.expected)))
         assert (only(told["working"])["waiting"], told["index"]["documents"]) == (len(lines), 0)
         client.commit(made.name)
-        told = only(tell_runs(seen, watch.look(seen.expected)))
+        told = only(run_statuses(seen, watch.scan(seen.expected)))
         assert (only(told["working"])["waiting"], told["index"]["documents"]) == (0, len(lines))
         assert told["index"]["done"] == 1
         # Solr works its rates out every five seconds.
@@ -320,7 +320,7 @@ def test_what_is_posted_but_not_seen_yet_is_told_while_somebody_indexes(store, c
         while not job["per_second"]:
             assert time.monotonic() < until
             client.update(made.name, b"[" + b",".join(lines) + b"]")
-            job = only(only(tell_runs(seen, watch.look(seen.expected)))["working"])
+            job = only(only(run_statuses(seen, watch.scan(seen.expected)))["working"])
         assert job["seconds_left"] >= 0
 
 
@@ -347,14 +347,14 @@ def test_a_solr_that_is_down_leaves_the_index_unknown_and_the_rest_told(store):
     told = only(found["runs"])
     assert (told["index"], told["published"], told["tag"]["done"]) == (None, False, 3)
     with pytest.raises(SolrError):
-        SolrWatch(NOBODY, "tags").look([])
+        SolrWatch(NOBODY, "tags").scan([])
 
 
 @pytest.mark.services
 def test_a_run_that_solr_was_not_asked_for_is_not_taken_for_one_it_has_not(store, client):
     make_run(store)
-    stored = StoreWatch(store).look()
-    assert only(tell_runs(stored, SolrWatch(client, "tags").look([])))["index"] is None
+    stored = StoreWatch(store).scan()
+    assert only(run_statuses(stored, SolrWatch(client, "tags").scan([])))["index"] is None
 
 
 def test_a_store_that_is_no_store_is_refused(tmp_path):

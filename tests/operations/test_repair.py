@@ -46,7 +46,7 @@ def world(tmp_path, solr, request):
     for partition in range(4):
         tag_partition(store, corpus, made, partition)
     client = Solr(solr.url, patience=60)
-    index_run(store, made.name, client, "repair", publish="no")
+    index_run(store, made.name, client, "repair", publication="no")
     yield store, made, ["--store", store.url(), "--solr", solr.url]
     client.delete(made.name)
 

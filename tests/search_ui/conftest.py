@@ -60,7 +60,7 @@ def searchable(solr, library):
     client = Solr(solr.url, patience=60)
     runs = library.first, library.second, library.network
     for run in runs:
-        index_run(library.store, run.name, client, ALIAS, publish="no")
+        index_run(library.store, run.name, client, ALIAS, publication="no")
     client.set_alias(ALIAS, [library.first.name])
     yield SimpleNamespace(**vars(library), solr=client)
     client.delete_alias(ALIAS)

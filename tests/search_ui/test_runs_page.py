@@ -138,7 +138,7 @@ def test_documents_that_solr_refused_are_told(world, searchable):
     statistics |= {"sha256": hashlib.sha256(lines).hexdigest(), "bytes": len(lines)}
     world.store.write_json(layout.run_statistics(made.name, 1), statistics)
     try:
-        index_run(world.store, made.name, searchable.solr, world.settings.alias, publish="no")
+        index_run(world.store, made.name, searchable.solr, world.settings.alias, publication="no")
         said = text(client(world.settings).get("/runs"))
         assert re.search(rf"[\d,]+ documents, 1 rejected .*tinytags index {made.name} --partition 1", said)
     finally:

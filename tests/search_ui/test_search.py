@@ -9,8 +9,8 @@ from searchable import ALIAS, CLASSES, ORDERS, matches, shares
 
 from indexing.query import search as search_module
 from indexing.query import search_state
-from indexing.query.counts import ask_cells
-from indexing.query.published import Published
+from indexing.query.counts import query_cells
+from indexing.query.published import PublishedIndex
 from indexing.query.search import cursor_mark, search
 from indexing.query.search_state import After, SearchState
 from indexing.solr import Solr, SolrError
@@ -19,7 +19,7 @@ from indexing.solr import Solr, SolrError
 @pytest.fixture
 def published(searchable):
     """What the alias shows when it is first asked."""
-    return Published(Solr(searchable.solr.url, patience=0), ALIAS, check_seconds=3600)
+    return PublishedIndex(Solr(searchable.solr.url, patience=0), ALIAS, check_seconds=3600)
 
 
 def ids(found):
@@ -196,9 +196,9 @@ def test_what_a_person_writes_is_never_part_of_the_request(searchable, published
 
 @pytest.mark.services
 def test_nothing_published_is_no_error(searchable):
-    published = Published(Solr(searchable.solr.url, patience=0), "no-such-alias")
+    published = PublishedIndex(Solr(searchable.solr.url, patience=0), "no-such-alias")
     found = search(published.solr, published, SearchState())
-    assert (found.shown.collections, found.total, found.hits) == ((), 0, [])
+    assert (found.searched.collections, found.total, found.hits) == ((), 0, [])
 
 
 @pytest.mark.services
@@ -207,7 +207,7 @@ def test_cells_are_asked_once_for_each_version_of_an_index(searchable, show, mon
     solr = Solr(searchable.solr.url, patience=0)
     select = solr.select
     monkeypatch.setattr(solr, "select", lambda *args, **more: asked.append(args) or select(*args, **more))
-    published = Published(solr, ALIAS, check_seconds=0)
+    published = PublishedIndex(solr, ALIAS, check_seconds=0)
 
     def total():
         return int(published.now().counts.documents.sum())
@@ -285,7 +285,7 @@ def test_whoever_searches_while_the_alias_moves_sees_one_run_or_the_other(search
 @pytest.mark.services
 def test_a_collection_that_goes_away_between_two_looks_is_no_error(searchable, show):
     client = searchable.solr
-    published = Published(Solr(client.url, patience=0), ALIAS, check_seconds=3600)
+    published = PublishedIndex(Solr(client.url, patience=0), ALIAS, check_seconds=3600)
     client.create("search-ui-passing")
     client.set_alias(ALIAS, ["search-ui-passing"])
     document = searchable.documents[searchable.first.name][0]
@@ -297,7 +297,7 @@ def test_a_collection_that_goes_away_between_two_looks_is_no_error(searchable, s
     finally:
         client.delete("search-ui-passing")
     found = search(published.solr, published, SearchState())
-    assert found.shown.collections == (searchable.first.name,)
+    assert found.searched.collections == (searchable.first.name,)
     assert len(found.hits) == 30
 
 
@@ -319,7 +319,7 @@ def test_a_collection_that_somebody_has_put_two_models_into_is_named(searchable,
             searchable.solr.update(name, f"[{','.join(some)}]".encode())
         searchable.solr.commit(name)
         with pytest.raises(SolrError, match=f"{name}.* of models of {words}; it has to be one run"):
-            ask_cells(searchable.solr, name)
+            query_cells(searchable.solr, name)
     finally:
         searchable.solr.delete(name)
 
