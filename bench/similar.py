@@ -18,7 +18,7 @@ from conf.command import note, run
 from indexing.index import index_run
 from indexing.query.published import PublishedIndex
 from ingest.corpus import read_partition
-from search_ui.images import Library
+from search_ui.library import Library
 from search_ui.similar import SHOWN, similar_images
 from storage import runs
 from tagging import descriptor

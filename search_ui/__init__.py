@@ -29,13 +29,18 @@ def create_app(settings: Settings, test_config: dict | None = None) -> Flask:
     from indexing.solr import Solr
     from records.corrections import Corrections
     from search_ui import errors, metrics, openapi
-    from search_ui.images import Library
-    from search_ui.views import correcting, models, pages, runs
+    from search_ui.board import LOOK_SECONDS, Board
+    from search_ui.library import Library
+    from search_ui.sources import Sources
+    from search_ui.views import BLUEPRINTS
     from storage.store import open_store
 
     app = Flask(__name__)
     app.config.from_mapping(
-        MAX_CONTENT_LENGTH=BODY_BYTES, SEND_FILE_MAX_AGE_DEFAULT=STATIC_SECONDS, CHECK_SECONDS=CHECK_SECONDS
+        MAX_CONTENT_LENGTH=BODY_BYTES,
+        SEND_FILE_MAX_AGE_DEFAULT=STATIC_SECONDS,
+        CHECK_SECONDS=CHECK_SECONDS,
+        LOOK_SECONDS=LOOK_SECONDS,
     )
     app.config.from_mapping(test_config or {})
     app.json.sort_keys = False
@@ -43,18 +48,18 @@ def create_app(settings: Settings, test_config: dict | None = None) -> Flask:
 
     solr = Solr(settings.solr, patience=0)
     counted = metrics.make_metrics()
-    app.extensions["tinytags"] = pages.Sources(
+    store = open_store(settings.store, settings.webhdfs or None)
+    app.extensions["tinytags"] = Sources(
         settings=settings,
         solr=solr,
         published=PublishedIndex(solr, settings.alias, app.config["CHECK_SECONDS"]),
-        library=Library(open_store(settings.store, settings.webhdfs or None)),
+        library=Library(store),
+        board=Board(store, solr, settings.alias, app.config["LOOK_SECONDS"]),
         corrections=Corrections(settings.database),
         metrics=counted,
     )
-    app.register_blueprint(pages.blueprint)
-    app.register_blueprint(correcting.blueprint)
-    runs.register(app, app.extensions["tinytags"].library.store, solr, settings.alias)
-    models.register(app, app.extensions["tinytags"].library.store)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
     openapi.register(app)
     errors.register(app)
     metrics.register(app, counted)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from indexing.query.counts import Counts
 from indexing.query.search_state import SearchState
 from search_ui.cards import Quality
-from search_ui.images import Library
+from search_ui.library import Library
 
 MOST_MODELS = 3
 

@@ -7,7 +7,7 @@ import numpy as np
 from indexing.query.published import PublishedIndex
 from indexing.query.search import FIELDS
 from indexing.solr import Solr
-from search_ui.images import Library
+from search_ui.library import Library
 from storage.store import StoreUnavailableError
 from tagging import descriptor
 

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 import numpy as np
-from flask import Blueprint, Flask, abort, current_app, jsonify, render_template, request
+from flask import Blueprint, abort, current_app, jsonify, render_template, request
+from flask.blueprints import BlueprintSetupState
 
 from conf.errors import TinyTagsError
 from indexing.query.search_state import SearchState, check_parameters, show
 from ingest.image import IMAGE_BYTES, SIDE, to_png
-from search_ui import cards, pictures, plots
-from search_ui.kept import Answer, Kept
-from search_ui.views.runs import LOOK_SECONDS, WAIT_SECONDS, board
+from search_ui import cards, plots, png
+from search_ui.board import LOOK_SECONDS, WAIT_SECONDS
+from search_ui.cached import Answer, Cached
+from search_ui.sources import sources
 from storage import layout
 from storage.store import StoreError, StoreUnavailableError
 from tagging.models import load_model, read_card
@@ -36,9 +38,9 @@ class Models:
     def __init__(self, store, seconds: float = LOOK_SECONDS) -> None:
         self.store = store
         self._read: dict[str, tuple[float, dict]] = {}
-        self._cards = Kept("the store", self._look, seconds)
+        self._cards = Cached("the store", self._look, seconds)
         self._lock = threading.Lock()
-        self._importance: OrderedDict[tuple[str, str], Kept] = OrderedDict()
+        self._importance: OrderedDict[tuple[str, str], Cached] = OrderedDict()
 
     def cards(self, until: float | None = None) -> dict[str, dict]:
         """Return every model's card by its name, {"error": ...} where it can't be read.
@@ -48,7 +50,7 @@ class Models:
         """
         answer = self._cards.get(until - time.monotonic() if until else WAIT_SECONDS)
         if answer.value is None:
-            raise StoreUnavailableError(answer.trouble)
+            raise StoreUnavailableError(answer.error)
         return answer.value
 
     def importance(self, name: str, model_hash: str, until: float) -> Answer:
@@ -56,7 +58,7 @@ class Models:
         with self._lock:
             kept = self._importance.setdefault(
                 (name, model_hash),
-                Kept("the forest", lambda: _importance(self.store, name, model_hash), 60),
+                Cached("the forest", lambda: _importance(self.store, name, model_hash), 60),
             )
             self._importance.move_to_end((name, model_hash))
             while len(self._importance) > MOST_KEPT:
@@ -96,9 +98,10 @@ def _importance(store, name: str, model_hash: str) -> np.ndarray:
     return pixel_importance(model.forest)
 
 
-def register(app: Flask, store) -> None:
-    app.extensions["tinytags.models"] = Models(store, app.config.get("LOOK_SECONDS", LOOK_SECONDS))
-    app.register_blueprint(blueprint)
+@blueprint.record_once
+def _make_models(state: BlueprintSetupState) -> None:
+    store = state.app.extensions["tinytags"].library.store
+    state.app.extensions["tinytags.models"] = Models(store, state.app.config["LOOK_SECONDS"])
 
 
 def models() -> Models:
@@ -248,7 +251,7 @@ def _side(found: dict[str, dict], name: str, until: float) -> Side:
     quality = cards.read_quality(card)
     runs = [
         run
-        for run in board().now(until)["runs"]
+        for run in sources().board.now(until)["runs"]
         if (run.get("model"), run.get("model_hash")) == (name, card["hash"])
     ]
     shown = [run for run in runs if run["published"]]
@@ -260,7 +263,7 @@ def _side(found: dict[str, dict], name: str, until: float) -> Side:
         if row.percent >= least
     }
     importance = models().importance(name, card["hash"], until) if card.get("kind") == "forest" else Answer()
-    looks, blind = importance.value, importance.trouble
+    looks, blind = importance.value, importance.error
     version = f"v={card['hash'][:8]}"
     return Side(
         name=name,
@@ -322,7 +325,7 @@ def pixels(name: str):
     from tagging.forest.importance import importance_image
 
     check_parameters(request.args, ["scale", "channel", "v"])
-    scale, channel = pictures.parse_scale(8), request.args.get("channel", "all")
+    scale, channel = png.parse_scale(8), request.args.get("channel", "all")
     if channel not in CHANNELS:
         abort(400, f"channel is one of {', '.join(CHANNELS)}.")
     card = _known(models().cards(), name)
@@ -333,9 +336,9 @@ def pixels(name: str):
     def draw() -> bytes:
         answer = models().importance(name, card["hash"], time.monotonic() + WAIT_SECONDS)
         if answer.value is None:
-            raise StoreError(answer.trouble)
+            raise StoreError(answer.error)
         return to_png(importance_image(answer.value, CHANNELS[channel]), scale)
 
     # Hashed, for a name is whatever a person typed.
     etag = hashlib.sha256(f"{card['hash']} {scale} {channel}".encode()).hexdigest()[:16]
-    return pictures.answer(etag, version, draw)
+    return png.answer(etag, version, draw)

@@ -22,8 +22,8 @@ from served import started
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 from indexing.query import search as search_module
-from search_ui import create_app, images, serve
-from search_ui.views import pages
+from search_ui import create_app, serve
+from search_ui.views import export
 from storage import layout
 from storage.store import StoreUnavailableError, open_store
 
@@ -199,7 +199,7 @@ def test_an_export_is_all_that_is_found_in_the_order_of_the_page(page, searchabl
 @pytest.mark.services
 def test_an_export_as_csv_is_the_same_and_nothing_in_it_is_a_formula(page, searchable, show, monkeypatch):
     monkeypatch.setattr(search_module, "EXPORT_ROWS", 37)
-    monkeypatch.setattr(pages, "FORMULAS", (*pages.FORMULAS, "<"))  # as a tag here begins
+    monkeypatch.setattr(export, "FORMULAS", (*export.FORMULAS, "<"))  # as a tag here begins
     show(searchable.first, searchable.second)
     documents = [d for run in (searchable.first, searchable.second) for d in searchable.documents[run.name]]
     found = {d["id"]: d for d in documents if matches(d, runners_up=("frog", "<b>deer</b>"))}
@@ -242,8 +242,8 @@ def test_who_goes_away_stops_an_export(settings, monkeypatch):
             time.sleep(0.05)
         assert len(asked) < 200, "there were hundreds more to ask for"
         for _ in range(2):
-            assert pages._EXPORTS.acquire(timeout=1)
-        pages._EXPORTS.release(2)
+            assert export._EXPORTS.acquire(timeout=1)
+        export._EXPORTS.release(2)
     finally:
         server.close()
         server.task_dispatcher.shutdown()
@@ -297,7 +297,7 @@ def test_a_network_that_does_not_vote_is_searched_by_percent(page, searchable, s
         def votes(self, images):
             return np.array([[0.5, 0.125, 0.25, 0.125]], np.float32)
 
-    monkeypatch.setattr(images, "_load_model", lambda *args: Network())
+    monkeypatch.setattr("search_ui.library._load_model", lambda *args: Network())
     assert page.get(f"/api{url}").json["tags"][0]["class_votes"]["cat, tabby"] == 0.5
     assert '<td class="number">12.50</td>' in page.get(url).text
     with page.get("/export.csv") as answer:
@@ -325,7 +325,7 @@ def test_beside_the_range_stands_what_to_expect_of_it(page, searchable, monkeypa
             "thresholds": [threshold(votes) for votes in range(1, 11)],
         },
     }
-    monkeypatch.setattr(images, "read_card", lambda store, name: card)
+    monkeypatch.setattr("search_ui.library.read_card", lambda store, name: card)
 
     def expected(query):
         return page.get(f"/api/search{query}").json["expected"]
@@ -368,8 +368,8 @@ def test_a_store_that_is_away_leaves_the_search_and_the_image_says_why(page, mon
         asked.append(name)
         raise StoreUnavailableError("hdfs://namenode: does not answer")
 
-    monkeypatch.setattr(images, "open_corpus", away)
-    monkeypatch.setattr(images, "open_run", away)
+    monkeypatch.setattr("search_ui.library.open_corpus", away)
+    monkeypatch.setattr("search_ui.library.open_run", away)
     page.application.extensions["tinytags"].library._kept.clear()
     assert page.get("/").status_code == 200
     assert page.get("/api/search").json["total"] > 0

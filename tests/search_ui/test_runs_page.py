@@ -313,8 +313,8 @@ def watched(world, chromium):
 @pytest.fixture
 def often(monkeypatch):
     """Lets browsers ask every 0.3 seconds."""
-    monkeypatch.setattr("search_ui.views.runs.ASK_BUSY", 0.3)
-    monkeypatch.setattr("search_ui.views.runs.ASK_IDLE", 0.3)
+    monkeypatch.setattr("search_ui.board.ASK_BUSY", 0.3)
+    monkeypatch.setattr("search_ui.board.ASK_IDLE", 0.3)
 
 
 def row(page, run, step: str) -> list[str]:

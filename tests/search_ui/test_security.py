@@ -88,7 +88,7 @@ def test_errors_of_our_own_carry_them_as_well_and_tell_nothing(library, monkeypa
     def broken():
         raise RuntimeError("the secret path /etc/tinytags")
 
-    app.view_functions["pages.about"] = app.view_functions["pages.healthz"] = broken
+    app.view_functions["about.about"] = app.view_functions["health.healthz"] = broken
     for path in ("/about", "/healthz"):
         answer = app.test_client().get(path)
         assert answer.status_code == 500

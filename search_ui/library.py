@@ -1,5 +1,6 @@
 """What the store says of an image: its pixels, its label, the record it came from, and how a model votes on it."""
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass
@@ -45,6 +46,14 @@ class Library:
     def measured(self, name: str) -> Measured | None:
         """Return how good a model is by its card, or None where the store or the card doesn't say."""
         return self._keep(_read_measured, name)
+
+    def versions(self, hits: list[dict]) -> dict[str, str | None]:
+        """Return `version_of` the corpora of some hits; None of all where the store is unavailable."""
+        versions: dict[str, str | None] = dict.fromkeys(hit["corpus"] for hit in hits)
+        with contextlib.suppress(StoreUnavailableError):  # the hits are useful without
+            for name in versions:
+                versions[name] = version_of(self.corpus(name))
+        return versions
 
     def image(self, corpus: Corpus, partition: int, row: int) -> Block:
         """Return one image as a block of one. Raises `StoreError` where its partition can't be read."""
@@ -112,8 +121,25 @@ def _load_model(store, name: str, model_hash: str):
     return model
 
 
+def version_of(corpus: Corpus | None) -> str | None:
+    """Return what identifies a corpus' contents in URLs."""
+    return corpus.hash[:8] if corpus is not None else None
+
+
 def image_url(corpus: str, partition: int, row: int) -> str:
+    """Return the URL of an image's page."""
     return f"/images/{quote(corpus)}/{partition}/{row}"
+
+
+def png_url(corpus: str, partition: int, row: int, version: str | None) -> str:
+    """Return the URL of an image's pixels; with the corpus' version in it, browsers may keep them for good."""
+    return f"{image_url(corpus, partition, row)}.png" + (f"?v={version}" if version else "")
+
+
+def image_urls(hit: dict, version: str | None) -> dict[str, str]:
+    """Return the URLs of a hit's page and pixels."""
+    place = hit["corpus"], hit["partition"], hit["row"]
+    return {"url": image_url(*place), "png": png_url(*place, version)}
 
 
 def no_image(corpus: str, partition: int, row: int, manifest: Corpus | None) -> str | None:

@@ -14,10 +14,10 @@ class Answer:
 
     value: object = None
     at: float | None = None  # seconds since 1970
-    trouble: str | None = None
+    error: str | None = None
 
 
-class Kept:
+class Cached:
     """Asks ``ask()`` in a thread of its own, never twice at once, and not again for ``seconds`` after an answer.
 
     A question that raises `TinyTagsError` leaves the answer before it, with the reason; anything else it raises is a

@@ -7,9 +7,9 @@ from flask import Blueprint, abort, current_app, redirect, request
 from conf.errors import TinyTagsError
 from ingest.corpus import Corpus
 from records.corrections import LONGEST_NAME, BadCorrectionError, Correction
-from search_ui.images import image_url, no_image
+from search_ui.library import image_url, no_image
 
-blueprint = Blueprint("correcting", __name__)
+blueprint = Blueprint("corrections", __name__)
 
 # The setting database of a page that takes no corrections.
 NONE = "none"
@@ -30,7 +30,7 @@ def wanted() -> bool:
     return current_app.extensions["tinytags"].settings.database != NONE
 
 
-def corrections(manifest: Corpus, partition: int, row: int) -> tuple[list[Correction] | None, str | None]:
+def corrections_of(manifest: Corpus, partition: int, row: int) -> tuple[list[Correction] | None, str | None]:
     """Return what was said of an image, newest first; or None, and why that can't be told now, where there is a reason."""
     if not wanted():
         return None, None

@@ -1,0 +1,32 @@
+"""What the pages are made from: settings, Solr, the store, the database and the counters of one application."""
+
+from dataclasses import dataclass
+
+from flask import current_app
+
+from conf.settings import Settings
+from indexing.query.published import PublishedIndex
+from indexing.solr import Solr
+from records.corrections import Corrections
+from search_ui.board import Board
+from search_ui.library import Library
+from search_ui.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Each is made once by `search_ui.create_app`; none of them connects to anything before it is used."""
+
+    settings: Settings
+    solr: Solr
+    published: PublishedIndex
+    library: Library
+    board: Board
+    corrections: Corrections
+    metrics: Metrics
+
+
+def sources() -> Sources:
+    """Return the sources of the application that handles this request."""
+    found: Sources = current_app.extensions["tinytags"]
+    return found

@@ -1,0 +1,138 @@
+"""The search page, and the same search as JSON."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from flask import Blueprint, jsonify, redirect, render_template, request
+
+from indexing.query.counts import percent_of
+from indexing.query.search import SearchResult, documents, search
+from indexing.query.search_state import NUMBERED_ROWS, WORDS, SearchState, parse_form
+from search_ui import facets
+from search_ui.expected import Expected, expected
+from search_ui.library import image_urls
+from search_ui.sources import sources
+from storage.store import StoreUnavailableError
+
+blueprint = Blueprint("search", __name__)
+
+
+@blueprint.get("/")
+def index():
+    """The search page."""
+    if "min" in request.args or "max" in request.args:
+        return redirect(parse_form(request.args).url())
+    state = SearchState.parse(request.args)
+    found = search(sources().solr, sources().published, state)
+    counts = found.searched.counts
+    return render_template(
+        "search.html",
+        found=found,
+        state=state,
+        milliseconds=_milliseconds(found),
+        answers=facets.answer_values(counts, state),
+        tags=facets.tag_values(counts, state),
+        runners_up=facets.runner_up_values(counts, state),
+        places=facets.source_values(found.published.counts, state),
+        expected=_expected(found),
+        bars=facets.histogram(counts, state),
+        range=facets.range_box(counts, state),
+        filters=facets.filters(counts, state),
+        ways_out=facets.ways_out(found.published.counts, state) if not found.total else [],
+        sorts=facets.sorts(state),
+        sizes=facets.sizes(state),
+        thumbnail_sizes=facets.thumbnail_sizes(state),
+        pages=facets.pages(found),
+        last_page=facets.last_page(found),
+        previous_url=facets.previous_url(found),
+        next_url=facets.next_url(found),
+        api_url=state.url("/api/search"),
+        exports={
+            name: state.with_page(1).url(f"/export.{ending}")
+            for name, ending in (("CSV", "csv"), ("JSON lines", "jsonl"))
+        },
+        thumbnails=list(_thumbnails(found)),
+    )
+
+
+def _thumbnails(found: SearchResult) -> Iterator[dict]:
+    """Yield what the page shows of each hit. Reads nothing from the store but manifests, which are cached."""
+    query = found.state.with_page(1).url("")
+    join = "&" if query else "?"
+    versions = sources().library.versions(found.hits)
+    for place, hit in enumerate(found.hits, found.state.start):
+        urls = image_urls(hit, versions[hit["corpus"]])
+        at = f"{query}{join}at={place}" if found.state.after is None and place < NUMBERED_ROWS else ""
+        yield {
+            "url": urls["url"] + at,
+            "png": urls["png"],
+            "tag": hit["tag"],
+            "percent": percent_of(hit),
+            "label": hit.get("label"),
+            "right": hit["tag"] == hit["label"] if "label" in hit else None,
+        }
+
+
+def _expected(found: SearchResult) -> list[Expected]:
+    with contextlib.suppress(StoreUnavailableError):  # the results are useful without
+        return expected(sources().library, found.searched.counts, found.state)
+    return []
+
+
+def _milliseconds(found: SearchResult) -> int:
+    return max(1, round(found.seconds * 1000))
+
+
+@blueprint.get("/api/search")
+def api_search():
+    """The data of the search page."""
+    state = SearchState.parse(request.args)
+    found = search(sources().solr, sources().published, state)
+    counts = found.searched.counts
+    answers = counts.by_answer(state)
+    versions = sources().library.versions(found.hits)
+    following = facets.next_url(found)
+    return jsonify(
+        total=found.total,
+        milliseconds=_milliseconds(found),
+        collections=found.searched.collections,
+        page=state.page,
+        pages=facets.last_page(found),
+        per_page=state.per_page,
+        sort=state.sort,
+        tags=[
+            {
+                "tag": value.value,
+                "count": value.count,
+                "selected": value.selected,
+                "toggle": f"/api/search{value.toggle_url[1:]}",
+            }
+            for value in facets.tag_values(counts, state)
+        ],
+        confidence=[
+            {"percent": bar.percent, "count": bar.count, "selected": bar.selected}
+            for bar in facets.histogram(counts, state)
+        ],
+        labelled={"known": sum(answers.values()), **answers},
+        runners_up=_api_values(facets.runner_up_values(counts, state)),
+        **{
+            WORDS[name]: _api_values(values)
+            for name, values in facets.source_values(found.published.counts, state).items()
+        },
+        expected=[asdict(entry) for entry in _expected(found)],
+        hits=[hit | image_urls(hit, versions[hit["corpus"]]) for hit in documents(found.hits)],
+        next=f"/api/search{following[1:]}" if following else None,
+    )
+
+
+def _api_values(values: list[facets.Value]) -> list[dict]:
+    return [
+        {
+            "value": v.value,
+            "count": v.count,
+            "selected": v.selected,
+            "toggle": f"/api/search{v.toggle_url[1:]}",
+        }
+        for v in values
+    ]
