@@ -2,11 +2,14 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 
-.PHONY: help setup demo test lint serve bench bench-full zip clean
+.PHONY: help setup demo test coverage lint serve bench bench-full zip clean
 
 help:
 	@echo "make demo    set up, tag real images and open a page of results"
-	@echo "make test    set up and run all tests, on real Spark, Solr, HDFS and a browser"
+	@echo "make test    set up and run all tests, on real Spark, Solr, HDFS and a browser, in two processes"
+	@echo "make test FAST=1   only those that start no server, browser or JVM: under a minute"
+	@echo "make test TESTS=tests/storage   only some"
+	@echo "make coverage   run all tests and report which lines and branches they reach"
 	@echo "make setup   only set up: .venv, Java, Maven, server jars"
 	@echo "make serve   serve the search page of what is in the store (Solr is started)"
 	@echo "make bench   measure every step against its alternatives (QUICK=1: in under 3 minutes)"
@@ -21,9 +24,18 @@ setup:
 demo: setup
 	@$(BIN)/tinytags demo $(DEMO)
 
+# Two workers keep two cores busy; each has servers of its own. The order in tests/conftest.py ends them together.
+PYTEST := -m pytest -n $(or $(WORKERS),2) --dist loadgroup --no-loadscope-reorder --durations=15 --durations-min=1 \
+	$(if $(FAST),--fast) $(TESTS)
+
 test:
 	@scripts/setup test
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python $(PYTEST)
+
+coverage:
+	@scripts/setup test
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run $(PYTEST); code=$$?; $(BIN)/coverage combine -q; $(BIN)/coverage report; exit $$code
 
 lint:
 	@scripts/setup test
@@ -47,5 +59,5 @@ zip: setup
 
 clean:
 	@if [ -x $(BIN)/python ]; then scripts/services down solr hdfs yarn; fi
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,11 +1,89 @@
-"""What tests of several folders share: real servers, started when the first test asks for them."""
+"""What the tests of several folders share: real servers, started for the first test that needs them, and fast mode."""
 
+import os
 import signal
 
+import hypothesis
 import pytest
 
-# Started in the background, a shell has us ignore Ctrl-C, and so would the commands that tests send it to.
+# A shell starts background commands with Ctrl-C ignored, and they pass that on to the commands that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples in every run; PYTHONHASHSEED is for the processes that tests and pytest-xdist start.
+hypothesis.settings.register_profile("fixed", derandomize=True, database=None)
+hypothesis.settings.load_profile("fixed")
+os.environ.setdefault("PYTHONHASHSEED", "0")
+
+# The marker that a test gets for each fixture that it uses, directly or through other fixtures.
+MARKERS = {
+    "solr": "services",
+    "hdfs": "services",
+    "yarn": "services",
+    "chromium": "services",
+    "spark": "spark",
+}
+# What takes longest comes first, so that both workers end at the same time; see `make test`'s last lines.
+LONGEST_FIRST = ("hdfs", "test_tinytags", "test_accessibility", "test_bench")
+# In fast mode these are the first on the PATH, and only say which marker is missing.
+GUARDED = {"java": "spark", "mvn": "services", "chromium": "services", "google-chrome": "services"}
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--fast",
+        action="store_true",
+        help="run only tests that start no server, browser or JVM; guard against those",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Set markers by fixtures, leave out what fast mode doesn't run, and order the groups for two workers."""
+    for item in items:
+        for name in used_fixtures(item) & set(MARKERS):
+            item.add_marker(MARKERS[name])
+    if config.getoption("--fast"):
+        slow = [item for item in items if any(map(item.get_closest_marker, MARKERS.values()))]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(group_of(item)))
+    items.sort(key=lambda item: order(item.get_closest_marker("xdist_group").args[0]))
+
+
+def group_of(item) -> str:
+    """Return the group of a test: one worker runs all tests of a group, one after another.
+
+    A file is a group, so that its fixtures are set up once. All tests on HDFS are another: some end its DataNode.
+    """
+    return "hdfs" if used_fixtures(item) & {"hdfs", "yarn"} else item.path.stem
+
+
+def order(group: str) -> int:
+    return LONGEST_FIRST.index(group) if group in LONGEST_FIRST else len(LONGEST_FIRST)
+
+
+def used_fixtures(item) -> set[str]:
+    """Return the fixtures that a test uses, with those that a parameter of the same name chooses."""
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return set(item.fixturenames) | {value for value in parameters if isinstance(value, str)}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def guard(request, tmp_path_factory):
+    """In fast mode, let a test that starts a server, a browser or a JVM fail."""
+    if request.config.getoption("--fast"):
+        folder = tmp_path_factory.mktemp("guard")
+        for command, marker in GUARDED.items():
+            script = folder / command
+            script.write_text(
+                f"#!/bin/sh\necho '{command} in fast mode: mark this test `{marker}`' >&2\nexit 70\n"
+            )
+            script.chmod(0o755)
+        os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
+        os.environ["TINYTAGS_CHROMIUM"] = str(folder / "chromium")
+        os.environ.pop("JAVA_HOME", None)
 
 
 @pytest.fixture(scope="session")

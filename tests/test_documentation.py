@@ -1,6 +1,7 @@
-"""Tests that the documentation tells of everything there is."""
+"""Tests that the documentation names everything that exists, and nothing else."""
 
 import configparser
+import importlib
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -14,6 +15,8 @@ from conf.settings import HELP, Settings
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 VERBS = tinytags.ORDER
+# Folders of the store that the documentation names.
+NOT_IN_THE_PROJECT = {"rejected/"}
 
 
 def verb(name: str) -> click.Command:
@@ -59,9 +62,25 @@ def test_the_readme_links_only_to_files_that_there_are():
         assert (ROOT / target).exists(), target
 
 
-def test_the_readme_names_every_folder_of_code():
-    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
-    assert {folder for folder in folders if f"| `{folder}/` |" not in README} == set()
+FOLDERS = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md"])
+def test_every_folder_of_code_is_in_the_table_of_folders(document):
+    tables = "".join(re.findall(r"^\| `.*$", (ROOT / document).read_text(), re.MULTILINE))
+    assert {folder for folder in FOLDERS if f"`{folder}/`" not in tables} == set()
+
+
+@pytest.mark.parametrize("document", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_every_path_in_the_documentation_exists(document):
+    paths = re.findall(r"`((?:[a-z_.]+/)+(?:[a-z_]+(?:\.\w+)?)?)`", (ROOT / document).read_text())
+    assert [path for path in paths if not (ROOT / path).exists() and path not in NOT_IN_THE_PROJECT] == []
+
+
+def test_every_registry_in_the_table_of_seams_exists():
+    seams = (ROOT / "docs/architecture.md").read_text().partition("## Seams")[2].partition("\n## ")[0]
+    for module, name in re.findall(r"`([a-z_.]+)\.(\w+)`", seams):
+        assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
 
 
 def test_the_changelog_tells_of_every_verb():
