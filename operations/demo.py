@@ -1,4 +1,4 @@
-"""The demo: the whole way from images to a page of results, on real data, by the commands that one would type oneself."""
+"""The demo: from images to a page of results on real data, with the same commands that a user types."""
 
 import contextlib
 import hashlib
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -19,31 +20,32 @@ from conf.errors import TinyTagsError
 from conf.progress import Progress
 from conf.settings import Settings
 from conf.wording import duration
+from operations.services.service import Service
 
 CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 CIFAR_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
 CIFAR_BYTES = 170_052_171
-# Where CIFAR-10 may lie in a folder, the best form first.
+# The names of CIFAR-10 in a folder, the preferred form first.
 CIFAR_NAMES = (
     "cifar-10-batches-bin",
     "cifar-10-binary.tar.gz",
     "cifar-10-batches-py",
     "cifar-10-python.tar.gz",
 )
-# Small ones, so that a few thousand images show what many partitions are like.
+# Small, so that a few thousand images make several partitions.
 PARTITION_IMAGES = 2_000
 
 
 def demo(
     settings: Settings, data: str | None, host: str, port: int, serve: bool, engine: str = "mllib"
 ) -> None:
-    """Ingest, train, tag, index, verify and serve, saying what each step did; stop at the end what was started here."""
+    """Ingest, train, tag, index, verify and serve, with a line about each step; stop the services that it started."""
     from jobs.session import told_rate
 
     began = time.monotonic()
     folder = _work_folder(settings)
     labelled, unlabelled = find_data(data, folder, settings.webhdfs or None)
-    note(f"demo: learning from the labelled images in {labelled}")
+    note(f"demo: training on the labelled images in {labelled}")
     with contextlib.ExitStack() as stack:
         solr = _solr(settings)
         if solr is not None and solr.start():
@@ -79,9 +81,9 @@ def demo(
 
 
 def find_data(data: str | None, folder: Path, webhdfs: str | None = None) -> tuple[str, str | None]:
-    """Return the path of labelled images, and of the unlabelled ones to tag where ``data`` is such a dump.
+    """Return the path of labelled images, and ``data`` where it is a dump of unlabelled images to tag.
 
-    Without ``data``: a CIFAR-10 in ``folder`` or beside it, else the one from its official page, else bundled digits.
+    Without labelled ``data``: CIFAR-10 in ``folder`` or beside it, else from its official page, else bundled digits.
     """
     from ingest.formats import open_dump
 
@@ -99,39 +101,39 @@ def find_data(data: str | None, folder: Path, webhdfs: str | None = None) -> tup
         return str(download(CIFAR_URL, folder / "cifar-10-binary.tar.gz", CIFAR_SHA256, CIFAR_BYTES)), data
     except TinyTagsError as error:
         if data:
-            raise TinyTagsError(f"{data} has no labels to learn from, and {error}") from None
+            raise TinyTagsError(f"{data} has no labels to train on, and {error}") from None
         note(f"demo: {error}")
-        note("demo: going on with the 1,797 handwritten digits that come with scikit-learn")
+        note("demo: continuing with the 1,797 handwritten digits of scikit-learn")
         return str(write_digits(folder / "digits")), None
 
 
 def download(url: str, path: Path, sha256: str, size: int) -> Path:
-    """Fetch ``url`` to ``path``, going on where an earlier attempt ended; raises `TinyTagsError` where it can't."""
+    """Fetch ``url`` to ``path``, resuming an earlier attempt; raises `TinyTagsError` where it can't."""
     import urllib3
 
     part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    have = part.stat().st_size if part.exists() else 0
-    if have > size:
+    start = part.stat().st_size if part.exists() else 0
+    if start > size:
         part.unlink()
-        have = 0
+        start = 0
     try:
-        if have < size:
+        if start < size:
             pool = urllib3.PoolManager(
                 timeout=urllib3.Timeout(connect=10, read=60), retries=urllib3.Retry(2, backoff_factor=0.5)
             )
-            headers = {"Range": f"bytes={have}-"} if have else {}
-            answer = pool.request("GET", url, headers=headers, preload_content=False)
-            if answer.status not in (200, 206):
+            headers = {"Range": f"bytes={start}-"} if start else {}
+            response = pool.request("GET", url, headers=headers, preload_content=False)
+            if response.status not in (200, 206):
                 raise TinyTagsError(
-                    f"{url} answers {answer.status}; download it yourself and give it with --data PATH"
+                    f"{url} answers {response.status}; download it yourself and give it with --data PATH"
                 )
-            have = have if answer.status == 206 else 0
+            start = start if response.status == 206 else 0
             with (
-                open(part, "ab" if have else "wb") as file,
-                Progress("download", size, "bytes", have) as progress,
+                open(part, "ab" if start else "wb") as file,
+                Progress("download", size, "bytes", start) as progress,
             ):
-                for block in answer.stream(1 << 18):
+                for block in response.stream(1 << 18):
                     file.write(block)
                     progress.add(len(block))
     except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -140,11 +142,11 @@ def download(url: str, path: Path, sha256: str, size: int) -> Path:
             f"{url} can't be fetched ({reason}); download it yourself and give it with --data PATH"
         ) from None
     with open(part, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != sha256:
         part.unlink()
         raise TinyTagsError(
-            f"{url}: sha256 is {found[:16]}..., not {sha256[:16]}...; the download is removed, try again"
+            f"{url}: sha256 is {actual[:16]}..., not {sha256[:16]}...; the download is removed, try again"
         )
     part.replace(path)
     return path
@@ -167,10 +169,10 @@ def write_digits(folder: Path) -> Path:
 
 
 def write_dump(settings: Settings, corpus: str, folder: Path) -> list[str]:
-    """Write the images that the model has not learnt from as a dump in the format of 80 Million Tiny Images.
+    """Write the images that the model was not trained on as a dump in the format of 80 Million Tiny Images.
 
-    Planes column-major, no header, and a file of labels beside it, so that the page can tell how many tags are right.
-    Returns what to give `tinytags ingest`.
+    Planes column-major, no header; a file of labels beside it, for the share of correct tags.
+    Returns the arguments of `tinytags ingest`.
     """
     from ingest.corpus import open_corpus
     from ingest.image import from_column_major
@@ -185,25 +187,25 @@ def write_dump(settings: Settings, corpus: str, folder: Path) -> list[str]:
     count = 0
     with open(f"{dump}.tmp", "wb") as images_file, open(f"{labels}.tmp", "wb") as labels_file:
         for images, known in held_out_blocks(store, source):
-            images_file.write(from_column_major(images))  # turning rows into columns is its own inverse
-            labels_file.write(known.astype(np.uint8))
+            images_file.write(from_column_major(images).data)  # a transpose is its own inverse
+            labels_file.write(known.astype(np.uint8).data)
             count += len(images)
     for path in (dump, labels):
         os.replace(f"{path}.tmp", path)
-    note(f"\ndemo: the {count:,} images that the model has not learnt from are a dump now: {dump}")
-    return [str(dump), "--labels", str(labels), "--classes", join_names(source.classes),
+    note(f"\ndemo: the {count:,} images that the model was not trained on are now a dump: {dump}")
+    return [str(dump), "--labels", str(labels), "--classes", join_names(source.classes or []),
             "--partition-images", str(PARTITION_IMAGES)]  # fmt: skip
 
 
-def _verb(settings: Settings, *words: str, result: bool = False) -> dict | None:
-    """Run a verb as a person would, and show it; return its JSON where ``result`` is asked for."""
+def _verb(settings: Settings, *words: str, result: bool = False) -> Any:
+    """Show and run a command; return its JSON with ``result``, else None."""
     note(f"\n$ tinytags {shlex.join(words)}")
     began = time.monotonic()
     environment = os.environ | {
         f"TINYTAGS_{name.upper()}": value for name, value in vars(settings).items() if value
     }
     command = [sys.executable, "-m", "tinytags", *words, *(["--json"] if result else [])]
-    # In a process group of its own, so that Ctrl-C comes to it once: twice would break off its clearing up.
+    # In a process group of its own, so that it gets Ctrl-C once: a second one would interrupt its clean-up.
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE if result else None, text=True, process_group=0
     )
@@ -219,9 +221,9 @@ def _verb(settings: Settings, *words: str, result: bool = False) -> dict | None:
         raise KeyboardInterrupt from None
     if process.returncode == 130:
         raise KeyboardInterrupt
-    if process.returncode not in (0, 3):  # 3: done, though Solr refused some documents
+    if process.returncode not in (0, 3):  # 3: done, but some documents were rejected
         raise TinyTagsError(
-            f"the demo ends here: tinytags {words[0]} failed with exit code {process.returncode}, see above"
+            f"the demo stops: tinytags {words[0]} failed with exit code {process.returncode}, see above"
         )
     note(f"  ({duration(time.monotonic() - began)})")
     return json.loads(output) if result else None
@@ -233,7 +235,7 @@ def _work_folder(settings: Settings) -> Path:
 
 
 def _corpus_name(settings: Settings, path: str) -> str:
-    """Return what to call the corpus of the images at ``path``; two folders of one name get two."""
+    """Return the name for the corpus of the images at ``path``; two folders of the same name get different ones."""
     from ingest import files
     from ingest.corpus import open_corpus
     from storage.store import open_store
@@ -244,7 +246,7 @@ def _corpus_name(settings: Settings, path: str) -> str:
     name = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name).strip("-")
     name = name[:40] or "images"
     path = files.absolute(path)
-    with contextlib.suppress(TinyTagsError):  # where there is none of that name yet
+    with contextlib.suppress(TinyTagsError):  # no corpus of that name yet
         if open_corpus(open_store(settings.store, settings.webhdfs or None), name).dump != path:
             name += "-" + hashlib.sha256(path.encode()).hexdigest()[:6]
     return name
@@ -257,16 +259,18 @@ def _model_exists(settings: Settings, model: str) -> bool:
     return model_exists(open_store(settings.store, settings.webhdfs or None), model)
 
 
-def _solr(settings: Settings):
-    """Return the Solr to start, or None where the settings name one that answers already or is elsewhere."""
+def _solr(settings: Settings) -> Service | None:
+    """Return the Solr to start, or None where the settings name one that already runs or is on another host."""
     from operations.services import LOOPBACK, configured_services, get_json
 
     address = urlsplit(settings.solr)
     if address.hostname not in (LOOPBACK, "localhost") or get_json(f"{settings.solr}/admin/info/system"):
         return None
-    return configured_services(os.environ | {"TINYTAGS_SOLR_PORT": str(address.port or 80)})["solr"]
+    services = configured_services(os.environ | {"TINYTAGS_SOLR_PORT": str(address.port or 80)})
+    solr: Service = services["solr"]
+    return solr
 
 
-def _stop(solr) -> None:
+def _stop(solr: Service) -> None:
     note("demo: stopping Solr; `make serve` starts it again and shows the page")
     solr.stop()

@@ -1,56 +1,49 @@
-"""The doctor: looks at everything TinyTags stands on, and says what is missing and how to mend it."""
+"""Checks of everything that TinyTags needs: what is missing, and how to fix it."""
 
 import contextlib
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 from conf.wording import counted
 
-# What a corpus of 20,000 images, its tags and its index take, with room to breathe.
+# Room for a corpus of 20,000 images with its tags and index.
 DISK_BYTES = 1 << 30
-PACKAGES = [
-    "click",
-    "numpy",
-    "pyarrow",
-    "numba",
-    "pillow",
-    "hdfs",
-    "urllib3",
-    "tqdm",
-    "flask",
-    "waitress",
-    "isal",
-    "sqlalchemy",
-    "prometheus-client",
-]
+OLDEST_SOLR = (9, 10, 1)
+# The master that runs partitions on processes of this machine, without Spark and Java.
+PROCESSES = "processes"
+
+Check = dict[str, str]
 
 
-def examine(settings: Settings) -> dict:
+def examine(settings: Settings) -> dict[str, Any]:
     """Return {"healthy", "checks": [{"name", "state": "good" | "missing" | "bad", "what", "fix"}]}; writes nothing.
 
-    Not healthy is what keeps a step from running; a Solr that is only not started is told, but is no illness.
+    "bad" keeps a step from running and makes the result unhealthy; "missing", such as a Solr that is not started, does not.
     """
     checks = [
         _python(),
         _packages(),
-        _java(),
+        _java(settings),
         _spark(settings),
-        *_servers(settings),
+        _solr(settings),
+        *_hdfs(settings),
         _store(settings),
         _disk(settings),
     ]
     return {"healthy": all(check["state"] != "bad" for check in checks), "checks": checks}
 
 
-def describe(result: dict) -> str:
-    """Return an examination as lines for people."""
+def describe(result: dict[str, Any]) -> str:
+    """Return the result of `examine` as lines for people."""
     marks = {"good": "ok     ", "missing": "missing", "bad": "BAD    "}
     lines = []
     for check in result["checks"]:
@@ -61,96 +54,111 @@ def describe(result: dict) -> str:
     if "bad" in states:
         lines.append("some steps can't run; see above")
     elif "missing" in states:
-        lines.append("what every step needs is there; some steps want what is missing")
+        lines.append("most steps can run; some need what is missing")
     else:
-        lines.append("all that the steps need is there")
+        lines.append("all checks passed")
     return "\n".join(lines)
 
 
-def _check(name: str, state: str, what: str, fix: str = "") -> dict:
+def _check(name: str, state: str, what: str, fix: str = "") -> Check:
     return {"name": name, "state": state, "what": what, "fix": fix}
 
 
-def _python() -> dict:
+def _python() -> Check:
     return _check("Python", "good", f"{platform.python_version()} at {sys.executable}")
 
 
-def _packages() -> dict:
-    found, missing = [], []
-    # With pandas, PySpark hands Arrow batches to Python.
-    for name in PACKAGES + ["pandas"] * (importlib.util.find_spec("pyspark") is not None):
+def _packages() -> Check:
+    try:
+        requirements = metadata.requires("tinytags") or []
+    except metadata.PackageNotFoundError:  # run from a copy of the source, or from a zip
+        requirements = []
+    names = [re.split(r"[^\w.-]", line)[0] for line in requirements if "extra ==" not in line]
+    # PySpark hands Arrow batches to Python only with pandas.
+    names += ["pandas"] if importlib.util.find_spec("pyspark") else []
+    installed, missing = [], []
+    for name in names:
         try:
-            found.append(f"{name} {metadata.version(name)}")
+            installed.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             missing.append(name)
     if missing:
-        return _check("packages", "bad", f"without {', '.join(missing)}", f"pip install {' '.join(missing)}")
-    return _check("packages", "good", ", ".join(found))
+        return _check(
+            "packages", "bad", f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}"
+        )
+    return _check("packages", "good", ", ".join(installed) or "tinytags itself is not installed")
 
 
-def _java() -> dict:
-    from operations.services import java_command
+def _java(settings: Settings) -> Check:
+    from operations.services.java import MissingToolError, java_command
 
     try:
         return _check("Java", "good", java_command())
+    except MissingToolError as error:
+        if settings.master == PROCESSES:
+            what = f"{error.reason}; master {PROCESSES} needs none, but Solr and HDFS on this machine do"
+            return _check("Java", "missing", what, error.fix)
+        return _check(
+            "Java", "bad", error.reason, f"{error.fix}, or use --master {PROCESSES}, which needs no Java"
+        )
     except TinyTagsError as error:
-        what, _, fix = str(error).partition("; ")
-        return _check("Java", "bad", what, fix)
+        return _check("Java", "bad", str(error))
 
 
-def _spark(settings: Settings) -> dict:
+def _spark(settings: Settings) -> Check:
+    install = "pip install 'tinytags[spark]'"
+    if settings.master == PROCESSES:
+        return _check("Spark", "good", f"not used by master {PROCESSES}")
     if importlib.util.find_spec("pyspark") is None:
-        return _check("Spark", "bad", "not installed", "pip install 'tinytags[spark]'")
+        return _check("Spark", "bad", "not installed", f"{install}, or use --master {PROCESSES}")
     version = metadata.version("pyspark")
-    wanted = os.environ.get("PYSPARK_PYTHON")
-    if wanted and shutil.which(wanted) is None:
-        return _check("Spark", "bad", f"PYSPARK_PYTHON {wanted!r} is no program", "unset PYSPARK_PYTHON")
+    python = os.environ.get("PYSPARK_PYTHON")
+    if python and shutil.which(python) is None:
+        return _check("Spark", "bad", f"PYSPARK_PYTHON {python!r} is no program", "unset PYSPARK_PYTHON")
     if settings.master.startswith("yarn") and not os.environ.get("HADOOP_CONF_DIR"):
         return _check("Spark", "bad", f"{version}; master {settings.master!r} without HADOOP_CONF_DIR",
                       "set HADOOP_CONF_DIR to the folder with yarn-site.xml")  # fmt: skip
     return _check("Spark", "good", f"{version}, master {settings.master}")
 
 
-def _servers(settings: Settings) -> list[dict]:
+def _solr(settings: Settings) -> Check:
     from operations.services import get_json
 
-    checks = []
-    told = get_json(f"{settings.solr}/admin/info/system")
-    if isinstance(told, dict):
-        version = told.get("lucene", {}).get("solr-spec-version", "of unknown version")
-        old = _numbers(version) < (9, 10, 1)
-        fix = (
-            "use 9.10.1 or newer: older ones can be made to read files and run code (CVE-2026-22022 among others)"
-            if old
-            else ""
-        )
-        checks.append(_check("Solr", "bad" if old else "good", f"{version} at {settings.solr}", fix))
-    else:
-        checks.append(
-            _check("Solr", "missing", f"nobody answers at {settings.solr}", "scripts/services up solr")
-        )
-    if settings.store.startswith("hdfs://"):
-        from storage.store import open_store
+    info = get_json(f"{settings.solr}/admin/info/system")
+    if not isinstance(info, dict):
+        return _check("Solr", "missing", f"no answer at {settings.solr}", "scripts/services up solr")
+    version = info.get("lucene", {}).get("solr-spec-version", "of unknown version")
+    what = f"{version} at {settings.solr}"
+    if _numbers(version) < OLDEST_SOLR:
+        oldest = ".".join(map(str, OLDEST_SOLR))
+        fix = f"use {oldest} or newer: older ones let attackers read files and run code (CVE-2026-22022 and others)"
+        return _check("Solr", "bad", what, fix)
+    return _check("Solr", "good", what)
 
+
+def _hdfs(settings: Settings) -> list[Check]:
+    from operations.services import get_json
+    from storage.store import open_store
+
+    try:
         store = open_store(settings.store, settings.webhdfs or None)
-        told = get_json(f"{store.webhdfs}/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState")
-        alive = told["beans"][0].get("NumLiveDataNodes", 0) if told and told.get("beans") else 0
-        if not told:
-            checks.append(
-                _check("HDFS", "bad", f"no NameNode answers at {store.webhdfs}", "scripts/services up hdfs")
-            )
-        elif not alive:
-            checks.append(
-                _check(
-                    "HDFS", "bad", f"{store.webhdfs} has no live DataNode", "start a DataNode; see its log"
-                )
-            )
-        else:
-            checks.append(_check("HDFS", "good", f"{counted(alive, 'DataNode')} live at {store.webhdfs}"))
-    return checks
+    except TinyTagsError:  # the check of the store reports it
+        return []
+    webhdfs: str | None = getattr(store, "webhdfs", None)
+    if not webhdfs:  # not an HDFS store
+        return []
+    state = get_json(f"{webhdfs}/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState")
+    live = state["beans"][0].get("NumLiveDataNodes", 0) if state and state.get("beans") else 0
+    if not state:
+        check = _check("HDFS", "bad", f"no NameNode answers at {webhdfs}", "scripts/services up hdfs")
+    elif not live:
+        check = _check("HDFS", "bad", f"{webhdfs} has no live DataNode", "start a DataNode; see its log")
+    else:
+        check = _check("HDFS", "good", f"{counted(live, 'live DataNode')} at {webhdfs}")
+    return [check]
 
 
-def _store(settings: Settings) -> dict:
+def _store(settings: Settings) -> Check:
     from storage import layout
     from storage.store import open_store
 
@@ -164,23 +172,23 @@ def _store(settings: Settings) -> dict:
         return _check(
             "store",
             "bad",
-            f"{folder} may not be written by this user",
+            f"{folder} is not writable by this user",
             f"chmod u+w {folder}, or set TINYTAGS_STORE",
         )
     return _check("store", "good", f"{store.url()}, {count} {'corpus' if count == 1 else 'corpora'}")
 
 
-def _disk(settings: Settings) -> dict:
+def _disk(settings: Settings) -> Check:
     folder = _existing(settings.store) or Path.cwd()
     free = shutil.disk_usage(folder).free
     what = f"{free / 1e9:,.1f} GB free at {folder}"
     if free < DISK_BYTES:
-        return _check("disk", "bad", what, "free some, or set TINYTAGS_STORE to a larger one")
+        return _check("disk", "bad", what, "delete something, or set TINYTAGS_STORE to a larger disk")
     return _check("disk", "good", what)
 
 
 def _existing(store: str) -> Path | None:
-    """Return the local store's folder, or the nearest one above it that there is."""
+    """Return the local store's folder, or its nearest parent that exists; None for a remote store."""
     if "://" in store:
         return None
     folder = Path(store).absolute()

@@ -1,4 +1,6 @@
-"""The state of everything in a store: every corpus, model and run, and how far each step is. Never writes."""
+"""The state of every corpus, model and run of a store. Never writes."""
+
+from typing import Any
 
 from conf.errors import TinyTagsError
 from conf.settings import Settings
@@ -6,28 +8,28 @@ from conf.wording import counted
 from indexing import status as steps
 from indexing.solr import Solr
 from storage import layout
-from storage.store import open_store
+from storage.store import Store, open_store
 
 
-def read_status(settings: Settings) -> dict:
+def read_status(settings: Settings) -> dict[str, Any]:
     """Return {"store", "solr", "alias", "published", "corpora", "models", "runs"}, each step's partitions counted."""
     from tagging.models import list_models
 
     store = open_store(settings.store, settings.webhdfs or None)
-    found = steps.read_status(store, Solr(settings.solr, patience=0), settings.alias)
+    state = steps.read_status(store, Solr(settings.solr, patience=0), settings.alias)
     return {
         "store": store.url(),
         "solr": settings.solr,
-        "solr_error": found["solr_error"],
+        "solr_error": state["solr_error"],
         "alias": settings.alias,
-        "published": found["published"],
-        "corpora": found["corpora"],
+        "published": state["published"],
+        "corpora": state["corpora"],
         "models": [_model(store, name) for name in list_models(store)],
-        "runs": found["runs"],
+        "runs": state["runs"],
     }
 
 
-def _model(store, name: str) -> dict:
+def _model(store: Store, name: str) -> dict[str, Any]:
     from tagging.models import read_card
 
     try:
@@ -41,11 +43,11 @@ def _model(store, name: str) -> dict:
     except (KeyError, TypeError):
         return {
             "model": name,
-            "error": f"{store.url(layout.model_card(name))}: is no model's card; train it again",
+            "error": f"{store.url(layout.model_card(name))}: is not a model's card; train it again",
         }
 
 
-def describe(status: dict) -> str:
+def describe(status: dict[str, Any]) -> str:
     """Return a status as lines for people."""
     lines = [f"store {status['store']}"]
     for corpus in status["corpora"]:
@@ -56,18 +58,18 @@ def describe(status: dict) -> str:
             f"  corpus {corpus['corpus']}: {counted(corpus['images'], 'image')}, {_steps('ingest', corpus)}{_by(corpus)}"
         )
     for model in status["models"]:
-        told = (
+        text = (
             model.get("error")
             or f"{model['kind']}, {model['engine']}, accuracy {_percent(model['accuracy'])}"
         )
-        lines.append(f"  model {model['model']}: {told}")
+        lines.append(f"  model {model['model']}: {text}")
     for run in status["runs"]:
         if "error" in run:
             lines.append(f"  run {run['run']}: {run['error']}")
             continue
         index = _steps("index", run) if run["index"] else "index unknown"
-        shown = f", shown by the alias {status['alias']}" if run["published"] else ""
-        lines.append(f"  run {run['run']}: {_steps('tag', run)}; {index}{shown}{_by(run)}")
+        published = f", published as {status['alias']}" if run["published"] else ""
+        lines.append(f"  run {run['run']}: {_steps('tag', run)}; {index}{published}{_by(run)}")
     if len(lines) == 1:
         lines.append(
             "  empty; `tinytags ingest DUMP --corpus NAME` makes the first corpus, `tinytags demo` shows all of it"
@@ -76,19 +78,19 @@ def describe(status: dict) -> str:
     return "\n".join(lines)
 
 
-def _steps(step: str, found: dict) -> str:
-    states = found[step]
-    told = f"{step} {states['done']:,} of {counted(found['partitions'], 'partition')} done"
+def _steps(step: str, entry: dict[str, Any]) -> str:
+    states = entry[step]
+    text = f"{step} {states['done']:,} of {counted(entry['partitions'], 'partition')} done"
     if states["failed"]:
-        told += f", {states['failed']:,} failed"
+        text += f", {states['failed']:,} failed"
     if "documents" in states:
-        told += f", {counted(states['documents'], 'document')}"
-        told += f", {states['rejected']:,} rejected" if states["rejected"] else ""
-    return told
+        text += f", {counted(states['documents'], 'document')}"
+        text += f", {states['rejected']:,} rejected" if states["rejected"] else ""
+    return text
 
 
-def _by(found: dict) -> str:
-    writer = found["writer"]
+def _by(entry: dict[str, Any]) -> str:
+    writer = entry["writer"]
     return (
         f" (being written by {writer['user']} on {writer['host']}, process {writer['pid']}, since {writer['since']})"
         if writer

@@ -1,8 +1,9 @@
-"""What HDFS and YARN share: Hadoop's jars, options and configuration files."""
+"""The base of HDFS and YARN: Hadoop's jars, options and configuration files."""
 
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
 
 from conf.errors import TinyTagsError
@@ -10,7 +11,7 @@ from operations.services.ports import get_json
 from operations.services.service import CONF, Daemon, Service
 
 HADOOP_OPTIONS = [
-    # Half the memory and a quicker start; on small machines no slower at moving bytes either.
+    # Half the memory and a faster start; on small machines as fast at moving bytes.
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
     f"-Dlog4j.configuration={(CONF / 'hadoop' / 'log4j.properties').as_uri()}",
@@ -18,11 +19,11 @@ HADOOP_OPTIONS = [
 
 
 class Hadoop(Service):
-    """Servers of Hadoop; `conf_dir` is what they, Spark and other clients want as HADOOP_CONF_DIR."""
+    """Servers of Hadoop; `conf_dir` is the HADOOP_CONF_DIR for them, Spark and other clients."""
 
     pom = CONF / "hadoop" / "pom.xml"
 
-    def __init__(self, directory: Path | str, heap: str, host: str):
+    def __init__(self, directory: Path | str, heap: str, host: str) -> None:
         super().__init__(directory)
         self.conf_dir = self.directory / "conf"
         self._heap, self._host = heap, host
@@ -39,23 +40,23 @@ class Hadoop(Service):
             options=[*HADOOP_OPTIONS, f"-Dtinytags.log={self.logs / name}.log"],
             host=self._host,
             class_path=f"{self.conf_dir}:",
-            # What YARN starts inherits them: Spark would announce itself at another address of the machine.
+            # YARN's containers inherit these; without the second, Spark would announce another address of the machine.
             environment={"HADOOP_CONF_DIR": str(self.conf_dir), "SPARK_LOCAL_IP": self._host},
         )
 
-    def status(self) -> dict:
+    def status(self) -> dict[str, Any]:
         return {**super().status(), "conf_dir": str(self.conf_dir)}
 
-    def configuration(self) -> dict[str, dict]:
-        """The properties in each of the configuration files."""
+    def configuration(self) -> dict[str, dict[str, Any]]:
+        """Return the properties of each configuration file."""
         raise NotImplementedError
 
     def prepare(self, java: str, jars: Path) -> None:
-        # A DataNode never comes up below a folder with a space in its name, a class path ends at a colon.
+        # A DataNode does not start below a folder with a space in its name; a colon separates class paths.
         odd = re.search(r"[^A-Za-z0-9/._@+=,~-]", str(self.directory))
         if odd:
             raise TinyTagsError(
-                f"{self.name}: Hadoop cannot live in {str(self.directory)!r} because of the {odd[0]!r};"
+                f"{self.name}: Hadoop cannot use the folder {str(self.directory)!r} because of the {odd[0]!r};"
                 " choose another folder (TINYTAGS_SERVICES_DIR)"
             )
         self.conf_dir.mkdir(parents=True, exist_ok=True)
@@ -68,7 +69,7 @@ class Hadoop(Service):
             (self.conf_dir / f"{name}.xml").write_text(text)
 
 
-def get_bean(url: str, name: str) -> dict | None:
-    """What a Hadoop server says of itself under one name, or None when it does not answer (yet)."""
-    answer = get_json(f"{url}/jmx?qry=Hadoop:service={name}")
-    return answer["beans"][0] if answer and answer["beans"] else None
+def get_bean(url: str, name: str) -> dict[str, Any] | None:
+    """Return a Hadoop server's JMX bean of a name, or None when it does not answer (yet)."""
+    beans = get_json(f"{url}/jmx?qry=Hadoop:service={name}")
+    return beans["beans"][0] if beans and beans["beans"] else None

@@ -1,4 +1,4 @@
-"""Java, and the jars that the servers are made of, from Maven Central."""
+"""Java, and the servers' jars from Maven Central."""
 
 import hashlib
 import os
@@ -6,37 +6,51 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from conf.command import note
 from conf.errors import TinyTagsError
-from operations.services.process import locked, telling_line
+from operations.services.process import failure_line, locked
 
-JAVA_AT_LEAST = 17
+MINIMUM_JAVA = 17
 INSTALL_JAVA = "sudo apt-get install --no-install-recommends default-jre-headless"
 INSTALL_MAVEN = "sudo apt-get install --no-install-recommends maven"
+JVM_OPTIONS = [
+    "-Djava.awt.headless=true",
+    "-Djava.net.preferIPv4Stack=true",
+    "-Duser.timezone=UTC",
+    "-XX:+ExitOnOutOfMemoryError",
+]
 
 
-def java_command(environ=os.environ) -> str:
-    """The path of `java`: JAVA_HOME's, else the one on the PATH. Raises when there is none, or one older than 17."""
+class MissingToolError(TinyTagsError):
+    """Java or Maven is missing or too old; ``reason`` says which, ``fix`` is what installs it."""
+
+    def __init__(self, reason: str, fix: str) -> None:
+        super().__init__(f"{reason}; {fix}")
+        self.reason, self.fix = reason, fix
+
+
+def java_command(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the path of `java`: JAVA_HOME's, else the one on the PATH; raises `MissingToolError` without a Java >= 17."""
     home = environ.get("JAVA_HOME")
     path = f"{home}/bin/java" if home else shutil.which("java", path=environ.get("PATH", ""))
+    needed = f"the servers need Java {MINIMUM_JAVA} or newer"
     if not path or not os.access(path, os.X_OK):
         where = f"JAVA_HOME {home!r} has no bin/java" if home else "no java on the PATH"
-        raise TinyTagsError(f"{where}: the servers need Java {JAVA_AT_LEAST} or newer; {INSTALL_JAVA}")
-    said = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=60)
-    version = re.search(r'version "(?:1\.)?(\d+)', said.stderr + said.stdout)
+        raise MissingToolError(f"{where}: {needed}", INSTALL_JAVA)
+    done = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=60)
+    version = re.search(r'version "(?:1\.)?(\d+)', done.stderr + done.stdout)
     if not version:
-        raise TinyTagsError(f"{path} -version does not tell a version: {telling_line(said.stderr)!r}")
-    if int(version[1]) < JAVA_AT_LEAST:
-        raise TinyTagsError(
-            f"{path} is Java {version[1]}: the servers need {JAVA_AT_LEAST} or newer; {INSTALL_JAVA}, or set JAVA_HOME"
-        )
+        raise TinyTagsError(f"{path} -version prints no version: {failure_line(done.stderr)!r}")
+    if int(version[1]) < MINIMUM_JAVA:
+        raise MissingToolError(f"{path} is Java {version[1]}: {needed}", f"{INSTALL_JAVA}, or set JAVA_HOME")
     return path
 
 
-def jars_directory(environ=os.environ) -> Path:
-    """Where jars are kept for every clone of the project: TINYTAGS_JARS_DIR, else in the user's cache."""
+def jars_directory(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder of the jars, which all clones of the project share: TINYTAGS_JARS_DIR, else in the user's cache."""
     if environ.get("TINYTAGS_JARS_DIR"):
         return Path(environ["TINYTAGS_JARS_DIR"]).absolute()
     cache = environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -44,13 +58,13 @@ def jars_directory(environ=os.environ) -> Path:
 
 
 def jars_folder(pom: Path, profile: str | None = None, directory: Path | None = None) -> Path:
-    """The folder that has the jars of a Maven project file and its profile once they are fetched."""
+    """Return the folder for the jars of a Maven project file and its profile; it exists once they are fetched."""
     name = profile or pom.parent.name
     return (directory or jars_directory()) / f"{name}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:12]}"
 
 
 def fetch_jars(pom: Path, profile: str | None = None, directory: Path | None = None) -> Path:
-    """The folder with the jars of a Maven project file and its profile; fetched once for each content of the file.
+    """Return the folder with the jars of a Maven project file and its profile; fetched once for each content of the file.
 
     A folder under its final name is complete: Maven copies into a temporary one, which is then renamed.
     """
@@ -59,9 +73,8 @@ def fetch_jars(pom: Path, profile: str | None = None, directory: Path | None = N
     if jars.is_dir():
         return jars
     if not shutil.which("mvn"):
-        raise TinyTagsError(
-            f"no mvn on the PATH, and the jars of {name} are not in {directory} yet; {INSTALL_MAVEN}"
-        )
+        reason = f"no mvn on the PATH, and the jars of {name} are not in {directory} yet"
+        raise MissingToolError(reason, INSTALL_MAVEN)
     directory.mkdir(parents=True, exist_ok=True)
     with locked(directory / "lock"):
         if jars.is_dir():
@@ -74,22 +87,14 @@ def fetch_jars(pom: Path, profile: str | None = None, directory: Path | None = N
             command = ["mvn", "-q", "-B", "-ntp", "-f", str(pom), "dependency:copy-dependencies"]
             command += ["-DincludeScope=runtime", f"-DoutputDirectory={temporary}/jars"]
             command += [f"-P{profile}"] if profile else []
-            # Without the network first: 3 s when Maven has them all, and 2 s lost when it has not.
+            # Offline first: 3 s when Maven has them all, and 2 s lost when it has not.
             if subprocess.run([*command, "-o"], capture_output=True).returncode:
                 note(f"fetching the jars of {name} from Maven Central (once, about a minute)")
                 maven = subprocess.run(command, capture_output=True, text=True)
                 if maven.returncode:
-                    # The first one; after it comes advice. No ^: Maven puts colour codes before it.
+                    # The first error; advice follows. No ^ in the pattern: Maven puts colour codes before it.
                     errors = re.findall(r"\[ERROR\] (.+)", maven.stdout + maven.stderr)
-                    why = errors[0].split(" -> [Help")[0] if errors else telling_line(maven.stderr)
-                    raise TinyTagsError(f"Maven could not fetch the jars of {name}: {why}")
+                    reason = errors[0].split(" -> [Help")[0] if errors else failure_line(maven.stderr)
+                    raise TinyTagsError(f"Maven could not fetch the jars of {name}: {reason}")
             os.rename(f"{temporary}/jars", jars)
     return jars
-
-
-JVM_OPTIONS = [
-    "-Djava.awt.headless=true",
-    "-Djava.net.preferIPv4Stack=true",
-    "-Duser.timezone=UTC",
-    "-XX:+ExitOnOutOfMemoryError",
-]

@@ -1,10 +1,11 @@
-"""Ports of this machine, and what a server answers."""
+"""TCP ports of this machine, and JSON over HTTP."""
 
 import contextlib
 import os
 import random
 import socket
 from pathlib import Path
+from typing import Any
 
 import urllib3
 
@@ -13,17 +14,17 @@ from conf.errors import TinyTagsError
 LOOPBACK = "127.0.0.1"
 
 
-def free_port(*beside: int) -> int:
-    """A port of the loopback address on which nobody listens, and nor on those so far from it (`free_port(1000)`)."""
-    # Below 32768, from where the kernel takes the near ends of connections.
+def free_port(*offsets: int) -> int:
+    """Return a free port of the loopback address; the ports at these offsets from it are free too."""
+    # Below 32768, where the kernel's range for outgoing connections starts.
     for port in random.sample(range(12000, 30000), 1000):
-        if all(is_free(LOOPBACK, port + step) for step in (0, *beside)):
+        if all(is_free(LOOPBACK, port + offset) for offset in (0, *offsets)):
             return port
     raise TinyTagsError("no free port between 12000 and 30000")
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there."""
+    """Return whether a server could listen there."""
     with socket.socket() as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -34,7 +35,7 @@ def is_free(host: str, port: int) -> bool:
 
 
 def listener(port: int) -> str:
-    """Who listens on a port, as words for a message; "another program" where the system does not tell."""
+    """Return the process that listens on a port, for a message; "another program" where the system hides it."""
     with contextlib.suppress(OSError):
         tables = Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()
         rows = [line.split() for line in tables.splitlines() if ":" in line.split()[0]]
@@ -49,10 +50,10 @@ def listener(port: int) -> str:
     return "another program"
 
 
-def get_json(url: str) -> dict | None:
-    """What a server answers there, or None when it does not, or not with 200 and JSON."""
+def get_json(url: str) -> Any:
+    """Return the JSON at a URL, or None without an answer, with another status than 200 or with something else."""
     try:
-        answer = urllib3.request("GET", url, timeout=5, retries=False)
-        return answer.json() if answer.status == 200 else None
+        response = urllib3.request("GET", url, timeout=5, retries=False)
+        return response.json() if response.status == 200 else None
     except (urllib3.exceptions.HTTPError, ValueError):
         return None

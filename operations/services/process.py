@@ -1,4 +1,4 @@
-"""Processes of this machine: when one began, a lock that dies with its holder, why one ended."""
+"""Processes of this machine: when one started, a lock that the system frees with its holder, why a server ended."""
 
 import contextlib
 import fcntl
@@ -9,41 +9,41 @@ from pathlib import Path
 
 
 def process_start(pid: int) -> str | None:
-    """When a living process began, as the system tells it: with the pid, what names a process. None when it has ended."""
+    """Return when a living process started, None when it has ended; with the pid, this identifies a process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         if Path("/proc/self").exists():
             return None
         command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
-        state, _, began = (
-            subprocess.run(command, capture_output=True, text=True).stdout.strip().partition(" ")
-        )
+        output = subprocess.run(command, capture_output=True, text=True).stdout
+        state, _, started = output.strip().partition(" ")
     else:
         # proc_pid_stat(5): after the name in brackets, field 3 is the state, 20 the number of threads, 22 the start
-        # in clock ticks. A first thread that is dead (Z) while others end still holds the ports.
+        # in clock ticks. While other threads still end, a dead first thread (Z) still holds the ports.
         fields = stat.rpartition(")")[2].split()
-        state, began = fields[0] if fields[17] in "01" else "S", fields[19]
-    return None if state[:1] in ("", "Z", "X") else began.strip()
+        state, started = fields[0] if fields[17] in "01" else "S", fields[19]
+    return None if state[:1] in ("", "Z", "X") else started.strip()
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds a lock file, waiting for whoever holds it; the system frees it when its holder dies."""
+    """Hold a lock file, waiting for its present holder; the system frees it when the holder dies."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def telling_line(log: str) -> str:
-    """The line of a server's output that says why it ended."""
+def failure_line(output: str) -> str:
+    """Return the line of a server's output that most likely explains why it ended; only for messages."""
     lines = [
         line.strip()
-        for line in log.splitlines()
+        for line in output.splitlines()
         if line.strip() and not re.match(r"\s+(at |\.\.\. \d)", line)
     ]
-    complaints = [line for line in lines if re.search(r"Exception|Error|ERROR|FATAL|Exiting with", line)]
-    if not complaints or complaints[-1].startswith("Error occurred during initialization"):
-        complaints = lines
-    return complaints[-1] if complaints else "it said nothing"
+    errors = [line for line in lines if re.search(r"Exception|Error|ERROR|FATAL|Exiting with", line)]
+    # This one comes last, after the line with the reason, which has none of these words.
+    if not errors or errors[-1].startswith("Error occurred during initialization"):
+        errors = lines
+    return errors[-1] if errors else "no output"

@@ -9,21 +9,36 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import conf
 from conf.errors import TinyTagsError
 from operations.services.java import JVM_OPTIONS, fetch_jars, java_command
 from operations.services.ports import LOOPBACK, is_free, listener
-from operations.services.process import locked, process_start, telling_line
+from operations.services.process import failure_line, locked, process_start
 
 CONF = Path(conf.__file__).parent
 START_SECONDS = 180
 STOP_SECONDS = 30
 
 
+@dataclass(frozen=True)
+class Setting:
+    """A setting of the services, an environment variable; a whole number where the default is one."""
+
+    name: str
+    default: str | int
+    help: str
+
+    @property
+    def variable(self) -> str:
+        """The name of the environment variable."""
+        return f"TINYTAGS_{self.name}"
+
+
 @dataclass
 class Daemon:
-    """One server process. Its pid file, output and log are in `logs`, the rest it keeps in `data`."""
+    """One server process. Its pid file, output and log are in `logs`, its other files in `data`."""
 
     name: str
     main: list[str]  # the Java main class and its arguments, after all options of the JVM
@@ -34,15 +49,15 @@ class Daemon:
     usable: Callable[[], bool]
     options: list[str]  # of the JVM
     host: str = LOOPBACK
-    class_path: str = ""  # what comes before the jars, with a colon after it
+    class_path: str = ""  # before the jars, with a colon after it
     environment: dict[str, str] = field(default_factory=dict)
 
-    def __post_init__(self):
-        self._child: subprocess.Popen | None = None
+    def __post_init__(self) -> None:
+        self._child: subprocess.Popen[bytes] | None = None
 
     @property
     def output(self) -> Path:
-        """The file with what the process says on its console."""
+        """The file with the console output of the process."""
         return self.logs / f"{self.name}.out"
 
     @property
@@ -55,18 +70,18 @@ class Daemon:
         record = self._record()
         return record["pid"] if record else None
 
-    def _record(self) -> dict | None:
+    def _record(self) -> dict[str, Any] | None:
         if self._child:
-            self._child.poll()  # lets the system forget a child that has ended
+            self._child.poll()  # reaps a child that has ended
         try:
-            record = json.loads(self._pid_file.read_text())
+            record: dict[str, Any] = json.loads(self._pid_file.read_text())
         except (OSError, ValueError):
             return None
-        # Pids are used again: the one that began at that time is ours, and no other is ever signalled.
+        # Pids are reused: only the process that started at the recorded time is this server, and gets signals.
         return record if process_start(record["pid"]) == record["began"] else None
 
     def check_ports(self) -> None:
-        """Raises when somebody else listens on one of its ports, or when it runs already on others."""
+        """Raise `TinyTagsError` when another program has one of its ports, or it already runs on other ports."""
         record = self._record()
         if record and record["ports"] != self.ports:
             running, wanted = record["ports"][0], self.ports[0]
@@ -82,7 +97,7 @@ class Daemon:
                 )
 
     def launch(self, java: str, jars: Path) -> None:
-        """Starts the process and returns at once."""
+        """Start the process and return at once."""
         self.data.mkdir(parents=True, exist_ok=True)
         self.logs.mkdir(parents=True, exist_ok=True)
         if self.output.exists():
@@ -104,11 +119,11 @@ class Daemon:
         self._pid_file.write_text(json.dumps({"pid": pid, "began": process_start(pid), "ports": self.ports}))
 
     def terminate(self) -> bool:
-        """Asks the process to end (SIGTERM); False when it does not run."""
+        """Send SIGTERM to the process; False when it does not run."""
         return self._signal(signal.SIGTERM)
 
     def stop(self) -> bool:
-        """Ends the process: asks, waits, and then ends it by force. False when it did not run."""
+        """End the process: SIGTERM, then SIGKILL after a wait. False when it did not run."""
         ran = self.terminate()
         if ran and not self._wait_for_end(STOP_SECONDS):
             self.kill()
@@ -116,7 +131,7 @@ class Daemon:
         return ran
 
     def kill(self) -> None:
-        """Ends the process by force (SIGKILL)."""
+        """End the process by SIGKILL."""
         if self._signal(signal.SIGKILL):
             self._wait_for_end(STOP_SECONDS)
 
@@ -136,8 +151,8 @@ class Daemon:
             time.sleep(0.05)
         return True
 
-    def status(self) -> dict:
-        """Name, state ("stopped", "running" or "usable"), pid, ports, folders and heap."""
+    def status(self) -> dict[str, Any]:
+        """Return name, state ("stopped", "running" or "usable"), pid, ports, folders and heap."""
         record = self._record()
         state = "stopped" if not record else "usable" if self.usable() else "running"
         return {
@@ -152,20 +167,28 @@ class Daemon:
 
 
 class Service:
-    """Servers that are started and stopped together, with everything they keep under one folder."""
+    """Servers that start and stop together, with all their files in one folder."""
 
-    name: str
+    name: ClassVar[str]
+    pom: ClassVar[Path]
+    profile: ClassVar[str | None] = None
+    # Services that have to run before this one.
+    needs: ClassVar[tuple[str, ...]] = ()
+    settings: ClassVar[tuple[Setting, ...]] = ()
     url: str
-    pom: Path
-    profile: str | None = None
 
-    def __init__(self, directory: Path | str):
+    def __init__(self, directory: Path | str) -> None:
         self.directory = Path(directory).absolute()
         self.logs = self.directory / "logs"
         self.daemons: list[Daemon] = []
 
+    @classmethod
+    def configured(cls, directory: Path, values: dict[str, Any], services: dict[str, Any]) -> Self:
+        """Return the service with its settings' values; `services` are those before it in the registry."""
+        raise NotImplementedError
+
     def prepare(self, java: str, jars: Path) -> None:
-        """Writes what the servers read when they start."""
+        """Write the files that the servers read when they start."""
 
     @property
     def pid(self) -> int | None:
@@ -173,14 +196,14 @@ class Service:
         return self.daemons[0].pid
 
     def usable(self) -> bool:
-        """Whether every server runs and does its work."""
+        """Return whether every server runs and works."""
         return all(daemon.pid and daemon.usable() for daemon in self.daemons)
 
     def start(self) -> bool:
-        """Starts what does not run yet and returns when all is usable; False when all was usable already.
+        """Start the servers that do not run and return when all are usable; False when all were usable already.
 
-        Raises TinyTagsError when Java, Maven or a port is missing or a server ends; then, as after Ctrl-C, what it
-        started is stopped again.
+        Raises `TinyTagsError` when Java, Maven or a port is missing or a server ends; then, and after Ctrl-C, the
+        servers that it started are stopped again.
         """
         try:
             with locked(self.directory / "lock"):
@@ -203,7 +226,7 @@ class Service:
                 daemon.launch(java, jars)
             self._wait(daemons)
         except BaseException:
-            # All are asked before any is waited for, so that an impatient second Ctrl-C leaves none behind.
+            # All get SIGTERM before the first wait, so that a second Ctrl-C leaves none behind.
             for daemon in stopped:
                 daemon.terminate()
             for daemon in stopped:
@@ -215,22 +238,22 @@ class Service:
         while waiting := [daemon for daemon in daemons if not daemon.usable()]:
             ended = [daemon for daemon in daemons if not daemon.pid]
             if ended or time.monotonic() > until:
-                # Servers wait for those that are started after them (a NameNode for DataNodes): the last one is to blame.
-                blamed = ended[0] if ended else waiting[-1]
+                # Servers wait for those that start after them (a NameNode for DataNodes): the last one is the cause.
+                failed = ended[0] if ended else waiting[-1]
                 what = "ended while starting" if ended else f"is not usable after {START_SECONDS} s"
-                why = telling_line(blamed.output.read_text(errors="replace"))
-                raise TinyTagsError(f"{blamed.name} {what}: {why}; log: {blamed.output}")
+                reason = failure_line(failed.output.read_text(errors="replace"))
+                raise TinyTagsError(f"{failed.name} {what}: {reason}; log: {failed.output}")
             time.sleep(0.1)
 
-    def status(self) -> dict:
-        """Where it is, its state ("stopped", "running" or "usable"), and the same of each server."""
+    def status(self) -> dict[str, Any]:
+        """Return name, state ("stopped", "running" or "usable"), URL, and the status of each server."""
         servers = [daemon.status() for daemon in self.daemons]
         states = {server["state"] for server in servers}
         state = states.pop() if len(states) == 1 else "running"
         return {"name": self.name, "state": state, "url": self.url, "servers": servers}
 
     def stop(self) -> bool:
-        """Stops every server, the last one first; False when none ran. What they keep stays."""
+        """Stop every server, the last one first; False when none ran. Their data stays."""
         if not self.directory.exists():
             return False
         with locked(self.directory / "lock"):
@@ -238,11 +261,11 @@ class Service:
         return any(stopped)
 
     def terminate(self) -> None:
-        """Asks every server to end, and does not wait."""
+        """Send SIGTERM to every server, without waiting."""
         for daemon in self.daemons:
             daemon.terminate()
 
     def kill(self) -> None:
-        """Ends every server by force (SIGKILL)."""
+        """End every server by SIGKILL."""
         for daemon in self.daemons:
             daemon.kill()

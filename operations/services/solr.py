@@ -2,24 +2,25 @@
 
 import shutil
 from pathlib import Path
+from typing import Any, Self
 
 from operations.services.ports import LOOPBACK, get_json
-from operations.services.service import CONF, Daemon, Service
+from operations.services.service import CONF, Daemon, Service, Setting
 
 
 class Solr(Service):
-    """One Solr node in SolrCloud mode; its ZooKeeper is inside, on the port + 1000."""
+    """One Solr node in SolrCloud mode; its embedded ZooKeeper listens on the port + 1000."""
 
     name = "solr"
     pom = CONF / "solr" / "pom.xml"
+    settings = (
+        Setting("SOLR_PORT", 8983, "Solr; its ZooKeeper uses this + 1000"),
+        Setting("SOLR_HEAP", "1g", "memory of Solr's JVM, without its file caches"),
+    )
 
     def __init__(
-        self,
-        directory: Path | str,
-        port: int = 8983,
-        heap: str = "1g",
-        host: str = LOOPBACK,
-    ):
+        self, directory: Path | str, port: int = 8983, heap: str = "1g", host: str = LOOPBACK
+    ) -> None:
         super().__init__(directory)
         self.url = f"http://{host}:{port}/solr"
         self._home = self.directory / "home"
@@ -39,32 +40,24 @@ class Solr(Service):
             "-Dzookeeper.admin.enableServer=false",
             "-Ddisable.configEdit=true",
         ]
-        main = [
-            "org.eclipse.jetty.xml.XmlConfiguration",
-            str(CONF / "solr" / "jetty.xml"),
-        ]
+        main = ["org.eclipse.jetty.xml.XmlConfiguration", str(CONF / "solr" / "jetty.xml")]
+        ports = [port, port + 1000]
         self.daemons = [
-            Daemon(
-                "solr",
-                main,
-                [port, port + 1000],
-                self._home,
-                self.logs,
-                heap,
-                self._answers,
-                options,
-                host,
-            )
+            Daemon("solr", main, ports, self._home, self.logs, heap, self._is_ready, options, host)
         ]
+
+    @classmethod
+    def configured(cls, directory: Path, values: dict[str, Any], services: dict[str, Any]) -> Self:
+        return cls(directory, values["SOLR_PORT"], values["SOLR_HEAP"], values["SERVICES_HOST"])
 
     def prepare(self, java: str, jars: Path) -> None:
         self._home.mkdir(parents=True, exist_ok=True)
-        self._web.mkdir(exist_ok=True)  # empty: a folder that Jetty may show
+        self._web.mkdir(exist_ok=True)  # an empty folder for Jetty to serve
         for name in ("solr.xml", "zoo.cfg"):
             shutil.copyfile(CONF / "solr" / name, self._home / name)
 
-    def _answers(self) -> bool:
-        # Solr answers before its collections do, and after kill -9 calls them active before it has opened them.
+    def _is_ready(self) -> bool:
+        # Solr answers before its collections do, and after kill -9 lists them as active before it has opened them.
         cores = get_json(f"{self.url}/admin/cores?action=STATUS&indexInfo=false")
         cluster = cores and get_json(f"{self.url}/admin/collections?action=CLUSTERSTATUS")
         if not cluster or not cluster["cluster"]["live_nodes"]:
@@ -75,7 +68,7 @@ class Solr(Service):
             for shard in collection["shards"].values()
             for replica in shard["replicas"].values()
         ]
-        # A collection that cannot be opened must not keep the others from being served.
+        # A collection that cannot be opened must not make the others unavailable.
         waiting = [replica for replica in replicas if replica["core"] not in cores["initFailures"]]
         return all(
             replica["state"] == "active" and cores["status"].get(replica["core"]) for replica in waiting

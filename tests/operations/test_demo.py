@@ -61,7 +61,7 @@ def test_the_demo_goes_the_whole_way_and_again_at_once(place, tmp_path):
     assert "cat, tabby" in json.dumps(found)
     for verb in ("ingest", "train", "tag", "index", "verify"):
         assert f"$ tinytags {verb} " in err
-    assert "300 images that the model has not learnt from are a dump now" in err
+    assert "300 images that the model was not trained on are now a dump" in err
     assert "stopping Solr" in err
     assert get_json(f"{place['TINYTAGS_SOLR']}/admin/info/system") is None, (
         "Ctrl-C stops what the demo started"
@@ -77,7 +77,7 @@ def test_an_unlabelled_dump_is_tagged_by_what_cifar_10_teaches(place, tmp_path):
     dump = write_tiny_images(tmp_path / "tiny_images.bin", 500)
     write_cifar(tmp_path / "store" / "cifar-10-batches-bin", 600, 100)
     _, err = run("demo", "--data", dump, "--engine", "scikit-learn", "--no-serve", **place)
-    assert "learning from the labelled images in" in err
+    assert "training on the labelled images in" in err
     assert f"$ tinytags ingest {dump} --corpus tiny-images" in err
 
 
@@ -98,7 +98,7 @@ def test_without_network_it_goes_on_with_digits_and_after_an_interruption_where_
     wait_until(lambda: (corpus / "manifest.json").exists(), process)
     stop_group(process, signal.SIGINT)
     _, err = finish(process, 130)
-    assert "demo: going on with the 1,797 handwritten digits that come with scikit-learn" in err
+    assert "demo: continuing with the 1,797 handwritten digits of scikit-learn" in err
     assert not (corpus / "lease.json").exists(), "the verb that ran gave its lease back"
     assert get_json(f"{place['TINYTAGS_SOLR']}/admin/info/system") is None
     wait_until(lambda: not alive(process), seconds=60)

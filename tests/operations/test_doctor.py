@@ -36,15 +36,15 @@ def test_with_everything_there_all_is_well(tmp_path, solr, hdfs):
         ["Python", "packages", "Java", "Spark", "Solr", "HDFS", "store", "disk"], "good"
     )
     out, _ = run("doctor", *words)
-    assert out.splitlines()[-1] == "all that the steps need is there"
-    assert f"HDFS: 1 DataNode live at {hdfs.webhdfs}" in out
+    assert out.splitlines()[-1] == "all checks passed"
+    assert f"HDFS: 1 live DataNode at {hdfs.webhdfs}" in out
 
 
 def test_a_solr_that_is_not_started_is_told_but_no_illness(settings):
     result = examine(settings)
     assert result["healthy"] is True
     assert (
-        "missing Solr: nobody answers at http://127.0.0.1:1/solr\n        -> scripts/services up solr"
+        "missing Solr: no answer at http://127.0.0.1:1/solr\n        -> scripts/services up solr"
         in describe(result)
     )
 

@@ -110,7 +110,9 @@ def test_what_is_broken_is_named_and_does_not_hide_the_rest(store, settings, tmp
     assert [bool(model.get("error")) for model in status["models"]] == [True, True]
     assert "is not as it was written" in status["runs"][0]["error"]
     text = describe(status)
-    assert f"model worse: {store.url('models/worse/model.json')}: is no model's card; train it again" in text
+    assert (
+        f"model worse: {store.url('models/worse/model.json')}: is not a model's card; train it again" in text
+    )
     assert "corpus whole: 100 images, ingest 2 of 2 partitions done" in text
 
 
