@@ -256,7 +256,7 @@ def test_an_old_java_is_reported_with_its_version(tmp_path):
     java = tmp_path / "java"
     java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\" 2019-01-15' >&2\n")
     java.chmod(0o755)
-    with pytest.raises(MissingToolError, match=rf"^{java} is Java 11: the servers need 17 or newer"):
+    with pytest.raises(MissingToolError, match=rf"^{java} is Java 11: the servers need Java 17 or newer"):
         java_command({"PATH": str(tmp_path)})
 
 
