@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ingest.corpus import Corpus, create_corpus, write_partition
-from ingest.formats.cifar import CLASSES
+from ingest.formats.cifar_10 import CLASSES
 from ingest.formats.tiny_images import TinyImages, open_tiny_images
 from ingest.image import IMAGE_BYTES, SIDE, from_column_major
 from storage import layout

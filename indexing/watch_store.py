@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from conf.command import join_names
 from conf.errors import TinyTagsError
 from indexing.index import ExpectedCounts
 from ingest import corpus as corpora
+from ingest.formats import ingest_command
 from storage import layout, runs
 from storage.lease import holder
 from storage.store import StoreError, StoreUnavailableError
@@ -98,7 +98,7 @@ class StoreWatch:
                 return None
             done, failed = self._partitions(folder, there, corpus.partitions)
             writer = self._writer(layout.corpus_lease(name), there)
-            command = _ingest_command(corpus)
+            command = shlex.join(ingest_command(corpus))
             told = {
                 "corpus": name, "images": corpus.images, "partitions": corpus.partitions, "format": corpus.format,
                 "classes": corpus.classes, "hash": corpus.hash, "ingest": states(corpus.partitions, done, failed),
@@ -310,17 +310,6 @@ def _working(told: dict, step: str, writer: dict | None, done: dict[int, float])
     images = told["images"] / max(told["partitions"], 1)
     found = rates(images / seconds, told[step]["pending"] * seconds) if seconds else rates(None, None)
     return [{"step": step} | writer | {"unit": "images"} | found]
-
-
-def _ingest_command(corpus: corpora.Corpus) -> str:
-    words = ["tinytags", "ingest", corpus.dump, "--corpus", corpus.name]
-    if corpus.labels:
-        words += ["--labels", corpus.labels]
-        if corpus.format == "tiny-images" and corpus.classes:
-            words += ["--classes", join_names(corpus.classes)]
-    if corpus.partition_images != corpora.PARTITION_IMAGES:
-        words += ["--partition-images", str(corpus.partition_images)]
-    return shlex.join(words)
 
 
 def _redo(told: dict, ingest: str | None) -> list[str]:

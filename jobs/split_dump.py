@@ -27,7 +27,9 @@ from storage import layout
 @click.argument("dump")
 @click.option("--corpus", required=True, metavar="NAME", help="What to call the corpus.")
 @click.option(
-    "--format", metavar="F", help="tiny-images, cifar-10, mnist or folder; recognised where it can be."
+    "--format",
+    metavar="F",
+    help="tiny-images, cifar-10, cifar-100, mnist or folder; by default the one that the content fits.",
 )
 @click.option(
     "--partition-images",
@@ -39,13 +41,14 @@ from storage import layout
 )
 @click.option(
     "--labels",
-    metavar="FILE",
-    help="For tiny-images: one byte a record, 255 where nobody knows; for one MNIST file, its labels.",
+    metavar="L",
+    help="For tiny-images: a file of one byte a record, 255 for no label; for cifar-100: fine (the default) or coarse; "
+    "for mnist: the file of labels of one file of images.",
 )
 @click.option(
     "--classes",
     metavar="A,B,...",
-    help="Names of the labels' classes, quoted where they hold a comma; by default CIFAR-10's ten.",
+    help="Names of the classes in place of the dump's own, quoted where they hold a comma; for tiny-images CIFAR-10's by default.",
 )
 @partition_option
 @settings_options("store", "webhdfs", "master")
@@ -56,12 +59,18 @@ def main(dump, corpus, format, partition_images, labels, classes, partition, set
     DUMP is a file, a folder or a .tar.gz, local or in HDFS:
 
     \b
-      tiny_images.bin               80 Million Tiny Images, 3,072-byte records
-      cifar-10-batches-bin/         also -py/, one batch, or the .tar.gz
-      mnist/                        IDX files, also gzipped
-      pictures/                     any pictures; a folder a class gives labels
+      tiny_images.bin
+        3,072-byte records: R, G, B planes of 32x32, each column-major
+      cifar-10-batches-bin/
+        binary or Python batches: a folder, one file or the .tar.gz
+      cifar-100-binary/
+        binary or Python batches: a folder, one file or the .tar.gz
+      mnist/
+        IDX files, also gzipped: their folder, or one file of images
+      pictures/
+        any pictures (PNG, JPEG, WebP, GIF, BMP, TIFF, PPM); a folder a class gives labels
 
-    Stopped or killed, the same command goes on with the partitions that are left.
+    Stopped or killed, the same command continues with the partitions that are left.
     """  # fmt: skip
     from jobs.session import failed_partitions, told_rate
 
@@ -85,7 +94,6 @@ def split_dump(
 
     Raises `TinyTagsError` for a dump that can't be read and a corpus of other contents.
     """
-    from ingest import files
     from ingest.corpus import Corpus, create_corpus, done_partitions, remove_temporary, write_partition
     from ingest.formats import open_dump
     from jobs.session import check_written, choose_pending, open_session, record_failed, run_partitions
@@ -95,7 +103,7 @@ def split_dump(
     check_name("corpus", corpus)
     store = open_store(settings.store, settings.webhdfs or None)
     source = open_dump(dump, format=format, labels=labels, classes=classes, webhdfs=settings.webhdfs or None)
-    seen = source.status()  # before anything of it is read that counts
+    before = source.status()
     if not source.images:
         raise TinyTagsError(f"{dump}: holds no images")
     made = Corpus(
@@ -105,13 +113,13 @@ def split_dump(
         source.identity,
         source.images,
         partition_images,
-        labels and files.absolute(labels),
+        source.labels,
         source.classes,
         source.splits,
     )
     select_partitions(
         redo, made.partitions, f"corpus {corpus!r}"
-    )  # a wrong one is told before anything is written
+    )  # a wrong one is reported before anything is written
     began = time.monotonic()
     with lease(store, layout.corpus_lease(corpus), f"corpus {corpus!r}"):
         for folder in ("", "/statistics", "/failed"):
@@ -135,7 +143,7 @@ def split_dump(
                     total=sum(stop - start for start, stop in map(made.rows, pending)),
                 )  # fmt: skip
         check_written(store, results, done_partitions(store, made))
-        if source.status() != seen:
+        if source.status() != before:
             for result in results:
                 store.remove(layout.corpus_statistics(corpus, result["partition"]))
             raise TinyTagsError(
@@ -149,15 +157,15 @@ def split_dump(
         )
     seconds = time.monotonic() - began
     images = sum(result["images"] for result in results)
-    before = sorted(set(done) - set(pending))
+    already = sorted(set(done) - set(pending))
     labelled = 0
     if made.classes:
-        earlier = (store.read_json(layout.corpus_statistics(corpus, p)) for p in before)
+        earlier = (store.read_json(layout.corpus_statistics(corpus, p)) for p in already)
         labelled = sum(result["labelled"] for result in itertools.chain(results, earlier))
     return {
         "corpus": corpus, "hash": made.hash, "format": made.format, "images": made.images, "labelled": labelled,
         "partitions": made.partitions,
-        "split": len(results), "already_done": len(before), "images_split": images,
+        "split": len(results), "already_done": len(already), "images_split": images,
         "bytes": sum(result["bytes"] for result in results), "seconds": round(seconds, 3),
         "failed": dict(sorted(errors.items())),
         "images_per_second": round(images / splitting, 1) if pending else None,

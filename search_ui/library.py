@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from conf.errors import TinyTagsError
 from ingest.corpus import Block, Corpus, open_corpus, read_image
-from ingest.image import IMAGE_BYTES
+from ingest.formats import record_offset
 from search_ui.cards import Quality, read_quality
 from storage.runs import Run, open_run
 from storage.store import StoreUnavailableError
@@ -162,7 +162,7 @@ def source(corpus: Corpus, partition: int, row: int, block: Block | None) -> dic
         "dump": corpus.dump,
         "format": corpus.format,
         "record": record,
-        "offset": record * IMAGE_BYTES if corpus.format == "tiny-images" else None,
+        "offset": record_offset(corpus.format, record),
         "split": split,
         "name": block.names[0] if block is not None and block.names else None,
     }

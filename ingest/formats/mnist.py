@@ -5,17 +5,19 @@ images rows and columns, then a byte a pixel or label. Often gzipped.
 """
 
 import contextlib
+import io
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import BinaryIO, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from conf.errors import TinyTagsError
 from ingest import files
-from ingest.formats.dump import Batch, ReadInBatches, check_classes, check_labels, check_rows
+from ingest.formats.dump import Batch, FileDump, check_classes, check_labels, check_rows, overlaps
+from ingest.formats.format import Format, Match, Source
 from ingest.image import IMAGE_BYTES, SIDE
 
 CLASSES = [str(digit) for digit in range(10)]
@@ -23,7 +25,7 @@ IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049
 MNIST_SIDE = 28
 PIXELS = MNIST_SIDE * MNIST_SIDE
 IMAGES_HEADER, LABELS_HEADER = 16, 8
-# Deflate packs at most 1,032 to 1, so a header can be disbelieved at once; and unpacking to look is kept to a few seconds.
+# Deflate packs at most 1,032 to 1, so that a wrong header is detected at once; unpacking to check takes a few seconds.
 PACKED_RATIO = 1032
 GZIP_BYTES = 1 << 30
 _BLOCK = 1024
@@ -32,7 +34,7 @@ _MARGIN = (SIDE - MNIST_SIDE) // 2
 
 @dataclass(frozen=True)
 class Part:
-    """An images file, whether it is gzipped, and the labels that belong to it (None where nobody said)."""
+    """An images file, whether it is gzipped, and its labels file, if any."""
 
     path: str
     images: int
@@ -40,24 +42,15 @@ class Part:
     gzipped: bool
 
 
-@dataclass(frozen=True)
-class Mnist(ReadInBatches):
+@dataclass(frozen=True, kw_only=True)
+class Mnist(FileDump):
     """MNIST: one images file, or a folder's training images followed by its test images."""
 
-    path: str
-    images: int
-    classes: list[str] | None
     parts: tuple[Part, ...]
-    webhdfs: str | None = None
-    splits: dict[str, tuple[int, int]] = field(default_factory=dict)
     format: ClassVar[str] = "mnist"
 
-    @cached_property
-    def identity(self) -> dict:
-        return files.identity(self._paths(), self.webhdfs)
-
-    def status(self) -> list[files.Entry | None]:
-        return [files.status(path, self.webhdfs) for path in self._paths()]
+    def paths(self) -> list[str]:
+        return [path for part in self.parts for path in (part.path, part.labels) if path]
 
     def read(self, start: int, stop: int) -> Batch:
         check_rows(self, start, stop)
@@ -65,30 +58,15 @@ class Mnist(ReadInBatches):
         images = np.zeros((stop - start, IMAGE_BYTES), np.uint8)
         labels = np.full(stop - start, -1, np.int32)
         done = 0
-        for part, first, last in self._overlaps(start, stop):
+        for part, first, last in overlaps(self.parts, start, stop):
             rows = slice(done, done + last - first)
             self._read_images(part, first, images[rows])
             if part.labels:
-                labels[rows] = self._read_labels(part, first, last)
+                labels[rows] = self._read_labels(part.labels, first, last)
             done = rows.stop
         return Batch(images, labels)
 
-    def describe_record(self, row: int) -> dict:
-        part, record, _ = next(self._overlaps(row, row + 1))
-        offset = None if part.gzipped else IMAGES_HEADER + record * PIXELS
-        return {"file": files.base_name(part.path), "record": record, "offset": offset}
-
-    def _paths(self) -> list[str]:
-        return [path for part in self.parts for path in (part.path, part.labels) if path]
-
-    def _overlaps(self, start: int, stop: int) -> Iterator[tuple[Part, int, int]]:
-        """Yield the files that hold the rows from ``start`` to ``stop``, each with the range of its own records."""
-        for part in self.parts:
-            if start < part.images and stop > 0:
-                yield part, max(start, 0), min(stop, part.images)
-            start, stop = start - part.images, stop - part.images
-
-    def _read_images(self, part: Part, first: int, images: np.ndarray) -> None:
+    def _read_images(self, part: Part, first: int, images: NDArray[np.uint8]) -> None:
         block = np.empty((_BLOCK, MNIST_SIDE, MNIST_SIDE), np.uint8)
         inner = images.reshape(-1, 3, SIDE, SIDE)[:, :, _MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
         with _open_idx(part.path, self.webhdfs, IMAGES_HEADER + first * PIXELS, len(images) * PIXELS) as file:
@@ -97,11 +75,11 @@ class Mnist(ReadInBatches):
                 files.read_into(file, grey, part.path)
                 inner[done : done + _BLOCK] = grey[:, None]
 
-    def _read_labels(self, part: Part, first: int, last: int) -> np.ndarray:
+    def _read_labels(self, path: str, first: int, last: int) -> NDArray[np.uint8]:
         labels = np.empty(last - first, np.uint8)
-        with _open_idx(part.labels, self.webhdfs, LABELS_HEADER + first, len(labels)) as file:
-            files.read_into(file, labels, part.labels)
-        check_labels(labels, len(self.classes), part.labels, first)
+        with _open_idx(path, self.webhdfs, LABELS_HEADER + first, len(labels)) as file:
+            files.read_into(file, labels, path)
+        check_labels(labels, len(self.classes or CLASSES), path, first)
         return labels
 
 
@@ -114,18 +92,21 @@ def open_mnist(
     labels' names, by default the ten digits. Raises `TinyTagsError` for what isn't IDX, a size that differs from what
     the header says, a truncated or damaged gzip stream, and labels that don't fit the images.
     """
-    found = files.status(path, webhdfs)
-    if found and found.is_dir:
+    entry = files.status(path, webhdfs)
+    if entry and entry.is_dir:
         if labels:
-            raise TinyTagsError(f"{path}: a folder of MNIST brings its own labels; leave {labels!r} out")
+            raise TinyTagsError(
+                f"{path}: a folder of MNIST has its own labels; leave --labels {labels!r} out"
+            )
         pairs = _find_pairs(path, webhdfs)
     else:
+        labels = labels and files.absolute(labels)
         pairs = [(path, labels or _labels_beside(path, webhdfs))]
     names = check_classes(classes) or CLASSES
     parts = [Part(at, _check_images(at, webhdfs), beside, _is_gzip(at, webhdfs)) for at, beside in pairs]
     for part in parts:
         if part.labels:
-            _check_labels(part, len(names), webhdfs)
+            _check_labels(part, part.labels, len(names), webhdfs)
     images = sum(part.images for part in parts)
     splits = {}
     if len(parts) == 2:
@@ -133,11 +114,27 @@ def open_mnist(
     labelled = any(part.labels for part in parts)
     if classes and not labelled:
         raise TinyTagsError(f"{path}: classes are given, but there are no labels beside the images")
-    return Mnist(path, images, names if labelled else None, tuple(parts), webhdfs, splits)
+    return Mnist(
+        path=path,
+        images=images,
+        classes=names if labelled else None,
+        labels=labels,
+        splits=splits,
+        webhdfs=webhdfs,
+        parts=tuple(parts),
+    )
+
+
+def recognise(source: Source) -> Match:
+    if source.is_dir:
+        names = {name for split in ("train", "t10k") for name in file_names(split, "images")}
+        return Match.CONTENT if names & source.names else Match.NO
+    magics = IMAGES_MAGIC.to_bytes(4), LABELS_MAGIC.to_bytes(4)
+    return Match.CERTAIN if source.unpacked[:4] in magics else Match.NO
 
 
 def file_names(split: str, kind: str) -> list[str]:
-    """Return the names that the ``kind`` ("images", "labels") of a ``split`` ("train", "t10k") goes by, the preferred first."""
+    """Return the file names of the ``kind`` ("images", "labels") of a ``split`` ("train", "t10k"), the preferred first."""
     idx = {"images": "idx3", "labels": "idx1"}[kind]
     plain = [f"{split}-{kind}-{idx}-ubyte", f"{split}-{kind}.{idx}-ubyte"]
     return plain + [name + ".gz" for name in plain]
@@ -151,7 +148,7 @@ def _find_pairs(path: str, webhdfs: str | None) -> list[tuple[str, str | None]]:
         images = next((name for name in file_names(split, "images") if name in there), None)
         labels = next((name for name in file_names(split, "labels") if name in there), None)
         if labels and not images:
-            raise TinyTagsError(f"{path}: has {labels}, but no {split}-images-idx3-ubyte[.gz] to go with it")
+            raise TinyTagsError(f"{path}: has {labels}, but no {split}-images-idx3-ubyte[.gz]")
         if images:
             pairs.append((files.join(path, images), files.join(path, labels) if labels else None))
     if not pairs:
@@ -188,18 +185,18 @@ def _check_images(path: str, webhdfs: str | None) -> int:
     return count
 
 
-def _check_labels(part: Part, classes: int, webhdfs: str | None) -> None:
-    magic, count = _read_header(part.labels, webhdfs, ">2I", "labels")
+def _check_labels(part: Part, path: str, classes: int, webhdfs: str | None) -> None:
+    magic, count = _read_header(path, webhdfs, ">2I", "labels")
     if magic != LABELS_MAGIC:
-        raise TinyTagsError(f"{part.labels}: begins with {magic}, not with {LABELS_MAGIC} as MNIST labels do")
+        raise TinyTagsError(f"{path}: begins with {magic}, not with {LABELS_MAGIC} as MNIST labels do")
     if count != part.images:
-        raise TinyTagsError(f"{part.labels}: {count:,} labels for the {part.images:,} images of {part.path}")
-    _check_size(part.labels, LABELS_HEADER + count, f"{count:,} labels", webhdfs)
-    with _open_idx(part.labels, webhdfs, LABELS_HEADER, count) as file:
+        raise TinyTagsError(f"{path}: {count:,} labels for the {part.images:,} images of {part.path}")
+    _check_size(path, LABELS_HEADER + count, f"{count:,} labels", webhdfs)
+    with _open_idx(path, webhdfs, LABELS_HEADER, count) as file:
         for first in range(0, count, 1 << 20):
             labels = np.empty(min(1 << 20, count - first), np.uint8)
-            files.read_into(file, labels, part.labels)
-            check_labels(labels, classes, part.labels, first)
+            files.read_into(file, labels, path)
+            check_labels(labels, classes, path, first)
 
 
 def _read_header(path: str, webhdfs: str | None, form: str, kind: str) -> tuple[int, ...]:
@@ -213,7 +210,7 @@ def _read_header(path: str, webhdfs: str | None, form: str, kind: str) -> tuple[
 
 
 def _check_size(path: str, wanted: int, what: str, webhdfs: str | None) -> None:
-    """Raise `TinyTagsError` unless ``path`` holds, unpacked, the ``wanted`` bytes that its header speaks of."""
+    """Raise `TinyTagsError` unless ``path`` holds, unpacked, the ``wanted`` bytes that its header implies."""
     size = files.size(path, webhdfs)
     if not _is_gzip(path, webhdfs):
         if size != wanted:
@@ -230,12 +227,11 @@ def _check_size(path: str, wanted: int, what: str, webhdfs: str | None) -> None:
             f"{path}: unpacks to more than {GZIP_BYTES >> 20:,} MiB; unpack it first (gunzip)"
         )
     with files.open_gzip(path, webhdfs) as file:
-        found = files.skip(file, wanted + 1)
-    if found != wanted:
-        more = "more than " if found > wanted else ""
-        found = min(found, wanted)
+        size = files.skip(file, wanted + 1)
+    if size != wanted:
+        more = "more than " if size > wanted else ""
         raise TinyTagsError(
-            f"{path}: unpacks to {more}{found:,} bytes, but its header says {what}, which take {wanted:,}; fetch it again"
+            f"{path}: unpacks to {more}{min(size, wanted):,} bytes, but its header says {what}, which take {wanted:,}; fetch it again"
         )
 
 
@@ -244,7 +240,7 @@ def _is_gzip(path: str, webhdfs: str | None) -> bool:
 
 
 @contextlib.contextmanager
-def _open_idx(path: str, webhdfs: str | None, offset: int, length: int) -> Iterator[BinaryIO]:
+def _open_idx(path: str, webhdfs: str | None, offset: int, length: int) -> Iterator[io.BufferedIOBase]:
     """Open ``path`` for reading ``length`` (unpacked) bytes from byte ``offset`` on; a gzip stream is read up to there."""
     if _is_gzip(path, webhdfs):
         with files.open_gzip(path, webhdfs) as file:
@@ -253,3 +249,15 @@ def _open_idx(path: str, webhdfs: str | None, offset: int, length: int) -> Itera
     else:
         with files.open_file(path, webhdfs, offset, length) as file:
             yield file
+
+
+FORMAT = Format(
+    name="mnist",
+    example="mnist/",
+    content="IDX files, also gzipped: their folder, or one file of images",
+    recognise=recognise,
+    open=open_mnist,
+    labels="the file of labels of one file of images",
+    has_own=lambda classes, labels: classes == CLASSES,
+    usual_names=("mnist", "MNIST"),
+)

@@ -5,50 +5,46 @@ format lives on.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from conf.errors import TinyTagsError
 from ingest import files
-from ingest.formats.cifar import CLASSES
-from ingest.formats.dump import Batch, check_classes, check_labels, check_rows
+from ingest.formats.cifar_10 import CLASSES
+from ingest.formats.dump import Batch, FileDump, check_classes, check_labels, check_rows
+from ingest.formats.format import Format, Match, Source
 from ingest.image import IMAGE_BYTES, from_column_major
 
 UNKNOWN_LABEL = 255
-# Records turned at a time, so that they stay in the processor's first caches, and a batch in its last.
+# Records transposed at a time: these fit in the processor's first caches, and a batch fits in its last.
 _BLOCK = 64
 _BATCH_IMAGES = 2_048
 
 
-@dataclass(frozen=True)
-class TinyImages:
+@dataclass(frozen=True, kw_only=True)
+class TinyImages(FileDump):
     """A dump in this format, with its labels file where there is one."""
 
-    path: str
-    images: int
-    classes: list[str] | None = None
-    labels: str | None = None
-    webhdfs: str | None = None
-    splits: dict[str, tuple[int, int]] = field(default_factory=dict)
     format: ClassVar[str] = "tiny-images"
 
-    @cached_property
-    def identity(self) -> dict:
-        found = files.identity([self.path], self.webhdfs)
-        if self.labels:
-            found["labels"] = files.identity([self.labels], self.webhdfs)
-        return found
+    def paths(self) -> list[str]:
+        return [path for path in (self.path, self.labels) if path]
 
-    def status(self) -> list[files.Entry | None]:
-        return [files.status(path, self.webhdfs) for path in (self.path, self.labels) if path]
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        identity = files.identity([self.path], self.webhdfs)
+        if self.labels:
+            identity["labels"] = files.identity([self.labels], self.webhdfs)
+        return identity
 
     def read(self, start: int, stop: int) -> Batch:
-        found = list(self.read_batches(start, stop))
-        images = [batch.images for batch in found] or [np.empty((0, IMAGE_BYTES), np.uint8)]
-        labels = [batch.labels for batch in found] or [np.empty(0, np.int32)]
+        batches = list(self.read_batches(start, stop))
+        images = [batch.images for batch in batches] or [np.empty((0, IMAGE_BYTES), np.uint8)]
+        labels = [batch.labels for batch in batches] or [np.empty(0, np.int32)]
         return Batch(np.concatenate(images), np.concatenate(labels))
 
     def read_batches(self, start: int, stop: int) -> Iterator[Batch]:
@@ -67,24 +63,21 @@ class TinyImages:
                     from_column_major(block[: len(out)], out)
                 yield Batch(images, labels[first : first + len(images)])
 
-    def describe_record(self, row: int) -> dict:
-        return {"file": files.base_name(self.path), "record": row, "offset": row * IMAGE_BYTES}
-
-    def _read_labels(self, start: int, stop: int) -> np.ndarray:
+    def _read_labels(self, start: int, stop: int) -> NDArray[np.int32]:
         if not self.labels:
             return np.full(stop - start, -1, np.int32)
-        found = np.frombuffer(files.read_range(self.labels, start, stop - start, self.webhdfs), np.uint8)
-        labels = np.where(found == UNKNOWN_LABEL, -1, found.astype(np.int32))
-        check_labels(labels, len(self.classes), self.labels, start)
+        known = np.frombuffer(files.read_range(self.labels, start, stop - start, self.webhdfs), np.uint8)
+        labels = np.where(known == UNKNOWN_LABEL, -1, known.astype(np.int32))
+        check_labels(labels, len(self.classes or CLASSES), self.labels, start)
         return labels
 
 
 def open_tiny_images(
     path: str, labels: str | None = None, classes: list[str] | None = None, webhdfs: str | None = None
 ) -> TinyImages:
-    """Open the dump ``path``, and ``labels``, a file of one byte a record (255: nobody said).
+    """Open the dump ``path``, and ``labels``, a file of one byte a record (255: no label).
 
-    ``classes`` are the labels' names; where labels come without, they are CIFAR-10's. Raises `TinyTagsError` for a size
+    ``classes`` are the labels' names, by default CIFAR-10's. Raises `TinyTagsError` for a size
     that is no whole number of records, and for labels that are not one a record or out of range.
     """
     size = files.file_status(path, webhdfs).size
@@ -97,14 +90,35 @@ def open_tiny_images(
     if not labels:
         if classes:
             raise TinyTagsError(f"{path}: classes are given, but no labels; give the file of labels too")
-        return TinyImages(path, images, webhdfs=webhdfs)
+        return TinyImages(path=path, images=images, webhdfs=webhdfs)
+    labels = files.absolute(labels)
     classes = check_classes(classes) or CLASSES
-    found = files.file_status(labels, webhdfs).size
-    if found != images:
+    count = files.file_status(labels, webhdfs).size
+    if count != images:
         raise TinyTagsError(
-            f"{labels}: {found:,} bytes for the {images:,} records of {path}; labels are one byte a record"
+            f"{labels}: {count:,} bytes for the {images:,} records of {path}; labels are one byte a record"
         )
-    dump = TinyImages(path, images, classes, labels, webhdfs)
+    dump = TinyImages(path=path, images=images, classes=classes, labels=labels, webhdfs=webhdfs)
     for start in range(0, images, 1 << 22):
         dump._read_labels(start, min(start + (1 << 22), images))
     return dump
+
+
+def recognise(source: Source) -> Match:
+    named = "tiny" in source.name
+    if source.is_dir or not source.size or source.size % IMAGE_BYTES:
+        return Match.NAME if named and not source.is_dir else Match.NO
+    return Match.CONTENT if named else Match.SIZE
+
+
+FORMAT = Format(
+    name="tiny-images",
+    example="tiny_images.bin",
+    content="3,072-byte records: R, G, B planes of 32x32, each column-major",
+    recognise=recognise,
+    open=open_tiny_images,
+    labels="a file of one byte a record, 255 for no label",
+    has_own=lambda classes, labels: False,
+    usual_names=("tiny_images.bin",),
+    record_bytes=IMAGE_BYTES,
+)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from conf.errors import TinyTagsError
-from ingest.formats.cifar import CLASSES
+from ingest.formats.cifar_10 import CLASSES
+from ingest.formats.cifar_100 import COARSE_CLASSES, FINE_CLASSES
 
 
 def asymmetric_picture() -> np.ndarray:
@@ -73,7 +74,8 @@ def cifar_pickle(images: np.ndarray, labels, names: list[bytes] | None = None, /
         b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89" + pickled_string(images.tobytes()) + b"tb"
     )
     items = {b"batch_label": pickled_string(b"a batch"), b"data": array}
-    items[b"labels"] = b"](" + b"".join(pickled_int(int(label)) for label in labels) + b"e"
+    if labels is not None:
+        items[b"labels"] = pickled_ints(labels)
     if names:
         items[b"filenames"] = b"](" + b"".join(map(pickled_string, names)) + b"e"
     items |= {name.encode(): value for name, value in more.items()}
@@ -92,9 +94,19 @@ def pickled_int(value: int) -> bytes:
     return b"J" + struct.pack("<i", value)
 
 
-def pickled_meta(classes: list[str]) -> bytes:
-    names = b"".join(pickled_string(name.encode()) for name in classes)
-    return b"\x80\x02}(" + pickled_string(b"label_names") + b"](" + names + b"eu."
+def pickled_ints(values) -> bytes:
+    return b"](" + b"".join(pickled_int(int(value)) for value in values) + b"e"
+
+
+def pickled_meta(names: dict[str, list[str]]) -> bytes:
+    lists = [
+        pickled_string(key.encode())
+        + b"]("
+        + b"".join(pickled_string(name.encode()) for name in classes)
+        + b"e"
+        for key, classes in names.items()
+    ]
+    return b"\x80\x02}(" + b"".join(lists) + b"u."
 
 
 def make_cifar(per_batch: int = 7, form: str = "bin") -> tuple[dict[str, bytes], np.ndarray, np.ndarray]:
@@ -111,8 +123,39 @@ def make_cifar(per_batch: int = 7, form: str = "bin") -> tuple[dict[str, bytes],
     if form == "bin":
         content["batches.meta.txt"] = ("\n".join(CLASSES) + "\n\n").encode()
     else:
-        content["batches.meta"] = pickled_meta(CLASSES)
+        content["batches.meta"] = pickled_meta({"label_names": CLASSES})
     return content, images, labels
+
+
+def make_cifar_100(
+    count: int = 9, form: str = "bin"
+) -> tuple[dict[str, bytes], np.ndarray, np.ndarray, np.ndarray]:
+    """Return {file name: content} of CIFAR-100, ``count`` training images and half as many to test, then all images, fine and coarse labels."""
+    total = count + count // 2
+    images = make_images(total, seed=100)
+    fine = (np.arange(total) * 37 % 100).astype(np.uint8)
+    coarse = (np.arange(total) * 3 % 20).astype(np.uint8)
+    content = {}
+    for name, part in (("train", slice(0, count)), ("test", slice(count, total))):
+        if form == "bin":
+            records = np.concatenate([coarse[part, None], fine[part, None], images[part]], axis=1)
+            content[f"{name}.bin"] = records.tobytes()
+        else:
+            lists = {
+                key: pickled_ints(labels[part])
+                for key, labels in (("fine_labels", fine), ("coarse_labels", coarse))
+            }
+            names = [b"%s_%d.png" % (name.encode(), row) for row in range(part.stop - part.start)]
+            content[name] = cifar_pickle(images[part], None, names, **lists)
+    if form == "bin":
+        content |= {
+            f"{kind}_label_names.txt": "\n".join(classes).encode()
+            for kind, classes in (("fine", FINE_CLASSES), ("coarse", COARSE_CLASSES))
+        }
+    else:
+        metas = {"fine_label_names": FINE_CLASSES, "coarse_label_names": COARSE_CLASSES}
+        content["meta"] = pickled_meta(metas)
+    return content, images, fine, coarse
 
 
 def write_files(folder: Path, content: dict[str, bytes]) -> Path:

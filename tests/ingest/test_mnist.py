@@ -64,12 +64,6 @@ def test_ranges_across_the_border_of_files_equal_the_whole(whole):
         dump.read(0, 14)
 
 
-def test_a_record_is_described_by_its_file_and_its_offset_where_it_has_one(whole):
-    found = open_mnist(whole[0]).describe_record(10)
-    assert found["file"].startswith("t10k-images-idx3-ubyte") and found["record"] == 1
-    assert found["offset"] == (None if found["file"].endswith(".gz") else 16 + 784)
-
-
 def test_names_with_a_dot_and_one_half_of_the_set_are_enough(tmp_path):
     digits, labels = make_digits(5), make_labels(5)
     write_files(
@@ -197,14 +191,14 @@ def test_a_folder_with_labels_alone_nothing_or_folders_in_the_files_places_is_re
     (tmp_path / "train-images-idx3-ubyte").mkdir()
     assert "holds neither" in error_of(open_mnist, str(tmp_path))
     (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx_labels(make_labels(3)))
-    assert "but no t10k-images-idx3-ubyte[.gz] to go with it" in error_of(open_mnist, str(tmp_path))
+    assert "but no t10k-images-idx3-ubyte[.gz]" in error_of(open_mnist, str(tmp_path))
     assert "no such file" in error_of(open_mnist, str(tmp_path / "gone"))
 
 
 def test_classes_without_labels_and_labels_for_a_folder_are_refused(tmp_path):
     write_files(tmp_path, {"train-images-idx3-ubyte": IMAGES, "other": idx_labels(make_labels(3))})
     assert "there are no labels beside the images" in error_of(open_mnist, str(tmp_path), classes=["a"])
-    assert "brings its own labels" in error_of(open_mnist, str(tmp_path), str(tmp_path / "other"))
+    assert "has its own labels" in error_of(open_mnist, str(tmp_path), str(tmp_path / "other"))
 
 
 @pytest.mark.skipif(not os.environ.get("TINYTAGS_SHARED_DATA"), reason="the original files aren't here")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from dumps import assert_upright, error_of, make_images, make_labels, write_tiny_images
 
-from ingest.formats.cifar import CLASSES
+from ingest.formats.cifar_10 import CLASSES
 from ingest.formats.tiny_images import open_tiny_images
 
 
@@ -63,14 +63,6 @@ def test_labels_are_one_byte_a_record_and_255_means_that_nobody_said(tmp_path, d
 def test_classes_name_the_labels(tmp_path, dump_path):
     (tmp_path / "labels").write_bytes(bytes([0, 1] * 350))
     assert open_tiny_images(dump_path, str(tmp_path / "labels"), ["cat", "dog"]).classes == ["cat", "dog"]
-
-
-def test_a_record_is_described_by_its_byte_offset(dump_path):
-    assert open_tiny_images(dump_path).describe_record(5) == {
-        "file": "tiny_images.bin",
-        "record": 5,
-        "offset": 5 * 3072,
-    }
 
 
 def test_the_identity_changes_with_a_pixel_and_with_a_label(tmp_path, dump_path, images):

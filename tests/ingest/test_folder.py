@@ -10,7 +10,7 @@ import pytest
 from dumps import assert_upright, asymmetric_picture, error_of
 from PIL import Image
 
-from ingest.formats.pictures import open_pictures
+from ingest.formats.folder import open_folder
 
 
 def save(path, colour=(10, 20, 30), size=(40, 40), **options):
@@ -31,7 +31,7 @@ def folder(tmp_path):
 def test_a_picture_comes_out_upright_with_its_colours(tmp_path, suffix):
     lossless = {"lossless": True} if suffix == "webp" else {}
     Image.fromarray(asymmetric_picture()).save(tmp_path / f"a.{suffix}", **lossless)
-    image = open_pictures(str(tmp_path)).read(0, 1).images[0]
+    image = open_folder(str(tmp_path)).read(0, 1).images[0]
     if suffix == "gif":  # a palette of 256 colours
         expected = Image.open(tmp_path / "a.gif").convert("RGB")
         np.testing.assert_array_equal(image.reshape(3, 32, 32).transpose(1, 2, 0), np.asarray(expected))
@@ -42,13 +42,13 @@ def test_a_picture_comes_out_upright_with_its_colours(tmp_path, suffix):
 
 def test_a_jpeg_comes_out_upright_with_its_colours(tmp_path):
     Image.fromarray(asymmetric_picture().repeat(8, 0).repeat(8, 1)).save(tmp_path / "a.jpg", quality=95)
-    planes = open_pictures(str(tmp_path)).read(0, 1).images[0].reshape(3, 32, 32).astype(int)
+    planes = open_folder(str(tmp_path)).read(0, 1).images[0].reshape(3, 32, 32).astype(int)
     for corner, colour in [((2, 2), (255, 0, 0)), ((2, 30), (0, 255, 0)), ((30, 2), (0, 0, 255))]:
         assert np.abs(planes[:, corner[0], corner[1]] - colour).max() < 16
 
 
 def test_a_folder_for_each_class_gives_the_labels_sorted_by_path(folder):
-    dump = open_pictures(str(folder))
+    dump = open_folder(str(folder))
     assert (dump.format, dump.images, dump.classes, dump.splits) == ("folder", 6, ["cat", "dog", "frog"], {})
     batch = dump.read(0, 6)
     assert batch.names == [
@@ -65,7 +65,7 @@ def test_a_folder_for_each_class_gives_the_labels_sorted_by_path(folder):
 
 
 def test_a_range_of_pictures_equals_that_range_of_the_whole(folder):
-    dump = pickle.loads(pickle.dumps(open_pictures(str(folder))))
+    dump = pickle.loads(pickle.dumps(open_folder(str(folder))))
     whole = dump.read(0, 6)
     for start, stop in [(0, 0), (1, 4), (5, 6)]:
         batch = dump.read(start, stop)
@@ -74,28 +74,27 @@ def test_a_range_of_pictures_equals_that_range_of_the_whole(folder):
         assert batch.names == whole.names[start:stop]
     with pytest.raises(IndexError):
         dump.read(0, 7)
-    assert dump.describe_record(3) == {"file": "frog/x.bmp", "record": 0, "offset": None}
 
 
 def test_pictures_that_lie_at_the_top_or_at_several_depths_have_no_labels(folder):
     save(folder / "top.png")
-    dump = open_pictures(str(folder))
+    dump = open_folder(str(folder))
     assert dump.classes is None and dump.images == 7 and set(dump.read(0, 7).labels.tolist()) == {-1}
     (folder / "top.png").unlink()
     save(folder / "cat" / "deeper" / "c.png")
-    assert open_pictures(str(folder)).classes is None
+    assert open_folder(str(folder)).classes is None
 
 
 def test_classes_given_set_the_order_of_the_labels(folder):
-    dump = open_pictures(str(folder), ["frog", "bird", "dog", "cat"])
+    dump = open_folder(str(folder), classes=["frog", "bird", "dog", "cat"])
     assert dump.classes == ["frog", "bird", "dog", "cat"]
     assert dump.read(0, 6).labels.tolist() == [3, 3, 2, 0, 0, 0]
     assert "dog: this folder's name isn't among the 2 classes given" in error_of(
-        open_pictures, str(folder), ["cat", "frog"]
+        open_folder, str(folder), classes=["cat", "frog"]
     )
     save(folder / "top.png")
     assert "the pictures don't lie in a folder for each class" in error_of(
-        open_pictures, str(folder), ["cat"]
+        open_folder, str(folder), classes=["cat"]
     )
 
 
@@ -113,19 +112,19 @@ def test_hidden_files_and_notes_are_passed_over(folder):
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"x")
-    assert open_pictures(str(folder)).images == 6
+    assert open_folder(str(folder)).images == 6
 
 
 def test_a_picture_without_a_suffix_is_one_all_the_same(tmp_path):
     save(tmp_path / "n01440764_10026", format="JPEG")
     save(tmp_path / "b.unknown", format="WEBP")
-    assert open_pictures(str(tmp_path)).images == 2
+    assert open_folder(str(tmp_path)).images == 2
 
 
 def test_what_is_neither_picture_nor_note_is_refused_and_not_left_out_in_silence(folder):
     (folder / "cat" / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
     (folder / "cat" / "sound.wav").write_bytes(b"RIFF\0\0\0\0WAVE")
-    message = error_of(open_pictures, str(folder))
+    message = error_of(open_folder, str(folder))
     assert message.startswith(f"{folder / 'cat' / 'photo.heic'} and 1 more: is no picture in PNG, JPEG")
 
 
@@ -133,7 +132,7 @@ def test_pictures_that_cannot_be_decoded_are_named_where_they_are_read(folder):
     whole = (folder / "cat" / "a.jpg").read_bytes()
     (folder / "cat" / "a.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "dog" / "one.webp").write_bytes(b"")
-    dump = open_pictures(str(folder))
+    dump = open_folder(str(folder))
     assert dump.images == 6
     message = error_of(dump.read, 0, 6)
     assert (
@@ -147,50 +146,50 @@ def test_pictures_that_cannot_be_decoded_are_named_where_they_are_read(folder):
 def test_of_many_damaged_pictures_the_first_are_named_and_the_rest_counted(tmp_path):
     for number in range(20):
         (tmp_path / f"{number:02}.png").write_bytes(b"no picture")
-    message = error_of(open_pictures(str(tmp_path)).read, 0, 20)
+    message = error_of(open_folder(str(tmp_path)).read, 0, 20)
     assert "04.png" in message and "05.png" not in message and "and 15 more" in message
 
 
 def test_a_picture_of_too_many_pixels_is_refused_when_it_is_read(tmp_path):
     Image.new("1", (9000, 9000)).save(tmp_path / "bomb.png")
-    message = error_of(open_pictures(str(tmp_path)).read, 0, 1)
+    message = error_of(open_folder(str(tmp_path)).read, 0, 1)
     assert "bomb.png: 9,000 x 9,000 pixels are more than 16,000,000" in message
 
 
 def test_more_classes_than_can_be_stored_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("ingest.formats.pictures.MOST_CLASSES", 2)
+    monkeypatch.setattr("ingest.formats.folder.MOST_CLASSES", 2)
     for number in range(3):
         save(tmp_path / f"class {number}" / "a.png", size=(1, 1))
-    assert "holds 3 folders of pictures; there can be 2 classes" in error_of(open_pictures, str(tmp_path))
+    assert "holds 3 folders of pictures; there can be 2 classes" in error_of(open_folder, str(tmp_path))
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path):
-    assert "holds no picture" in error_of(open_pictures, str(tmp_path))
-    assert "no such file or folder" in error_of(open_pictures, str(tmp_path / "gone"))
+    assert "holds no picture" in error_of(open_folder, str(tmp_path))
+    assert "no such file or folder" in error_of(open_folder, str(tmp_path / "gone"))
     (tmp_path / "file").write_bytes(b"x")
-    assert "Not a directory" in error_of(open_pictures, str(tmp_path / "file"))
+    assert "Not a directory" in error_of(open_folder, str(tmp_path / "file"))
 
 
 def test_the_identity_changes_with_a_pixel_and_with_a_name(folder):
-    first = open_pictures(str(folder)).identity
-    assert first == open_pictures(str(folder)).identity and set(first) == {"bytes", "sha256"}
+    first = open_folder(str(folder)).identity
+    assert first == open_folder(str(folder)).identity and set(first) == {"bytes", "sha256"}
     (folder / "dog" / "one.webp").rename(folder / "dog" / "two.webp")
-    renamed = open_pictures(str(folder)).identity
+    renamed = open_folder(str(folder)).identity
     assert renamed != first
     save(folder / "cat" / "b.png", (1, 1, 1))
-    assert open_pictures(str(folder)).identity != renamed
+    assert open_folder(str(folder)).identity != renamed
 
 
 def test_the_identity_changes_with_the_class_of_a_picture_that_stays_where_it_is_in_the_order(tmp_path):
     for name in ("cat/1.png", "cat/2.png", "dog/3.png", "dog/4.png"):
         save(tmp_path / name)
-    first = open_pictures(str(tmp_path)).identity
+    first = open_folder(str(tmp_path)).identity
     (tmp_path / "dog" / "3.png").rename(tmp_path / "cat" / "3.png")
-    assert open_pictures(str(tmp_path)).identity != first
+    assert open_folder(str(tmp_path)).identity != first
 
 
 def test_a_picture_that_goes_after_the_folder_was_opened_is_an_error(folder):
-    dump = open_pictures(str(folder))
+    dump = open_folder(str(folder))
     (folder / "cat" / "b.png").unlink()
     assert error_of(dump.read, 0, 6).startswith(f"{folder}/cat/b.png: no such file")
     assert error_of(lambda: dump.identity).startswith(f"{folder}/cat/b.png: no such file")
@@ -202,7 +201,7 @@ def test_names_with_spaces_signs_and_bytes_that_are_no_text_are_kept_apart(tmp_p
     odd = os.fsencode(tmp_path) + b"/odd\xff.png"
     with open(odd, "wb") as file:
         file.write((tmp_path / "a b.png").read_bytes())
-    batch = pickle.loads(pickle.dumps(open_pictures(str(tmp_path)))).read(0, 4)
+    batch = pickle.loads(pickle.dumps(open_folder(str(tmp_path)))).read(0, 4)
     assert set(batch.names) == {"a b.png", "ä%20#?.png", "new\nline.png", "odd\ufffd.png"}
     assert all(name.encode() for name in batch.names)
 
@@ -211,7 +210,7 @@ def test_thousands_of_names_are_cheap_to_send_to_a_worker(tmp_path):
     save(tmp_path / "first.png", size=(1, 1))
     for number in range(2000):
         os.link(tmp_path / "first.png", tmp_path / f"picture_{number:06}.png")
-    dump = open_pictures(str(tmp_path))
+    dump = open_folder(str(tmp_path))
     assert dump.images == 2001 and len(pickle.dumps(dump)) < 20 * 2001
     assert dump.read(2000, 2001).names == ["picture_001999.png"]
 
@@ -226,7 +225,7 @@ def test_real_jpegs_come_out_with_the_pixels_and_labels_they_have(tmp_path):
             _, label, name = member.name.split("/")
             (tmp_path / label).mkdir(exist_ok=True)
             (tmp_path / label / name).write_bytes(archive.extractfile(member).read())
-    dump = open_pictures(str(tmp_path))
+    dump = open_folder(str(tmp_path))
     batch = dump.read(0, dump.images)
     assert dump.images == 300
     for image, label, name in zip(batch.images, batch.labels, batch.names, strict=True):

@@ -3,15 +3,16 @@
 import functools
 import hashlib
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from conf.errors import TinyTagsError
 from ingest import files
-from ingest.formats.dump import MOST_CLASSES, Batch, ReadInBatches, check_classes, check_rows
+from ingest.formats.dump import MOST_CLASSES, Batch, FileDump, check_classes, check_rows
+from ingest.formats.format import Format, Match, Source
 from ingest.image import IMAGE_BYTES, PictureError, decode_picture
 
 PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -19,26 +20,11 @@ SUFFIXES = {
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm"),
 }
-# What lies beside pictures without being one. Anything else is an error: a picture in a format that isn't read must not
-# be left out in silence.
+# Files beside pictures that are ignored. Any other is an error: a picture in an unknown format must not be left out
+# silently.
 IGNORED_SUFFIXES = {
-    *(
-        ".txt",
-        ".json",
-        ".jsonl",
-        ".csv",
-        ".tsv",
-        ".xml",
-        ".yaml",
-        ".yml",
-        ".toml",
-        ".md",
-        ".rst",
-        ".html",
-        ".htm",
-        ".log",
-    ),
-    *(".ini", ".db", ".py", ".sh", ".md5", ".sha1", ".sha256"),
+    *(".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".toml", ".md", ".rst", ".html"),
+    *(".htm", ".log", ".ini", ".db", ".py", ".sh", ".md5", ".sha1", ".sha256"),
 }
 IGNORED_NAMES = {"LICENSE", "LICENCE", "README", "COPYING", "NOTICE", "MD5SUMS", "SHA256SUMS", "_SUCCESS"}
 _MAGICS = (
@@ -54,42 +40,35 @@ _MAGICS = (
 _NAMED = 5
 
 
-@dataclass(frozen=True)
-class Pictures(ReadInBatches):
+@dataclass(frozen=True, kw_only=True)
+class Folder(FileDump):
     """A folder of pictures, in the order of their paths.
 
-    ``listing`` holds the names and sizes of a million pictures in some 5 MB, so that every worker sees the folder as it
-    was when it was opened.
+    ``listing`` holds the names of a million pictures in some 5 MB, so that every worker sees the folder as it was when it
+    was opened.
     """
 
-    path: str
-    images: int
-    classes: list[str] | None
     listing: bytes
-    webhdfs: str | None = None
-    splits: dict[str, tuple[int, int]] = field(default_factory=dict)
     format: ClassVar[str] = "folder"
 
     @cached_property
-    def identity(self) -> dict:
+    def identity(self) -> dict[str, Any]:
         """{"bytes", "sha256" over names and contents}; beyond 1 GiB and in HDFS {"bytes", "modified", "names": their hash}."""
-        found = self.status()
-        if None in found:
-            raise TinyTagsError(
-                f"{files.join(self.path, _names(self.listing)[found.index(None)])}: no such file"
-            )
-        total = sum(entry.size for entry in found)
+        names = _names(self.listing)
+        entries = [entry for entry in self.status() if entry]
+        if len(entries) < len(names):
+            gone = next(name for name, entry in zip(names, self.status(), strict=True) if not entry)
+            raise TinyTagsError(f"{files.join(self.path, gone)}: no such file")
+        total = sum(entry.size for entry in entries)
         # A request a picture would take longer than ingesting them all.
         if total <= files.HASHED_BYTES and not files.is_hdfs(self.path):
-            names = [entry.name for entry in found]  # with the folder, which is the label
+            # The names include the folder, which is the label.
             return files.identity([files.join(self.path, name) for name in names], names=names)
-        names = hashlib.sha256(
-            "".join(f"{entry.name}\0{entry.size}\0" for entry in found).encode("utf-8", "surrogateescape")
-        )
+        listing = "".join(f"{entry.name}\0{entry.size}\0" for entry in entries)
         return {
             "bytes": total,
-            "modified": max(entry.modified for entry in found),
-            "names": names.hexdigest(),
+            "modified": max(entry.modified for entry in entries),
+            "names": hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest(),
         }
 
     def status(self) -> list[files.Entry | None]:
@@ -111,39 +90,44 @@ class Pictures(ReadInBatches):
                 damaged.append(f"{path}: {error}")
         if damaged:
             more = f"; and {len(damaged) - _NAMED:,} more" if len(damaged) > _NAMED else ""
-            raise TinyTagsError(f"{'; '.join(damaged[:_NAMED])}{more} (mend or remove, then start again)")
+            raise TinyTagsError(f"{'; '.join(damaged[:_NAMED])}{more} (repair or remove, then start again)")
         labels = np.full(len(names), -1, np.int32)
         if self.classes:
             numbers = {name: number for number, name in enumerate(self.classes)}
             labels[:] = [numbers[name.partition("/")[0]] for name in names]
         return Batch(images, labels, [_printable(name) for name in names])
 
-    def describe_record(self, row: int) -> dict:
-        return {"file": _printable(_names(self.listing)[row]), "record": 0, "offset": None}
 
-
-def open_pictures(path: str, classes: list[str] | None = None, webhdfs: str | None = None) -> Pictures:
+def open_folder(
+    path: str, labels: str | None = None, classes: list[str] | None = None, webhdfs: str | None = None
+) -> Folder:
     """Open the pictures in the folder ``path`` and below: whatever Pillow reads of PNG, JPEG, WebP, GIF, BMP, TIFF and PPM.
 
     Where each lies exactly one folder down, the folders' names are the classes, sorted, or in the order of ``classes``.
-    Hidden files and notes (.txt, .json, .csv, ...) are passed over. Raises `TinyTagsError` for no picture at all, for
+    Hidden files and notes (.txt, .json, .csv, ...) are ignored. Raises `TinyTagsError` for no picture at all, for
     files that are neither picture nor note, and for more than 65,535 classes.
     """
     pictures, others = _sort_out(path, files.list_files(path, webhdfs), webhdfs)
     if others:
         more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
         raise TinyTagsError(
-            f"{files.join(path, others[0])}{more}: is no picture in {', '.join(PILLOW_FORMATS)}; convert it or move it away"
+            f"{files.join(path, others[0])}{more}: is no picture in {', '.join(PILLOW_FORMATS)}; convert it or move it elsewhere"
         )
     if not pictures:
         raise TinyTagsError(f"{path}: holds no picture ({', '.join(PILLOW_FORMATS)})")
-    return Pictures(
-        path,
-        len(pictures),
-        _find_classes(path, pictures, classes),
-        _pack([entry.name for entry in pictures]),
-        webhdfs,
+    return Folder(
+        path=path,
+        images=len(pictures),
+        classes=_find_classes(path, pictures, classes),
+        webhdfs=webhdfs,
+        listing=_pack([entry.name for entry in pictures]),
     )
+
+
+def recognise(source: Source) -> Match:
+    if any(map(is_picture_name, source.names)):
+        return Match.CONTENT
+    return Match.SIZE if any(map(is_picture_name, source.sample)) else Match.NO
 
 
 def is_picture_name(name: str) -> bool:
@@ -151,11 +135,11 @@ def is_picture_name(name: str) -> bool:
 
 
 def _sort_out(
-    path: str, found: list[files.Entry], webhdfs: str | None
+    path: str, entries: list[files.Entry], webhdfs: str | None
 ) -> tuple[list[files.Entry], list[str]]:
-    """Return the pictures among the files ``found``, and the names of those that are neither pictures nor notes."""
+    """Return the pictures among the files ``entries``, and the names of those that are neither pictures nor notes."""
     pictures, others = [], []
-    for entry in found:
+    for entry in entries:
         name = files.base_name(entry.name)
         if _suffix(name) in SUFFIXES:
             pictures.append(entry)
@@ -209,3 +193,13 @@ def _names(listing: bytes) -> list[str]:
 def _printable(name: str) -> str:
     """Return the name with bytes that are no UTF-8 (Linux allows them) replaced, as Parquet and JSON need it."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+FORMAT = Format(
+    name="folder",
+    example="pictures/",
+    content="any pictures (PNG, JPEG, WebP, GIF, BMP, TIFF, PPM); a folder a class gives labels",
+    recognise=recognise,
+    open=open_folder,
+    has_own=lambda classes, labels: classes == sorted(classes),
+)
