@@ -19,7 +19,7 @@ from indexing.index import index_run
 from indexing.query.published import PublishedIndex
 from ingest.corpus import read_partition
 from search_ui.library import Library
-from search_ui.similar import SHOWN, similar_images
+from search_ui.similar import MOST_SIMILAR, similar_images
 from storage import runs
 from tagging import descriptor
 
@@ -131,8 +131,8 @@ def look(place: Place, run: runs.Run) -> dict:
         squared = squared_norms - 2 * known @ asked + asked @ asked
         if row in tagged[p]:
             squared[sum(map(len, tagged[:p])) + np.searchsorted(tagged[p], row)] = np.inf
-        least = np.sqrt(np.partition(squared, SHOWN - 1)[SHOWN - 1])
-        found_of.append(sum(hit["distance"] <= least + 0.05 for hit in hits) / SHOWN)
+        least = np.sqrt(np.partition(squared, MOST_SIMILAR - 1)[MOST_SIMILAR - 1])
+        found_of.append(sum(hit["distance"] <= least + 0.05 for hit in hits) / MOST_SIMILAR)
     return {
         "documents": len(known),
         "p50": 1000 * median(seconds[50:]),

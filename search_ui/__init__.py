@@ -29,7 +29,7 @@ def create_app(settings: Settings, test_config: dict | None = None) -> Flask:
     from indexing.solr import Solr
     from records.corrections import Corrections
     from search_ui import errors, metrics, openapi
-    from search_ui.board import LOOK_SECONDS, Board
+    from search_ui.board import REFRESH_SECONDS, Board
     from search_ui.library import Library
     from search_ui.sources import Sources
     from search_ui.views import BLUEPRINTS
@@ -40,7 +40,7 @@ def create_app(settings: Settings, test_config: dict | None = None) -> Flask:
         MAX_CONTENT_LENGTH=BODY_BYTES,
         SEND_FILE_MAX_AGE_DEFAULT=STATIC_SECONDS,
         CHECK_SECONDS=CHECK_SECONDS,
-        LOOK_SECONDS=LOOK_SECONDS,
+        REFRESH_SECONDS=REFRESH_SECONDS,
     )
     app.config.from_mapping(test_config or {})
     app.json.sort_keys = False
@@ -54,7 +54,7 @@ def create_app(settings: Settings, test_config: dict | None = None) -> Flask:
         solr=solr,
         published=PublishedIndex(solr, settings.alias, app.config["CHECK_SECONDS"]),
         library=Library(store),
-        board=Board(store, solr, settings.alias, app.config["LOOK_SECONDS"]),
+        board=Board(store, solr, settings.alias, app.config["REFRESH_SECONDS"]),
         corrections=Corrections(settings.database),
         metrics=counted,
     )

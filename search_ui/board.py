@@ -4,73 +4,78 @@ import hashlib
 import json
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 from indexing.solr import Solr
 from indexing.status import run_statuses
-from indexing.watch_solr import SolrWatch
+from indexing.watch_solr import SolrStatus, SolrWatch
 from indexing.watch_store import StoreStatus, StoreWatch
 from search_ui.cached import Answer, Cached
+from storage.store import Store
 
-# However many browsers look, store and Solr are looked at once in so many seconds.
-LOOK_SECONDS = 1.5
-# Nobody waits longer than that for a store or a Solr that is slow, hangs or is away.
+# Store and Solr are scanned once in this time, however many clients there are.
+REFRESH_SECONDS = 1.5
+# A client waits no longer than this for a store or a Solr that is slow or unavailable.
 WAIT_SECONDS = 2.5
-# Of these some are left for Solr, which may be well where the store is not.
+# The part of it that is left for Solr where the store does not answer.
 SOLR_SECONDS = 0.5
-# So long a look reads statistics of partitions, or counts documents, before it tells what it has.
+# A scan reads statistics of partitions, or counts documents, for this time; the next one continues.
 READ_SECONDS = 1.0
-# A browser asks again after so many seconds: while something is being written, and otherwise.
+# A browser asks again after this time: while a job writes, and otherwise.
 ASK_BUSY, ASK_IDLE = 2, 15
 
 
 class Board:
-    """What there is to say of all corpora and runs now, told to many at the cost of one."""
+    """The state of all corpora and runs, cached for all clients."""
 
-    def __init__(self, store, solr: Solr, alias: str, seconds: float = LOOK_SECONDS) -> None:
+    def __init__(self, store: Store, solr: Solr, alias: str, seconds: float = REFRESH_SECONDS) -> None:
         self.store, self.solr, self.alias = store, solr, alias
-        self._known: StoreStatus | None = None
-        in_store, in_solr = StoreWatch(store), SolrWatch(solr, alias)
-        self._stored = Cached("the store", lambda: in_store.scan(READ_SECONDS), seconds)
-        self._indexed = Cached("Solr", lambda: in_solr.scan(self._names(), READ_SECONDS), seconds)
+        self._names: list[str] = []  # of the runs in the store
+        store_watch, solr_watch = StoreWatch(store), SolrWatch(solr, alias)
+        self._stored: Cached[StoreStatus] = Cached(
+            "the store", lambda: store_watch.scan(READ_SECONDS), seconds
+        )
+        self._indexed: Cached[SolrStatus] = Cached(
+            "Solr", lambda: solr_watch.scan(self._names, READ_SECONDS), seconds
+        )
 
-    def now(self, until: float | None = None) -> dict:
-        """Return the state of everything, fit for JSON, within `WAIT_SECONDS` or by ``until`` of `time.monotonic`.
+    def now(self, until: float | None = None) -> dict[str, Any]:
+        """Return the state of everything, as JSON values, within `WAIT_SECONDS` or by ``until`` of `time.monotonic`.
 
-        What doesn't answer is told in "store_error" and "solr_error"; the rest is then as it was at "store_seen" and
-        "solr_seen", or empty.
+        Errors of the store and of Solr are in "store_error" and "solr_error"; the rest is then as it was at "store_seen"
+        and "solr_seen", or empty.
         """
         until = until or time.monotonic() + WAIT_SECONDS
         stored = self._stored.get(until - SOLR_SECONDS - time.monotonic())
-        self._known = stored.value
+        self._names = list(stored.value.expected) if stored.value else []
         indexed = self._indexed.get(until - time.monotonic())
         corpora = stored.value.corpora if stored.value else []
         runs = run_statuses(stored.value, indexed.value) if stored.value else []
-        for told in runs:
-            if "error" not in told and stored.value.expected[told["run"]] is None:
-                told["statistics_read"] = stored.value.read[told["run"]]
-        # What won't stay as it is though nobody works.
-        passing = stored.error or indexed.error or any(told.get("index", {}) is None for told in runs)
-        found = {
+        for run in runs:
+            if stored.value and "error" not in run and stored.value.expected[run["run"]] is None:
+                run["statistics_read"] = stored.value.read[run["run"]]
+        working = any(entry.get("working") for entry in (*corpora, *runs))
+        # This changes even if no job writes.
+        incomplete = stored.error or indexed.error or any(run.get("index", {}) is None for run in runs)
+        state = {
             "store": self.store.url(),
             "store_error": stored.error,
             "solr": self.solr.url,
             "solr_error": indexed.error,
             "alias": self.alias,
             "published": indexed.value.published if indexed.value else [],
-            "working": any(told.get("working") for told in (*corpora, *runs)),
+            "working": working,
             "corpora": corpora,
             "runs": runs,
         }
         return {
-            "version": hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16],
-            "ask_again_seconds": ASK_BUSY if found["working"] or passing else ASK_IDLE,
+            "version": hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16],
+            "ask_again_seconds": ASK_BUSY if working or incomplete else ASK_IDLE,
             "store_seen": _time(stored),
             "solr_seen": _time(indexed),
-        } | found
-
-    def _names(self) -> list[str]:
-        return list(self._known.expected) if self._known else []
+        } | state
 
 
-def _time(answer: Answer) -> str | None:
-    return answer.at and datetime.fromtimestamp(answer.at, UTC).isoformat(timespec="seconds")
+def _time(answer: Answer[Any]) -> str | None:
+    """Return when an answer was computed, in ISO 8601."""
+    return datetime.fromtimestamp(answer.at, UTC).isoformat(timespec="seconds") if answer.at else None

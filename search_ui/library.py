@@ -1,10 +1,12 @@
-"""What the store says of an image: its pixels, its label, the record it came from, and how a model votes on it."""
+"""The store as the page reads it: corpora, runs and models with a short cache, and one image with its label and source."""
 
 import contextlib
 import threading
 import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 from conf.errors import TinyTagsError
@@ -12,42 +14,46 @@ from ingest.corpus import Block, Corpus, open_corpus, read_image
 from ingest.formats import record_offset
 from search_ui.cards import Quality, read_quality
 from storage.runs import Run, open_run
-from storage.store import StoreUnavailableError
+from storage.store import Store, StoreUnavailableError
 from tagging.models import read_card
 
-# Manifests don't change once written, but a corpus can be removed and another be made under its name.
+T = TypeVar("T")
+_Key = tuple[Callable[[Store, str], object], str]
+
+# A manifest doesn't change, but a corpus can be removed and another be made under its name.
 MANIFEST_SECONDS = 10
-MOST_KEPT = 1_000
+MOST_CACHED = 1_000
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the card of a model with this hash says of its quality."""
+    """The quality of a model with this hash, from its card."""
 
     model_hash: str
     quality: Quality
 
 
 class Library:
-    """The corpora, runs and models of a store, what is written of them read once and kept for a few seconds; for many threads."""
+    """The corpora, runs and models of a store. Manifests and cards are cached for a few seconds. Thread-safe."""
 
-    def __init__(self, store) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
         self._lock = threading.Lock()
-        self._kept: dict[tuple, tuple[float, object]] = {}
+        self._cache: dict[_Key, tuple[float, object]] = {}
 
     def corpus(self, name: str) -> Corpus | None:
         """Return a corpus, or None where the store has none of this name. Raises `StoreUnavailableError`."""
-        return self._keep(open_corpus, name)
+        return self._read(open_corpus, name)
 
     def run(self, name: str) -> Run | None:
-        return self._keep(open_run, name)
+        """Return a run, or None where the store has none of this name. Raises `StoreUnavailableError`."""
+        return self._read(open_run, name)
 
     def measured(self, name: str) -> Measured | None:
-        """Return how good a model is by its card, or None where the store or the card doesn't say."""
-        return self._keep(_read_measured, name)
+        """Return the quality of a model, or None where the store has no card of it, or the card no quality."""
+        return self._read(_read_measured, name)
 
-    def versions(self, hits: list[dict]) -> dict[str, str | None]:
+    def versions(self, hits: Iterable[Mapping[str, Any]]) -> dict[str, str | None]:
         """Return `version_of` the corpora of some hits; None of all where the store is unavailable."""
         versions: dict[str, str | None] = dict.fromkeys(hit["corpus"] for hit in hits)
         with contextlib.suppress(StoreUnavailableError):  # the hits are useful without
@@ -59,10 +65,10 @@ class Library:
         """Return one image as a block of one. Raises `StoreError` where its partition can't be read."""
         return read_image(self.store, corpus, partition, row)
 
-    def votes(self, run: Run, block: Block) -> dict[str, int] | None:
-        """Return every class with its votes, most first, from the very model that made the run; None without it.
+    def votes(self, run: Run, block: Block) -> dict[str, float] | None:
+        """Return the votes for every class by the model that made the run, most first; None where it is not in the store.
 
-        Of a network these are its probabilities, 0.0-1.0.
+        Those of a network are its probabilities, 0.0-1.0.
         """
         try:
             model = _load_model(self.store, run.model, run.model_hash)
@@ -71,41 +77,41 @@ class Library:
         votes = dict(zip(run.classes, model.votes(block.images)[0].tolist(), strict=True))
         return dict(sorted(votes.items(), key=lambda item: -item[1]))
 
-    def _keep(self, open_one, name: str):
-        """Return what ``open_one`` last said of ``name``: a manifest, None, or raise that the store was out of reach."""
-        found = self._look_up((open_one, name))
-        if isinstance(found, StoreUnavailableError):
-            raise found
-        return found
+    def _read(self, read: Callable[[Store, str], T | None], name: str) -> T | None:
+        """Return what ``read`` returns for ``name``, cached; None where it raises, but for `StoreUnavailableError`."""
+        value = self._cached((read, name))
+        if isinstance(value, StoreUnavailableError):
+            raise value
+        return cast("T | None", value)
 
-    def _look_up(self, key: tuple) -> object:
+    def _cached(self, key: _Key) -> object:
         now = time.monotonic()
         with self._lock:
-            until, found = self._kept.get(key, (0, None))
+            until, value = self._cache.get(key, (0, None))
             if now < until:
-                return found
-            if found is not None:
-                # While one looks again, and maybe waits for HDFS, the others go on with this.
-                self._kept[key] = (now + MANIFEST_SECONDS, found)
-        open_one, name = key
+                return value
+            if value is not None:
+                # While one thread reads again, which may take long, the others go on with the old value.
+                self._cache[key] = (now + MANIFEST_SECONDS, value)
+        read, name = key
         try:
-            found = open_one(self.store, name)
+            value = read(self.store, name)
         except StoreUnavailableError as error:
-            if found is None:  # else what was true a moment ago
-                found = error
+            if value is None:  # else the old value is better than none
+                value = error
         except TinyTagsError:
-            found = None
+            value = None
         with self._lock:
-            self._kept[key] = (time.monotonic() + MANIFEST_SECONDS, found)
-            if len(self._kept) > MOST_KEPT:  # names come from URLs
-                self._kept = {key: kept for key, kept in self._kept.items() if kept[0] > now}
-        return found
+            self._cache[key] = (time.monotonic() + MANIFEST_SECONDS, value)
+            if len(self._cache) > MOST_CACHED:  # names come from URLs
+                self._cache = {key: entry for key, entry in self._cache.items() if entry[0] > now}
+        return value
 
 
-def _read_measured(store, name: str) -> Measured | None:
+def _read_measured(store: Store, name: str) -> Measured | None:
     card = read_card(store, name)
     quality = read_quality(card)
-    return quality and Measured(str(card.get("hash")), quality)
+    return Measured(str(card.get("hash")), quality) if quality else None
 
 
 @lru_cache(maxsize=4)
@@ -136,14 +142,14 @@ def png_url(corpus: str, partition: int, row: int, version: str | None) -> str:
     return f"{image_url(corpus, partition, row)}.png" + (f"?v={version}" if version else "")
 
 
-def image_urls(hit: dict, version: str | None) -> dict[str, str]:
+def image_urls(hit: Mapping[str, Any], version: str | None) -> dict[str, str]:
     """Return the URLs of a hit's page and pixels."""
     place = hit["corpus"], hit["partition"], hit["row"]
     return {"url": image_url(*place), "png": png_url(*place, version)}
 
 
 def no_image(corpus: str, partition: int, row: int, manifest: Corpus | None) -> str | None:
-    """Say why there is no such image, and what there is instead; None where there is one."""
+    """Return why there is no such image, and the valid numbers; None where there is one."""
     if manifest is None:
         return f"There is no corpus {corpus!r} in the store."
     if partition >= manifest.partitions:
@@ -154,8 +160,8 @@ def no_image(corpus: str, partition: int, row: int, manifest: Corpus | None) -> 
     return None
 
 
-def source(corpus: Corpus, partition: int, row: int, block: Block | None) -> dict:
-    """Return where an image came from: the dump, the number of its record and, where it has one, the byte it starts at."""
+def source(corpus: Corpus, partition: int, row: int, block: Block | None) -> dict[str, Any]:
+    """Return where an image comes from: the dump, the number of its record and, in a tiny-images dump, its first byte."""
     record = corpus.rows(partition)[0] + row
     split = next((name for name, (first, last) in corpus.splits.items() if first <= record < last), None)
     return {
@@ -169,13 +175,13 @@ def source(corpus: Corpus, partition: int, row: int, block: Block | None) -> dic
 
 
 def label(corpus: Corpus, block: Block | None) -> str | None:
-    """Return what a person said the image shows, where somebody did."""
+    """Return the name of the label that came with an image; None where none did."""
     if block is None or not corpus.classes or not 0 <= block.labels[0] < len(corpus.classes):
         return None
     return corpus.classes[block.labels[0]]
 
 
 def step(corpus: Corpus, partition: int, row: int, by: int) -> tuple[int, int] | None:
-    """Return partition and row of the image ``by`` further on in the corpus; None beyond its ends."""
+    """Return partition and row of the image ``by`` places later in the corpus; None beyond its ends."""
     record = corpus.rows(partition)[0] + row + by
     return divmod(record, corpus.partition_images) if 0 <= record < corpus.images else None

@@ -1,6 +1,7 @@
-"""What the page counts of itself for Prometheus."""
+"""The application's own metrics, for Prometheus."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from flask import Flask, Response, g, request
@@ -9,13 +10,13 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from indexing.solr import SolrError
 
-# Thumbnails take less than a millisecond, pages some, and a Solr that hangs is given up after 2.5 s.
+# A thumbnail takes less than a millisecond, a page some; a Solr that hangs is given up after 2.5 s.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 @dataclass(frozen=True, eq=False)
 class Metrics:
-    """The counters of one application, in a registry of its own: two of them in one process don't add up."""
+    """The metrics of one application, in a registry of its own: those of two in one process stay separate."""
 
     registry: CollectorRegistry
     requests: Counter
@@ -25,10 +26,10 @@ class Metrics:
     exports: Gauge
 
     def watch_export(self, response: Response) -> Response:
-        """Return a streamed answer that counts as a running export until it is closed, and where Solr ends it as a failure."""
-        lines = response.response
+        """Return a streamed response that counts as a running export until it is closed, and as a failure where Solr fails."""
+        lines = response.iter_encoded()
 
-        def watched():
+        def watched() -> Iterator[bytes]:
             try:
                 yield from lines
             except SolrError:
@@ -41,7 +42,7 @@ class Metrics:
         return response
 
     def text(self) -> Response:
-        """Return all of it as Prometheus reads it."""
+        """Return all metrics in the format of Prometheus."""
         return Response(generate_latest(self.registry), content_type=CONTENT_TYPE_LATEST)
 
 
@@ -52,20 +53,20 @@ def make_metrics() -> Metrics:
         registry=registry,
         requests=Counter("requests", "Requests answered.", ["route", "status"], **common),
         seconds=Histogram(
-            "request_seconds", "Seconds until an answer began.", ["route"], buckets=SECONDS, **common
+            "request_seconds", "Seconds until the response began.", ["route"], buckets=SECONDS, **common
         ),
         unreadable=Counter(
             "unreadable_thumbnails", "Thumbnails whose partition could not be read.", **common
         ),
         solr_failures=Counter(
-            "solr_failures", "Answers that failed, or were cut short, because Solr did.", **common
+            "solr_failures", "Responses that failed, or were cut short, because Solr failed.", **common
         ),
-        exports=Gauge("exports_running", "Exports that are being sent.", **common),
+        exports=Gauge("exports_running", "Exports in progress.", **common),
     )
 
 
 def register(app: Flask, metrics: Metrics) -> None:
-    """Count every request of an application by its route, of which there are few, never by its URL."""
+    """Count every request of an application by its route, of which there are few, not by its URL."""
 
     def begin() -> None:
         g.began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What the server answers to requests that never reach the application: too large, or no HTTP."""
+"""Responses to requests that never reach the application: too large, or not HTTP."""
 
 from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask
@@ -6,8 +6,8 @@ from waitress.task import ErrorTask
 from search_ui.errors import HEADERS
 
 
-class Refusal(ErrorTask):
-    """A refusal with the headers of every other answer."""
+class Refusal(ErrorTask):  # type: ignore[misc]  # waitress has no types
+    """An error with the headers of every other response."""
 
     def execute(self) -> None:
         self.response_headers.extend(HEADERS.items())
@@ -15,5 +15,5 @@ class Refusal(ErrorTask):
 
 
 def add_headers() -> None:
-    """Let all servers of this process refuse so; Waitress has no setting for it."""
+    """Let all servers of this process use `Refusal`; Waitress has no setting for it."""
     HTTPChannel.error_task_class = Refusal

@@ -1,4 +1,4 @@
-"""The tagged images that look most like one: its descriptor, and the nearest to that in Solr."""
+"""The tagged images most similar to one: those whose descriptors in Solr are nearest to its own."""
 
 import math
 
@@ -11,11 +11,11 @@ from search_ui.library import Library
 from storage.store import StoreUnavailableError
 from tagging import descriptor
 
-SHOWN = 12
-# Solr's search of a graph misses some: of the 12 nearest among 100,000 it finds 84 % if 13 are looked for, 98 % if 100 are,
-# and 99 % if 200 are, in about the same time.
-LOOKED_FOR = 200
-# A page is worth more than what stands below it.
+MOST_SIMILAR = 12
+# Solr's search of a graph is approximate: of the 12 nearest among 100,000 it finds 84 % with 13 candidates, 98 % with 100
+# and 99 % with 200, in about the same time.
+CANDIDATES = 200
+# The page of an image does not wait longer for this part of it.
 SECONDS = 1.5
 
 
@@ -24,20 +24,20 @@ def similar_images(
 ) -> list[dict] | None:
     """Return the documents of up to 12 images nearest to ``image`` (1, 3072) uint8, which is at ``place``, nearest first.
 
-    Each has its ``distance``, between descriptors. An image that several runs tagged comes once. None where no run that is
-    searched has descriptors; raises `SolrError` where Solr doesn't answer in time.
+    Each has its ``distance``, between descriptors. An image that several runs tagged comes once. None where no published
+    run has descriptors. Raises `SolrError` where Solr doesn't answer in time.
     """
     names = [name for name in published.now().collections if _is_described(library, name)]
     if not names:
         return None
     numbers = descriptor.describe(image)[0].tolist()
     parameters = {
-        "q": f"{{!knn f=descriptor topK={LOOKED_FOR:d} v=$descriptor}}",
+        "q": f"{{!knn f=descriptor topK={CANDIDATES:d} v=$descriptor}}",
         "descriptor": str(numbers),
         "fl": f"{FIELDS},score",
         "sort": "score desc,id asc",
-        # With itself, and all as often as there are runs.
-        "rows": (SHOWN + 1) * len(names),
+        # The image itself is among them, and each one once a run.
+        "rows": (MOST_SIMILAR + 1) * len(names),
         "collection": ",".join(names),
     }
     hits = solr.select(names[0], parameters, timeout=SECONDS)["response"]["docs"]
@@ -45,11 +45,11 @@ def similar_images(
     for hit in hits:
         nearest.setdefault((hit["corpus"], hit["partition"], hit["row"]), hit)
     nearest.pop(place, None)
-    return [_with_distance(hit) for hit in list(nearest.values())[:SHOWN]]
+    return [_with_distance(hit) for hit in list(nearest.values())[:MOST_SIMILAR]]
 
 
 def _is_described(library: Library, name: str) -> bool:
-    """Whether documents of a run have the descriptors of this version; no where the store can't say."""
+    """Whether the documents of a run have descriptors of this version; False where the store is unavailable."""
     try:
         run = library.run(name)
     except StoreUnavailableError:
@@ -59,5 +59,5 @@ def _is_described(library: Library, name: str) -> bool:
 
 def _with_distance(hit: dict) -> dict:
     found = {field: hit[field] for field in FIELDS.split(",") if field in hit}
-    # What Solr gives for a Euclidean distance d is 1 / (1 + d * d).
+    # Solr's score of a Euclidean distance d is 1 / (1 + d * d).
     return found | {"distance": round(math.sqrt(max(1 / hit["score"] - 1, 0)), 1)}

@@ -15,7 +15,7 @@ from conf.errors import TinyTagsError
 from indexing.query.search_state import SearchState, check_parameters, show
 from ingest.image import IMAGE_BYTES, SIDE, to_png
 from search_ui import cards, plots, png
-from search_ui.board import LOOK_SECONDS, WAIT_SECONDS
+from search_ui.board import REFRESH_SECONDS, WAIT_SECONDS
 from search_ui.cached import Answer, Cached
 from search_ui.sources import sources
 from storage import layout
@@ -35,7 +35,7 @@ TOP_PIXELS = 10
 class Models:
     """The cards of a store's models, read anew where they have changed, and how much each forest looks at each pixel."""
 
-    def __init__(self, store, seconds: float = LOOK_SECONDS) -> None:
+    def __init__(self, store, seconds: float = REFRESH_SECONDS) -> None:
         self.store = store
         self._read: dict[str, tuple[float, dict]] = {}
         self._cards = Cached("the store", self._look, seconds)
@@ -101,7 +101,7 @@ def _importance(store, name: str, model_hash: str) -> np.ndarray:
 @blueprint.record_once
 def _make_models(state: BlueprintSetupState) -> None:
     store = state.app.extensions["tinytags"].library.store
-    state.app.extensions["tinytags.models"] = Models(store, state.app.config["LOOK_SECONDS"])
+    state.app.extensions["tinytags.models"] = Models(store, state.app.config["REFRESH_SECONDS"])
 
 
 def models() -> Models:

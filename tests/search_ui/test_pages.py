@@ -340,10 +340,10 @@ def test_beside_the_range_stands_what_to_expect_of_it(page, searchable, monkeypa
     words = " ".join(page.get("/?confidence=60-100").text.split())
     assert "<strong>75 %</strong> of tags from 60 % up to be right; 50 % of images have one." in words
     card["hash"] = "another"
-    page.application.extensions["tinytags"].library._kept.clear()
+    page.application.extensions["tinytags"].library._cache.clear()
     assert expected("") == [], "a card of another model says nothing"
     card |= {"hash": searchable.first.model_hash, "quality": {"images": 1000, "thresholds": [{"votes": 4}]}}
-    page.application.extensions["tinytags"].library._kept.clear()
+    page.application.extensions["tinytags"].library._cache.clear()
     assert expected("") == [], "nor does one that was not written by us"
 
 
@@ -370,7 +370,7 @@ def test_a_store_that_is_away_leaves_the_search_and_the_image_says_why(page, mon
 
     monkeypatch.setattr("search_ui.library.open_corpus", away)
     monkeypatch.setattr("search_ui.library.open_run", away)
-    page.application.extensions["tinytags"].library._kept.clear()
+    page.application.extensions["tinytags"].library._cache.clear()
     assert page.get("/").status_code == 200
     assert page.get("/api/search").json["total"] > 0
     assert page.get("/about").status_code == 200

@@ -45,7 +45,7 @@ def world(library, solr, tmp_path):
 
 
 def client(settings, **config):
-    return create_app(settings, {"CHECK_SECONDS": 0, "LOOK_SECONDS": 0} | config).test_client()
+    return create_app(settings, {"CHECK_SECONDS": 0, "REFRESH_SECONDS": 0} | config).test_client()
 
 
 def text(answer) -> str:
@@ -242,7 +242,7 @@ def test_many_browsers_share_one_look(world, monkeypatch):
             return original(self, *args, **options)
 
         monkeypatch.setattr(watch, "look", look)
-    app = create_app(world.settings, {"LOOK_SECONDS": 60})
+    app = create_app(world.settings, {"REFRESH_SECONDS": 60})
     answers = []
 
     def ask():
@@ -284,7 +284,7 @@ def test_browsers_ask_often_while_something_is_written_and_rarely_otherwise(worl
 def watched(world, chromium):
     """Opens a page of the world above; it looks as often as it is asked, and a browser asks every 0.3 seconds."""
     contexts, complaints = [], []
-    app = create_app(world.settings, {"LOOK_SECONDS": 0})
+    app = create_app(world.settings, {"REFRESH_SECONDS": 0})
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
