@@ -20,7 +20,8 @@ from conf.errors import TinyTagsError
 from conf.wording import counted
 from ingest.corpus import Corpus
 from storage import layout
-from storage.store import LocalStore, open_store
+from storage.local import LocalStore
+from storage.store import open_store
 from tagging.forest import PackedForest
 from tagging.models import save_model
 

@@ -75,8 +75,8 @@ def verify_run(store, run_name: str, solr: Solr | None, repair: bool = False) ->
     busy = solr and holder(store, layout.run_index_lease(run.name))
     if busy:
         raise LeaseHeldError(
-            f"the index of run {run.name!r} is being written by {busy['user']} on {busy['host']} (process {busy['pid']}) "
-            f"since {busy['since']}; verify it when that is done"
+            f"the index of run {run.name!r} is being written by {busy.user} on {busy.host} (process {busy.pid}) "
+            f"since {busy.since}; verify it when that is done"
         )
     found = Findings()
     counts = None

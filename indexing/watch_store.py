@@ -224,7 +224,7 @@ class StoreWatch:
 
     def _writer(self, path: str, there: dict[str, float]) -> dict | None:
         held = holder(self.store, path) if path.rsplit("/", 1)[1] in there else None
-        return held and {key: held[key] for key in ("user", "host", "pid", "since")}
+        return held and {key: getattr(held, key) for key in ("user", "host", "pid", "since")}
 
     def _read_statistics(self, pool, seen: list[dict], until: float | None) -> dict[str, str]:
         """Read the statistics of runs that aren't read yet, until time is up; return what went wrong, by run."""

@@ -290,7 +290,7 @@ def _ask(path: str, address: str | None, action):
     # Everything after the host is the path: '?', '#' and '%' are letters of a file's name like others.
     at = "/" + path.removeprefix("hdfs://").partition("/")[2].rstrip("/")
     client = hdfs_client.client(address, hdfs_client.user())
-    return hdfs_client.ask(path, address, lambda: action(client, at))
+    return hdfs_client.retry(path, address, lambda: action(client, at))
 
 
 def _hdfs_entry(name: str, found: dict) -> Entry:

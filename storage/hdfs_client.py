@@ -1,20 +1,25 @@
-"""Asking HDFS over WebHDFS: every request with a time limit, and again after a moment where a node may be away."""
+"""Requests to HDFS over WebHDFS: each with a time limit, and repeated after a moment where a node may be restarting."""
 
 import functools
 import os
 import time
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from conf.errors import TinyTagsError
 from conf.settings import user_name
+
+T = TypeVar("T")
+Kind = Literal["missing", "file", "file unavailable", "unavailable"]
 
 # Seconds to connect and to wait for an answer. Connecting waits more than 10 s: urllib3 applies that limit while sending,
 # and the first large upload to a DataNode that has just started takes longer than a second or two.
 TIMEOUT = (15, 60)
 ATTEMPTS = 4
 
-# What HDFS throws for one file alone; anything else means that it is ill.
-_ONE_FILE = {
+# Exceptions of HDFS that concern one file; after any other the request is repeated.
+_FILE_ERRORS = {
     "FileNotFoundException": "no such file",
     "AccessControlException": "may not be accessed by this user; set HADOOP_USER_NAME to one who may",
     "InvalidPathException": "is no path of HDFS",
@@ -22,62 +27,79 @@ _ONE_FILE = {
 }
 
 
+class WebHdfsError(TinyTagsError):
+    """A request to HDFS failed; ``kind`` says what that means.
+
+    ``missing``: there is no such file. ``file``: this file alone can't be read or written. ``file unavailable``: the
+    NameNode knows the file, but not all of its blocks can be read now. ``unavailable``: HDFS as a whole does not answer.
+    """
+
+    def __init__(self, message: str, kind: Kind) -> None:
+        super().__init__(message, kind)
+        self.kind = kind
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 def user() -> str:
+    """Return the user to HDFS: HADOOP_USER_NAME, or the one who runs this."""
     return os.environ.get("HADOOP_USER_NAME") or user_name()
 
 
 def default_address(url: str) -> str:
-    """Return where WebHDFS listens by default on the host of an ``hdfs://`` URL; raises `TinyTagsError` for one without."""
+    """Return the default address of WebHDFS on the host of an ``hdfs://`` URL; raises `TinyTagsError` for one without."""
     try:
         parts = urlsplit(url)
-        host = parts.port != 0 and parts.hostname
+        host = parts.hostname if parts.port != 0 else None
     except ValueError:  # a port that is no number, or brackets that enclose no address
         host = None
     if not host:
-        raise TinyTagsError(f"{url!r} won't do: write hdfs://HOST:8020/PATH")
+        raise TinyTagsError(f"{url!r} is not valid: write hdfs://HOST:8020/PATH")
     return f"http://{host}:9870"
 
 
 @functools.lru_cache(maxsize=8)
-def client(address: str, user: str):
+def client(address: str, user: str) -> Any:
     """Return HdfsCLI's client for a WebHDFS address."""
     from hdfs import InsecureClient
 
     return InsecureClient(address, user=user, timeout=TIMEOUT)
 
 
-def ask(
-    url: str, address: str, action, one_file=TinyTagsError, away=TinyTagsError, unreachable=TinyTagsError
-):  # fmt: skip
-    """Return ``action()``, tried up to four times; ``url`` and ``address`` are for the message.
-
-    Raises ``one_file`` for what concerns this file alone, ``away`` where the NameNode knows it but nobody has all of its
-    blocks, and ``unreachable`` where HDFS as a whole does not answer.
-    """
+def retry(url: str, address: str, action: Callable[[], T]) -> T:
+    """Return ``action()``, tried up to four times; raise `WebHdfsError`, its message with ``url`` and ``address``."""
     import requests
     import urllib3
     from hdfs.util import HdfsError
 
-    broke_off = 0
+    broken_off = 0
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(2 ** (attempt - 1))
         try:
             return action()
         except HdfsError as error:
-            if error.exception in _ONE_FILE:
-                raise one_file(f"{url}: {_ONE_FILE[error.exception]}") from None
-            if error.exception == "BlockMissingException":  # a DataNode may come back: the file isn't broken
-                raise away(f"{url}: no DataNode that is up has all of it") from None
+            if error.exception in _FILE_ERRORS:
+                kind: Kind = "missing" if error.exception == "FileNotFoundException" else "file"
+                raise WebHdfsError(f"{url}: {_FILE_ERRORS[error.exception]}", kind) from None
+            if error.exception == "BlockMissingException":  # a DataNode may return: the file isn't broken
+                raise WebHdfsError(
+                    f"{url}: no DataNode that is up has all of it", "file unavailable"
+                ) from None
             reason = str(error).splitlines()[0]
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            broke_off += isinstance(error, urllib3.exceptions.ProtocolError)
+            broken_off += isinstance(error, urllib3.exceptions.ProtocolError)
             request = getattr(error, "request", None)
-            # What urllib3 says of a connection holds its whole URL twice.
+            # urllib3's message of a failed connection holds the whole URL twice.
             reason = f"{urlsplit(request.url).netloc} doesn't answer" if request else str(error)
             reason = " ".join(f"{reason} ({type(error).__name__})".split())
-    if broke_off == ATTEMPTS:  # each time it was there, and came no further: a damaged block
-        raise away(f"{url}: {reason}, {ATTEMPTS} tries; `hdfs fsck` tells whether a block is damaged")
-    raise unreachable(
-        f"{url}: {reason} (WebHDFS at {address}, {ATTEMPTS} tries; are the NameNode and a DataNode up?)"
+    if broken_off == ATTEMPTS:  # every attempt connected and broke off: a damaged block
+        raise WebHdfsError(
+            f"{url}: {reason}, {ATTEMPTS} tries; `hdfs fsck` tells whether a block is damaged",
+            "file unavailable",
+        )
+    raise WebHdfsError(
+        f"{url}: {reason} (WebHDFS at {address}, {ATTEMPTS} tries; are the NameNode and a DataNode up?)",
+        "unavailable",
     )

@@ -1,4 +1,4 @@
-"""A lease: the file that keeps a corpus, model or run to one writer, and tells the second one who the first is."""
+"""A lease: the file that keeps a corpus, model or run to one writer and says who that is."""
 
 import contextlib
 import json
@@ -9,35 +9,64 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 
 from conf.errors import LeaseHeldError, TinyTagsError
 from conf.settings import user_name
-from storage.store import StoreError, StoreUnavailableError
+from storage.store import FileMissingError, Store, StoreError, StoreUnavailableError
 
 RENEW_SECONDS = 15
-# A holder on another machine is taken for dead when it has missed this many seconds of renewals.
+# A holder on another machine counts as dead when it has not renewed its lease for so many seconds.
 DEAD_SECONDS = 120
-# By clocks that may differ; so one looks this long, three renewals, whether it renews after all.
+# The machines' clocks may differ, so its lease is watched for three renewals more.
 WATCH_SECONDS = 45
+_WATCH_STEP = 5
 
-_KEYS = {"token", "user", "host", "pid", "started", "space", "since", "renewed"}
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lease, as the lease's file says."""
+
+    token: str  # of this one lease
+    user: str
+    host: str
+    pid: int
+    started: str | None  # the kernel's start time of the process
+    space: str  # the boot and container in which the pid is unique
+    since: str  # ISO 8601, UTC
+    renewed: float  # seconds since 1970, by the holder's clock
+
+    def is_here(self) -> bool:
+        """Return whether this machine can check the holder's process."""
+        return self.space == _process_space()
+
+    def is_alive(self) -> bool:
+        """Return whether the holder's process runs (same machine) or has renewed its lease lately (another machine)."""
+        if self.is_here():
+            start = _process_start(self.pid)
+            return start is not None and start == self.started
+        return time.time() - self.renewed < DEAD_SECONDS
+
+    def to_json(self) -> bytes:
+        """Return the content of the lease's file."""
+        return json.dumps(asdict(self)).encode()
 
 
 @contextlib.contextmanager
-def lease(store, path: str, what: str) -> Iterator[None]:
-    """Hold the lease file ``path`` of ``store`` while the block runs; ``what`` names the thing written, for people.
+def lease(store: Store, path: str, what: str) -> Iterator[None]:
+    """Hold the lease file ``path`` of ``store`` while the block runs; ``what`` names what is written, for messages.
 
-    Raises `LeaseHeldError` at once when somebody alive holds it. A holder is dead when its process is gone (same
-    machine) or has not renewed its lease for two minutes nor while one watches (another machine); its lease is taken
-    over. Who finds its own taken over (a machine that slept, a store out of reach) is interrupted, and the block ends
-    with `LeaseHeldError`.
+    Raises `LeaseHeldError` at once when another process holds it and is alive. A holder is dead when its process has
+    ended (same machine), or when it has not renewed its lease for two minutes and does not while it is watched (another
+    machine); its lease is taken over. A process whose own lease is taken over (the machine slept, or could not reach
+    the store) is interrupted, and the block ends with `LeaseHeldError`.
     """
-    mine = _identity()
+    mine = _this_process()
     stop, lost = threading.Event(), threading.Event()
     renewal = threading.Thread(target=_renew, args=(store, path, mine, stop, lost), name="lease", daemon=True)
     with contextlib.ExitStack() as stack:
-        # Before it is taken, for an interruption may come at any moment.
+        # Before the lease is acquired, because an interruption may come at any moment.
         stack.callback(_release, store, path, mine)
         try:
             _acquire(store, path, what, mine)
@@ -53,38 +82,38 @@ def lease(store, path: str, what: str) -> Iterator[None]:
             if not lost.is_set():
                 raise
             raise LeaseHeldError(
-                f"{what} was taken over by somebody else, for this process had not renewed its lease for "
-                f"{DEAD_SECONDS} s; what is done stays done"
+                f"another process took over {what}, because this one had not renewed its lease for {DEAD_SECONDS} s; "
+                "finished work is kept"
             ) from None
 
 
-def holder(store, path: str) -> dict | None:
-    """Return who holds the lease ``path`` (user, host, pid, since), or None where nobody alive does. Never writes."""
+def holder(store: Store, path: str) -> Holder | None:
+    """Return who holds the lease ``path``, or None where nobody alive does. Never writes."""
     held = _read(store, path)
-    return held if held and _alive(held) else None
+    return held if held and held.is_alive() else None
 
 
-def _identity() -> dict:
-    return {
-        "token": uuid.uuid4().hex,
-        "user": user_name(),
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "started": _process_start(os.getpid()),
-        "space": _process_space(),
-        "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        "renewed": time.time(),
-    }
+def _this_process() -> Holder:
+    return Holder(
+        token=uuid.uuid4().hex,
+        user=user_name(),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        started=_process_start(os.getpid()),
+        space=_process_space(),
+        since=datetime.now(UTC).isoformat(timespec="seconds"),
+        renewed=time.time(),
+    )
 
 
 def _process_start(pid: int) -> str | None:
-    """Return the kernel's start time of a process, which tells a process from a later one of the same number."""
+    """Return the kernel's start time of a process, which distinguishes it from a later one with the same number."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rsplit(b")", 1)[1].split()
     except OSError:
         return None
-    if fields[0] in (b"Z", b"X"):  # killed, only not yet waited for
+    if fields[0] in (b"Z", b"X"):  # a zombie: killed, and not yet waited for
         return None
     return fields[19].decode()
 
@@ -98,107 +127,104 @@ def _process_space() -> str:
         return socket.gethostname()
 
 
-def _alive(held: dict) -> bool:
-    if held["space"] == _process_space():
-        start = _process_start(held["pid"])
-        return start is not None and start == held["started"]
-    return time.time() - held["renewed"] < DEAD_SECONDS
-
-
-def _renews(store, path: str, held: dict) -> bool:
+def _is_renewed(store: Store, path: str, held: Holder) -> bool:
     """Return whether a holder on another machine, dead by our clock, renews its lease while we watch."""
-    if held["space"] == _process_space():
+    if held.is_here():
         return False
     until = time.monotonic() + WATCH_SECONDS
     while time.monotonic() < until:
-        time.sleep(min(WATCH_SECONDS, 5))
+        time.sleep(min(WATCH_SECONDS, _WATCH_STEP))
         now = _read(store, path)
-        if now is None or now["token"] != held["token"]:
-            return False  # released or taken over, as will be seen
-        if now["renewed"] != held["renewed"]:
+        if now is None or now.token != held.token:
+            return False  # released or taken over
+        if now.renewed != held.renewed:
             return True
     return False
 
 
-def _read(store, path: str) -> dict | None:
+def _read(store: Store, path: str) -> Holder | None:
+    """Return who holds or held the lease ``path``; None where there is no such file."""
+    data = b""
     for attempt in range(3):
         try:
-            held = json.loads(store.read_bytes(path))
+            data = store.read_bytes(path)
+            break
+        except FileMissingError:
+            return None
         except StoreUnavailableError:
             raise
         except StoreError:
-            if not store.exists(path):
-                return None
             if attempt == 2:
-                raise
-            continue  # it went between our two questions, and came again
-        except ValueError:
-            held = None
-        break
-    if not isinstance(held, dict) or not held.keys() >= _KEYS:
-        raise TinyTagsError(f"{store.url(path)}: is not a lease; remove it if nothing is running")
+                raise  # until then it may have been replaced while it was read
+    try:
+        record = json.loads(data)
+        held = Holder(**{field.name: record[field.name] for field in fields(Holder)})
+        int(held.pid), float(held.renewed)
+    except (ValueError, KeyError, TypeError):
+        raise TinyTagsError(f"{store.url(path)}: is not a lease; remove it if nothing is running") from None
     return held
 
 
-def _acquire(store, path: str, what: str, mine: dict) -> None:
-    data = json.dumps(mine).encode()
+def _acquire(store: Store, path: str, what: str, mine: Holder) -> None:
     for _ in range(3):
-        if store.create_exclusive(path, data):
+        if store.create_exclusive(path, mine.to_json()):
             return
         held = _read(store, path)
-        if held is None:  # released since
+        if held is None:  # released meanwhile
             continue
-        if held["token"] == mine["token"]:  # the answer to the first attempt was lost on its way
+        if held.token == mine.token:  # created by an attempt whose answer was lost
             return
-        if _alive(held) or _renews(store, path, held):
+        if held.is_alive() or _is_renewed(store, path, held):
             raise LeaseHeldError(
-                f"{what} is being written by {held['user']} on {held['host']} (process {held['pid']}) since {held['since']}; "
+                f"{what} is being written by {held.user} on {held.host} (process {held.pid}) since {held.since}; "
                 "wait for it or stop it"
             )
-        if _take_over(store, path, held, data):
+        if _take_over(store, path, held, mine):
             return
-    raise LeaseHeldError(f"{what}: somebody else is taking the lease {store.url(path)} right now; try again")
+    raise LeaseHeldError(
+        f"{what}: another process is taking the lease {store.url(path)} right now; try again"
+    )
 
 
-def _release(store, path: str, mine: dict) -> None:
-    # A store that is gone must not hide why; the lease is then a dead one.
+def _release(store: Store, path: str, mine: Holder) -> None:
+    # An error here would hide the one that ended the block; the lease is then a dead holder's.
     with contextlib.suppress(TinyTagsError):
         held = _read(store, path)
-        if held and held["token"] == mine["token"]:
+        if held and held.token == mine.token:
             store.remove(path)
 
 
-def _take_over(store, path: str, dead: dict, data: bytes) -> bool:
-    """Replace the lease of ``dead`` by ``data``; of several who try, one succeeds: the one whose marker it is meanwhile.
+def _take_over(store: Store, path: str, dead: Holder, mine: Holder) -> bool:
+    """Replace the lease of ``dead`` by ``mine``; of several that try, the one that creates the marker succeeds.
 
     A marker whose owner was killed is taken over in the same way; removing it instead would let two in.
     """
-    marker = f"{path}.{dead['token'][:12]}.takeover"
-    if not store.create_exclusive(marker, data):
+    marker = f"{path}.{dead.token[:12]}.takeover"
+    if not store.create_exclusive(marker, mine.to_json()):
         other = _read(store, marker)
-        if other is None or _alive(other) or not _take_over(store, marker, other, data):
+        if other is None or other.is_alive() or not _take_over(store, marker, other, mine):
             return False
     try:
         held = _read(store, path)
-        if held is None or held["token"] != dead["token"]:
+        if held is None or held.token != dead.token:
             return False
-        store.write_bytes(path, data)
+        store.write_bytes(path, mine.to_json())
         return True
     finally:
         store.remove(marker)
 
 
-def _renew(store, path: str, mine: dict, stop: threading.Event, lost: threading.Event) -> None:
+def _renew(store: Store, path: str, mine: Holder, stop: threading.Event, lost: threading.Event) -> None:
     while not stop.wait(RENEW_SECONDS):
         with contextlib.suppress(TinyTagsError):
             held = _read(store, path)
-            if held and held["token"] != mine["token"]:
+            if held and held.token != mine.token:
                 lost.set()
-                # Ctrl-C is ignored by what a script started in the background; the command handles both alike.
+                # A script in the background ignores Ctrl-C; the command handles both signals alike.
                 handled = callable(signal.getsignal(signal.SIGTERM))
-                signal.pthread_kill(
-                    threading.main_thread().ident, signal.SIGTERM if handled else signal.SIGINT
-                )
+                main = threading.main_thread().ident
+                if main is not None:
+                    signal.pthread_kill(main, signal.SIGTERM if handled else signal.SIGINT)
                 return
             if held:
-                store.write_bytes(path, json.dumps(mine | {"renewed": time.time()}).encode())
+                store.write_bytes(path, replace(mine, renewed=time.time()).to_json())

@@ -3,19 +3,20 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from conf.errors import TinyTagsError
 from storage import layout
-from storage.store import StoreError, check_name
+from storage.store import Store, StoreError, check_name
 
 VERSION = 1
-# A network's probabilities go into documents with four digits: as ten-thousandths they are whole numbers, like votes.
-FINEST = 10_000
+# A network's probabilities have four digits in documents: in these steps they are whole numbers, like votes.
+PROBABILITY_STEPS = 10_000
 
 
 @dataclass(frozen=True)
 class Run:
-    """The manifest of a run: what goes in, and the name and the hash that follow from it."""
+    """The manifest of a run: its inputs, and the name and hash derived from them."""
 
     corpus: str
     corpus_hash: str
@@ -51,14 +52,16 @@ class Run:
 
     @property
     def name(self) -> str:
+        """The run's name, and that of its folder and its Solr collection."""
         return f"{self.corpus}-{self.model}-{self.prefix}"
 
 
-def list_runs(store) -> list[str]:
+def list_runs(store: Store) -> list[str]:
+    """Return the sorted names of the runs in a store."""
     return [name for name in store.list(layout.RUNS) if store.exists(layout.run_manifest(name))]
 
 
-def create_run(store, run: Run) -> bool:
+def create_run(store: Store, run: Run) -> bool:
     """Write the manifest of ``run`` unless it is there; return whether it is new."""
     path = layout.run_manifest(run.name)
     if store.exists(path):
@@ -71,7 +74,7 @@ def create_run(store, run: Run) -> bool:
     return True
 
 
-def open_run(store, name: str) -> Run:
+def open_run(store: Store, name: str) -> Run:
     """Read a manifest. Raises `TinyTagsError` for a run that isn't there or a manifest that was changed."""
     check_name("run", name)
     path = layout.run_manifest(name)
@@ -85,7 +88,7 @@ def open_run(store, name: str) -> Run:
     try:
         names = [key.name for key in fields(Run) if key.name != "descriptor" or key.name in manifest]
         run = Run(**{name: manifest[name] for name in names})
-        unchanged = (run.name, run.hash) == (name, manifest["hash"])
+        unchanged = bool((run.name, run.hash) == (name, manifest["hash"]))
     except (KeyError, TypeError):
         unchanged = False
     if not unchanged:
@@ -95,30 +98,31 @@ def open_run(store, name: str) -> Run:
     return run
 
 
-def done_partitions(store, run: Run) -> list[int]:
+def done_partitions(store: Store, run: Run) -> list[int]:
     """Return the tagged partitions: those whose marker, the statistics file, is there."""
     return layout.partitions_in(store.list(layout.run_statistics_folder(run.name)))
 
 
-def failed_partitions(store, run: Run) -> list[int]:
+def failed_partitions(store: Store, run: Run) -> list[int]:
     """Return the partitions that could not be tagged; `layout.run_failed` holds the reason."""
     done = set(done_partitions(store, run))
     failed = layout.partitions_in(store.list(layout.run_failed_folder(run.name)))
     return [p for p in failed if p not in done]
 
 
-def rejected_partitions(store, run: Run) -> list[int]:
-    """Return the partitions of which Solr refused documents."""
+def rejected_partitions(store: Store, run: Run) -> list[int]:
+    """Return the partitions of which Solr rejected documents."""
     return layout.partitions_in(store.list(layout.run_rejected_folder(run.name)), ".jsonl")
 
 
-def read_statistics(store, run: Run, partition: int) -> dict:
+def read_statistics(store: Store, run: Run, partition: int) -> dict[str, Any]:
     """Return the statistics of a tagged partition. Raises `StoreError` where they are missing or not of this partition."""
-    statistics = store.read_json(layout.run_statistics(run.name, partition))
+    path = layout.run_statistics(run.name, partition)
+    statistics = store.read_json(path)
     wanted = ("partition", "images", "tagged", "dropped", "bad", "bytes", "sha256")
     if any(key not in statistics for key in wanted) or statistics["partition"] != partition:
         raise StoreError(
-            f"{store.url(layout.run_statistics(run.name, partition))}: is not the statistics of partition {partition}; "
-            f"remove it and run `tinytags tag` again"
+            f"{store.url(path)}: is not the statistics of partition {partition}; remove it and run `tinytags tag` again",
+            path,
         )
     return statistics

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from conf.errors import TinyTagsError
-from storage.runs import FINEST, Run
+from storage.runs import PROBABILITY_STEPS, Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ def winners(votes: np.ndarray) -> Winners:
     second = others.argmax(axis=1)
     found = [best, votes[images, best], second, others[images, second]]
     if votes.dtype.kind == "f":
-        found[1:4:2] = (np.rint(probability * FINEST) for probability in found[1:4:2])
+        found[1:4:2] = (np.rint(probability * PROBABILITY_STEPS) for probability in found[1:4:2])
     return Winners(*(array.astype(np.uint16) for array in found))
 
 
@@ -68,7 +68,7 @@ def documents(
     import pyarrow.compute
 
     best = winners(votes)
-    whole = run.trees or FINEST
+    whole = run.trees or PROBABILITY_STEPS
     kept = np.flatnonzero(best.votes >= minimum_votes(run.min_confidence, whole))
     tag, runner_up, runner_up_votes = best.tag[kept], best.runner_up[kept], best.runner_up_votes[kept]
     label = _known_labels(labels, label_names, len(votes))[kept]
@@ -120,8 +120,8 @@ def _pieces(classes: tuple[str, ...], trees: int | None) -> _Pieces:
         votes = [_json({"votes": k, "trees": trees, "confidence": k / trees}) for k in range(trees + 1)]
         runner_up_votes = [""] + [_json({"runner_up_votes": k}) for k in range(1, trees + 1)]
     else:
-        votes = [_json({"confidence": k / FINEST}) for k in range(FINEST + 1)]
-        runner_up_votes = [""] * (FINEST + 1)
+        votes = [_json({"confidence": k / PROBABILITY_STEPS}) for k in range(PROBABILITY_STEPS + 1)]
+        runner_up_votes = [""] * (PROBABILITY_STEPS + 1)
     return _Pieces(
         tags=_texts([_json({"tag": name}) for name in classes]),
         votes=_texts(votes),

@@ -12,7 +12,7 @@ import numpy as np
 
 from indexing.query.search_state import SearchState
 from indexing.solr import Solr, SolrError
-from storage.runs import FINEST
+from storage.runs import PROBABILITY_STEPS
 
 # Counting 50 million documents takes Solr some seconds; it is asked once for every version of an index.
 COUNT_SECONDS = 120
@@ -85,7 +85,7 @@ def percent_of(document: dict) -> int:
     """Return a document's confidence in whole percent, halves up: of its votes, or of a network's four digits."""
     if "trees" in document:
         return percent(document["votes"], document["trees"])
-    return percent(round(document["confidence"] * FINEST), FINEST)
+    return percent(round(document["confidence"] * PROBABILITY_STEPS), PROBABILITY_STEPS)
 
 
 def query_cells(solr: Solr, collection: str) -> list[Cell]:

@@ -17,7 +17,8 @@ from indexing.solr import Solr, SolrError
 from indexing.verify import verify_run
 from storage import layout, runs
 from storage.lease import lease
-from storage.store import LocalStore, open_store
+from storage.local import LocalStore
+from storage.store import open_store
 
 pytestmark = pytest.mark.services
 
@@ -230,7 +231,8 @@ def test_a_redone_partition_whose_tags_file_has_changed_keeps_its_documents(stor
 CHILD = """
 import os, signal, sys, threading
 from indexing import index, solr
-from storage.store import LocalStore, open_store
+from storage.local import LocalStore
+from storage.store import open_store
 
 root, run, url, owner, method, count, when = sys.argv[1:]
 index.BODY_BYTES, index.GROUP_DOCUMENTS = 30_000, 600

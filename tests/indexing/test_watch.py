@@ -19,7 +19,8 @@ from indexing.watch_solr import SolrWatch
 from indexing.watch_store import StoreWatch, seconds_a_partition
 from storage import layout, runs
 from storage.lease import lease
-from storage.store import LocalStore, StoreUnavailableError, open_store
+from storage.local import LocalStore
+from storage.store import StoreUnavailableError, open_store
 
 NOBODY = Solr("http://127.0.0.1:1/solr", patience=0)
 

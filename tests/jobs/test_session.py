@@ -22,7 +22,8 @@ from jobs.session import (
     run_partitions,
     write_zip,
 )
-from storage.store import LocalStore, StoreError, StoreUnavailableError
+from storage.local import LocalStore
+from storage.store import StoreError, StoreUnavailableError
 
 
 @pytest.fixture

@@ -34,8 +34,9 @@ from ingest.image import to_png
 from jobs import session
 from jobs.split_dump import split_dump
 from storage import layout
+from storage.hdfs import HdfsStore
 from storage.lease import lease
-from storage.store import HdfsStore, open_store
+from storage.store import open_store
 
 # Small partitions, so that a job has a middle to be killed in; the last one is ragged.
 IMAGES, PARTITION_IMAGES, PARTITIONS = 11_950, 200, 60

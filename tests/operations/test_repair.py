@@ -22,7 +22,8 @@ from indexing.solr import Solr
 from jobs.tag_images import tag_partition
 from operations import repair
 from storage import layout, runs
-from storage.store import LocalStore, open_store
+from storage.local import LocalStore
+from storage.store import open_store
 from tagging import descriptor
 from tagging.forest.scikit_learn import train
 from tagging.models import save_model
