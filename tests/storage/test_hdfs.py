@@ -1,6 +1,8 @@
 """Tests of `storage.hdfs` and its client: what only HDFS has; the rest is in `test_contract`."""
 
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import requests
@@ -103,7 +105,7 @@ def test_an_upload_that_arrives_shorter_is_an_error(monkeypatch, pauses):
 
 
 @pytest.mark.services
-def test_a_damaged_block_makes_only_its_file_unavailable(hdfs, tmp_path):
+def test_a_damaged_block_makes_only_its_file_unavailable(hdfs, tmp_path, pauses):
     store = open_store(f"{hdfs.url}/{tmp_path.name}", hdfs.webhdfs)
     data = os.urandom(3 << 20)
     store.write_bytes("damaged.bin", data)
@@ -120,9 +122,11 @@ def test_a_damaged_block_makes_only_its_file_unavailable(hdfs, tmp_path):
     assert store.read_bytes("whole.bin") == b"whole"
 
 
-@pytest.mark.services
-def test_another_server_in_the_place_of_webhdfs_is_one_line(solr, pauses):
-    store = open_store("hdfs://127.0.0.1:8020/x", solr.url)
-    with pytest.raises(StoreUnavailableError) as error:
-        store.read_bytes("a.json")
+def test_another_server_in_the_place_of_webhdfs_is_one_line(pauses):
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        store = open_store("hdfs://127.0.0.1:8020/x", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(StoreUnavailableError) as error:
+            store.read_bytes("a.json")
+        server.shutdown()
     assert "\n" not in str(error.value)
