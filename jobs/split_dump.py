@@ -29,7 +29,7 @@ from storage import layout
 @click.option(
     "--format",
     metavar="F",
-    help="tiny-images, cifar-10, cifar-100, mnist or folder; by default the one that the content fits.",
+    help="tiny-images, cifar-10, cifar-100, mnist, hugging-face or folder; by default the one that the content fits.",
 )
 @click.option(
     "--partition-images",
@@ -43,7 +43,7 @@ from storage import layout
     "--labels",
     metavar="L",
     help="For tiny-images: a file of one byte a record, 255 for no label; for cifar-100: fine (the default) or coarse; "
-    "for mnist: the file of labels of one file of images.",
+    "for mnist: the file of labels of one file of images; for hugging-face: the column of class numbers.",
 )
 @click.option(
     "--classes",
@@ -67,6 +67,8 @@ def main(dump, corpus, format, partition_images, labels, classes, partition, set
         binary or Python batches: a folder, one file or the .tar.gz
       mnist/
         IDX files, also gzipped: their folder, or one file of images
+      dataset/
+        Parquet files with a column image or img, as Hugging Face has them: a folder or one file
       pictures/
         any pictures (PNG, JPEG, WebP, GIF, BMP, TIFF, PPM); a folder a class gives labels
 

@@ -9,7 +9,7 @@ from conf.command import join_names
 from conf.errors import TinyTagsError
 from ingest import files
 from ingest.corpus import PARTITION_IMAGES, Corpus
-from ingest.formats import cifar_10, cifar_100, folder, mnist, tiny_images
+from ingest.formats import cifar_10, cifar_100, folder, hugging_face, mnist, tiny_images
 from ingest.formats.dump import Batch, Dump
 from ingest.formats.format import Format, Match, Source
 
@@ -22,6 +22,7 @@ FORMATS: dict[str, Format] = {
         cifar_10.FORMAT,
         cifar_100.FORMAT,
         mnist.FORMAT,
+        hugging_face.FORMAT,
         folder.FORMAT,
     )
 }
