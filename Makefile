@@ -54,7 +54,7 @@ bench-full:
 	@$(BIN)/python -m bench.full $(FULL)
 
 zip: setup
-	@$(BIN)/python -c "from jobs.session import write_zip; import pathlib; \
+	@$(BIN)/python -c "from jobs.archive import write_zip; import pathlib; \
 	p = pathlib.Path('dist/tinytags.zip'); p.parent.mkdir(exist_ok=True); write_zip(p); print(p)"
 
 clean:

@@ -5,6 +5,8 @@ class TinyTagsError(Exception):
     """Something a user can mend; its message is one line that names the thing, quotes its value and gives the fix."""
 
     exit_code = 1
+    # The verb that helps, where it is known: "ingest" for a partition whose images are damaged.
+    remedy: str | None = None
 
 
 class LeaseHeldError(TinyTagsError):

@@ -28,7 +28,7 @@ HELP = {
     "webhdfs": "WebHDFS address of an HDFS store; by default http://HOST:9870 of the store's host.",
     "solr": "Solr's address.",
     "alias": "Solr alias that the search page reads.",
-    "master": "Spark master: local[*], spark://HOST:7077, yarn.",
+    "master": "What runs the tasks: a Spark master (local[*], spark://HOST:7077, yarn), or processes of this machine without a JVM: processes, processes[4].",
     "database": "SQLAlchemy URL of the database that corrections are kept in; none takes no corrections.",
 }
 

@@ -3,6 +3,8 @@
 spark-submit --py-files dist/tinytags.zip jobs/evaluate_model.py --model forest-10 --corpus cifar-10-test
 """
 
+import functools
+
 import click
 
 from conf.command import json_option, note, report, run, settings_options
@@ -41,7 +43,8 @@ def evaluate_model(settings: Settings, model: str, corpus: str) -> dict:
     Raises `TinyTagsError` for a corpus without labels, classes that the model has not, partitions that can't be read.
     """
     from ingest.corpus import open_corpus
-    from jobs.session import failed_partitions, open_session, run_partitions
+    from jobs.partitions import partitions_error
+    from jobs.runner import open_runner
     from storage.store import open_store
     from tagging.models import load_model
     from tagging.quality import quality
@@ -65,13 +68,12 @@ def evaluate_model(settings: Settings, model: str, corpus: str) -> dict:
             f"model {model!r} was trained on {trained_on.get('images', 0):,} images of {corpus!r}: on these it looks better than "
             "it is; its card tells what it is worth on those held out"
         )
-    with open_session(settings.master, f"evaluate {model}", light=True) as spark:
-        results, errors, seconds = run_partitions(
-            spark, "evaluate", list(range(source.partitions)), lambda p: count(store, source, tagger, p),
-            total=source.images,
-        )  # fmt: skip
+    task = functools.partial(count, store, source, tagger)
+    with open_runner(settings.master, f"evaluate {model}") as runner:
+        partitions = list(range(source.partitions))
+        results, errors, seconds = runner.run("evaluate", partitions, task, total=source.images)
     if errors:
-        raise failed_partitions("read", errors, source.partitions)
+        raise partitions_error("read", errors, source.partitions)
     measured = quality(sum(result["tally"] for result in results), list(tagger.classes))
     if not measured["images"]:
         raise TinyTagsError(f"corpus {corpus!r} has no labelled image")
@@ -96,7 +98,7 @@ def count(store, corpus, tagger, partition: int) -> dict:
 
 
 if __name__ == "__main__":
-    # By its name, under which Spark's workers can import what they are sent.
+    # By its name, under which workers can import what they are sent.
     from jobs.evaluate_model import main
 
     run(main)

@@ -1,8 +1,9 @@
-"""Split a dump into a corpus: Parquet partitions in the store, one Spark task each, each reading only its own byte range.
+"""Split a dump into a corpus: Parquet partitions in the store, one task each, each reading only its own byte range.
 
 spark-submit --py-files dist/tinytags.zip jobs/split_dump.py tiny_images.bin --corpus tiny --store hdfs://HOST:8020/tinytags
 """
 
+import functools
 import itertools
 import time
 
@@ -74,7 +75,7 @@ def main(dump, corpus, format, partition_images, labels, classes, partition, set
 
     Stopped or killed, the same command continues with the partitions that are left.
     """  # fmt: skip
-    from jobs.session import failed_partitions, told_rate
+    from jobs.partitions import partitions_error, rate_summary
 
     result = split_dump(
         settings, dump, corpus, format=format, partition_images=partition_images, labels=labels,
@@ -82,10 +83,10 @@ def main(dump, corpus, format, partition_images, labels, classes, partition, set
     )  # fmt: skip
     summary = f"corpus {corpus}: {counted(result['images'], 'image')} in {counted(result['partitions'], 'partition')}, "
     summary += f"{result['labelled']:,} labelled" if result["labelled"] else "no labels"
-    summary += told_rate("split", result["split"], result)
+    summary += rate_summary("split", result["split"], result)
     report(result, summary, as_json)
     if result["failed"]:
-        raise failed_partitions("split", result["failed"], result["partitions"])
+        raise partitions_error("split", result["failed"], result["partitions"])
 
 
 def split_dump(
@@ -96,9 +97,10 @@ def split_dump(
 
     Raises `TinyTagsError` for a dump that can't be read and a corpus of other contents.
     """
-    from ingest.corpus import Corpus, create_corpus, done_partitions, remove_temporary, write_partition
+    from ingest.corpus import Corpus, create_corpus, done_partitions, remove_temporary
     from ingest.formats import open_dump
-    from jobs.session import check_written, choose_pending, open_session, record_failed, run_partitions
+    from jobs.partitions import check_written, choose_pending, record_failed
+    from jobs.runner import open_runner
     from storage.lease import lease
     from storage.store import check_name, open_store
 
@@ -139,11 +141,10 @@ def split_dump(
         results, errors, splitting = [], {}, 0.0
         remove_temporary(store, made, pending)
         if pending:
-            with open_session(settings.master, f"ingest {corpus}", light=True) as spark:
-                results, errors, splitting = run_partitions(
-                    spark, "ingest", pending, lambda p: write_partition(store, made, p, source),
-                    total=sum(stop - start for start, stop in map(made.rows, pending)),
-                )  # fmt: skip
+            task = functools.partial(_split, store, made, source)
+            with open_runner(settings.master, f"ingest {corpus}") as runner:
+                total = sum(stop - start for start, stop in map(made.rows, pending))
+                results, errors, splitting = runner.run("ingest", pending, task, total=total)
         check_written(store, results, done_partitions(store, made))
         if source.status() != before:
             for result in results:
@@ -169,13 +170,19 @@ def split_dump(
         "partitions": made.partitions,
         "split": len(results), "already_done": len(already), "images_split": images,
         "bytes": sum(result["bytes"] for result in results), "seconds": round(seconds, 3),
-        "failed": dict(sorted(errors.items())),
+        "failed": {p: str(error) for p, error in sorted(errors.items())},
         "images_per_second": round(images / splitting, 1) if pending else None,
     }  # fmt: skip
 
 
+def _split(store, corpus, source, partition: int) -> dict:
+    from ingest.corpus import write_partition
+
+    return write_partition(store, corpus, partition, source)
+
+
 if __name__ == "__main__":
-    # By its name, under which Spark's workers can import what they are sent.
+    # By its name, under which workers can import what they are sent.
     from jobs.split_dump import main
 
     run(main)

@@ -1,4 +1,4 @@
-"""Tag a corpus with a model: one Spark task a partition, which gets a path, writes JSON lines and returns only counts.
+"""Tag a corpus with a model: one task a partition, which gets a path, writes JSON lines and returns only counts.
 
 spark-submit --py-files dist/tinytags.zip jobs/tag_images.py --corpus tiny --model forest-10 --store hdfs://HOST:8020/tinytags
 """
@@ -64,7 +64,7 @@ def main(corpus, model, min_confidence, similar, partition, settings, as_json):
     model, threshold and --similar: the same inputs give the same run. Stopped or killed, the same command goes on where
     it was. A corrupt partition is reported and does not stop the others.
     """  # fmt: skip
-    from jobs.session import failed_partitions, told_rate
+    from jobs.partitions import partitions_error, rate_summary
 
     result = tag_images(settings, corpus, model, min_confidence, redo=partition, similar=similar)
     kept = result["tagged"] / max(result["tagged"] + result["dropped"], 1)
@@ -72,12 +72,12 @@ def main(corpus, model, min_confidence, similar, partition, settings, as_json):
         f"run {result['run']}: {result['tagged']:,} tagged ({kept:.0%}), {result['dropped']:,} dropped below "
         f"{min_confidence:.0%}, in {counted(result['partitions'], 'partition')}"
     )
-    summary += told_rate("tagged", result["partitions_tagged"], result)
+    summary += rate_summary("tagged", result["partitions_tagged"], result)
     if result["labelled"]:
         summary += f"; {result['right'] / result['labelled']:.1%} of {result['labelled']:,} tags with a known label are right"
     report(result, summary, as_json)
     if result["failed"]:
-        raise failed_partitions("tagged", result["failed"], result["partitions"])
+        raise partitions_error("tagged", result["failed"], result["partitions"])
 
 
 def tag_images(
@@ -93,7 +93,8 @@ def tag_images(
     ``similar`` puts a descriptor of the image into each document; such a run is another one than that without.
     """
     from ingest.corpus import open_corpus
-    from jobs.session import check_written, choose_pending, open_session, record_failed, run_partitions
+    from jobs.partitions import check_written, choose_pending, record_failed
+    from jobs.runner import open_runner
     from storage import runs
     from storage.lease import lease
     from storage.store import open_store
@@ -123,11 +124,10 @@ def tag_images(
         )
         results, errors, tagging = [], {}, 0.0
         if pending:
-            with open_session(settings.master, f"tag {made.name}", light=True) as spark:
-                results, errors, tagging = run_partitions(
-                    spark, "tag", pending, lambda p: tag_partition(store, source, made, p),
-                    total=sum(stop - start for start, stop in map(source.rows, pending)),
-                )  # fmt: skip
+            task = functools.partial(tag_partition, store, source, made)
+            with open_runner(settings.master, f"tag {made.name}") as runner:
+                total = sum(stop - start for start, stop in map(source.rows, pending))
+                results, errors, tagging = runner.run("tag", pending, task, total=total)
         seconds = time.monotonic() - began
         check_written(store, results, runs.done_partitions(store, made))
         now = {result["partition"] for result in results}
@@ -141,7 +141,7 @@ def tag_images(
     return {
         "run": made.name, "corpus": corpus, "model": model, "min_confidence": min_confidence, "partitions": made.partitions,
         "partitions_tagged": len(now), "already_done": len(set(done) - set(pending)), "images": made.images, **totals,
-        "failed": dict(sorted(errors.items())),
+        "failed": {p: str(error) for p, error in sorted(errors.items())},
         "seconds": round(seconds, 3), "images_per_second": round(tagged_now / tagging, 1) if pending else None,
     }  # fmt: skip
 
@@ -227,7 +227,7 @@ def _tagger(store, model: str, model_hash: str):
 
 
 if __name__ == "__main__":
-    # By its name, under which Spark's workers can import what they are sent.
+    # By its name, under which workers can import what they are sent.
     from jobs.tag_images import main
 
     run(main)

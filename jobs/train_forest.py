@@ -98,6 +98,7 @@ def train_forest(
     Raises `TinyTagsError` for a corpus without labels, a name that another model has, and where nothing was corrected.
     """
     from ingest.corpus import open_corpus
+    from jobs.runner import runner_module
     from storage.lease import lease
     from storage.store import check_name, open_store
     from tagging.models import model_exists, save_model
@@ -105,6 +106,11 @@ def train_forest(
     check_name("model", model)
     store = open_store(settings.store, settings.webhdfs or None)
     source = open_corpus(store, corpus)
+    if engine == "mllib" and runner_module(settings.master) != "jobs.spark":
+        raise TinyTagsError(
+            f"MLlib needs Spark, and the master is {settings.master!r}: train with `--engine scikit-learn`, or on a Spark master "
+            "like --master 'local[*]'"
+        )
     if not source.classes:
         raise TinyTagsError(
             f"corpus {corpus!r} has no labels to learn from; ingest one that has, like CIFAR-10"
@@ -423,7 +429,7 @@ def measure(forest, blocks) -> dict:
 
 
 if __name__ == "__main__":
-    # By its name, under which Spark's workers can import what they are sent.
+    # By its name, under which workers can import what they are sent.
     from jobs.train_forest import main
 
     run(main)

@@ -40,7 +40,7 @@ def demo(
     settings: Settings, data: str | None, host: str, port: int, serve: bool, engine: str = "mllib"
 ) -> None:
     """Ingest, train, tag, index, verify and serve, with a line about each step; stop the services that it started."""
-    from jobs.session import told_rate
+    from jobs.partitions import rate_summary
 
     began = time.monotonic()
     folder = _work_folder(settings)
@@ -65,7 +65,7 @@ def demo(
             tiny = f"{name}-tiny"
             _verb(settings, "ingest", *write_dump(settings, name, folder), "--corpus", tiny)
         tagged = _verb(settings, "tag", "--corpus", tiny, "--model", model, result=True)
-        rate = told_rate("tagged", tagged["partitions_tagged"], tagged)
+        rate = rate_summary("tagged", tagged["partitions_tagged"], tagged)
         note(f"  {tagged['tagged']:,} of {tagged['images']:,} images tagged{rate}")
         if tagged["labelled"]:
             note(

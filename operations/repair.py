@@ -42,7 +42,7 @@ def _ingest_again(
     settings: Settings, store: Store, _solr: Solr | None, run_name: str, result: dict[str, Any]
 ) -> None:
     from ingest.corpus import open_corpus
-    from jobs.session import failed_partitions
+    from jobs.partitions import partitions_error
     from jobs.split_dump import split_dump
     from storage.runs import open_run
 
@@ -55,7 +55,7 @@ def _ingest_again(
         corpus.classes, redo=[(p, p) for p in result["needs_ingest"]],
     )  # fmt: skip
     if split["failed"]:
-        raise failed_partitions("split", split["failed"], corpus.partitions)
+        raise partitions_error("split", split["failed"], corpus.partitions)
 
 
 def _tag_again(settings: Settings, store: Store, _solr: Solr, run_name: str, result: dict[str, Any]) -> None:

@@ -126,3 +126,15 @@ def yarn(tmp_path_factory, hdfs):
     service.start()
     yield service
     service.kill()  # it has nothing to keep, and after a job takes 17 s to stop
+
+
+@pytest.fixture(scope="session")
+def spark():
+    """A Spark session that stays: jobs called in this process use it instead of starting one each."""
+    from small_world import MASTER
+
+    from jobs.session import open_session
+
+    options = {"spark.driver.memory": "2g", "spark.sql.shuffle.partitions": "2"}
+    with open_session(MASTER, "tests", **options) as spark:
+        yield spark

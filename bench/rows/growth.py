@@ -137,10 +137,10 @@ def _index(place) -> list[list]:
 
 def run_watched(spark, what: str, corpus, task: Callable[[int], dict]) -> tuple[float, float]:
     """Run a task for each partition as the jobs do; return the most private and the most mapped memory of a worker, in MB."""
-    from jobs.session import run_partitions
+    from jobs.spark import SparkRunner
 
-    results, errors, _ = run_partitions(
-        spark, what, list(range(corpus.partitions)), lambda p: watched(lambda: task(p)), total=corpus.images
+    results, errors, _ = SparkRunner(spark).run(
+        what, list(range(corpus.partitions)), lambda p: watched(lambda: task(p)), total=corpus.images
     )
     assert not errors, errors
     return max(result["private"] for result in results), max(result["mapped"] for result in results)

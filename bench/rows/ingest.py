@@ -84,12 +84,12 @@ def measured(place):
 def ingest(store, spark, corpus: Corpus, source) -> int:
     """Split a dump as `tinytags ingest` does, in a session that is there already; return the number of images."""
     from ingest.corpus import write_partition
-    from jobs.session import run_partitions
+    from jobs.spark import SparkRunner
 
     create_corpus(store, corpus)
     partitions = list(range(corpus.partitions))
-    results, errors, _ = run_partitions(
-        spark, "ingest", partitions, lambda p: write_partition(store, corpus, p, source), total=corpus.images
+    results, errors, _ = SparkRunner(spark).run(
+        "ingest", partitions, lambda p: write_partition(store, corpus, p, source), total=corpus.images
     )
     if errors:
         raise UnequalError(f"partitions were not split: {errors}")

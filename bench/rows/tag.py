@@ -141,11 +141,11 @@ def make_run(store, corpus, model: str, forest) -> runs.Run:
 
 def tag(store, spark, corpus, run, partitions: list[int]) -> int:
     """Tag partitions as `tinytags tag` does, in a session that is there already; return the number of documents."""
-    from jobs.session import run_partitions
+    from jobs.spark import SparkRunner
     from jobs.tag_images import tag_partition
 
-    results, errors, _ = run_partitions(
-        spark, "tag", partitions, lambda p: tag_partition(store, corpus, run, p)
+    results, errors, _ = SparkRunner(spark).run(
+        "tag", partitions, lambda p: tag_partition(store, corpus, run, p)
     )
     if errors:
         raise UnequalError(f"partitions were not tagged: {errors}")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from small_world import PATIENCE, contents, make_corpus, wait_until, write_cifar, write_tiny_images
 
-from jobs.session import PACKAGES, write_zip
+from jobs.archive import PACKAGES, write_zip
 from operations.services import free_port, get_json
 from storage.store import open_store
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from small_world import (
     CLASSES,
-    MASTER,
     alive,
     contents,
     error_line,
@@ -31,7 +30,7 @@ from conf.command import split_names
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 from ingest.image import to_png
-from jobs import session
+from jobs import processes
 from jobs.split_dump import split_dump
 from storage import layout
 from storage.hdfs import HdfsStore
@@ -189,7 +188,7 @@ def test_class_names_are_read_as_csv():
 
 def test_a_dump_that_changes_while_it_is_split_leaves_nothing_that_counts_as_done(tmp_path, monkeypatch):
     dump = write_tiny_images(tmp_path / "tiny_images.bin", 100)
-    real = session.run_partitions
+    real = processes.Processes.run
 
     def change_after(*args, **options):
         done = real(*args, **options)
@@ -198,8 +197,8 @@ def test_a_dump_that_changes_while_it_is_split_leaves_nothing_that_counts_as_don
         dump.write_bytes(data)
         return done
 
-    monkeypatch.setattr(session, "run_partitions", change_after)
-    settings = Settings(store=str(tmp_path / "store"), master=MASTER)
+    monkeypatch.setattr(processes.Processes, "run", change_after)
+    settings = Settings(store=str(tmp_path / "store"), master="processes")
     with pytest.raises(TinyTagsError, match=r"was changed while it was split"):
         split_dump(settings, str(dump), "tiny", partition_images=50)
     assert open_store(settings.store).list("corpora/tiny/statistics") == []

@@ -18,6 +18,7 @@ from small_world import (
     write_tiny_images,
 )
 
+from conf.errors import TinyTagsError
 from conf.settings import Settings
 from ingest.corpus import Corpus, open_corpus
 from ingest.image import from_column_major
@@ -28,6 +29,7 @@ from jobs.train_forest import (
     held_out_blocks,
     labelled_blocks,
     labelled_vectors,
+    train_forest,
     with_corrections,
 )
 from records.corrections import Corrections
@@ -381,3 +383,12 @@ def test_a_corrupt_partition_is_named(tmp_path, engine):
 
 def test_cards_are_json_without_surprises(mllib):
     assert json.loads(json.dumps(mllib, allow_nan=False)) == mllib
+
+
+def test_mllib_without_spark_is_refused_and_the_other_engine_named(store):
+    settings = Settings(store=store.url(), master="processes")
+    with pytest.raises(
+        TinyTagsError, match=r"^MLlib needs Spark, and the master is 'processes': .*scikit-learn"
+    ):
+        train_forest(settings, "cifar", "m")
+    assert not store.exists("models/m")

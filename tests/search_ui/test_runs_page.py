@@ -21,13 +21,13 @@ from indexing.index import index_run
 from indexing.watch_solr import SolrWatch
 from indexing.watch_store import StoreWatch
 from ingest.corpus import open_corpus
-from jobs.session import record_failed
+from jobs.partitions import record_failed
 from jobs.tag_images import tag_partition
 from operations.status import read_status
 from search_ui import create_app
 from storage import layout, runs
 from storage.lease import lease
-from storage.store import open_store
+from storage.store import StoreError, open_store
 from tagging.models import load_model
 
 pytestmark = pytest.mark.services
@@ -117,7 +117,9 @@ def test_an_image_and_the_about_page_lead_to_run_and_model(page, searchable):
 def test_a_step_that_failed_is_named_with_its_reason_and_the_command(world):
     made = new_run(world)
     tag(world, made, 0)
-    record_failed(world.store, lambda p: layout.run_failed(made.name, p), {2: "<i>corrupt</i>"}, {0})
+    record_failed(
+        world.store, lambda p: layout.run_failed(made.name, p), {2: StoreError("<i>corrupt</i>")}, {0}
+    )
     world.store.remove(layout.corpus_statistics("small", 1))
     world.store.write_json(layout.corpus_failed("small", 1), {"partition": 1, "error": "is truncated"})
     answer = client(world.settings).get("/runs")
@@ -386,7 +388,7 @@ def test_a_failure_appears_with_its_command_and_goes_when_it_is_mended(watched, 
     tag(world, run, 0, 1)
     page = watched.open()
     wait_for_row(page, run, "tag", 2, 1, 0)
-    record_failed(world.store, lambda p: layout.run_failed(run.name, p), {2: "is corrupt"}, set())
+    record_failed(world.store, lambda p: layout.run_failed(run.name, p), {2: StoreError("is corrupt")}, set())
     page.get_by_text("Partition 2: is corrupt").wait_for()
     assert page.locator(".aside pre").inner_text().startswith("tinytags tag --corpus small --model trained")
     tag(world, run, 2)
@@ -435,7 +437,10 @@ def test_names_with_markup_stay_text(watched, world):
     assert "<b>deer</b>" in CLASSES
     run = new_run(world)
     record_failed(
-        world.store, lambda p: layout.run_failed(run.name, p), {1: "<img src=x onerror=alert(1)>"}, set()
+        world.store,
+        lambda p: layout.run_failed(run.name, p),
+        {1: StoreError("<img src=x onerror=alert(1)>")},
+        set(),
     )
     page = watched.open()
     assert page.get_by_text("<img src=x onerror=alert(1)>").count() == 1
