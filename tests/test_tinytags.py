@@ -407,6 +407,7 @@ def test_documents_that_solr_refuses_are_kept_and_the_exit_code_is_3(tmp_path, s
         Solr(solr.url, patience=60).delete(made.name)
 
 
+@pytest.mark.spark
 def test_a_space_in_a_path_is_no_trouble(tmp_path):
     folder = tmp_path / "a folder, mine"
     dump = write_tiny_images(folder / "tiny images.bin", 30)

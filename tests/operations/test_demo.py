@@ -41,6 +41,7 @@ def place(tmp_path):
     }
 
 
+@pytest.mark.services
 def test_the_demo_goes_the_whole_way_and_again_at_once(place, tmp_path):
     labelled = write_cifar(tmp_path / "images" / "cifar-10-batches-bin", 1_000, 300).parent
     names = labelled / "cifar-10-batches-bin" / "batches.meta.txt"
@@ -73,6 +74,7 @@ def test_the_demo_goes_the_whole_way_and_again_at_once(place, tmp_path):
     assert "0 partitions posted now" in out
 
 
+@pytest.mark.services
 def test_an_unlabelled_dump_is_tagged_by_what_cifar_10_teaches(place, tmp_path):
     dump = write_tiny_images(tmp_path / "tiny_images.bin", 500)
     write_cifar(tmp_path / "store" / "cifar-10-batches-bin", 600, 100)
@@ -90,6 +92,7 @@ tinytags.main(sys.argv[1:])
 """
 
 
+@pytest.mark.services
 def test_without_network_it_goes_on_with_digits_and_after_an_interruption_where_it_was(place, tmp_path):
     command = [sys.executable, "-c", NO_NETWORK, "demo", "--no-serve", "--engine", "scikit-learn"]
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

@@ -40,6 +40,7 @@ def test_with_everything_there_all_is_well(tmp_path, solr, hdfs):
     assert f"HDFS: 1 live DataNode at {hdfs.webhdfs}" in out
 
 
+@pytest.mark.spark
 def test_a_solr_that_is_not_started_is_told_but_no_illness(settings):
     result = examine(settings)
     assert result["healthy"] is True

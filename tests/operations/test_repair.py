@@ -79,6 +79,7 @@ def test_without_the_dump_images_stay_broken_but_tags_are_mended(world, tmp_path
     assert run_json("verify", made.name, "--repair", *settings)["problems"][0]["mended"] is True
 
 
+@pytest.mark.spark
 def test_a_corpus_whose_classes_were_given_is_split_again_with_them(tmp_path):
     store = open_store(str(tmp_path / "store"))
     folder = write_cifar(tmp_path / "cifar", 100, 50)

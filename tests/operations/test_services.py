@@ -157,6 +157,7 @@ def test_a_port_in_use_is_reported_with_its_process(tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.services
 def test_a_jvm_that_ends_is_reported_with_its_reason_and_log(tmp_path):
     solr = Solr(tmp_path, port=free_port(1000), heap="1k")
     with pytest.raises(
@@ -217,6 +218,7 @@ def test_yarn_has_a_running_node_and_the_address_of_hdfs(yarn, hdfs):
     assert f"<value>{hdfs.url}</value>" in (yarn.conf_dir / "core-site.xml").read_text()
 
 
+@pytest.mark.services
 def test_a_folder_that_hadoop_cannot_use_is_refused(tmp_path):
     with pytest.raises(
         TinyTagsError, match=r"^hdfs: Hadoop cannot use the folder '.*/a folder' because of the ' '"
@@ -266,6 +268,7 @@ def test_a_missing_maven_gives_the_line_that_installs_it(tmp_path, monkeypatch):
         fetch_jars(CONF / "solr" / "pom.xml", directory=tmp_path / "jars")
 
 
+@pytest.mark.services
 def test_a_failed_fetch_is_reported_and_leaves_no_folder(tmp_path):
     pom = tmp_path / "odd" / "pom.xml"
     pom.parent.mkdir()
