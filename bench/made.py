@@ -189,11 +189,11 @@ def drawn_run(
     create_run(store, run)
 
     def write(p: int) -> int:
-        from tagging.tags import documents
+        from tagging.tags import documents, winners
 
         count = min(partition, images - p * partition)
         votes = pool[np.random.default_rng([images, p]).integers(0, len(pool), count)]
-        lines, counts = documents(run, p, votes)
+        lines, counts = documents(run, p, winners(votes))
         store.write_bytes(layout.run_tags(run.name, p), lines)
         told_votes = {str(k): n for k, n in enumerate(counts.pop("votes")) if n}
         statistics = {"partition": p, "bad": 0, **counts, "votes": told_votes, "bytes": len(lines)}

@@ -8,7 +8,8 @@ import hashlib
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
@@ -20,15 +21,17 @@ from conf.command import (
     run,
     settings_options,
 )
-from conf.errors import TinyTagsError
 from conf.settings import Settings
 from conf.wording import counted
 from storage import layout
 
+if TYPE_CHECKING:
+    from ingest.corpus import Block
+    from tagging.model import Model
+    from tagging.tags import Winners
+
 # Documents are made this many images at a time, so that memory doesn't grow with the partition.
 CHUNK_IMAGES = 20_480
-# Votes of a chunk: 32 MB of them as uint16, for models of thousands of classes.
-CHUNK_VOTES = 1 << 24
 
 
 def _check_share(_context, _option, value: float) -> float:
@@ -106,7 +109,7 @@ def tag_images(
     tagger = load_model(store, model)
     made = runs.Run(
         corpus, source.hash, model, tagger.hash, min_confidence, list(tagger.classes), source.images, source.partitions,
-        tagger.trees, descriptor=descriptor.NAME if similar else None,
+        tagger.voters, descriptor=descriptor.NAME if similar else None,
     )  # fmt: skip
     began = time.monotonic()
     with lease(store, layout.run_lease(made.name), f"run {made.name!r}"):
@@ -124,7 +127,7 @@ def tag_images(
         )
         results, errors, tagging = [], {}, 0.0
         if pending:
-            task = functools.partial(tag_partition, store, source, made)
+            task = functools.partial(tag_partition, store, source, made, kind=type(tagger))
             with open_runner(settings.master, f"tag {made.name}") as runner:
                 total = sum(stop - start for start, stop in map(source.rows, pending))
                 results, errors, tagging = runner.run("tag", pending, task, total=total)
@@ -146,14 +149,18 @@ def tag_images(
     }  # fmt: skip
 
 
-def tag_partition(store, corpus, run, partition: int) -> dict:
-    """Tag one partition: write its JSON lines, then its statistics, the marker that it is done; return these."""
+def tag_partition(store, corpus, run, partition: int, kind: "type[Model] | None" = None) -> dict:
+    """Tag one partition: write its JSON lines, then its statistics, the marker that it is done; return these.
+
+    ``kind`` is the class of the model; the card names it otherwise. A job sends it to its workers, whose registry may lack it.
+    """
     from ingest.corpus import read_partition
     from tagging.descriptor import describe
+    from tagging.models import load_exact_model
     from tagging.tags import documents
 
     began = time.monotonic()
-    tagger = _tagger(store, run.model, run.model_hash)
+    tagger = load_exact_model(store, run.model, run.model_hash, kind)
     statistics = {
         "partition": partition,
         "images": 0,
@@ -167,8 +174,10 @@ def tag_partition(store, corpus, run, partition: int) -> dict:
     digest, size = hashlib.sha256(), 0
     with store.writer(layout.run_tags(run.name, partition)) as file:
         blocks = read_partition(store, corpus, partition)
-        for first, votes, labels, descriptors in _votes(tagger, blocks, describe if run.descriptor else None):
-            lines, counts = documents(run, partition, votes, labels, corpus.classes, first, descriptors)
+        for first, best, labels, descriptors in _winners(
+            tagger, blocks, describe if run.descriptor else None
+        ):
+            lines, counts = documents(run, partition, best, labels, corpus.classes, first, descriptors)
             file.write(lines)
             digest.update(lines)
             size += len(lines)
@@ -187,43 +196,33 @@ def tag_partition(store, corpus, run, partition: int) -> dict:
     return statistics
 
 
-def _votes(
-    tagger, blocks, describe: Callable | None = None
-) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray | None]]:
-    """Yield first row, votes (n, classes), labels (n,) and what ``describe`` says of up to `CHUNK_IMAGES` images at a time.
+def _winners(
+    tagger: "Model", blocks: "Iterable[Block]", describe: Callable[[np.ndarray], np.ndarray] | None = None
+) -> "Iterator[tuple[int, Winners, np.ndarray, np.ndarray | None]]":
+    """Yield first row, winners, labels (n,) and the result of ``describe`` for up to `CHUNK_IMAGES` images at a time.
 
-    Each block of 256 images is tagged as it comes, still in the processor's cache, and forgotten.
+    Each block of 256 images is tagged as it arrives, still in the processor's cache. Only its winners are kept: the votes
+    of a chunk would need 400 MB for a model of 10,000 classes.
     """
-    first, votes, labels, descriptors = 0, [], [], []
+    from tagging.tags import Winners, winners
+
+    first, best, labels, descriptors = 0, [], [], []
 
     def chunk():
         described = np.concatenate(descriptors) if describe else None
-        return first, np.concatenate(votes), np.concatenate(labels), described
+        return first, Winners.concatenate(best), np.concatenate(labels), described
 
     for block in blocks:
-        votes.append(tagger.votes(block.images))
+        best.append(winners(tagger.votes(block.images)))
         labels.append(block.labels)
         if describe:
             descriptors.append(describe(block.images))
         count = block.row + len(block.images) - first
-        if count >= min(CHUNK_IMAGES, CHUNK_VOTES // votes[0].shape[1]):
+        if count >= CHUNK_IMAGES:
             yield chunk()
-            first, votes, labels, descriptors = first + count, [], [], []
-    if votes:
+            first, best, labels, descriptors = first + count, [], [], []
+    if best:
         yield chunk()
-
-
-@functools.lru_cache(maxsize=2)
-def _tagger(store, model: str, model_hash: str):
-    """Return a model, loaded once a worker. Raises `TinyTagsError` where it is no longer the one the run began with."""
-    from tagging.models import load_model
-
-    tagger = load_model(store, model)
-    if tagger.hash != model_hash:
-        raise TinyTagsError(
-            f"model {model!r} changed meanwhile: it is {tagger.hash[:8]}, the run began with {model_hash[:8]}"
-        )
-    return tagger
 
 
 if __name__ == "__main__":

@@ -420,12 +420,12 @@ def pack_mllib(spark, path: str, classes: list[str]):
 
 def measure(forest, blocks) -> dict:
     """Return the quality of a forest on blocks of images and labels. Raises `TinyTagsError` where there is none."""
-    from tagging.quality import quality, tally
+    from tagging.quality import quality, tally, total
 
-    tallies = [tally(forest.votes(images), labels, forest.trees) for images, labels in blocks]
+    tallies = [tally(forest.votes(images), labels, forest.voters) for images, labels in blocks]
     if not tallies:
         raise TinyTagsError("no labelled image is left to measure on; give more images or a larger --holdout")
-    return quality(sum(tallies), list(forest.classes))
+    return quality(total(tallies), forest.classes)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
@@ -15,7 +14,7 @@ from ingest.formats import record_offset
 from search_ui.cards import Quality, read_quality
 from storage.runs import Run, open_run
 from storage.store import Store, StoreUnavailableError
-from tagging.models import read_card
+from tagging.models import load_exact_model, read_card
 
 T = TypeVar("T")
 _Key = tuple[Callable[[Store, str], object], str]
@@ -71,7 +70,7 @@ class Library:
         Those of a network are its probabilities, 0.0-1.0.
         """
         try:
-            model = _load_model(self.store, run.model, run.model_hash)
+            model = load_exact_model(self.store, run.model, run.model_hash)
         except (TinyTagsError, ImportError):
             return None
         votes = dict(zip(run.classes, model.votes(block.images)[0].tolist(), strict=True))
@@ -112,19 +111,6 @@ def _read_measured(store: Store, name: str) -> Measured | None:
     card = read_card(store, name)
     quality = read_quality(card)
     return Measured(str(card.get("hash")), quality) if quality else None
-
-
-@lru_cache(maxsize=4)
-def _load_model(store, name: str, model_hash: str):
-    """Load a model; raises `TinyTagsError` where the one of this name is another by now."""
-    from tagging.models import load_model
-
-    model = load_model(store, name)
-    if model.hash != model_hash:
-        raise TinyTagsError(
-            f"model {name!r} is not the one that made the run: {model.hash}, not {model_hash}"
-        )
-    return model
 
 
 def version_of(corpus: Corpus | None) -> str | None:

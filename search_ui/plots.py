@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from search_ui.cards import Quality, few
 
 WIDTH, LEFT, RIGHT, TOP, PLOT = 360, 40, 352, 10, 200
@@ -110,3 +113,18 @@ def _y(share: float) -> float:
 
 def _round(value: float) -> float:
     return round(value, 2)
+
+
+def importance_image(
+    importance: npt.NDArray[np.float64], channel: int | None = None
+) -> npt.NDArray[np.uint8]:
+    """Return pixel importance (3072,) as an image (3072,) uint8: black where it is 0, brighter where it is higher.
+
+    With a ``channel`` (0 red, 1 green, 2 blue) that one in grey; all channels have one scale. As the few bytes at the
+    roots of a forest would leave the rest black, the highest hundredth is white, and below it brightness is the square
+    root of the importance.
+    """
+    bright = np.sqrt(np.minimum(importance / (np.quantile(importance, 0.99) or importance.max() or 1), 1))
+    if channel is not None:
+        bright = np.tile(bright.reshape(3, -1)[channel], 3)
+    return np.round(255 * bright).astype(np.uint8)

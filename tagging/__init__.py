@@ -1,1 +1,1 @@
-"""What a model says of an image: packed forests, votes, tags and how often the tags are right."""
+"""Models and what follows from their votes: kinds of model, tags, documents and quality."""

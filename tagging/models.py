@@ -1,69 +1,46 @@
-"""Model directories in the store: a card that says what a model is, beside the model itself."""
+"""Models in the store: each a folder with a card, which describes the model, beside the model's own files."""
 
+import functools
 import platform
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
+from typing import Any
 
 import numpy as np
 
 from conf.errors import TinyTagsError
 from storage import layout
-from storage.store import check_name
-from tagging.forest import PackedForest, load
+from storage.store import Store, check_name
+from tagging.model import Model, UnknownKindError, kind_class
 
 
-@dataclass(frozen=True, eq=False)
-class ForestModel:
-    """A forest out of the store, with its card."""
-
-    card: dict
-    forest: PackedForest
-
-    @property
-    def name(self) -> str:
-        return self.card["name"]
-
-    @property
-    def hash(self) -> str:
-        return self.forest.hash
-
-    @property
-    def classes(self) -> list[str]:
-        return list(self.forest.classes)
-
-    @property
-    def trees(self) -> int:
-        return self.forest.trees
-
-    def votes(self, images: np.ndarray) -> np.ndarray:
-        """Return (n, classes) uint16, how many trees vote for each class, for ``images`` (n, 3072) uint8."""
-        return self.forest.votes(images)
+class ModelChangedError(TinyTagsError):
+    """The model of this name has another hash than the one that is asked for."""
 
 
-def model_exists(store, name: str) -> bool:
+def model_exists(store: Store, name: str) -> bool:
     """Return whether model ``name`` is complete."""
     return store.exists(layout.model_card(name))
 
 
-def list_models(store) -> list[str]:
+def list_models(store: Store) -> list[str]:
     """Return the sorted names of the models that are complete."""
     return [name for name in store.list(layout.MODELS) if store.exists(layout.model_card(name))]
 
 
-def save_model(store, name: str, forest: PackedForest, card: dict) -> dict:
-    """Write ``forest`` as model ``name`` and return its card, which is written last: a model is there when its card is.
+def save_model(store: Store, name: str, model: Model, card: dict[str, Any]) -> dict[str, Any]:
+    """Write ``model`` under ``name`` and return its card, which is written last: a model is complete when it has a card.
 
-    ``card`` says what only the trainer knows: ``engine``, ``parameters``, ``trained_on``, ``measured_on``, ``quality``.
-    Raises TinyTagsError where another model has this name already: its runs and their tags point to it.
+    ``card`` has what only the trainer knows: ``engine``, ``parameters``, ``trained_on``, ``measured_on``, ``quality``.
+    Raises `TinyTagsError` where another model has this name: its runs and their tags refer to it.
     """
     check_name("model", name)
     if store.exists(layout.model_card(name)):
-        there = store.read_json(layout.model_card(name)).get("hash")
-        if there != forest.hash:
+        existing = store.read_json(layout.model_card(name)).get("hash")
+        if existing != model.hash:
             raise TinyTagsError(
-                f"model {name!r} is another one already: {there} in {store.url(layout.model_card(name))}, {forest.hash} here; "
-                "choose another name, or remove that folder first"
+                f"model {name!r} exists already with hash {existing} in {store.url(layout.model_card(name))}; the new one has "
+                f"{model.hash}: choose another name, or remove that folder first"
             )
     card = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -73,46 +50,59 @@ def save_model(store, name: str, forest: PackedForest, card: dict) -> dict:
             "numpy": np.__version__,
         },
         **card,
-        "kind": "forest",
+        "kind": model.kind,
         "name": name,
-        "classes": list(forest.classes),
-        "trees": forest.trees,
-        "hash": forest.hash,
+        "classes": list(model.classes),
+        # In files the voters are called trees, whatever they are; models without whole votes have none.
+        **({} if model.voters is None else {"trees": model.voters}),
+        "hash": model.hash,
     }
-    store.write_bytes(layout.model_forest(name), forest.save())
+    for file, data in model.files().items():
+        store.write_bytes(layout.model_file(name, file), data)
     store.write_json(layout.model_card(name), card)
     return card
 
 
-def load_model(store, name: str) -> ForestModel:
-    """Return model ``name``: what it is called, its card, hash, classes and trees, and its ``votes(images)``.
+def load_model(store: Store, name: str, kind: type[Model] | None = None) -> Model:
+    """Load model ``name``; its card names its kind, unless ``kind`` is given.
 
-    Raises TinyTagsError where there is no such model, or its files don't belong together.
+    Raises `TinyTagsError` where there is no such model or its files do not match its card.
     """
     card = read_card(store, name)
-    kind = card.get("kind")
-    if kind != "forest":
+    if kind is None:
+        try:
+            kind = kind_class(card.get("kind"))
+        except UnknownKindError as error:
+            raise UnknownKindError(f"{store.url(layout.model_card(name))}: {error}", error.kind) from None
+    model = kind.load(store, layout.model_folder(name))
+    if model.hash != card.get("hash"):
         raise TinyTagsError(
-            f"{store.url(layout.model_card(name))}: is a model of kind {kind!r}; this release knows 'forest'"
-        )
-    forest = load(store.read_bytes(layout.model_forest(name)), store.url(layout.model_forest(name)))
-    if forest.hash != card.get("hash"):
-        raise TinyTagsError(
-            f"{store.url(layout.model_forest(name))}: has hash {forest.hash}, but its card says {card.get('hash')}; "
+            f"{store.url(layout.model_folder(name))}: the model has hash {model.hash}, but its card has {card.get('hash')}; "
             "train or copy the model again"
         )
-    return ForestModel(card={**card, "name": name}, forest=forest)
+    return model
 
 
-def read_card(store, name: str) -> dict:
-    """Return the card of model ``name`` without loading the model; raises TinyTagsError where there is none."""
+@functools.lru_cache(maxsize=4)
+def load_exact_model(store: Store, name: str, model_hash: str, kind: type[Model] | None = None) -> Model:
+    """Return model ``name``, loaded once a process. Raises `ModelChangedError` where its hash is not ``model_hash``."""
+    model = load_model(store, name, kind)
+    if model.hash != model_hash:
+        raise ModelChangedError(
+            f"model {name!r} has changed: its hash is {model.hash}, the run was made with {model_hash}"
+        )
+    return model
+
+
+def read_card(store: Store, name: str) -> dict[str, Any]:
+    """Return the card of model ``name`` without loading the model. Raises `TinyTagsError` where there is none."""
     check_name("model", name)
     if not store.exists(layout.model_card(name)):
         models = list_models(store)
-        there = (
+        known = (
             f"there are: {', '.join(models)}" if models else "there is none yet; `tinytags train` makes one"
         )
-        raise TinyTagsError(f"no model {name!r} in {store.url()}; {there}")
+        raise TinyTagsError(f"no model {name!r} in {store.url()}; {known}")
     return store.read_json(layout.model_card(name))
 
 

@@ -1,83 +1,165 @@
-"""How often a forest's tags are right: accuracy, confusion, and precision against share kept at every number of votes."""
+"""Measures how often a model's tags are right: accuracy, confusion, and precision and coverage by threshold."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from storage.runs import PROBABILITY_STEPS
+from tagging.model import Votes
 from tagging.tags import winners
 
+Ints = npt.NDArray[np.int64]
 
-def tally(votes: np.ndarray, labels: np.ndarray, trees: int) -> np.ndarray:
-    """Return (classes, classes, trees + 1) int64: how many images by label, by tag, by votes for the tag.
+# Probabilities are counted by whole percent, rounded down: a threshold of 40 % takes what `tinytags tag` keeps at 0.4.
+PERCENTS = 100
+# A card has the whole confusion matrix up to this many classes (some 200 kB of JSON), beyond that the largest mistakes.
+MATRIX_CLASSES = 256
+LARGEST_MISTAKES = 1_000
 
-    ``votes`` is (n, classes), ``labels`` (n,) are numbers of the same classes; images with a label below 0 are left out.
-    Tallies of parts add up to that of the whole.
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """How many labelled images there are by label and tag, and by the votes for the tag.
+
+    Its size grows with the pairs of label and tag that occur, not with the square of the classes. A level is a number
+    of votes, 0 to ``voters``; of probabilities it is a whole percent, 0 to 100.
+    """
+
+    classes: int
+    voters: int | None  # None for probabilities
+    pairs: Ints  # (k,) ascending label * classes + tag, of the pairs that occur
+    counts: Ints  # (k,) images with this label and tag
+    images: Ints  # (levels,) images whose tag has this level
+    right: Ints  # (levels,) images whose tag has this level and is the label
+
+
+def tally(votes: Votes, labels: npt.NDArray[Any], voters: int | None) -> Tally:
+    """Count the images whose label is known, by label, tag and votes.
+
+    ``votes`` is (n, classes) with ``voters`` as in `tagging.model.Model`; ``labels`` (n,) are numbers of the same
+    classes; images with a label below 0 are left out.
     """
     classes = votes.shape[1]
     known = labels >= 0
     best = winners(votes[known])
-    cell = (labels[known].astype(np.int64) * classes + best.tag) * (trees + 1) + best.votes
-    return np.bincount(cell, minlength=classes * classes * (trees + 1)).reshape(classes, classes, trees + 1)
+    label, tag = labels[known].astype(np.int64), best.tag.astype(np.int64)
+    level = best.votes // (PROBABILITY_STEPS // PERCENTS) if voters is None else best.votes
+    pairs, counts = np.unique(label * classes + tag, return_counts=True)
+    levels = (PERCENTS if voters is None else voters) + 1
+    return Tally(
+        classes=classes,
+        voters=voters,
+        pairs=pairs,
+        counts=counts.astype(np.int64),
+        images=np.bincount(level, minlength=levels),
+        right=np.bincount(level[label == tag], minlength=levels),
+    )
 
 
-def quality(tally: np.ndarray, classes: list[str]) -> dict:
-    """Return what a `tally` says, fit for JSON; shares are 0.0-1.0, None where they are of nothing.
+def total(tallies: Iterable[Tally]) -> Tally:
+    """Return the sum of tallies of one model, at least one: that of all their images."""
+    parts = list(tallies)
+    pairs, place = np.unique(np.concatenate([part.pairs for part in parts]), return_inverse=True)
+    counts = np.zeros(len(pairs), np.int64)
+    np.add.at(counts, place, np.concatenate([part.counts for part in parts]))
+    images, right = (np.sum([getattr(part, key) for part in parts], axis=0) for key in ("images", "right"))
+    return Tally(parts[0].classes, parts[0].voters, pairs, counts, images, right)
 
-    ``accuracy`` is the share of all images whose tag is right, however few votes it has. ``confusion`` has a row for each
-    label and a column for each tag. ``thresholds`` has for each number of votes, if that many are asked for, how many
-    images keep their tag and how many of these tags are right.
+
+def quality(tally: Tally, classes: Iterable[str]) -> dict[str, Any]:
+    """Return what follows from a tally, fit for JSON; shares are 0.0-1.0, None where they are shares of nothing.
+
+    ``accuracy`` is the share of all images whose tag is right, whatever its confidence. ``classes`` has precision and
+    recall of each class. ``confusion`` has a row for each label and a column for each tag, up to `MATRIX_CLASSES` classes;
+    with more classes it is None, and ``mistakes`` lists the `LARGEST_MISTAKES` largest cells off the diagonal, so that a
+    card stays below 2 MB with 10,000 classes. ``thresholds`` has for each number of votes, or for each whole percent of a
+    probability, how many images keep their tag if at least that is required, and how many of these tags are right.
     """
-    confusion = tally.sum(axis=2)
-    right = np.diagonal(confusion)
-    trees = tally.shape[2] - 1
-    images = int(tally.sum())
-    # Images with that many votes or more: summed from the most votes down.
-    kept = tally.sum(axis=(0, 1))[::-1].cumsum()[::-1]
-    kept_right = np.diagonal(tally).sum(axis=1)[::-1].cumsum()[::-1]
-    return {
+    labels, tags = tally.pairs // tally.classes, tally.pairs % tally.classes
+    on_diagonal = labels == tags
+    labelled, tagged, right = (
+        _sums(places[chosen], tally.counts[chosen], tally.classes)
+        for places, chosen in ((labels, slice(None)), (tags, slice(None)), (tags, on_diagonal))
+    )
+    images = int(tally.counts.sum())
+    names = list(classes)
+    found: dict[str, Any] = {
         "images": images,
         "accuracy": _share(right.sum(), images),
         "classes": {
             name: {
-                "images": int(confusion[i].sum()),
-                "tagged": int(confusion[:, i].sum()),
-                "precision": _share(right[i], confusion[:, i].sum()),
-                "recall": _share(right[i], confusion[i].sum()),
+                "images": int(labelled[i]),
+                "tagged": int(tagged[i]),
+                "precision": _share(right[i], tagged[i]),
+                "recall": _share(right[i], labelled[i]),
             }
-            for i, name in enumerate(classes)
+            for i, name in enumerate(names)
         },
-        "confusion": confusion.tolist(),
-        "thresholds": [
-            {
-                "votes": votes,
-                "confidence": votes / trees,
-                "images": int(kept[votes]),
-                "right": int(kept_right[votes]),
-                "kept": _share(kept[votes], images),
-                "precision": _share(kept_right[votes], kept[votes]),
-            }
-            for votes in range(1, trees + 1)
-        ],
+        "confusion": None,
+        "thresholds": _thresholds(tally, images),
     }
+    if tally.classes <= MATRIX_CLASSES:
+        matrix = np.zeros(tally.classes**2, np.int64)
+        matrix[tally.pairs] = tally.counts
+        found["confusion"] = matrix.reshape(tally.classes, tally.classes).tolist()
+    else:
+        off = np.flatnonzero(~on_diagonal)
+        largest = off[np.argsort(-tally.counts[off], kind="stable")[:LARGEST_MISTAKES]]
+        found["mistakes"] = [
+            {"label": names[labels[at]], "tag": names[tags[at]], "images": int(tally.counts[at])}
+            for at in largest.tolist()
+        ]
+    return found
 
 
-def measure(votes: np.ndarray, labels: np.ndarray, classes: list[str], trees: int) -> dict:
-    """Return the `quality` of ``votes`` (n, classes) where ``labels`` (n,) are what the images show."""
-    return quality(tally(votes, labels, trees), classes)
+def measure(
+    votes: Votes, labels: npt.NDArray[Any], classes: Iterable[str], voters: int | None
+) -> dict[str, Any]:
+    """Return the `quality` of ``votes`` (n, classes) for images with ``labels`` (n,)."""
+    return quality(tally(votes, labels, voters), classes)
 
 
-def describe(quality: dict) -> str:
+def describe(quality: dict[str, Any]) -> str:
     """Return the table of thresholds as text of up to a dozen lines, for people."""
     thresholds = quality["thresholds"]
-    # A forest of hundreds of trees has as many thresholds: show the one at each tenth.
-    shown = sorted({-(-tenth * len(thresholds) // 10) - 1 for tenth in range(1, 11)})
+    # Hundreds of trees, or percents, are as many thresholds: one at each tenth is enough.
+    chosen = sorted({-(-tenth * len(thresholds) // 10) - 1 for tenth in range(1, 11)})
     lines = [
         f"{_percent(quality['accuracy'])} of {quality['images']:,} images get the right tag",
         "confidence     kept    right",
     ]
-    for row in (thresholds[place] for place in shown):
+    for row in (thresholds[place] for place in chosen):
         lines.append(
             f"   >= {row['confidence']:4.0%} {_percent(row['kept']):>8} {_percent(row['precision']):>8}"
         )
     return "\n".join(lines)
+
+
+def _thresholds(tally: Tally, images: int) -> list[dict[str, Any]]:
+    """Return a row for each level from 1 up; rows of whole votes have ``votes``, too."""
+    # Images with that level or more: summed from the highest level down.
+    kept, kept_right = (counts[::-1].cumsum()[::-1].tolist() for counts in (tally.images, tally.right))
+    top = len(kept) - 1
+    return [
+        ({} if tally.voters is None else {"votes": level})
+        | {
+            "confidence": level / top,
+            "images": kept[level],
+            "right": kept_right[level],
+            "kept": _share(kept[level], images),
+            "precision": _share(kept_right[level], kept[level]),
+        }
+        for level in range(1, top + 1)
+    ]
+
+
+def _sums(places: Ints, counts: Ints, size: int) -> Ints:
+    sums = np.zeros(size, np.int64)
+    np.add.at(sums, places, counts)
+    return sums
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -1,30 +1,42 @@
-"""From votes to tags: the winner, its confidence, the runner-up, the threshold, and the documents that say so."""
+"""Turns votes into tags and documents: the winner, its confidence, the runner-up and the threshold."""
 
 import functools
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from conf.errors import TinyTagsError
 from storage.runs import PROBABILITY_STEPS, Run
+from tagging.model import Votes
+
+Ints = npt.NDArray[Any]  # whole numbers of any width
 
 
 @dataclass(frozen=True, eq=False)
 class Winners:
-    """The classes with the most and second most votes, for each of n images."""
+    """The classes with the most and second most votes, for each of n images; needs 8 bytes an image, however many classes."""
 
-    tag: np.ndarray  # (n,) uint16, the winner; the lowest class where several tie
-    votes: np.ndarray  # (n,) uint16, for the winner; a network's probability in ten-thousandths
-    runner_up: np.ndarray  # (n,) uint16, the best of the others; the lowest class where several tie
-    runner_up_votes: np.ndarray  # (n,) uint16; 0 means that there is no runner-up
+    tag: npt.NDArray[np.uint16]  # (n,), the winner; the lowest class where several tie
+    votes: npt.NDArray[np.uint16]  # (n,), for the winner; a probability in ten-thousandths
+    runner_up: npt.NDArray[np.uint16]  # (n,), the best of the others; the lowest class where several tie
+    runner_up_votes: npt.NDArray[np.uint16]  # (n,); 0 means that there is no runner-up
 
     def __len__(self) -> int:
         return len(self.tag)
 
+    @classmethod
+    def concatenate(cls, parts: "Iterable[Winners]") -> "Winners":
+        """Return the winners of several blocks of images as one; there is at least one block."""
+        columns = zip(*([p.tag, p.votes, p.runner_up, p.runner_up_votes] for p in parts), strict=True)
+        return cls(*map(np.concatenate, columns))
 
-def winners(votes: np.ndarray) -> Winners:
-    """Return winners and runners-up of ``votes`` (n, classes): whole numbers from a forest, probabilities from a network."""
+
+def winners(votes: Votes) -> Winners:
+    """Return winners and runners-up of ``votes`` (n, classes), as a `tagging.model.Model` gives them."""
     images = np.arange(len(votes))
     best = votes.argmax(axis=1)
     others = votes.copy()
@@ -36,42 +48,43 @@ def winners(votes: np.ndarray) -> Winners:
     return Winners(*(array.astype(np.uint16) for array in found))
 
 
-def minimum_votes(min_confidence: float, trees: int) -> int:
-    """Return the fewest votes of ``trees`` that are a confidence of ``min_confidence`` (0.0-1.0) or more.
+def minimum_votes(min_confidence: float, voters: int | None) -> int:
+    """Return the fewest votes of ``voters`` that are a confidence of ``min_confidence`` (0.0-1.0) or more.
 
-    Exact: k / trees and the number that a person writes for it are rounded to the same double, whereas
-    0.7 * 10 is more than 7 in floating point.
+    For probabilities (``voters`` None) the fewest ten-thousandths. Exact: k / voters and the number that a person writes
+    for it are rounded to the same double, whereas 0.7 * 10 is more than 7 in floating point.
+    Raises `TinyTagsError` for a confidence outside 0.0 to 1.0.
     """
     if not 0 <= min_confidence <= 1:
         raise TinyTagsError(f"minimum confidence {min_confidence!r} is not within 0.0 and 1.0")
-    return next(votes for votes in range(trees + 1) if votes / trees >= min_confidence)
+    whole = PROBABILITY_STEPS if voters is None else voters
+    return next(votes for votes in range(whole + 1) if votes / whole >= min_confidence)
 
 
 def documents(
     run: Run,
     partition: int,
-    votes: np.ndarray,
-    labels: np.ndarray | None = None,
+    best: Winners,
+    labels: Ints | None = None,
     label_names: list[str] | None = None,
     first_row: int = 0,
-    descriptors: np.ndarray | None = None,
-) -> tuple[bytes, dict]:
+    descriptors: npt.NDArray[np.int8] | None = None,
+) -> tuple[bytes, dict[str, Any]]:
     """Return the JSON lines for the images of ``partition`` that get a tag, and counts of all of them.
 
-    ``votes`` is (n, classes) for the rows from ``first_row`` on, as the run's model gave them; ``labels`` (n,) whole numbers
-    are places in ``label_names`` (the corpus' classes), -1 where nobody said; ``descriptors`` (n, numbers) int8, of
+    ``best`` is of the rows from ``first_row`` on, from the votes of the run's model; ``labels`` (n,) whole numbers are
+    places in ``label_names`` (the corpus' classes), -1 for no label; ``descriptors`` (n, numbers) int8, of
     `tagging.descriptor`, go into the documents where given. The counts: ``images``, ``tagged``, ``dropped`` (below the
-    run's threshold), ``tags`` (of each tag), ``votes`` (of each number of votes for the winner, 0 to trees, dropped ones
-    too; forests only), ``labelled`` (tagged, with a label) and ``right`` of these.
+    run's threshold), ``tags`` (of each tag), ``votes`` (of each number of votes for the winner, 0 to all, dropped ones
+    too; only where votes are whole numbers), ``labelled`` (tagged, with a label) and ``right`` of these.
+    Raises `TinyTagsError` for a label that has no name.
     """
     import pyarrow
     import pyarrow.compute
 
-    best = winners(votes)
-    whole = run.trees or PROBABILITY_STEPS
-    kept = np.flatnonzero(best.votes >= minimum_votes(run.min_confidence, whole))
+    kept = np.flatnonzero(best.votes >= minimum_votes(run.min_confidence, run.trees))
     tag, runner_up, runner_up_votes = best.tag[kept], best.runner_up[kept], best.runner_up_votes[kept]
-    label = _known_labels(labels, label_names, len(votes))[kept]
+    label = _known_labels(labels, label_names, len(best))[kept]
 
     # Each document is joined from a few ready-made pieces in one call: 7 M documents a second against 2 M from
     # f-strings and 0.2 M from json.dumps.
@@ -87,7 +100,7 @@ def documents(
         _pick(pieces.votes, best.votes[kept]),
         _pick(pieces.runners_up, np.where(runner_up_votes > 0, runner_up, no_runner_up)),
         _pick(pieces.runner_up_votes, runner_up_votes),
-        _pick(_texts(["", *(_json({"label": name}) for name in label_names or [])]), label + 1),
+        _pick(_label_pieces(tuple(label_names or ())), label + 1),
         *([] if descriptors is None else [_text(',"descriptor":['), _joined(descriptors[kept]), _text("]")]),
         _text(_json({"model": run.model, "run": run.name}) + "}\n"),
         _text(""),  # between the pieces
@@ -95,30 +108,31 @@ def documents(
     return _bytes(lines), _counts(run, best, tag, label, label_names)
 
 
-def renumber(labels: np.ndarray, label_names: list[str], classes: list[str]) -> np.ndarray:
-    """Return ``labels``, places in a corpus' ``label_names``, as places in a model's ``classes``, by name.
+def renumbering(label_names: list[str], classes: Iterable[str]) -> npt.NDArray[np.int32]:
+    """Return an array that turns labels, places in a corpus' ``label_names``, into places in a model's ``classes``, by name.
 
-    The two may list the same classes in another order. -1 stays -1 (nobody said); a class that the model lacks is -2.
+    The two may list the same classes in another order. As an index -1 (no label) gives -1; a class that the model does
+    not have gives -2.
     """
     places = {name: place for place, name in enumerate(classes)}
-    return np.array([places.get(name, -2) for name in label_names] + [-1])[labels]
+    return np.array([places.get(name, -2) for name in label_names] + [-1], np.int32)
 
 
 @dataclass(frozen=True, eq=False)
 class _Pieces:
     """Parts of documents as pyarrow arrays, to be picked by number."""
 
-    tags: object
-    votes: object
-    runners_up: object
-    runner_up_votes: object
+    tags: Any
+    votes: Any
+    runners_up: Any
+    runner_up_votes: Any
 
 
 @functools.lru_cache(maxsize=8)
-def _pieces(classes: tuple[str, ...], trees: int | None) -> _Pieces:
-    if trees:
-        votes = [_json({"votes": k, "trees": trees, "confidence": k / trees}) for k in range(trees + 1)]
-        runner_up_votes = [""] + [_json({"runner_up_votes": k}) for k in range(1, trees + 1)]
+def _pieces(classes: tuple[str, ...], voters: int | None) -> _Pieces:
+    if voters is not None:
+        votes = [_json({"votes": k, "trees": voters, "confidence": k / voters}) for k in range(voters + 1)]
+        runner_up_votes = [""] + [_json({"runner_up_votes": k}) for k in range(1, voters + 1)]
     else:
         votes = [_json({"confidence": k / PROBABILITY_STEPS}) for k in range(PROBABILITY_STEPS + 1)]
         runner_up_votes = [""] * (PROBABILITY_STEPS + 1)
@@ -130,30 +144,35 @@ def _pieces(classes: tuple[str, ...], trees: int | None) -> _Pieces:
     )
 
 
-def _json(fields: dict) -> str:
+@functools.lru_cache(maxsize=8)
+def _label_pieces(names: tuple[str, ...]) -> Any:
+    return _texts(["", *(_json({"label": name}) for name in names)])
+
+
+def _json(fields: dict[str, Any]) -> str:
     """Return the fields as they stand inside a JSON object, after a comma."""
     return "," + json.dumps(fields, separators=(",", ":"))[1:-1]
 
 
-def _text(text: str):
+def _text(text: str) -> Any:
     import pyarrow
 
     return pyarrow.scalar(text, pyarrow.large_string())
 
 
-def _texts(texts: list[str]):
+def _texts(texts: list[str]) -> Any:
     import pyarrow
 
     return pyarrow.array(texts, pyarrow.large_string())
 
 
-def _pick(pieces, numbers: np.ndarray):
+def _pick(pieces: Any, numbers: Ints) -> Any:
     import pyarrow
 
     return pieces.take(pyarrow.array(numbers))
 
 
-def _joined(numbers: np.ndarray):
+def _joined(numbers: npt.NDArray[np.int8]) -> Any:
     """Return each row of ``numbers`` (n, k) int8 as text, with commas between."""
     import pyarrow
     import pyarrow.compute
@@ -165,27 +184,25 @@ def _joined(numbers: np.ndarray):
     return pyarrow.compute.binary_join(rows, ",").cast(pyarrow.large_string())
 
 
-def _bytes(lines) -> bytes:
+def _bytes(lines: Any) -> bytes:
     """Return the strings of a large_string array one after another."""
     _, offsets, data = lines.buffers()
     ends = np.frombuffer(offsets, np.int64)[lines.offset : lines.offset + len(lines) + 1]
     return data[int(ends[0]) : int(ends[-1])].to_pybytes() if len(lines) else b""
 
 
-def _known_labels(labels: np.ndarray | None, label_names: list[str] | None, images: int) -> np.ndarray:
+def _known_labels(labels: Ints | None, label_names: list[str] | None, images: int) -> Ints:
     if labels is None:
         return np.full(images, -1, np.int32)
     if len(labels) and labels.max() >= len(label_names or []):
         raise TinyTagsError(
-            f"label {labels.max()} of an image is none of the corpus' {len(label_names or [])} classes"
+            f"label {labels.max():,} of an image is not one of the {len(label_names or []):,} classes of its corpus"
         )
     return np.maximum(labels, -1)
 
 
-def _counts(
-    run: Run, best: Winners, tag: np.ndarray, label: np.ndarray, label_names: list[str] | None
-) -> dict:
-    right = renumber(label, label_names or [], run.classes) == tag
+def _counts(run: Run, best: Winners, tag: Ints, label: Ints, label_names: list[str] | None) -> dict[str, Any]:
+    right = renumbering(label_names or [], run.classes)[label] == tag
     counts = {
         "images": len(best),
         "tagged": len(tag),
@@ -194,6 +211,6 @@ def _counts(
         "right": int(right.sum()),
         "tags": dict(zip(run.classes, np.bincount(tag, minlength=len(run.classes)).tolist(), strict=True)),
     }
-    if run.trees:
+    if run.trees is not None:
         counts["votes"] = np.bincount(best.votes, minlength=run.trees + 1).tolist()
     return counts

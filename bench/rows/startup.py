@@ -58,7 +58,7 @@ def first_votes(store: str, model: str) -> tuple[float, int]:
     """Return the seconds until the first votes of this process are there, and how often the kernel was compiled for it."""
     from tagging.models import load_model
 
-    forest = load_model(open_store(store), model).forest
+    forest = load_model(open_store(store), model)
     began = time.perf_counter()
     forest.votes(np.zeros((256, IMAGE_BYTES), np.uint8))
     seconds = time.perf_counter() - began

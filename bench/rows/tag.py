@@ -167,9 +167,9 @@ def map_in_arrow(spark, base: str, paths: list[str], store, run, folder: Path) -
     def documents(batches):
         import pyarrow
 
-        from jobs.tag_images import _tagger
+        from tagging.models import load_exact_model
 
-        forest = _tagger(store, run.model, run.model_hash)
+        forest = load_exact_model(store, run.model, run.model_hash)
         classes = np.array(run.classes)
         for batch in batches:
             images = np.frombuffer(batch["image"].buffers()[2], np.uint8)[: len(batch) * 3072].reshape(

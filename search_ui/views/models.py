@@ -5,6 +5,7 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import quote
 
 import numpy as np
@@ -20,6 +21,7 @@ from search_ui.cached import Answer, Cached
 from search_ui.sources import sources
 from storage import layout
 from storage.store import StoreError, StoreUnavailableError
+from tagging.model import Explained, is_explained
 from tagging.models import load_model, read_card
 
 blueprint = Blueprint("models", __name__)
@@ -88,14 +90,13 @@ class Models:
 
 
 def _importance(store, name: str, model_hash: str) -> np.ndarray:
-    from tagging.forest.importance import pixel_importance
-
     model = load_model(store, name)
     if model.hash != model_hash:
-        raise TinyTagsError(f"model {name!r} is another one by now")
-    if model.forest.features != IMAGE_BYTES:
-        raise TinyTagsError(f"model {name!r} looks at {model.forest.features:,} numbers, not at 32x32 pixels")
-    return pixel_importance(model.forest)
+        raise TinyTagsError(f"model {name!r} has changed: its hash is {model.hash}, not {model_hash}")
+    found = cast(Explained, model).pixel_importance()
+    if len(found) != IMAGE_BYTES:
+        raise TinyTagsError(f"model {name!r} is for images of {len(found):,} bytes, not of {IMAGE_BYTES:,}")
+    return found
 
 
 @blueprint.record_once
@@ -262,7 +263,9 @@ def _side(found: dict[str, dict], name: str, until: float) -> Side:
         for row in (quality.thresholds if quality else [])
         if row.percent >= least
     }
-    importance = models().importance(name, card["hash"], until) if card.get("kind") == "forest" else Answer()
+    importance = (
+        models().importance(name, card["hash"], until) if is_explained(card.get("kind")) else Answer()
+    )
     looks, blind = importance.value, importance.error
     version = f"v={card['hash'][:8]}"
     return Side(
@@ -322,22 +325,23 @@ def _channels(importance: np.ndarray) -> dict[str, float]:
 @blueprint.get("/models/<name>/pixels.png")
 def pixels(name: str):
     """How much the forest looks at each pixel, as a picture, each pixel ``scale`` x ``scale`` large."""
-    from tagging.forest.importance import importance_image
-
     check_parameters(request.args, ["scale", "channel", "v"])
     scale, channel = png.parse_scale(8), request.args.get("channel", "all")
     if channel not in CHANNELS:
         abort(400, f"channel is one of {', '.join(CHANNELS)}.")
     card = _known(models().cards(), name)
-    if card.get("kind") != "forest":
-        abort(404, f"Model {name!r} is no forest: it looks at all pixels alike.")
+    if not is_explained(card.get("kind")):
+        abort(
+            404,
+            f"Model {name!r} has no pixel importance: its kind, {card.get('kind')!r}, does not compute it.",
+        )
     version = card["hash"][:8]
 
     def draw() -> bytes:
         answer = models().importance(name, card["hash"], time.monotonic() + WAIT_SECONDS)
         if answer.value is None:
             raise StoreError(answer.error)
-        return to_png(importance_image(answer.value, CHANNELS[channel]), scale)
+        return to_png(plots.importance_image(answer.value, CHANNELS[channel]), scale)
 
     # Hashed, for a name is whatever a person typed.
     etag = hashlib.sha256(f"{card['hash']} {scale} {channel}".encode()).hexdigest()[:16]

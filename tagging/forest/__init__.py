@@ -7,16 +7,24 @@ import types
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from conf.errors import TinyTagsError
 from ingest.compiled import compiled
 from ingest.image import IMAGE_BYTES
 
+if TYPE_CHECKING:
+    from storage.store import Store
+
+Ints = npt.NDArray[np.int64]
+
+FILE = "forest.npz"
 VERSION = 1
 LEAF = 255  # a threshold that no pixel exceeds
-MOST_TREES = 65_535  # what a uint16 of votes can count
+MOST_TREES = 65_535  # the largest number of votes in uint16
 _MEMBERS = ("about", "feature", "threshold", "starts")
 
 
@@ -29,27 +37,29 @@ def compiled_kernel() -> types.ModuleType:
 class Tree:
     """One decision tree in plain arrays of one length; node 0 is the root, and a node with ``left`` < 0 is a leaf."""
 
-    feature: np.ndarray  # which pixel (byte of the image) a node looks at
-    threshold: np.ndarray  # float: left where pixel <= threshold, right otherwise
-    left: np.ndarray  # number of the left child, < 0 for a leaf
-    right: np.ndarray
-    leaf_class: np.ndarray  # the class a leaf votes for; anything where the node is none
+    feature: npt.NDArray[Any]  # the pixel (byte of the image) that a node tests
+    threshold: npt.NDArray[Any]  # float: left where pixel <= threshold, right otherwise
+    left: npt.NDArray[Any]  # number of the left child, < 0 for a leaf
+    right: npt.NDArray[Any]
+    leaf_class: npt.NDArray[Any]  # the class that a leaf votes for; any number where the node is no leaf
 
 
 @dataclass(frozen=True, eq=False)
 class PackedForest:
-    """A forest whose trees lie one after another, each breadth-first, so that splits alone tell where children are.
+    """A forest whose trees are stored one after another, each breadth-first, so that the order of the splits gives the children.
 
-    Node k of a tree that is its j-th split (from 0) has the children 2j + 1 and 2j + 2. A split looks at pixel
+    Node k of a tree that is its j-th split (from 0) has the children 2j + 1 and 2j + 2. A split tests pixel
     ``feature`` and goes left where it is <= ``threshold`` (0-254); a leaf has threshold 255 and its class as ``feature``.
-    Raises TinyTagsError for arrays that are no such forest.
+    Raises `TinyTagsError` for arrays that are no such forest.
     """
+
+    kind: ClassVar[str] = "forest"
 
     classes: tuple[str, ...]
     features: int  # bytes of an image
-    feature: np.ndarray  # (nodes,) uint32
-    threshold: np.ndarray  # (nodes,) uint8
-    starts: np.ndarray  # (trees + 1,) int64: tree t is nodes starts[t] to starts[t + 1]
+    feature: npt.NDArray[np.uint32]  # (nodes,)
+    threshold: npt.NDArray[np.uint8]  # (nodes,)
+    starts: Ints  # (trees + 1,): tree t is nodes starts[t] to starts[t + 1]
 
     def __post_init__(self) -> None:
         problem = self._problem()
@@ -60,9 +70,14 @@ class PackedForest:
     def trees(self) -> int:
         return len(self.starts) - 1
 
+    @property
+    def voters(self) -> int:
+        """As in `tagging.model.Model`: each tree has one vote."""
+        return self.trees
+
     @cached_property
-    def depths(self) -> np.ndarray:
-        """The (trees,) int64 numbers of steps from each root to its deepest leaf."""
+    def depths(self) -> Ints:
+        """The (trees,) numbers of steps from each root to its deepest leaf."""
         depths = np.zeros(self.trees, np.int64)
         splits = np.concatenate([[0], np.cumsum(self.threshold < LEAF)])
         for tree in range(self.trees):
@@ -83,15 +98,16 @@ class PackedForest:
             digest.update(np.ascontiguousarray(array, dtype).tobytes())
         return digest.hexdigest()
 
-    def votes(self, images: np.ndarray) -> np.ndarray:
-        """Return (n, classes) uint16, how many trees vote for each class, for ``images`` (n, features) uint8.
+    def votes(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
+        """Return (n, classes) uint16, the number of trees that vote for each class, for ``images`` (n, features) uint8.
 
-        The rows may lie any distance apart. Safe to call from several threads at once, which then run in parallel.
+        The rows may be any distance apart in memory. Threads that call this at once run in parallel.
+        Raises `TinyTagsError` for an array of another shape or type.
         """
         if images.ndim != 2 or images.shape[1] != self.features or images.dtype != np.uint8:
             raise TinyTagsError(
-                f"the forest looks at images of {self.features:,} bytes (uint8), "
-                f"not at an array of {images.dtype} {images.shape}"
+                f"the forest is for images of {self.features:,} bytes (uint8), not for an array of "
+                f"{images.dtype} {images.shape}"
             )
         n = len(images)
         votes = np.zeros((n, len(self.classes)), np.uint16)
@@ -119,6 +135,22 @@ class PackedForest:
             leaf_class=np.where(leaf, self.feature[nodes], -1).astype(np.int64),
         )
 
+    def pixel_importance(self) -> npt.NDArray[np.float64]:
+        """As in `tagging.model.Explained`."""
+        from tagging.forest.importance import pixel_importance
+
+        return pixel_importance(self)
+
+    def files(self) -> dict[str, bytes]:
+        """As in `tagging.model.Model`."""
+        return {FILE: self.save()}
+
+    @classmethod
+    def load(cls, store: "Store", folder: str) -> "PackedForest":
+        """As in `tagging.model.Model`."""
+        path = f"{folder}/{FILE}"
+        return load(store.read_bytes(path), store.url(path))
+
     def save(self) -> bytes:
         """Return the forest as an .npz file without pickles; equal forests give equal bytes."""
         about = {
@@ -138,15 +170,16 @@ class PackedForest:
         return file.getvalue()
 
     @cached_property
-    def _left(self) -> np.ndarray:
-        """Each node's left child, numbered within its tree; means nothing for leaves."""
+    def _left(self) -> Ints:
+        """Each node's left child, numbered within its tree; without meaning for leaves."""
         split = self.threshold < LEAF
-        rank = np.cumsum(split) - split  # splits before this node
-        return 1 + 2 * (rank - np.repeat(rank[self.starts[:-1]], np.diff(self.starts)))
+        rank: Ints = np.cumsum(split) - split  # splits before this node
+        left: Ints = 1 + 2 * (rank - np.repeat(rank[self.starts[:-1]], np.diff(self.starts)))
+        return left
 
     @cached_property
-    def _walk_arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """What the kernel walks over: its nodes, and its trees' roots, depths and weights from shallow to deep."""
+    def _walk_arrays(self) -> tuple[npt.NDArray[Any], Ints, Ints, npt.NDArray[np.uint16]]:
+        """The arrays for the kernel: nodes, and the roots, depths and weights of the trees from shallow to deep."""
         sizes = np.diff(self.starts)
         narrow = sizes.max() <= 4096 and self.features <= 4096
         feature_shift, threshold_shift, _ = compiled_kernel().NARROW if narrow else compiled_kernel().WIDE
@@ -159,9 +192,9 @@ class PackedForest:
         order = np.argsort(self.depths, kind="stable")
         roots, depths = self.starts[:-1][order], self.depths[order]
         weights = np.ones(self.trees, np.uint16)
-        left_over = self.trees % compiled_kernel().TOGETHER
-        if left_over > 3:  # up to three are quicker one by one than filled up with walkers that don't count
-            fill = compiled_kernel().TOGETHER - left_over
+        remainder = self.trees % compiled_kernel().TOGETHER
+        if remainder > 3:  # up to three are faster one by one than filled up with trees of weight 0
+            fill = compiled_kernel().TOGETHER - remainder
             roots, depths = (
                 np.append(roots, np.repeat(roots[-1], fill)),
                 np.append(depths, np.repeat(depths[-1], fill)),
@@ -196,7 +229,7 @@ class PackedForest:
         if (split & (self._left <= within)).any():
             return "a node comes before its parent"
         if (self.feature[split] >= self.features).any():
-            return f"a split looks at pixel {self.feature[split].max():,} of {self.features:,}"
+            return f"a split tests pixel {self.feature[split].max():,} of {self.features:,}"
         if (self.feature[~split] >= len(self.classes)).any():
             return f"a leaf votes for class {self.feature[~split].max():,} of {len(self.classes):,}"
         return None
@@ -205,7 +238,7 @@ class PackedForest:
 def pack(trees: list[Tree], classes: list[str], features: int = IMAGE_BYTES) -> PackedForest:
     """Return the packed forest of ``trees``, which votes exactly as they do on pixels 0-255.
 
-    Raises TinyTagsError for a tree with a child, feature or class out of range, a cycle, or a threshold that is no number.
+    Raises `TinyTagsError` for a tree with a child, feature or class out of range, a cycle, or a threshold that is no number.
     """
     if not trees:
         raise TinyTagsError("not a forest: it has no trees")
@@ -219,8 +252,10 @@ def pack(trees: list[Tree], classes: list[str], features: int = IMAGE_BYTES) -> 
     )
 
 
-def _pack_tree(tree: Tree, number: int, classes: int, features: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the tree's nodes breadth-first: what each looks at or votes for (uint32), and its threshold (uint8)."""
+def _pack_tree(
+    tree: Tree, number: int, classes: int, features: int
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8]]:
+    """Return the tree's nodes breadth-first: the pixel or, for a leaf, the class of each, and its threshold."""
     feature, left, right, leaf_class = (
         np.asarray(array, np.int64) for array in (tree.feature, tree.left, tree.right, tree.leaf_class)
     )
@@ -232,14 +267,14 @@ def _pack_tree(tree: Tree, number: int, classes: int, features: int) -> tuple[np
     if (split & ((left >= nodes) | (right < 0) | (right >= nodes))).any():
         raise TinyTagsError(f"tree {number} has a child outside its {nodes:,} nodes")
     if (split & ((feature < 0) | (feature >= features))).any():
-        raise TinyTagsError(f"tree {number} looks at a pixel outside the {features:,} of an image")
+        raise TinyTagsError(f"tree {number} tests a pixel outside the {features:,} of an image")
     if (~split & ((leaf_class < 0) | (leaf_class >= classes))).any():
         raise TinyTagsError(f"tree {number} votes for a class outside the {classes:,} there are")
     if np.isnan(threshold[split]).any():
         raise TinyTagsError(f"tree {number} has a threshold that is no number")
 
-    # Pixels are whole numbers, so the whole part of a threshold decides. One that every pixel or none passes is no
-    # split at all, and its node gives way to the child that is always taken.
+    # Pixels are whole numbers, so the whole part of a threshold decides. A node whose threshold every pixel or none
+    # exceeds is replaced by the child that is always taken.
     whole = np.floor(np.clip(threshold, -1, 256))
     always = np.where(split & (whole < 0), right, np.where(split & (whole >= LEAF), left, -1))
     seen = np.zeros(nodes, bool)
@@ -253,7 +288,7 @@ def _pack_tree(tree: Tree, number: int, classes: int, features: int) -> tuple[np
             stays = always[level] < 0
             if stays.all():
                 break
-            # Nodes that stay are seen again as part of the shortened level.
+            # Nodes that stay are checked again as part of the shortened level.
             seen[level[stays]] = False
             level = np.where(stays, level, always[level])
         levels.append(level)
@@ -270,7 +305,7 @@ def _pack_tree(tree: Tree, number: int, classes: int, features: int) -> tuple[np
 def load(data: bytes, name: str = "forest.npz") -> PackedForest:
     """Return the forest that `PackedForest.save` wrote as ``data``; ``name`` is for the message.
 
-    Raises TinyTagsError for anything else: it holds no pickles and nothing in it is run or trusted.
+    Raises `TinyTagsError` for anything else. No pickle is loaded, nothing in the file is run, and every number is checked.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

@@ -1,13 +1,16 @@
-"""The compiled inner loop of tagging, which walks a packed forest.
+"""The compiled inner loop of tagging: it walks a packed forest.
 
 Import it by `ingest.compiled`; ``python -m tagging.forest.kernel`` compiles it ahead of first use.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numba import njit, types
 
-# A node is one whole number, from the highest bit: feature | threshold | left child. The right child is the left's
-# neighbour. A leaf points at itself, its threshold of 255 is never exceeded, and its feature is its class.
+# A node is one whole number, from the highest bit: feature | threshold | left child. The right child follows the left
+# one. A leaf is its own left child, its threshold of 255 is never exceeded, and its feature is its class.
 NARROW = (20, 12, 0xFFF)  # uint32: up to 4,096 features and 4,096 nodes a tree
 WIDE = (40, 32, 0xFFFFFFFF)  # uint64: up to 2**24 features and 2**32 nodes a tree
 
@@ -20,14 +23,18 @@ BLOCK = 128
 
 
 @njit(nogil=True)
-def step(nodes, root, at, pixels, image, feature_shift, threshold_shift, threshold_mask, child_mask):
+def step(  # type: ignore[no-untyped-def]  # numba infers the types
+    nodes, root, at, pixels, image, feature_shift, threshold_shift, threshold_mask, child_mask
+):
     node = nodes[at]
     right = pixels[image + np.uint64(node >> feature_shift)] > ((node >> threshold_shift) & threshold_mask)
     return root + np.uint64(node & child_mask) + np.uint64(right)
 
 
-def _compile_walk(node_type, numba_type, layout):
-    # Only numbers in this closure: a compiled function among them would be a new cache key in each process.
+def _compile_walk(
+    node_type: type[np.unsignedinteger[Any]], numba_type: Any, layout: tuple[int, int, int]
+) -> Callable[..., int]:
+    # Only numbers in this closure: a compiled function in it would be a new cache key in each process.
     fs, ts, cm = (node_type(number) for number in layout)
     tm = node_type(0xFF)
 
@@ -44,7 +51,7 @@ def _compile_walk(node_type, numba_type, layout):
     )
 
     @njit(signature, cache=True, nogil=True)
-    def walk(pixels, images, stride, features, nodes, roots, depths, weights, votes):
+    def walk(pixels, images, stride, features, nodes, roots, depths, weights, votes):  # type: ignore[no-untyped-def]  # as above
         """Add each tree's vote for each image to ``votes`` (images, classes); image i begins at ``pixels[i * stride]``.
 
         Tree t begins at ``nodes[roots[t]]``, is at most ``depths[t]`` deep (ascending) and its vote counts ``weights[t]``.
@@ -53,8 +60,8 @@ def _compile_walk(node_type, numba_type, layout):
         touched = np.uint64(0)
         for block in range(0, images, BLOCK):
             end = min(block + BLOCK, images)
-            # A forest jumps about in an image too wildly for the processor to guess where it will look next, but
-            # touches most of its cache lines. Reading one byte of each first, in order, doubles the speed.
+            # The bytes that a forest reads follow no order that the processor can predict, but they touch most cache
+            # lines of an image. Reading one byte of each first, in order, doubles the speed.
             for i in range(block, end):
                 for pixel in range(0, features, 64):
                     touched += pixels[np.uint64(i * stride + pixel)]
@@ -98,9 +105,10 @@ def _compile_walk(node_type, numba_type, layout):
                     for _ in range(depths[tree]):
                         p = step(nodes, root, p, pixels, image, fs, ts, tm, cm)
                     votes[i, np.uint64(nodes[p] >> fs)] += weights[tree]
-        return touched  # so that the compiler can't leave the reading out
+        return touched  # so that the compiler can't remove the reading
 
-    return walk
+    compiled: Callable[..., int] = walk
+    return compiled
 
 
 walk_narrow = _compile_walk(np.uint32, types.uint32, NARROW)

@@ -1,37 +1,40 @@
 """Trains a forest with scikit-learn: the engine for local work without a JVM."""
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from conf.errors import TinyTagsError
 from tagging.forest import PackedForest, Tree, pack
 
 
 def train(
-    images: np.ndarray,
-    labels: np.ndarray,
+    images: npt.NDArray[np.uint8],
+    labels: npt.NDArray[Any],
     classes: list[str],
     trees: int = 10,
     depth: int = 10,
     seed: int = 1,
     jobs: int = -1,
-) -> tuple[PackedForest, dict]:
+) -> tuple[PackedForest, dict[str, Any]]:
     """Return a forest trained on ``images`` (n, 3072) uint8 with ``labels`` (n,), and the parameters it was trained with.
 
-    As MLlib's forests are by default: each tree sees n images drawn with replacement, each split the best by Gini
-    impurity of sqrt(3072) pixels drawn anew; but every value of a pixel is a candidate, not 50 bins of them.
-    ``jobs`` trees grow at a time (-1: one a core); the forest does not depend on it. Images with a label below 0 are
-    left out. Raises TinyTagsError where none is left.
+    The settings are MLlib's defaults: each tree is trained on n images drawn with replacement, and each split is the
+    best by Gini impurity of sqrt(3072) pixels drawn for it; but every value of a pixel is a candidate, not 50 bins.
+    ``jobs`` trees are trained at a time (-1: one a core); the forest does not depend on it. Images with a label below 0
+    are left out. Raises `TinyTagsError` where none is left, and without scikit-learn.
     """
     try:
         from sklearn.ensemble import RandomForestClassifier
     except ImportError:
         raise TinyTagsError(
-            "this engine is scikit-learn, which is not installed: pip install 'tinytags[scikit-learn]'"
+            "engine scikit-learn is not installed: pip install 'tinytags[scikit-learn]'"
         ) from None
 
     known = labels >= 0
     if not known.any():
-        raise TinyTagsError("none of the images has a label: a forest learns from labelled ones")
+        raise TinyTagsError("none of the images has a label; a forest is trained on labelled images")
     if not known.all():
         images, labels = images[known], labels[known]
     parameters = {
@@ -57,8 +60,8 @@ def train(
     return packed, parameters
 
 
-def _plain(tree, labels: np.ndarray) -> Tree:
-    # A leaf's class is the lowest of those with the largest share, which is argmax's and predict()'s rule too.
+def _plain(tree: Any, labels: npt.NDArray[Any]) -> Tree:
+    # The class of a leaf is the lowest of those with the largest share: the rule of argmax and of predict().
     return Tree(
         feature=tree.feature,
         threshold=tree.threshold,

@@ -34,7 +34,7 @@ from ingest.formats.dump import ReadInBatches
 from storage import layout
 from storage.runs import Run
 from storage.store import open_store
-from tagging.tags import documents
+from tagging.tags import documents, winners
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_ten_thousand_classes_go_from_the_dump_to_the_documents(local):
     votes[np.arange(600), labels] = 2
     votes[np.arange(600), labels - 1] += 1
     run = Run("many", corpus.hash, "m", "0" * 64, 0.5, corpus.classes, 600, 2, trees=3)
-    lines, counts = documents(run, 0, votes, labels, corpus.classes)
+    lines, counts = documents(run, 0, winners(votes), labels, corpus.classes)
     assert (counts["tagged"], counts["labelled"], counts["right"]) == (600, 514, 514)
     document = json.loads(lines.splitlines()[1])
     assert (document["tag"], document["runner_up"], document["label"]) == (
@@ -381,7 +381,7 @@ from ingest.formats import Batch
 from ingest.formats.dump import ReadInBatches
 from storage.runs import Run
 from storage.store import open_store
-from tagging.tags import documents
+from tagging.tags import documents, winners
 
 class Grey(ReadInBatches):
     def read(self, start, stop):

@@ -64,7 +64,7 @@ def test_on_what_it_was_trained_on_a_note_says_that_it_looks_better_than_it_is(w
     trained_on = {"corpus": "tiny", "corpus_hash": open_corpus(store, "tiny").hash, "images": 1200}
     save_model(store, "learnt", forest, {"engine": "scikit-learn", "trained_on": trained_on})
     words = ("evaluate", "--model", "learnt", "--store", store.url(), "--corpus")
-    said = "model 'learnt' was trained on 1,200 images of 'tiny': on these it looks better than it is"
+    said = "model 'learnt' was trained on 1,200 images of 'tiny': the result is too good"
     assert said in run(*words, "tiny")[1]
     assert "trained on" not in run(*words, "reordered")[1]
 
@@ -73,7 +73,7 @@ def test_on_what_it_was_trained_on_a_note_says_that_it_looks_better_than_it_is(w
     ("corpus", "words"),
     [
         ("unlabelled", "corpus 'unlabelled' has no labels to measure by"),
-        ("foreign", "corpus 'foreign' has labels lorry, model 'forest' only knows airplane, "),
+        ("foreign", "corpus 'foreign' has labels lorry, model 'forest' has only airplane, "),
         ("nowhere", "no corpus 'nowhere' in "),
     ],
 )

@@ -16,7 +16,7 @@ from storage.runs import Run, create_run
 from tagging import descriptor
 from tagging.forest import Tree, pack
 from tagging.models import save_model
-from tagging.tags import documents
+from tagging.tags import documents, winners
 
 # One tag holds what separates tags elsewhere, one what HTML is made of.
 ALIAS = "search-ui"
@@ -109,7 +109,9 @@ def _tag(store, corpus: Corpus, run: Run, votes) -> None:
             np.concatenate([getattr(block, name) for block in blocks]) for name in ("images", "labels")
         )
         described = descriptor.describe(images) if run.descriptor else None
-        lines, counts = documents(run, p, votes(images), labels, corpus.classes, descriptors=described)
+        lines, counts = documents(
+            run, p, winners(votes(images)), labels, corpus.classes, descriptors=described
+        )
         store.write_bytes(layout.run_tags(run.name, p), lines)
         digest = {"bytes": len(lines), "sha256": hashlib.sha256(lines).hexdigest()}
         store.write_json(

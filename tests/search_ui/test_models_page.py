@@ -15,10 +15,11 @@ from conf.settings import Settings
 from jobs.train_forest import held_out_blocks
 from search_ui import create_app
 from search_ui.cards import few, read_quality, wilson
+from search_ui.plots import importance_image
 from storage import layout
 from storage.store import open_store
 from tagging.forest import Tree, pack
-from tagging.forest.importance import importance_image, pixel_importance
+from tagging.forest.importance import pixel_importance
 from tagging.models import load_model, read_card, save_model
 
 NO_SOLR = "http://127.0.0.1:1/solr"
@@ -354,7 +355,7 @@ def picture(answer) -> np.ndarray:
 
 
 def test_the_picture_is_the_importance_of_each_pixel(world):
-    forest = load_model(world.store, "deep").forest
+    forest = load_model(world.store, "deep")
     wanted = importance_image(pixel_importance(forest)).reshape(3, 32, 32).transpose(1, 2, 0)
     assert np.array_equal(picture(world.page.get("/models/deep/pixels.png?scale=1")), wanted)
     large = picture(world.page.get("/models/deep/pixels.png"))

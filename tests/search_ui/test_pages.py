@@ -297,7 +297,7 @@ def test_a_network_that_does_not_vote_is_searched_by_percent(page, searchable, s
         def votes(self, images):
             return np.array([[0.5, 0.125, 0.25, 0.125]], np.float32)
 
-    monkeypatch.setattr("search_ui.library._load_model", lambda *args: Network())
+    monkeypatch.setattr("search_ui.library.load_exact_model", lambda *args: Network())
     assert page.get(f"/api{url}").json["tags"][0]["class_votes"]["cat, tabby"] == 0.5
     assert '<td class="number">12.50</td>' in page.get(url).text
     with page.get("/export.csv") as answer:

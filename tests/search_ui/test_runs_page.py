@@ -57,8 +57,8 @@ def new_run(world, model="trained") -> runs.Run:
     """Begin a run of the small corpus by a model that was really trained."""
     tagger = load_model(world.store, model)
     made = runs.Run(
-        world.corpus.name, world.corpus.hash, model, tagger.hash, 0.4, tagger.classes, world.corpus.images,
-        world.corpus.partitions, trees=tagger.trees,
+        world.corpus.name, world.corpus.hash, model, tagger.hash, 0.4, list(tagger.classes), world.corpus.images,
+        world.corpus.partitions, trees=tagger.voters,
     )  # fmt: skip
     runs.create_run(world.store, made)
     return made
@@ -369,7 +369,7 @@ def test_a_real_job_is_watched_from_its_start_to_its_end(watched, world, often):
     make_corpus(world.store, "tiny", dump, 20)
     tagger = load_model(world.store, "trained")
     corpus = open_corpus(world.store, "tiny")
-    run = runs.Run("tiny", corpus.hash, "trained", tagger.hash, 0.4, tagger.classes, 240, 12, trees=10)
+    run = runs.Run("tiny", corpus.hash, "trained", tagger.hash, 0.4, list(tagger.classes), 240, 12, trees=10)
     page = watched.open()
     page.get_by_text("tinytags tag --corpus tiny --model NAME").wait_for()
     job = start("tag", "--corpus", "tiny", "--model", "trained", TINYTAGS_STORE=world.store.root)

@@ -133,7 +133,7 @@ def test_threads_may_ask_for_votes_at_once(random, images):
 
 def test_images_of_another_size_or_type_are_refused(forest):
     for wrong in (np.zeros((2, 784), np.uint8), np.zeros(3072, np.uint8), np.zeros((2, 3072), np.float32)):
-        with pytest.raises(TinyTagsError, match=r"3,072 bytes \(uint8\), not at an array of"):
+        with pytest.raises(TinyTagsError, match=r"3,072 bytes \(uint8\), not for an array of"):
             forest.votes(wrong)
 
 
@@ -159,7 +159,7 @@ BROKEN_TREES = {
     "reaches a node twice": ([0, 0, 0], [1, 1, 1], [1, 0, -1], [2, 2, -1], [0, 0, 0]),
     "reaches a node twice: it is no tree": ([0, 0, 0], [1, 1, 1], [1, -1, -1], [1, -1, -1], [0, 0, 0]),
     "tree 0 reaches a node twice": ([0, 0, 0], [-9, -9, 1], [2, 2, -1], [1, 0, -1], [0, 0, 0]),
-    "looks at a pixel outside the 3,072": ([3072, 0, 0], [1, 1, 1], [1, -1, -1], [2, -1, -1], [0, 0, 0]),
+    "tests a pixel outside the 3,072": ([3072, 0, 0], [1, 1, 1], [1, -1, -1], [2, -1, -1], [0, 0, 0]),
     "votes for a class outside the 10": ([0, 0, 0], [1, 1, 1], [1, -1, -1], [2, -1, -1], [0, 10, 0]),
     "votes for a class outside": ([0, 0, 0], [1, 1, 1], [1, -1, -1], [2, -1, -1], [0, 0, -1]),
     "has a threshold that is no number": ([0, 0, 0], [np.nan, 1, 1], [1, -1, -1], [2, -1, -1], [0, 0, 0]),
@@ -231,7 +231,7 @@ def test_the_unchanged_parts_are_a_forest():
 HOSTILE = {
     "leaf votes for class 2 of 2": parts(feature=np.array([5, 0, 2], np.uint32)),
     "votes for class 4,294,967,295 of 2": parts(feature=np.array([5, 0, 2**32 - 1], np.uint32)),
-    "looks at pixel 3,072 of 3,072": parts(feature=np.array([3072, 0, 1], np.uint32)),
+    "tests pixel 3,072 of 3,072": parts(feature=np.array([3072, 0, 1], np.uint32)),
     "tree 0 has 2 splits in 3 nodes": parts(threshold=np.array([99, 99, LEAF], np.uint8)),
     "tree 0 has 0 splits in 3 nodes": parts(threshold=np.array([LEAF] * 3, np.uint8)),
     "a node comes before its parent": parts(threshold=np.array([LEAF, 99, LEAF], np.uint8), feature=np.zeros(3, np.uint32)),

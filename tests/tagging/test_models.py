@@ -1,4 +1,4 @@
-"""A model comes out of the store as it went in, or not at all."""
+"""Tests of `tagging.models`: a model is loaded as it was saved, or not at all."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,15 @@ from conf.errors import TinyTagsError
 from storage import layout
 from storage.store import open_store
 from tagging.forest import pack
-from tagging.models import list_models, load_model, read_card, save_model
+from tagging.model import UnknownKindError
+from tagging.models import (
+    ModelChangedError,
+    list_models,
+    load_exact_model,
+    load_model,
+    read_card,
+    save_model,
+)
 
 
 def forest(seed):
@@ -28,14 +36,20 @@ def test_a_saved_model_loads_with_its_card_and_votes(store):
     images = np.random.default_rng(1).integers(0, 256, (200, 3072), dtype=np.uint8)
     card = save_model(store, "five", forest(1), CARD)
     model = load_model(store, "five")
-    assert model.card == card == read_card(store, "five")
-    assert (model.name, model.hash, model.classes, model.trees) == ("five", forest(1).hash, NAMES, 5)
+    assert card == read_card(store, "five")
+    assert (model.kind, model.hash, model.classes, model.voters) == (
+        "forest",
+        forest(1).hash,
+        tuple(NAMES),
+        5,
+    )
+    assert (card["name"], card["hash"], card["trees"]) == ("five", model.hash, 5)
     assert (card["kind"], card["engine"], card["quality"]) == ("forest", "scikit-learn", {"accuracy": 0.37})
     assert card["created"] and card["versions"]["numpy"] == np.__version__
     np.testing.assert_array_equal(model.votes(images), forest(1).votes(images))
 
 
-def test_a_model_without_a_card_is_not_there(store):
+def test_a_model_without_a_card_is_not_listed(store):
     store.write_bytes(layout.model_forest("half"), forest(1).save())
     save_model(store, "whole", forest(1), CARD)
     assert list_models(store) == ["whole"]
@@ -51,10 +65,10 @@ def test_a_missing_model_in_an_empty_store_says_how_to_make_one(store):
         load_model(store, "forest-10")
 
 
-def test_an_exchanged_forest_is_refused_with_both_hashes(store):
+def test_an_exchanged_forest_is_rejected_with_both_hashes(store):
     save_model(store, "five", forest(1), CARD)
     store.write_bytes(layout.model_forest("five"), forest(2).save())
-    with pytest.raises(TinyTagsError, match=f"has hash {forest(2).hash}, but its card says {forest(1).hash}"):
+    with pytest.raises(TinyTagsError, match=f"has hash {forest(2).hash}, but its card has {forest(1).hash}"):
         load_model(store, "five")
 
 
@@ -73,30 +87,42 @@ def test_a_lost_forest_is_named(store):
 
 
 @pytest.mark.parametrize("kind", ["network", None, 3])
-def test_an_unknown_kind_of_model_is_refused_by_name(store, kind):
+def test_an_unknown_kind_of_model_is_rejected_by_name(store, kind):
     save_model(store, "five", forest(1), CARD)
     store.write_json(layout.model_card("five"), {**read_card(store, "five"), "kind": kind})
-    with pytest.raises(TinyTagsError, match=f"is a model of kind {kind!r}; this release knows 'forest'"):
+    with pytest.raises(
+        UnknownKindError, match=f"kind {kind!r} of model is unknown; known are forest"
+    ) as caught:
         load_model(store, "five")
+    assert caught.value.kind == kind
+    assert str(caught.value).startswith(store.url(layout.model_card("five")))
+
+
+def test_a_model_that_was_replaced_is_not_loaded_for_a_run_of_the_other(store):
+    save_model(store, "five", forest(1), CARD)
+    assert load_exact_model(store, "five", forest(1).hash).hash == forest(1).hash
+    with pytest.raises(ModelChangedError):
+        load_exact_model(store, "five", forest(2).hash)
 
 
 def test_a_model_is_not_replaced_by_another_of_its_name(store):
     save_model(store, "five", forest(1), CARD)
     with pytest.raises(
-        TinyTagsError, match=f"another one already: {forest(1).hash} in .*, {forest(2).hash} here"
+        TinyTagsError,
+        match=f"exists already with hash {forest(1).hash} in .*; the new one has {forest(2).hash}",
     ):
         save_model(store, "five", forest(2), CARD)
     assert load_model(store, "five").hash == forest(1).hash
 
 
-def test_saving_the_same_model_again_is_fine(store):
+def test_saving_the_same_model_again_replaces_its_card(store):
     save_model(store, "five", forest(1), CARD)
     save_model(store, "five", forest(1), {**CARD, "quality": {"accuracy": 0.4}})
-    assert load_model(store, "five").card["quality"] == {"accuracy": 0.4}
+    assert read_card(store, "five")["quality"] == {"accuracy": 0.4}
 
 
 @pytest.mark.parametrize("name", ["", "../five", "a/b", ".five", "x" * 101])
-def test_a_name_that_could_leave_the_folder_is_refused(store, name):
+def test_a_name_that_could_leave_the_folder_is_rejected(store, name):
     for action in (lambda: save_model(store, name, forest(1), CARD), lambda: load_model(store, name)):
         with pytest.raises(TinyTagsError, match="model name"):
             action()

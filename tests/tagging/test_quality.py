@@ -1,11 +1,13 @@
-"""Quality is what counting by hand gives."""
+"""Tests of `tagging.quality`: the numbers are those of counting by hand."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from tagging.quality import describe, measure, quality, tally
+from tagging.quality import MATRIX_CLASSES, describe, measure, quality, tally, total
+from tagging.tags import minimum_votes, winners
 
 CLASSES = ["cat", "dog", "frog"]
 # Five trees, three classes; label, votes, and so: tag, right?
@@ -17,7 +19,7 @@ VOTES = np.array(
         [2, 2, 1],  # dog: cat (tie), wrong
         [0, 4, 1],  # dog: dog, right
         [0, 5, 0],  # frog: dog, wrong
-        [4, 0, 1],  # nobody said
+        [4, 0, 1],  # no label
     ],
     np.uint16,
 )
@@ -49,8 +51,8 @@ def test_a_small_example_is_measured_as_by_hand():
 
 
 def test_tallies_of_parts_add_up_to_the_whole():
-    parts = tally(VOTES[:3], LABELS[:3], 5) + tally(VOTES[3:], LABELS[3:], 5)
-    assert quality(parts, CLASSES) == measure(VOTES, LABELS, CLASSES, 5)
+    parts = [tally(VOTES[a:b], LABELS[a:b], 5) for a, b in ((0, 3), (3, 3), (3, 7))]
+    assert quality(total(parts), CLASSES) == measure(VOTES, LABELS, CLASSES, 5)
 
 
 def test_no_labelled_images_give_no_shares():
@@ -77,3 +79,58 @@ def test_the_table_of_any_forest_is_short_and_ends_with_all_trees(trees, shown):
     votes = np.random.default_rng(1).multinomial(trees, [0.5, 0.3, 0.2], 100).astype(np.uint16)
     text = describe(measure(votes, np.zeros(100, int), CLASSES, trees)).splitlines()
     assert len(text) == 2 + shown and text[-1].startswith("   >= 100%")
+
+
+def test_probabilities_have_a_threshold_for_each_percent():
+    votes = np.array([[0.405, 0.595], [0.2, 0.8], [0.9, 0.1], [0.6, 0.4], [0.5, 0.5]], np.float32)
+    found = measure(votes, np.array([1, 0, 0, 0, -1]), ["cat", "dog"], None)
+    assert (found["images"], found["accuracy"]) == (4, 0.75)
+    assert [row["confidence"] for row in found["thresholds"]] == [percent / 100 for percent in range(1, 101)]
+    assert not any("votes" in row for row in found["thresholds"])
+    rows = {round(100 * row["confidence"]): (row["images"], row["right"]) for row in found["thresholds"]}
+    assert (rows[1], rows[59], rows[60], rows[61], rows[80], rows[81], rows[90], rows[91]) == (
+        (4, 3), (4, 3), (3, 2), (2, 1), (2, 1), (1, 1), (1, 1), (0, 0)
+    )  # fmt: skip
+    assert describe(found).splitlines()[5:8] == [
+        "   >=  40%  100.0 %   75.0 %",
+        "   >=  50%  100.0 %   75.0 %",
+        "   >=  60%   75.0 %   66.7 %",
+    ]
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_a_percent_threshold_keeps_the_tags_that_tagging_keeps_at_that_confidence():
+    random = np.random.default_rng(0)
+    votes = random.dirichlet([0.7] * 4, 3_000).astype(np.float32)
+    votes[::3] = np.round(votes[::3], 2)
+    thresholds = measure(votes, np.zeros(len(votes), int), list("abcd"), None)["thresholds"]
+    best = winners(votes).votes
+    for row in thresholds:
+        assert row["images"] == (best >= minimum_votes(row["confidence"], None)).sum()
+
+
+def test_ten_thousand_classes_are_measured_without_a_matrix_and_with_a_small_card():
+    classes = [f"class {number}" for number in range(10_000)]
+    random = np.random.default_rng(1)
+    tracemalloc.start()
+    parts = []
+    for _ in range(4):
+        votes = np.zeros((500, 10_000), np.uint16)
+        labels, wrong = random.integers(0, 10_000, 500), random.random(500) < 0.3
+        votes[np.arange(500), np.where(wrong, random.integers(0, 10_000, 500), labels)] = 7
+        parts.append(tally(votes, labels, 10))
+    extra = tally(np.eye(10_000, dtype=np.uint16)[[4, 4, 4]], np.array([9_999] * 3), 10)
+    found = quality(total([*parts, extra]), classes)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 300e6, "blocks of votes, but no array of all pairs of classes"
+    assert found["confusion"] is None and len(found["classes"]) == 10_000
+    assert found["mistakes"][0] == {"label": "class 9999", "tag": "class 4", "images": 3}
+    assert found["images"] == 2_003 and 0.6 < found["accuracy"] < 0.8
+    assert len(json.dumps(found)) < 2e6
+
+
+def test_the_matrix_ends_where_the_limit_says_and_the_mistakes_begin():
+    for count in (MATRIX_CLASSES, MATRIX_CLASSES + 1):
+        found = measure(np.eye(count, dtype=np.uint16), np.arange(count), map(str, range(count)), 1)
+        assert (found["confusion"] is None) == ("mistakes" in found) == (count > MATRIX_CLASSES)

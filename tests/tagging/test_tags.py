@@ -10,7 +10,7 @@ from forests import NAMES
 
 from conf.errors import TinyTagsError
 from storage.runs import Run
-from tagging.tags import documents, minimum_votes, renumber, winners
+from tagging.tags import documents, minimum_votes, renumbering, winners
 
 RUN = Run("tiny", "c0", "forest-10", "f0", 0.4, NAMES, images=100, partitions=13, trees=10)
 
@@ -37,7 +37,7 @@ def lines(data):
 def test_a_document_is_the_one_described_byte_for_byte():
     run = NumberedRun(**vars(RUN))
     given = votes({"frog": 6, "deer": 2, "cat": 1, "horse": 1})
-    data, _ = documents(run, 12, given, np.array([NAMES.index("frog")]), NAMES, first_row=4711)
+    data, _ = documents(run, 12, winners(given), np.array([NAMES.index("frog")]), NAMES, first_row=4711)
     assert data == (
         b'{"id":"3f9a2c1d:12:4711","corpus":"tiny","partition":12,"row":4711,"tag":"frog","votes":6,"trees":10,'
         b'"confidence":0.6,"runner_up":"deer","runner_up_votes":2,"label":"frog","model":"forest-10",'
@@ -47,19 +47,19 @@ def test_a_document_is_the_one_described_byte_for_byte():
 
 def test_a_document_has_no_runner_up_without_votes_and_no_label_where_nobody_said():
     run = NumberedRun(**vars(RUN))
-    data, _ = documents(run, 0, votes({"cat": 10}), np.array([-1]), NAMES)
+    data, _ = documents(run, 0, winners(votes({"cat": 10})), np.array([-1]), NAMES)
     assert data == (
         b'{"id":"3f9a2c1d:0:0","corpus":"tiny","partition":0,"row":0,"tag":"cat","votes":10,"trees":10,'
         b'"confidence":1.0,"model":"forest-10","run":"tiny-forest-10-3f9a2c1d"}\n'
     )
-    assert documents(run, 0, votes({"cat": 10}))[0] == data
+    assert documents(run, 0, winners(votes({"cat": 10})))[0] == data
 
 
 def test_a_document_has_its_image_s_descriptor_where_there_are_descriptors_and_is_the_same_otherwise():
     run = NumberedRun(**vars(RUN))
     given = votes({"cat": 3, "dog": 3}, {"cat": 10}, {"frog": 4})
     descriptors = np.array([[1, 2, 3], [-128, 0, 127], [-1, 9, 10]], np.int8)
-    data, counts = documents(run, 0, given, np.array([-1, 1, -1]), NAMES, descriptors=descriptors)
+    data, counts = documents(run, 0, winners(given), np.array([-1, 1, -1]), NAMES, descriptors=descriptors)
     assert data.splitlines()[0] == (
         b'{"id":"3f9a2c1d:0:1","corpus":"tiny","partition":0,"row":1,"tag":"cat","votes":10,"trees":10,"confidence":1.0,'
         b'"label":"' + NAMES[1].encode() + b'","descriptor":[-128,0,127],"model":"forest-10",'
@@ -69,12 +69,12 @@ def test_a_document_has_its_image_s_descriptor_where_there_are_descriptors_and_i
         (1, [-128, 0, 127]),
         (2, [-1, 9, 10]),
     ]
-    plain, counts_then = documents(run, 0, given, np.array([-1, 1, -1]), NAMES)
+    plain, counts_then = documents(run, 0, winners(given), np.array([-1, 1, -1]), NAMES)
     assert lines(plain) == [
         {key: value for key, value in line.items() if key != "descriptor"} for line in lines(data)
     ]
     assert counts == counts_then
-    assert documents(run, 0, given[:1], descriptors=descriptors[:1])[0] == b""
+    assert documents(run, 0, winners(given[:1]), descriptors=descriptors[:1])[0] == b""
 
 
 def test_ties_go_to_the_lowest_class():
@@ -123,7 +123,7 @@ def test_a_threshold_that_is_no_share_is_refused(confidence):
 
 def test_tags_below_the_threshold_are_dropped_and_counted():
     given = votes({"cat": 3, "dog": 3}, {"cat": 4, "dog": 6}, {"ship": 4, "car": 3}, {"ship": 10})
-    data, counts = documents(RUN, 3, given)
+    data, counts = documents(RUN, 3, winners(given))
     assert [(line["row"], line["tag"], line["votes"]) for line in lines(data)] == [
         (1, "dog", 6),
         (2, "ship", 4),
@@ -139,15 +139,15 @@ def test_tags_below_the_threshold_are_dropped_and_counted():
 def test_a_label_is_right_by_its_name_whatever_its_number():
     given = votes({"cat": 5}, {"cat": 5}, {"dog": 5}, {"dog": 5}, {"dog": 1})
     labels = np.array([1, 0, -1, 2, 0], np.int32)
-    data, counts = documents(RUN, 0, given, labels, ["dog", "cat", "newt"])
+    data, counts = documents(RUN, 0, winners(given), labels, ["dog", "cat", "newt"])
     assert [line.get("label") for line in lines(data)] == ["cat", "dog", None, "newt"]
     assert (counts["labelled"], counts["right"]) == (3, 1)
-    assert renumber(labels, ["dog", "cat", "newt"], NAMES).tolist() == [3, 5, -1, -2, 5]
+    assert renumbering(["dog", "cat", "newt"], NAMES)[labels].tolist() == [3, 5, -1, -2, 5]
 
 
 def test_a_label_that_the_corpus_does_not_have_is_refused():
-    with pytest.raises(TinyTagsError, match="label 7 of an image is none of the corpus' 2 classes"):
-        documents(RUN, 0, votes({"cat": 5}), np.array([7]), ["dog", "cat"])
+    with pytest.raises(TinyTagsError, match="label 7 of an image is not one of the 2 classes of its corpus"):
+        documents(RUN, 0, winners(votes({"cat": 5})), np.array([7]), ["dog", "cat"])
 
 
 def test_names_of_any_kind_are_escaped():
@@ -156,7 +156,7 @@ def test_names_of_any_kind_are_escaped():
     given = np.zeros((3, 10), np.uint16)
     given[[0, 1, 2], [0, 1, 2]] = 6
     given[[0, 1, 2], [1, 2, 0]] = 4
-    data, _ = documents(run, 0, given, np.array([2, 0, 1]), names)
+    data, _ = documents(run, 0, winners(given), np.array([2, 0, 1]), names)
     assert data.isascii() and data.count(b"\n") == 3
     assert [(line["tag"], line["runner_up"], line["label"]) for line in lines(data)] == [
         (names[0], names[1], names[2]),
@@ -170,7 +170,7 @@ def test_every_document_is_what_json_dumps_writes():
     run = replace(RUN, trees=37, min_confidence=0.2)
     given = random.multinomial(37, [0.4, 0.2, *[0.05] * 8], 3_000).astype(np.uint16)
     labels = random.integers(-1, 10, 3_000)
-    data, counts = documents(run, 7, given, labels, NAMES, first_row=256)
+    data, counts = documents(run, 7, winners(given), labels, NAMES, first_row=256)
     assert len(lines(data)) == counts["tagged"] > 2_900
     assert data == b"".join(json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in lines(data))
     for line in lines(data)[::50]:
@@ -182,14 +182,14 @@ def test_every_document_is_what_json_dumps_writes():
 
 
 def test_no_images_are_no_documents():
-    data, counts = documents(RUN, 0, np.zeros((0, 10), np.uint16), np.zeros(0, np.int16), NAMES)
+    data, counts = documents(RUN, 0, winners(np.zeros((0, 10), np.uint16)), np.zeros(0, np.int16), NAMES)
     assert data == b"" and (counts["images"], counts["tagged"], counts["dropped"]) == (0, 0, 0)
 
 
 def test_blocks_of_a_partition_add_up_to_the_whole():
     given = np.random.default_rng(5).multinomial(10, [0.3, *[0.7 / 9] * 9], 1_000).astype(np.uint16)
-    whole, counts = documents(RUN, 1, given)
-    parts = [documents(RUN, 1, given[a:b], first_row=a) for a, b in pairwise([0, 256, 512, 1_000])]
+    whole, counts = documents(RUN, 1, winners(given))
+    parts = [documents(RUN, 1, winners(given[a:b]), first_row=a) for a, b in pairwise([0, 256, 512, 1_000])]
     assert b"".join(data for data, _ in parts) == whole
     assert sum(part["tagged"] for _, part in parts) == counts["tagged"]
 
@@ -201,7 +201,7 @@ def test_a_network_gives_a_rounded_confidence_and_no_votes():
     probabilities[1, 2] = 1
     probabilities[2, [7, 8]] = 0.4, 0.40001
     probabilities[3, :] = 0.1
-    data, counts = documents(run, 0, probabilities)
+    data, counts = documents(run, 0, winners(probabilities))
     assert [
         {key: line[key] for key in line if key in ("tag", "confidence", "runner_up")} for line in lines(data)
     ] == [
