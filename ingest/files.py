@@ -1,4 +1,8 @@
-"""Source files wherever they are: a local path, or hdfs://HOST:PORT/PATH through WebHDFS."""
+"""Source files wherever they are: a local path, hdfs://HOST:PORT/PATH through WebHDFS, or any address that fsspec reads.
+
+HDFS does not go through fsspec, whose WebHDFS neither resumes a broken connection nor streams a range in one request; nor do
+local paths, where links in a circle, pipes and unreadable files are to be reported.
+"""
 
 import contextlib
 import gzip
@@ -7,14 +11,21 @@ import io
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from conf.errors import TinyTagsError
 from storage import hdfs_client
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 BUFFER_BYTES = 1 << 17
+# Read by one request at a remote address, where requests are slow.
+REMOTE_BYTES = 4 << 20
 # Hashing costs a second a gigabyte: beyond this a file is known by its size and its time of change.
 HASHED_BYTES = 1 << 30
 
@@ -33,14 +44,21 @@ def is_hdfs(path: str) -> bool:
     return path.startswith("hdfs://")
 
 
+def is_local(path: str) -> bool:
+    return "://" not in path
+
+
 def absolute(path: str) -> str:
-    """Return ``path`` so that it means the same from every folder; raises `TinyTagsError` for none and for other systems."""
+    """Return ``path`` so that it means the same in every folder; raises `TinyTagsError` for none and for unknown schemes."""
     if is_hdfs(path):
         return path
     local = path.removeprefix("file://")
-    if not local or "://" in local:
-        raise TinyTagsError(f"path {path!r} is neither a local path nor hdfs://HOST:PORT/PATH")
-    return os.path.abspath(local)
+    if not local:
+        raise TinyTagsError(f"path {path!r} is empty")
+    if is_local(local):
+        return os.path.abspath(local)
+    _filesystem(path)
+    return path
 
 
 def join(path: str, name: str) -> str:
@@ -54,8 +72,10 @@ def base_name(path: str) -> str:
 def status(path: str, webhdfs: str | None = None) -> Entry | None:
     """Return what there is at ``path``, or None; raises `TinyTagsError` for what is neither file nor folder."""
     if is_hdfs(path):
-        found = _ask(path, webhdfs, lambda client, at: client.status(at, strict=False))
-        return found and _hdfs_entry(base_name(path), found)
+        answer = _ask(path, webhdfs, lambda client, at: client.status(at, strict=False))
+        return _hdfs_entry(base_name(path), answer) if answer else None
+    if not is_local(path):
+        return _remote_status(path)
     with _errors(path):
         try:
             found = os.stat(path)
@@ -75,8 +95,8 @@ def exists(path: str, webhdfs: str | None = None) -> bool:
 
 
 def is_dir(path: str, webhdfs: str | None = None) -> bool:
-    found = status(path, webhdfs)
-    return found is not None and found.is_dir
+    entry = status(path, webhdfs)
+    return entry is not None and entry.is_dir
 
 
 def size(path: str, webhdfs: str | None = None) -> int:
@@ -86,25 +106,27 @@ def size(path: str, webhdfs: str | None = None) -> int:
 
 def file_status(path: str, webhdfs: str | None = None) -> Entry:
     """Return size and time of change of the file ``path``; raises `TinyTagsError` for no file, a folder and 0 bytes."""
-    found = status(path, webhdfs)
-    if found is None:
+    entry = status(path, webhdfs)
+    if entry is None:
         raise TinyTagsError(f"{path}: no such file")
-    if found.is_dir:
+    if entry.is_dir:
         raise TinyTagsError(f"{path}: is a folder where a file is needed")
-    if found.size == 0:
+    if entry.size == 0:
         raise TinyTagsError(f"{path}: is empty (0 bytes; was it ever downloaded?)")
-    return found
+    return entry
 
 
 def list_dir(path: str, webhdfs: str | None = None) -> list[Entry]:
     """Return what is in the folder ``path``, sorted by name."""
     if is_hdfs(path):
-        listed = _ask(path, webhdfs, lambda client, at: client.list(at, status=True))
-        found = [_hdfs_entry(name, entry) for name, entry in listed]
-    else:
+        answer = _ask(path, webhdfs, lambda client, at: client.list(at, status=True))
+        listed = [_hdfs_entry(name, entry) for name, entry in answer]
+    elif is_local(path):
         with _errors(path), os.scandir(path) as entries:
-            found = [entry for entry in map(_local_entry, entries) if entry]
-    return sorted(found, key=lambda entry: entry.name)
+            listed = [entry for entry in map(_local_entry, entries) if entry]
+    else:
+        listed = _remote_list(path)
+    return sorted(listed, key=lambda entry: entry.name)
 
 
 def walk_files(path: str, webhdfs: str | None = None) -> Iterator[Entry]:
@@ -112,11 +134,11 @@ def walk_files(path: str, webhdfs: str | None = None) -> Iterator[Entry]:
 
     Names that begin with a dot are left out, folders that are links are entered; a link back to a folder above is an error.
     """
-    pending = [("", frozenset())]
+    pending: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
     while pending:
         folder, above = pending.pop()
         full = join(path, folder) if folder else path
-        if not is_hdfs(path):
+        if is_local(path):
             with _errors(full):
                 itself = os.stat(full)
             if (itself.st_dev, itself.st_ino) in above:
@@ -137,22 +159,30 @@ def list_files(path: str, webhdfs: str | None = None) -> list[Entry]:
     return sorted(walk_files(path, webhdfs), key=lambda entry: entry.name)
 
 
-def open_file(path: str, webhdfs: str | None = None, offset: int = 0, length: int | None = None) -> BinaryIO:
+def open_file(
+    path: str, webhdfs: str | None = None, offset: int = 0, length: int | None = None
+) -> io.BufferedReader:
     """Open the file ``path`` for reading, at byte ``offset``; seeks and offsets count from the start of the file.
 
     In HDFS one request fetches everything from the current position to ``offset + length`` (default: the end of the
-    file), as a stream; a seek costs a new request. A connection that breaks is taken up again where it broke.
+    file), as a stream; a seek costs a new request. A broken connection is resumed where it broke. At other remote
+    addresses each request fetches 4 MiB.
     """
     if is_hdfs(path):
         end = size(path, webhdfs) if length is None else offset + length
         return io.BufferedReader(_HdfsFile(path, webhdfs, offset, end), BUFFER_BYTES)
+    if not is_local(path):
+        remote = io.BufferedReader(_RemoteFile(path), BUFFER_BYTES)
+        if offset:
+            remote.seek(offset)
+        return remote
     with _errors(path):
         file = open(path, "rb", buffering=BUFFER_BYTES)  # noqa: SIM115 - the caller closes it
         file.seek(offset)
     return file
 
 
-def read_into(file: BinaryIO, buffer, path: str) -> None:
+def read_into(file: io.BufferedIOBase, buffer: "WriteableBuffer", path: str) -> None:
     """Fill ``buffer`` from ``file``; raises `TinyTagsError`, naming ``path``, where the file ends too early."""
     view = memoryview(buffer).cast("B")
     done = 0
@@ -175,10 +205,10 @@ def read_range(path: str, offset: int, length: int, webhdfs: str | None = None) 
 
 
 @contextlib.contextmanager
-def open_gzip(path: str, webhdfs: str | None = None) -> Iterator[BinaryIO]:
+def open_gzip(path: str, webhdfs: str | None = None) -> Iterator[gzip.GzipFile]:
     """Open the gzipped file ``path`` for reading what is in it, as a stream.
 
-    What is wrong with the compression becomes a `TinyTagsError` where it is met.
+    Damaged compression raises a `TinyTagsError` where it is read.
     """
     with open_file(path, webhdfs) as file, gzip.GzipFile(fileobj=file) as unpacked:
         try:
@@ -191,8 +221,8 @@ def open_gzip(path: str, webhdfs: str | None = None) -> Iterator[BinaryIO]:
             raise TinyTagsError(f"{path}: the gzip stream is damaged ({error}); fetch it again") from None
 
 
-def skip(file: BinaryIO, count: int) -> int:
-    """Read and forget up to ``count`` bytes of the stream ``file``; return how many there were."""
+def skip(file: io.BufferedIOBase, count: int) -> int:
+    """Read and discard up to ``count`` bytes of the stream ``file``; return how many there were."""
     done = 0
     while done < count:
         block = file.read(min(1 << 20, count - done))
@@ -202,18 +232,20 @@ def skip(file: BinaryIO, count: int) -> int:
     return done
 
 
-def identity(paths: list[str], webhdfs: str | None = None, names: list[str] | None = None) -> dict:
-    """Return what says whether files are still the same: {"bytes", "sha256"}, or beyond 1 GiB {"bytes", "modified"}.
+def identity(
+    paths: list[str], webhdfs: str | None = None, names: list[str] | None = None
+) -> dict[str, int | float | str]:
+    """Return what shows whether files have changed: {"bytes", "sha256"}, or beyond 1 GiB {"bytes", "modified"}.
 
     The hash of one file is the one `sha256sum` prints; that of several is over each one's name, size and content.
-    ``names`` are what they are called there, where it is not only the last part of their path.
+    ``names`` are their names in that hash, where these are not only the last part of their path.
     """
-    found = [file_status(path, webhdfs) for path in paths]
-    total = sum(entry.size for entry in found)
+    entries = [file_status(path, webhdfs) for path in paths]
+    total = sum(entry.size for entry in entries)
     if total > HASHED_BYTES:
-        return {"bytes": total, "modified": max(entry.modified for entry in found)}
+        return {"bytes": total, "modified": max(entry.modified for entry in entries)}
     digest, block = hashlib.sha256(), memoryview(bytearray(1 << 20))
-    for path, name, entry in zip(paths, names or map(base_name, paths), found, strict=True):
+    for path, name, entry in zip(paths, names or map(base_name, paths), entries, strict=True):
         if len(paths) > 1:
             digest.update(f"{name}\0{entry.size}\0".encode("utf-8", "surrogateescape"))
         with open_file(path, webhdfs) as file, _errors(path):
@@ -228,7 +260,7 @@ class _HdfsFile(io.RawIOBase):
     def __init__(self, path: str, webhdfs: str | None, position: int, end: int) -> None:
         self._path, self._webhdfs, self._position, self._end = path, webhdfs, position, end
         self._response = contextlib.ExitStack()
-        self._stream = None
+        self._stream: Any = None
 
     def readable(self) -> bool:
         return True
@@ -244,21 +276,21 @@ class _HdfsFile(io.RawIOBase):
         if position < 0:
             raise ValueError(f"negative seek position {position}")
         if position != self._position:
-            self._hang_up()
+            self._disconnect()
         self._position = position
         return position
 
-    def readinto(self, buffer) -> int:
-        view = memoryview(buffer)[: max(self._end - self._position, 0)]
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer).cast("B")[: max(self._end - self._position, 0)]
         if not len(view):
             return 0
 
-        def read(client, at: str) -> int:
+        def read(client: Any, at: str) -> int:
             try:
                 if self._stream is None:
                     request = client.read(at, offset=self._position, length=self._end - self._position)
                     self._stream = self._response.enter_context(request)
-                count = self._stream.readinto(view)
+                count: int = self._stream.readinto(view)
                 if not count and (there := client.status(at)["length"]) < self._end:
                     raise TinyTagsError(
                         f"{self._path}: holds {there:,} bytes where {self._end:,} were expected; was it changed since it was opened?"
@@ -267,7 +299,7 @@ class _HdfsFile(io.RawIOBase):
                     raise OSError(f"the connection ended at byte {self._position:,} of {self._end:,}")
                 return count
             except BaseException:
-                self._hang_up()
+                self._disconnect()
                 raise
 
         count = _ask(self._path, self._webhdfs, read)
@@ -275,32 +307,169 @@ class _HdfsFile(io.RawIOBase):
         return count
 
     def close(self) -> None:
-        self._hang_up()
+        self._disconnect()
         super().close()
 
-    def _hang_up(self) -> None:
+    def _disconnect(self) -> None:
         self._stream = None
         with contextlib.suppress(Exception):
             self._response.close()
 
 
-def _ask(path: str, address: str | None, action):
+class _RemoteFile(io.RawIOBase):
+    """The bytes of a file that fsspec opens, its errors as `TinyTagsError`."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        filesystem, at = _filesystem(path)
+        with _remote_errors(path):
+            self._file = filesystem.open(at, "rb", block_size=REMOTE_BYTES, cache_type="readahead")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        with _remote_errors(self._path):
+            return int(self._file.tell())
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with _remote_errors(self._path):
+            return int(self._file.seek(offset, whence))
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        view = memoryview(buffer).cast("B")
+        with _remote_errors(self._path):
+            data = self._file.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed and hasattr(self, "_file"):
+            with contextlib.suppress(Exception):
+                self._file.close()
+        super().close()
+
+
+def _filesystem(path: str) -> tuple[Any, str]:
+    """Return fsspec's filesystem for the address ``path`` and what the path is called there."""
+    scheme = path.partition("://")[0]
+    try:
+        import fsspec
+        import fsspec.core
+    except ImportError:
+        raise TinyTagsError(
+            f"{path}: reading {scheme}:// needs the package fsspec: pip install 'tinytags[remote]'"
+        ) from None
+    if scheme not in fsspec.available_protocols():
+        raise TinyTagsError(
+            f"{path}: scheme {scheme}:// is unknown; give a local path, hdfs://, https://, s3://, hf:// or another that fsspec reads"
+        )
+    try:
+        filesystem, at = fsspec.core.url_to_fs(path)
+    except ImportError as error:
+        raise TinyTagsError(
+            f"{path}: {error}: pip install 'tinytags[remote]' has the packages for https://, s3:// and hf://"
+        ) from None
+    except Exception as error:  # each driver has its own for an address or credentials that are wrong
+        raise TinyTagsError(_one_line(path, error)) from error
+    return filesystem, at
+
+
+def _remote_status(path: str) -> Entry | None:
+    filesystem, at = _filesystem(path)
+    with _remote_errors(path):
+        filesystem.invalidate_cache()  # or a file that changed looks as it did when it was first listed
+        try:
+            info = filesystem.info(at)
+        except FileNotFoundError as error:
+            # HTTP drivers raise it for a server that does not answer, too.
+            cause = error.__cause__
+            if cause is None or getattr(cause, "status", None) == 404:
+                return None
+            raise TinyTagsError(_one_line(path, cause)) from error
+    return _remote_entry(path, base_name(path), info)
+
+
+def _remote_list(path: str) -> list[Entry]:
+    filesystem, at = _filesystem(path)
+    with _remote_errors(path):
+        listed = filesystem.ls(at, detail=True)
+    # An object store may list the folder itself as an empty file.
+    return [
+        _remote_entry(path, base_name(info["name"]), info)
+        for info in listed
+        if info["name"].rstrip("/") != at.rstrip("/")
+    ]
+
+
+def _remote_entry(path: str, name: str, info: dict[str, Any]) -> Entry:
+    is_dir = info.get("type") == "directory"
+    if info.get("size") is None and not is_dir:
+        raise TinyTagsError(f"{path}: its server does not tell the file's size; download it first")
+    return Entry(name, 0 if is_dir else int(info["size"]), _modified(info), is_dir)
+
+
+def _modified(info: dict[str, Any]) -> float:
+    """Return the time of change in what a driver reports of a file, in seconds since 1970; 0 where it reports none."""
+    for key in ("LastModified", "last_modified", "mtime", "modified", "updated", "created", "Last-Modified"):
+        value = info.get(key)
+        if isinstance(value, datetime):
+            return value.timestamp()
+        if isinstance(value, (int, float)):
+            return float(value)
+        if isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                parse = parsedate_to_datetime if key == "Last-Modified" else datetime.fromisoformat
+                return parse(value).timestamp()
+    return 0.0
+
+
+@contextlib.contextmanager
+def _remote_errors(path: str) -> Iterator[None]:
+    """Turn what a driver of fsspec raises for ``path`` into one line."""
+    try:
+        yield
+    except TinyTagsError:
+        raise
+    except FileNotFoundError:
+        raise TinyTagsError(f"{path}: no such file or folder") from None
+    except ValueError as error:
+        if path.startswith(("http://", "https://")):  # what fsspec raises for an answer that is not a range
+            raise TinyTagsError(
+                f"{path}: its server does not support range requests, which reading a part of a file needs; download it first"
+            ) from error
+        raise TinyTagsError(_one_line(path, error)) from error
+    except Exception as error:  # each driver has its own
+        raise TinyTagsError(_one_line(path, error)) from error
+
+
+def _one_line(path: str, error: BaseException) -> str:
+    return f"{path}: {' '.join(str(error).split())[:300] or type(error).__name__}"
+
+
+T = TypeVar("T")
+
+
+def _ask(path: str, address: str | None, action: Callable[[Any, str], T]) -> T:
     """Return ``action(client, path in HDFS)``."""
     address = address or hdfs_client.default_address(path)
-    # Everything after the host is the path: '?', '#' and '%' are letters of a file's name like others.
+    # Everything after the host is the path: '?', '#' and '%' are ordinary characters of a file's name.
     at = "/" + path.removeprefix("hdfs://").partition("/")[2].rstrip("/")
     client = hdfs_client.client(address, hdfs_client.user())
     return hdfs_client.retry(path, address, lambda: action(client, at))
 
 
-def _hdfs_entry(name: str, found: dict) -> Entry:
-    return Entry(name, found["length"], found["modificationTime"] / 1000, found["type"] == "DIRECTORY")
+def _hdfs_entry(name: str, info: dict[str, Any]) -> Entry:
+    return Entry(name, info["length"], info["modificationTime"] / 1000, info["type"] == "DIRECTORY")
 
 
-def _local_entry(entry: os.DirEntry) -> Entry | None:
+def _local_entry(entry: os.DirEntry[str]) -> Entry | None:
     try:
         found = entry.stat()
-    except FileNotFoundError:  # a link to nothing; says so where it is opened
+    except FileNotFoundError:  # a link to nothing, which is reported where it is opened
         found = entry.stat(follow_symlinks=False)
     if (
         not stat.S_ISREG(found.st_mode)
@@ -313,7 +482,7 @@ def _local_entry(entry: os.DirEntry) -> Entry | None:
 
 @contextlib.contextmanager
 def _errors(path: str) -> Iterator[None]:
-    """Turn what the operating system says of ``path`` into one line."""
+    """Turn the operating system's errors for ``path`` into one line."""
     try:
         yield
     except FileNotFoundError:

@@ -57,7 +57,8 @@ from storage import layout
 def main(dump, corpus, format, partition_images, labels, classes, partition, settings, as_json):
     """Split DUMP into the partitions of a corpus.
 
-    DUMP is a file, a folder or a .tar.gz, local or in HDFS:
+    DUMP is a file, a folder or a .tar.gz, local or at hdfs://, https://, s3:// or hf:// (the last three need
+    tinytags[remote]):
 
     \b
       tiny_images.bin
