@@ -123,7 +123,7 @@ def about_a_million(place, run: str) -> SearchState:
     for bucket in answer["facets"].get("tags", {}).get("buckets", []):
         if not chosen or total + bucket["count"] <= 1.2 * EXPORTED:
             chosen, total = [*chosen, bucket["val"]], total + bucket["count"]
-    return SearchState(tags=tuple(sorted(chosen)), confidence=(40, 40))
+    return SearchState({"tag": tuple(chosen)}, confidence=(40, 40))
 
 
 def page_rows(page: dict) -> list[dict]:

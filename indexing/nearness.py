@@ -5,11 +5,10 @@ changed is as near to the constant one as before only by chance.
 """
 
 import functools
-import re
 
 import numpy as np
 
-from indexing.solr import CONFIGSET
+from indexing.fields import DESCRIPTOR_NUMBERS
 
 NAME = "nearness"
 
@@ -34,6 +33,5 @@ def replace_descriptors(documents: list[dict | None]) -> None:
 
 @functools.cache
 def _constant() -> np.ndarray:
-    """Return numbers from -128 to 127 all over, as many as the schema says that a descriptor has."""
-    numbers = re.search(r'vectorDimension="(\d+)"', (CONFIGSET / "schema.xml").read_text())[1]
-    return np.arange(int(numbers)) * 89 % 256 - 128
+    """Return numbers from -128 to 127 all over, as many as a descriptor has."""
+    return np.arange(DESCRIPTOR_NUMBERS) * 89 % 256 - 128

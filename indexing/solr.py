@@ -247,12 +247,6 @@ def configset_name() -> str:
     return f"tags-{digest.hexdigest()[:8]}"
 
 
-@functools.cache
-def field_names() -> list[str]:
-    """Return the fields of a document, as the schema names them, without Solr's own."""
-    return re.findall(r'<field name="([a-z]\w*)"', (CONFIGSET / "schema.xml").read_text())
-
-
 def _zip_configset() -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:

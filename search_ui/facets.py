@@ -1,25 +1,38 @@
-"""Facets, ways out of an empty search and page links, worked out for templates, which only print them."""
+"""Facets, wider searches and page links, prepared for templates, which only print them."""
 
 import random
 from dataclasses import dataclass
 
+from indexing.fields import FACETS
 from indexing.query.counts import Counts
 from indexing.query.search import SearchResult
-from indexing.query.search_state import MOST_SEED, PER_PAGE, SIZES, SORTS, WORDS, SearchState
-
-# What goes before a word of a filter where it stands by itself; a tag needs nothing.
-SAID = {"tag": "", "runner_up": "runner-up", "corpus": "corpus", "model": "model", "run": "run"}
+from indexing.query.search_state import MOST_SEED, PER_PAGE, SIZES, SORTS, SearchState
 
 
 @dataclass(frozen=True)
 class Value:
-    """One value of a facet: what it is called, how many hits it would give, whether it is on, and the link that turns it."""
+    """One value of a facet: the hits that it would give, whether it is selected, and the link that toggles it."""
 
     value: str
     count: int
     selected: bool
     toggle_url: str
     share: float = 0.0  # of the largest count of the facet, in percent
+
+
+@dataclass(frozen=True)
+class FacetValues:
+    """A facet with its values; ``name`` is its field and URL parameter."""
+
+    name: str
+    heading: str
+    plural: str
+    values: list[Value]
+    folded: bool
+
+    @property
+    def selected(self) -> bool:
+        return any(value.selected for value in self.values)
 
 
 @dataclass(frozen=True)
@@ -43,39 +56,42 @@ class Choice:
     selected: bool = False
 
 
-def tag_values(counts: Counts, state: SearchState) -> list[Value]:
-    """Return every tag, and those that were asked for but aren't there."""
-    return _values("tag", counts.by_tag(state), state)
+def facet_values(result: SearchResult) -> dict[str, FacetValues]:
+    """Return the facets by field, folded ones last; a filter's values are among them though no document has them.
+
+    Corpora, models and runs are only there where there are several to choose from.
+    """
+    return {
+        name: FacetValues(name, facet.heading, facet.plural, values, facet.folded)
+        for folded in (False, True)
+        for name, facet in FACETS.items()
+        if facet.folded == folded
+        and (values := _values(result, name))
+        and not (facet.per_run and len(values) == 1)
+    }
 
 
-def runner_up_values(counts: Counts, state: SearchState) -> list[Value]:
-    return _values("runner_up", counts.by_runner_up(state), state)
-
-
-def source_values(counts: Counts, state: SearchState) -> dict[str, list[Value]]:
-    """Return corpora, models and runs, by these names; ``counts`` are those of everything. One alone is no choice."""
-    found = {name: _values(name, counts.by_word(state, name), state) for name in ("corpus", "model", "run")}
-    return {name: values for name, values in found.items() if len(values) > 1}
-
-
-def _values(name: str, counts: dict[str, int], state: SearchState) -> list[Value]:
-    found = dict.fromkeys(state.words(name), 0) | counts
+def _values(result: SearchResult, name: str) -> list[Value]:
+    state = result.state
+    # The other runs are not among the counts of a search for one run, yet are there to be chosen.
+    counts = result.published.counts if FACETS[name].per_run else result.searched.counts
+    found = dict.fromkeys(state.values(name), 0) | counts.by_value(state, name)
     most = max(found.values(), default=0) or 1
     return [
         Value(
-            word,
-            found[word],
-            word in state.words(name),
-            state.toggle(name, word).url(),
-            round(100 * found[word] / most, 1),
+            value,
+            found[value],
+            value in state.values(name),
+            state.toggle(name, value).url(),
+            round(100 * found[value] / most, 1),
         )
-        for word in sorted(found)
+        for value in sorted(found)
     ]
 
 
 def answer_values(counts: Counts, state: SearchState) -> list[Value]:
-    """Return how many tags are right and wrong; nothing where no labels are known at all."""
-    if not counts.labelled.any():
+    """Return how many tags are right and wrong; nothing where no image has a label."""
+    if not counts.values("label"):
         return []
     found = counts.by_answer(state)
     most = max(found.values()) or 1
@@ -103,8 +119,8 @@ def histogram(counts: Counts, state: SearchState) -> list[Bar]:
     return bars
 
 
-def range_box(counts: Counts, state: SearchState) -> dict:
-    """Return what the two boxes under the histogram start from: the scale's ends and step, and the range that is on."""
+def range_box(counts: Counts, state: SearchState) -> dict[str, int]:
+    """Return what the two number boxes below the histogram start from: the least value, the step and the current range."""
     percents = counts.percents or [0, 100]
     low, high = state.confidence or (percents[0], 100)
     steps = 100 // counts.trees if counts.trees and 100 % counts.trees == 0 else 1
@@ -112,42 +128,41 @@ def range_box(counts: Counts, state: SearchState) -> dict:
 
 
 def filters(counts: Counts, state: SearchState) -> list[Choice]:
-    """Return the filters that are on, each with the link that takes it off."""
+    """Return the filters of a search, each with the link that removes it."""
     chosen = [
-        Choice(f"{SAID[name]} {word}".strip(), state.toggle(name, word).url())
-        for name in WORDS
-        for word in state.words(name)
+        Choice(f"{FACETS[name].prefix} {value}".strip(), state.toggle(name, value).url())
+        for name, values in state.filters.items()
+        for value in values
     ]
     if state.confidence:
-        chosen.append(Choice(confidence_words(state), state.without_confidence().url()))
+        chosen.append(Choice(format_range(state.confidence), state.without_confidence().url()))
     if state.answer:
         chosen.append(Choice(f"{state.answer} tags", state.with_answer(None).url()))
     return chosen
 
 
-def confidence_words(state: SearchState) -> str:
-    low, high = state.confidence
+def format_range(confidence: tuple[int, int]) -> str:
+    low, high = confidence
     return f"{low} %" if low == high else f"{low}–{high} %"
 
 
 def ways_out(counts: Counts, state: SearchState) -> list[tuple[str, int, str]]:
-    """Return for an empty search which filter to widen, how many images that gives, and the link; most images first."""
+    """Return for an empty search the filters to remove, how many images that gives, and the link; fewest images first."""
     wider = []
     if state.confidence:
         wider.append(("any confidence", state.without_confidence()))
-    for name in WORDS:
-        if state.words(name):
-            wider.append((f"every {SAID[name] or name}", state.with_words(name, [])))
+    for name in state.filters:
+        wider.append((f"every {FACETS[name].prefix or name}", state.with_values(name, [])))
     if state.answer:
-        wider.append(("right and wrong tags alike", state.with_answer(None)))
+        wider.append(("both right and wrong tags", state.with_answer(None)))
     if len(wider) > 1:
-        wider.append(("no filter at all", state.without_filters()))
+        wider.append(("no filters", state.without_filters()))
     found = [(words, counts.total(widened), widened.url()) for words, widened in wider]
     return sorted((way for way in found if way[1]), key=lambda way: way[1])
 
 
 def sorts(state: SearchState) -> list[Choice]:
-    seeds = {"random": random.randint(1, MOST_SEED)}  # chosen again, it shuffles again
+    seeds = {"random": random.randint(1, MOST_SEED)}  # selected again, the order is another one
     return [
         Choice(words, state.with_sort(sort, seeds.get(sort, 0)).url(), sort == state.sort)
         for sort, words in SORTS.items()

@@ -4,19 +4,19 @@ from functools import cache
 
 from flask import Flask, jsonify
 
+from indexing.fields import FACETS, HIT_FIELDS, RANGES, Field
 from indexing.query.search_state import (
     AFTER,
     ANSWERS,
-    LONGEST_WORD,
+    LONGEST_VALUE,
     MOST_PAGE,
     MOST_SEED,
-    MOST_WORDS,
+    MOST_VALUES,
     NUMBERED_ROWS,
     PER_PAGE,
     RANGE,
     SIZES,
     SORTS,
-    WORDS,
 )
 
 PATH = "/api/openapi.json"
@@ -87,23 +87,19 @@ def _operations() -> dict[str, dict]:
 
 def search_parameters() -> list[dict]:
     """Return the parameters of a search: what `SearchState.parse` takes, an empty one being as good as none."""
-    words = {
-        "tag": "Tags. Several widen: frog or ship.",
-        "runner_up": "The class with the second most votes.",
-        "corpus": "Corpora.",
-        "model": "Models that made the tags.",
-        "run": "Runs, each one tagging of one corpus by one model.",
-    }
     repeated = {
-        name: {"type": "array", "items": WORD, "maxItems": MOST_WORDS, "description": words[name]}
-        for name in WORDS
+        name: {"type": "array", "items": WORD, "maxItems": MOST_VALUES, "description": facet.description}
+        for name, facet in FACETS.items()
     }
     single = {
-        "confidence": {
-            "type": "string",
-            "pattern": f"^{RANGE.pattern}$",
-            "description": "A range of whole percents, both ends included, the lower one first.",
-            "examples": ["60-100"],
+        **{
+            name: {
+                "type": "string",
+                "pattern": f"^{RANGE.pattern}$",
+                "description": range.description,
+                "examples": ["60-100"],
+            }
+            for name, range in RANGES.items()
         },
         "answer": {
             "type": "string",
@@ -195,30 +191,26 @@ TIME = {"type": "string", "format": "date-time"}
 # What corpora, models and runs may be called: `storage.store.check_name`.
 NAME = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}
 # Of characters that can be printed: no control, format or unassigned ones, and of all spaces the plain one.
-WORD = {"type": "string", "maxLength": LONGEST_WORD, "pattern": r"^(?:[^\p{C}\p{Z}]| )*$"}
+WORD = {"type": "string", "maxLength": LONGEST_VALUE, "pattern": r"^(?:[^\p{C}\p{Z}]| )*$"}
+
 
 # The fields of a document, which is a tagged image.
-FIELDS = {
-    "id": {"type": "string", "pattern": "^[0-9a-f]{8}:[0-9]+:[0-9]+$"},
-    "corpus": TEXT,
-    "partition": COUNT,
-    "row": COUNT,
-    "tag": TEXT,
-    "votes": COUNT,
-    "trees": {"type": "integer", "minimum": 1},
-    "confidence": SHARE,
-    "runner_up": TEXT,
-    "runner_up_votes": COUNT,
-    "label": TEXT,
-    "model": TEXT,
-    "run": TEXT,
-}
-# These have only documents of forests, with a second class, or with a label.
-SOMETIMES = ("votes", "trees", "runner_up", "runner_up_votes", "label")
+def _field_schema(field: Field) -> dict:
+    schema = {
+        "type": {str: "string", int: "integer", float: "number"}[field.python_type],
+        "description": field.description,
+        "minimum": field.minimum,
+        "maximum": field.maximum,
+        "pattern": field.pattern,
+    }
+    return {key: value for key, value in schema.items() if value is not None}
+
+
+FIELDS = {field.name: _field_schema(field) for field in HIT_FIELDS}
 
 
 def _schemas() -> dict[str, dict]:
-    always = [field for field in FIELDS if field not in SOMETIMES]
+    always = [field.name for field in HIT_FIELDS if field.presence == "all"]
     urls = {"url": TEXT, "png": TEXT}
     similar = urls | {"distance": {"type": "number", "minimum": 0}}
     tagged = {
@@ -244,15 +236,14 @@ def _schemas() -> dict[str, dict]:
                 "tags": _list({"tag": TEXT, "count": COUNT, "selected": YES_NO, "toggle": TEXT}),
                 "confidence": _list({"percent": PERCENT, "count": COUNT, "selected": YES_NO}),
                 "labelled": _object({"known": COUNT, "right": COUNT, "wrong": COUNT}),
-                "runners_up": _list_of("Value"), "corpora": _list_of("Value"), "models": _list_of("Value"),
-                "runs": _list_of("Value"),
+                **{facet.plural: _list_of("Value") for name, facet in FACETS.items() if name != "tag"},
                 "expected": _list({
                     "model": TEXT, "low": PERCENT, "high": PERCENT, "images": COUNT, "precision": SHARE, "kept": SHARE,
                 }),
                 "hits": _list_of("Hit"), "next": _or_null(TEXT),
             },
             # Where all that is searched is of one corpus, model or run there is nothing to choose from.
-            optional=("corpora", "models", "runs"),
+            optional=[facet.plural for facet in FACETS.values() if facet.per_run],
         ),
         "Image": _object({
             "corpus": TEXT, "partition": COUNT, "row": COUNT, "label": _or_null(TEXT),

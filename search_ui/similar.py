@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from indexing.query.published import PublishedIndex
-from indexing.query.search import FIELDS
+from indexing.query.search import HIT_NAMES, documents
 from indexing.solr import Solr
 from search_ui.library import Library
 from storage.store import StoreUnavailableError
@@ -34,7 +34,7 @@ def similar_images(
     parameters = {
         "q": f"{{!knn f=descriptor topK={CANDIDATES:d} v=$descriptor}}",
         "descriptor": str(numbers),
-        "fl": f"{FIELDS},score",
+        "fl": f"{HIT_NAMES},score",
         "sort": "score desc,id asc",
         # The image itself is among them, and each one once a run.
         "rows": (MOST_SIMILAR + 1) * len(names),
@@ -58,6 +58,6 @@ def _is_described(library: Library, name: str) -> bool:
 
 
 def _with_distance(hit: dict) -> dict:
-    found = {field: hit[field] for field in FIELDS.split(",") if field in hit}
+    found = documents([hit])[0]
     # Solr's score of a Euclidean distance d is 1 / (1 + d * d).
     return found | {"distance": round(math.sqrt(max(1 / hit["score"] - 1, 0)), 1)}

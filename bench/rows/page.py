@@ -56,7 +56,7 @@ def measured(place):
 
 def export_megabytes(url: str, pid: int, tags: list[str], documents: int) -> float:
     """Return by how much exporting everything, in both forms, exceeds the peak memory of small exports, in MB."""
-    small = SearchState(tags=(tags[0],), confidence=(40, 40))
+    small = SearchState({"tag": (tags[0],)}, confidence=(40, 40))
     for ending in ("csv", "jsonl") * 4:  # so that all that is needed for any is loaded
         count_lines(url, small.url(f"/export.{ending}"))
     before = peak_bytes(pid)

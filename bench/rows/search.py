@@ -65,7 +65,9 @@ def never_asked(classes: list[str], seed: int, trees: int = 10, least: int = 4) 
             low, high = sorted(random.integers(least, trees + 1, 2).tolist())
             if (number, low, high) not in asked:
                 asked.add((number, low, high))
-                yield SearchState(tags=choices[number], confidence=(100 * low // trees, 100 * high // trees))
+                yield SearchState(
+                    {"tag": choices[number]}, confidence=(100 * low // trees, 100 * high // trees)
+                )
 
 
 def asked(states, count: int, ask) -> Latencies:
@@ -85,7 +87,7 @@ def ours(client, published, state: SearchState) -> dict:
     return {
         "total": found.total,
         "ids": [hit["id"] for hit in found.hits],
-        "tags": {tag: n for tag, n in found.searched.counts.by_tag(state).items() if n},
+        "tags": {tag: n for tag, n in found.searched.counts.by_value(state, "tag").items() if n},
         "percents": {percent: n for percent, n in found.searched.counts.by_percent(state).items() if n},
     }
 
@@ -106,7 +108,7 @@ def facets(client, run, state: SearchState) -> dict:
         {
             "q": "*:*",
             "fq": [
-                f"{{!terms f=tag tag=tag}}{','.join(state.tags)}",
+                f"{{!terms f=tag tag=tag}}{','.join(state.values('tag'))}",
                 f"{{!tag=confidence}}confidence:[{low - apart:.6f} TO {high + apart:.6f}]",
             ],
             "sort": "confidence desc,id asc",

@@ -1,21 +1,29 @@
-"""How many documents the collections have of each tag, runner-up and number of votes: all that totals, facets and histograms need.
+"""How many documents there are of each combination of facet values and number of votes: totals, facets and histograms are sums of these.
 
 A network doesn't vote; its documents are counted for each whole percent of confidence instead.
 """
 
+import functools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from indexing.query.search_state import SearchState
+from indexing.fields import FACETS
+from indexing.query.search_state import ANSWERS, SearchState
 from indexing.solr import Solr, SolrError
 from storage.runs import PROBABILITY_STEPS
 
-# Counting 50 million documents takes Solr some seconds; it is asked once for every version of an index.
+# Counting 50 million documents takes Solr some seconds, once for every version of an index.
 COUNT_SECONDS = 120
+# The facets that are counted document by document, and those of which a run has one value.
+COUNTED = tuple(name for name, facet in FACETS.items() if not facet.per_run)
+PER_RUN = tuple(name for name, facet in FACETS.items() if facet.per_run)
+_TAG, _LABEL = COUNTED.index("tag"), COUNTED.index("label")
 
 
 @dataclass(frozen=True)
@@ -38,37 +46,45 @@ class Level:
 
 @dataclass(frozen=True)
 class Source:
-    """A collection that is searched: the run that it is of, with the corpus and the model of that."""
+    """A collection, which holds one run: its values of the facets `PER_RUN`."""
 
-    run: str
-    corpus: str
-    model: str
+    values: tuple[str, ...]
     rows: int = 1  # of its largest partition
 
-    def words(self, name: str) -> str:
-        """Return its word for a filter of a search: "run", "corpus" or "model"."""
-        return getattr(self, name)
+    def value(self, name: str) -> str:
+        return self.values[PER_RUN.index(name)]
+
+    @property
+    def run(self) -> str:
+        return self.value("run")
+
+    @property
+    def model(self) -> str:
+        return self.value("model")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The documents of one tag, runner-up and number of votes: all, those with a label, and those whose label is the tag.
+    """The number of documents of a collection with these ``values`` of the facets `COUNTED` and this number of votes.
 
-    Those of a network have no trees; ``votes`` is their confidence in whole percent then, halves up.
+    A network has no trees; ``votes`` is its confidence in whole percent then, halves up.
     """
 
-    tag: str
+    values: tuple[str | None, ...]
     votes: int
     trees: int | None
     documents: int
-    labelled: int
-    right: int
-    runner_up: str | None = None
-    source: Source = Source("", "", "")
+    source: Source
 
     @property
     def percent(self) -> int:
         return self.votes if self.trees is None else percent(self.votes, self.trees)
+
+    @property
+    def answer(self) -> str | None:
+        """Whether the tag is "right" or "wrong"; None where there is no label."""
+        tag, label = self.values[_TAG], self.values[_LABEL]
+        return None if label is None else "right" if tag == label else "wrong"
 
 
 def percent(votes: int, trees: int) -> int:
@@ -81,7 +97,7 @@ def percent_ends(percent: int) -> tuple[float, float]:
     return (percent - 0.5) / 100, (percent + 0.5) / 100
 
 
-def percent_of(document: dict) -> int:
+def percent_of(document: Mapping[str, Any]) -> int:
     """Return a document's confidence in whole percent, halves up: of its votes, or of a network's four digits."""
     if "trees" in document:
         return percent(document["votes"], document["trees"])
@@ -89,55 +105,43 @@ def percent_of(document: dict) -> int:
 
 
 def query_cells(solr: Solr, collection: str) -> list[Cell]:
-    """Ask Solr for the cells of a collection, which is one run: a pass over its documents, another where labels are known.
-
-    A network's take one more, for that they have no votes is seen by the first.
-    """
-    about = {
+    """Return the cells of a collection, which is one run, in two passes over its documents."""
+    first: dict[str, Any] = {
         name: {"type": "terms", "field": name, "limit": 2, "missing": True}
-        for name in ("trees", "corpus", "model")
+        for name in ("trees", *PER_RUN)
+        if name != "run"
     }
-    by_tag = _by_tag(_VOTES)
-    found = _facets(solr, collection, about | {"last_row": "max(row)"} | _all_and_labelled(by_tag))
-    trees = [bucket["val"] for bucket in _buckets(found, "trees")]
-    if trees and found["trees"]["missing"]["count"]:
+    first["last_row"] = "max(row)"
+    # A facet costs time in each of the buckets that it divides, so those without values are left out.
+    for name in COUNTED:
+        first[f"has_{name}"] = {"type": "query", "q": f"{name}:[* TO *]"}
+    about = _facets(solr, collection, first)
+    trees = [bucket["val"] for bucket in _buckets(about, "trees")]
+    if trees and about["trees"]["missing"]["count"]:
         trees.append("no")
     if len(trees) > 1:
         raise SolrError(
             f"collection {collection!r} holds documents of models of {' and '.join(map(str, trees))} trees; "
             "it has to be one run"
         )
-    if not trees:
-        by_tag = _by_tag(_PERCENTS)
-        found |= _facets(solr, collection, _all_and_labelled(by_tag))
-    corpus, model = (next((b["val"] for b in _buckets(found, key)), "") for key in ("corpus", "model"))
-    source = Source(collection, corpus, model, int(found.get("last_row", 0)) + 1)
-    labelled = dict(_cells(found.get("labelled", {})))
-    right = _ask_right(solr, collection, sorted({tag for tag, _, _ in labelled}), by_tag) if labelled else {}
+    values = {name: next((b["val"] for b in _buckets(about, name)), "") for name in PER_RUN}
+    values["run"] = collection
+    source = Source(tuple(values.values()), int(about.get("last_row", 0)) + 1)
+    has = {name: about.get(f"has_{name}", {}).get("count", 0) for name in COUNTED}
+    names = [name for name in COUNTED if has[name]]
+    facets = [("votes", _VOTES if trees else _PERCENTS)]
+    facets += [(name, _terms(name, missing=has[name] < about["count"])) for name in names]
+    places = [names.index(name) + 1 if name in names else None for name in COUNTED]
     return [
-        Cell(tag, votes, trees[0] if trees else None, n, labelled.get((tag, votes, runner_up), 0),
-             right.get((tag, votes, runner_up), 0), runner_up, source)
-        for (tag, votes, runner_up), n in _cells(found)
-    ]  # fmt: skip
-
-
-def _all_and_labelled(by_tag: dict) -> dict:
-    return {"tags": by_tag, "labelled": {"type": "query", "q": "label:[* TO *]", "facet": {"tags": by_tag}}}
-
-
-def _ask_right(solr: Solr, collection: str, tags: list[str], by_tag: dict) -> dict[tuple, int]:
-    """Return the cells of documents whose label is their tag: one word at a time, as Solr can't compare two fields."""
-    words = {f"word{number}": tag for number, tag in enumerate(tags)}
-    facet = {
-        f"tag{number}": {
-            "type": "query",
-            "q": f"{{!bool must='{{!term f=tag v=$word{number}}}' must='{{!term f=label v=$word{number}}}'}}",
-            "facet": {"tags": by_tag},
-        }
-        for number in range(len(tags))
-    }
-    found = _facets(solr, collection, facet, words)
-    return dict(cell for name in facet for cell in _cells(found.get(name, {})))
+        Cell(
+            tuple(None if place is None else found[place] for place in places),
+            _whole(found[0]),
+            trees[0] if trees else None,
+            count,
+            source,
+        )
+        for found, count in _cells(_facets(solr, collection, _nested(facets)), ["votes", *names])
+    ]
 
 
 _VOTES = {"type": "terms", "field": "votes", "limit": -1}
@@ -149,27 +153,39 @@ _PERCENTS = {
 }
 
 
-def _by_tag(votes: dict) -> dict:
-    runners_up = {"type": "terms", "field": "runner_up", "limit": -1}
-    votes = votes | {"facet": {"runners_up": runners_up}}
-    return {"type": "terms", "field": "tag", "limit": -1, "facet": {"votes": votes}}
+def _terms(name: str, missing: bool) -> dict[str, Any]:
+    return {"type": "terms", "field": name, "limit": -1, "missing": missing}
 
 
-def _facets(solr: Solr, collection: str, facet: dict, words: dict[str, str] | None = None) -> dict:
-    parameters = {"q": "*:*", "rows": 0, "json.facet": json.dumps(facet)} | (words or {})
-    return solr.select(collection, parameters, timeout=COUNT_SECONDS)["facets"]
+def _nested(facets: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+    """Return the facets one within another, the first one outermost."""
+    nested: dict[str, Any] = {}
+    for name, facet in reversed(facets):
+        # The innermost one is by far the most often counted; what it misses is the rest of the bucket around it.
+        nested = {name: facet | ({"facet": nested} if nested else {"missing": False})}
+    return nested
 
 
-def _cells(facets: dict) -> Iterator[tuple[tuple[str, int, str | None], int]]:
-    """Yield ((tag, votes, runner-up), documents); where all trees agree there is no runner-up."""
-    for tag in _buckets(facets, "tags"):
-        for votes in _buckets(tag, "votes"):
-            rest, value = votes["count"], _whole(votes["val"])
-            for runner_up in _buckets(votes, "runners_up"):
-                rest -= runner_up["count"]
-                yield (tag["val"], value, runner_up["val"]), runner_up["count"]
-            if rest:
-                yield (tag["val"], value, None), rest
+def _facets(solr: Solr, collection: str, facet: dict[str, Any]) -> dict[str, Any]:
+    parameters = {"q": "*:*", "rows": 0, "json.facet": json.dumps(facet)}
+    facets: dict[str, Any] = solr.select(collection, parameters, timeout=COUNT_SECONDS)["facets"]
+    return facets
+
+
+def _cells(bucket: dict[str, Any], names: list[str]) -> Iterator[tuple[tuple[Any, ...], int]]:
+    """Yield the values of nested facets, by the order of ``names`` (None where a document has none), with their counts."""
+    name, *inner = names
+    rest = bucket["count"]
+    for found in _buckets(bucket, name):
+        rest -= found["count"]
+        for values, count in _cells(found, inner) if inner else [((), found["count"])]:
+            yield (found["val"], *values), count
+    missing = bucket.get(name, {}).get("missing")
+    if missing and missing["count"]:
+        for values, count in _cells(missing, inner):
+            yield (None, *values), count
+    elif rest and not inner:
+        yield (None,), rest
 
 
 def _whole(value: int | str) -> int:
@@ -177,21 +193,20 @@ def _whole(value: int | str) -> int:
     return value if isinstance(value, int) else round(100 * float(value[1:].partition(",")[0]) + 0.5)
 
 
-def _buckets(facets: dict, name: str) -> list[dict]:
-    return facets.get(name, {}).get("buckets", [])  # Solr leaves out the facets of nothing
+def _buckets(facets: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    buckets: list[dict[str, Any]] = facets.get(name, {}).get("buckets", [])
+    return buckets  # Solr leaves out the facets of nothing
 
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """The cells of everything that is searched, and their sums for any search."""
+    """The cells of all published collections, and their sums for any search."""
 
     cells: tuple[Cell, ...]
-    sources: tuple[Source, ...]
-    tags: tuple[str, ...]  # sorted, as are the next two
-    runners_up: tuple[str, ...]
-    # Lowest first; where a network is among what is searched, one for each percentage.
+    sources: tuple[Source, ...]  # by run
+    # Lowest first; where a network is among the models, one for each percentage.
     levels: tuple[Level, ...]
-    # None where forests of several sizes, or a network, are searched, or nothing is.
+    # None for a network, for forests of several sizes, and without any cells.
     trees: int | None
 
     @classmethod
@@ -202,61 +217,46 @@ class Counts:
         return cls(
             cells=cells,
             sources=tuple(sorted({cell.source for cell in cells}, key=lambda source: source.run)),
-            tags=tuple(sorted({cell.tag for cell in cells})),
-            runners_up=tuple(sorted({cell.runner_up for cell in cells} - {None})),
             levels=tuple(level for _, level in sorted(levels.items())),
             trees=trees.pop() if len(trees) == 1 else None,
         )
 
-    @cached_property
-    def documents(self) -> np.ndarray:
-        """(cells,) int64, as are the next two."""
-        return np.array([cell.documents for cell in self.cells], np.int64)
-
-    @cached_property
-    def labelled(self) -> np.ndarray:
-        return np.array([cell.labelled for cell in self.cells], np.int64)
-
-    @cached_property
-    def right(self) -> np.ndarray:
-        return np.array([cell.right for cell in self.cells], np.int64)
+    def values(self, name: str) -> tuple[str, ...]:
+        """Return the values that there are of a facet, sorted."""
+        return self._values[name]
 
     @cached_property
     def percents(self) -> list[int]:
         """The bars of a histogram: every percentage that the model can give from the lowest there is up."""
         if self.trees and self.levels:
-            possible = range(self.levels[0].votes, self.trees + 1)
+            possible = range(self.levels[0].votes or 0, self.trees + 1)
             return sorted({percent(votes, self.trees) for votes in possible})
         if self.levels and self.levels[0].votes is None:
             return list(range(self.levels[0].percent, 101))
         return sorted({level.percent for level in self.levels})
 
     def total(self, state: SearchState) -> int:
-        return int(self._table(state)[self._mask(state)].sum())
+        return int(self._documents[self._mask(state)].sum())
 
-    def by_level(self, state: SearchState) -> np.ndarray:
-        """Return the (levels,) numbers of hits, 0 where the search leaves a level out."""
+    def by_level(self, state: SearchState) -> npt.NDArray[np.int64]:
+        """Return the (levels,) numbers of hits, 0 for levels outside the search."""
         return self._sums(state, "level")
 
-    def by_tag(self, state: SearchState) -> dict[str, int]:
-        """Return for every tag what it alone would give: the tags of the search itself don't matter."""
-        return dict(zip(self.tags, self._sums(state, "tag", without="tag").tolist(), strict=True))
-
-    def by_runner_up(self, state: SearchState) -> dict[str, int]:
-        """Return for every runner-up what it alone would give."""
-        found = self._sums(state, "runner_up", without="runner_up")[1:]  # the first are those without one
-        return dict(zip(self.runners_up, found.tolist(), strict=True))
-
-    def by_word(self, state: SearchState, name: str) -> dict[str, int]:
-        """Return for every run, corpus or model (``name``) what it alone would give."""
-        found = dict.fromkeys(sorted({source.words(name) for source in self.sources}), 0)
-        sums = self._sums(state, "source", without=name)
-        for source, count in zip(self.sources, sums.tolist(), strict=True):
-            found[source.words(name)] += count
-        return found
+    def by_value(self, state: SearchState, name: str) -> dict[str, int]:
+        """Return for every value of a facet the hits that it alone would give, whatever its values in the search."""
+        if name in COUNTED:
+            return dict(
+                zip(self.values(name), self._sums(state, name, without=name)[1:].tolist(), strict=True)
+            )
+        sums = dict.fromkeys(self.values(name), 0)
+        for source, count in zip(
+            self.sources, self._sums(state, "source", without=name).tolist(), strict=True
+        ):
+            sums[source.value(name)] += count
+        return sums
 
     def by_percent(self, state: SearchState) -> dict[int, int]:
-        """Return for every bar of the histogram its hits, whatever confidence the search asks for."""
+        """Return for every bar of the histogram its hits, whatever the confidence of the search."""
         counts = dict.fromkeys(self.percents, 0)
         sums = self._sums(state, "level", without="confidence")
         for level, count in zip(self.levels, sums.tolist(), strict=True):
@@ -264,68 +264,104 @@ class Counts:
         return counts
 
     def by_answer(self, state: SearchState) -> dict[str, int]:
-        """Return how many tags are right and wrong where labels are known, whichever the search asks for."""
-        chosen = self._mask(state)
-        right, labelled = int(self.right[chosen].sum()), int(self.labelled[chosen].sum())
-        return {"right": right, "wrong": labelled - right}
+        """Return how many tags of images with a label are right and wrong, whatever the answer of the search."""
+        return dict(zip(ANSWERS, self._sums(state, "answer", without="answer")[1:].tolist(), strict=True))
 
     def levels_of(self, state: SearchState) -> list[Level]:
         """Return the levels at which the search has hits, lowest first."""
         return [level for level, count in zip(self.levels, self.by_level(state), strict=True) if count]
 
-    def known_words(self, state: SearchState, name: str) -> list[str]:
-        """Return the tags or runners-up (``name``) of the search that there are."""
-        known = set(self.tags if name == "tag" else self.runners_up)
-        return [word for word in state.words(name) if word in known]
+    def known_values(self, state: SearchState, name: str) -> list[str]:
+        """Return the values of the search's filter ``name`` that there are."""
+        return [value for value in state.values(name) if value in self.values(name)]
 
     def of_sources(self, state: SearchState) -> "Counts":
-        """Return the counts of the collections alone that the search takes in."""
-        chosen = {source for source in self.sources if _takes_in(state, source)}
-        return (
-            self
-            if len(chosen) == len(self.sources)
-            else Counts.of(c for c in self.cells if c.source in chosen)
+        """Return the counts of only the collections that the search covers."""
+        covered = frozenset(source for source in self.sources if _covers(state, source))
+        return self if len(covered) == len(self.sources) else self._subset(covered)
+
+    @cached_property
+    def _subset(self) -> "functools._lru_cache_wrapper[Counts]":
+        """The counts of some of the sources; a few of these are kept."""
+        return functools.lru_cache(maxsize=16)(
+            lambda sources: Counts.of(cell for cell in self.cells if cell.source in sources)
         )
 
     @cached_property
-    def _places(self) -> dict[str, np.ndarray]:
-        """For each dimension the (cells,) places of the cells' values in it."""
+    def _documents(self) -> npt.NDArray[np.int64]:
+        """(cells,) numbers of documents."""
+        return np.array([cell.documents for cell in self.cells], np.int64)
+
+    @cached_property
+    def _values(self) -> Mapping[str, tuple[str, ...]]:
+        values = {
+            name: {value for cell in self.cells if (value := cell.values[place]) is not None}
+            for place, name in enumerate(COUNTED)
+        }
+        values |= {name: {source.value(name) for source in self.sources} for name in PER_RUN}
+        return {name: tuple(sorted(found)) for name, found in values.items()}
+
+    @cached_property
+    def _dimensions(self) -> dict[str, tuple[tuple[object, ...], npt.NDArray[np.int64]]]:
+        """For each dimension its values, and the (cells,) places of the cells' values among these."""
+        dimensions: dict[str, tuple[tuple[object, ...], list[Any]]] = {
+            name: ((None, *self.values(name)), [cell.values[place] for cell in self.cells])
+            for place, name in enumerate(COUNTED)
+        }
+        dimensions["source"] = self.sources, [cell.source for cell in self.cells]
+        dimensions["answer"] = (None, *ANSWERS), [cell.answer for cell in self.cells]
+        dimensions["level"] = (
+            tuple(level.confidence for level in self.levels),
+            [level.confidence for level in _levels(self.cells)],
+        )
         found = {}
-        confidences = [level.confidence for level in self.levels]
-        for name, values, of_cells in (
-            ("source", self.sources, [cell.source for cell in self.cells]),
-            ("tag", self.tags, [cell.tag for cell in self.cells]),
-            ("runner_up", (None, *self.runners_up), [cell.runner_up for cell in self.cells]),
-            ("level", confidences, [level.confidence for level in _levels(self.cells)]),
-        ):
+        for name, (values, of_cells) in dimensions.items():
             places = {value: place for place, value in enumerate(values)}
-            found[name] = np.array([places[value] for value in of_cells], np.int64)
+            found[name] = values, np.array([places[value] for value in of_cells], np.int64)
         return found
 
-    def _sums(self, state: SearchState, by: str, without: str = "") -> np.ndarray:
-        values = {"source": self.sources, "tag": self.tags, "level": self.levels}.get(
-            by, (None, *self.runners_up)
-        )
-        chosen = self._mask(state, without)
-        sums = np.zeros(len(values), np.int64)
-        np.add.at(sums, self._places[by][chosen], self._table(state)[chosen])
-        return sums
+    def _sums(self, state: SearchState, by: str, without: str = "") -> npt.NDArray[np.int64]:
+        """Return the (values,) hits for each value of a dimension, one filter of the search left out."""
+        values, places = self._dimensions[by]
+        mask = self._mask(state, without)
+        # Floats hold whole numbers up to 2**53.
+        return np.bincount(places[mask], self._documents[mask], len(values)).astype(np.int64)
 
-    def _table(self, state: SearchState) -> np.ndarray:
-        return {None: self.documents, "right": self.right, "wrong": self.labelled - self.right}[state.answer]
+    def _mask(self, state: SearchState, without: str = "") -> npt.NDArray[np.bool_]:
+        """Return which (cells,) a search covers, one of its filters left out."""
+        filters = tuple((name, values) for name, values in state.filters.items() if name != without)
+        confidence = state.confidence if without != "confidence" else None
+        return self._cached_mask(filters, confidence, state.answer if without != "answer" else None)
 
-    def _mask(self, state: SearchState, without: str = "") -> np.ndarray:
-        """Return which (cells,) a search takes in, one of its filters left out."""
-        low, high = state.confidence if state.confidence and without != "confidence" else (0, 100)
-        taken = {
-            "source": [_takes_in(state, source, without) for source in self.sources],
-            "tag": _among(self.tags, () if without == "tag" else state.tags),
-            "runner_up": _among((None, *self.runners_up), () if without == "runner_up" else state.runners_up),
-            "level": [low <= level.percent <= high for level in self.levels],
-        }
+    @cached_property
+    def _cached_mask(self) -> "functools._lru_cache_wrapper[npt.NDArray[np.bool_]]":
+        """`_make_mask`, whose last results are kept: most facets of a page have the same."""
+        return functools.lru_cache(maxsize=16)(self._make_mask)
+
+    def _make_mask(
+        self,
+        filters: tuple[tuple[str, tuple[str, ...]], ...],
+        confidence: tuple[int, int] | None,
+        answer: str | None,
+    ) -> npt.NDArray[np.bool_]:
+        wanted: dict[str, list[bool]] = {}  # for each dimension that is filtered by, which of its values
+        for name, values in filters:
+            if name in COUNTED:
+                wanted[name] = [value in values for value in self._dimensions[name][0]]
+            else:
+                covered = wanted.get("source", [True] * len(self.sources))
+                wanted["source"] = [
+                    before and source.value(name) in values
+                    for before, source in zip(covered, self.sources, strict=True)
+                ]
+        if confidence:
+            wanted["level"] = [confidence[0] <= level.percent <= confidence[1] for level in self.levels]
+        if answer:
+            wanted["answer"] = [value == answer for value in self._dimensions["answer"][0]]
         mask = np.ones(len(self.cells), bool)
-        for name, values in taken.items():
-            mask &= np.array(values, bool)[self._places[name]] if len(self.cells) else False
+        if self.cells:
+            for name, taken in wanted.items():
+                mask &= np.array(taken, bool)[self._dimensions[name][1]]
         return mask
 
 
@@ -333,16 +369,9 @@ def _levels(cells: tuple[Cell, ...]) -> list[Level]:
     """Return each cell's level: its votes or, where a network is among them, its percentage."""
     if any(cell.trees is None for cell in cells):
         return [Level(cell.percent / 100, cell.percent, None) for cell in cells]
-    return [Level(cell.votes / cell.trees, cell.percent, cell.votes) for cell in cells]
+    return [Level(cell.votes / cell.trees, cell.percent, cell.votes) for cell in cells if cell.trees]
 
 
-def _among(values: Iterable, wanted: tuple[str, ...]) -> list[bool]:
-    return [not wanted or value in wanted for value in values]
-
-
-def _takes_in(state: SearchState, source: Source, without: str = "") -> bool:
-    return all(
-        not state.words(name) or source.words(name) in state.words(name)
-        for name in ("run", "corpus", "model")
-        if name != without
-    )
+def _covers(state: SearchState, source: Source) -> bool:
+    """Whether a search covers a collection."""
+    return all(not state.values(name) or source.value(name) in state.values(name) for name in PER_RUN)

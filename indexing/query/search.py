@@ -8,12 +8,14 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from indexing.query.counts import Level
+from indexing.fields import HIT_FIELDS
+from indexing.query.counts import COUNTED, Level
 from indexing.query.published import ANSWER_SECONDS, PublishedIndex, Snapshot
 from indexing.query.search_state import NUMBERED_ROWS, PER_PAGE, After, SearchState
 from indexing.solr import Solr, SolrError
 
-FIELDS = "id,corpus,partition,row,tag,votes,trees,confidence,runner_up,runner_up_votes,label,model,run"
+# What Solr returns of a hit, for its parameter fl.
+HIT_NAMES = ",".join(field.name for field in HIT_FIELDS)
 # A page's few rows take some milliseconds. A Solr that takes longer than this hangs, also to people who wait.
 ROWS_SECONDS = ANSWER_SECONDS
 EXPORT_SECONDS = 10
@@ -227,12 +229,12 @@ def _random_order(
 
 
 def _query(snapshot: Snapshot, state: SearchState, levels: list[Level]) -> dict[str, str]:
-    """Return the parameters of Solr's query. Nothing in them is as a person wrote it: tags are those that there are.
+    """Return the parameters of Solr's query. They hold no text of a user: values are those that there are.
 
     All filters are part of the query: only then may Solr stop early in a sorted index.
     """
     counts = snapshot.counts
-    tags = counts.known_words(state, "tag") or list(counts.tags)
+    tags = counts.known_values(state, "tag") or counts.values("tag")
     clauses = ["must=$levels"]
     parameters = {"levels": _range(counts.trees, levels)}
     if state.answer:
@@ -251,17 +253,12 @@ def _query(snapshot: Snapshot, state: SearchState, levels: list[Level]) -> dict[
         else:
             parameters["known"] = "label:[* TO *]"
             clauses += ["must=$known", "must_not=$right"]
-    if state.tags:
-        # Between tags stands what no tag can hold.
-        parameters |= {"tags": "{!terms f=tag separator='\x1f' v=$words}", "words": "\x1f".join(tags)}
-        clauses.append("must=$tags")
-    if state.runners_up:
-        runners_up = counts.known_words(state, "runner_up")
-        parameters |= {
-            "runners_up": "{!terms f=runner_up separator='\x1f' v=$runner_up_words}",
-            "runner_up_words": "\x1f".join(runners_up),
-        }
-        clauses.append("must=$runners_up")
+    for name in COUNTED:
+        if state.values(name):
+            # Between values stands a character that no value can hold.
+            parameters[f"{name}_filter"] = f"{{!terms f={name} separator='\x1f' v=${name}_values}}"
+            parameters[f"{name}_values"] = "\x1f".join(counts.known_values(state, name))
+            clauses.append(f"must=${name}_filter")
     return {"q": f"{{!bool {' '.join(clauses)}}}"} | parameters
 
 
@@ -281,7 +278,7 @@ def _select(solr: Solr, snapshot: Snapshot, parameters: dict) -> list[dict]:
 def _ask(solr: Solr, snapshot: Snapshot, parameters: dict) -> dict:
     """Ask the collections themselves, not the alias, which may move between two questions."""
     names = snapshot.collections
-    parameters = parameters | {"fl": FIELDS}
+    parameters = parameters | {"fl": HIT_NAMES}
     if len(names) > 1:
         parameters["collection"] = ",".join(names)
     far_back = parameters.get("start", 0) >= CURSOR_FROM
@@ -324,4 +321,4 @@ def cursor_mark(after: After) -> str:
 
 def documents(found: Iterable[dict]) -> list[dict]:
     """Return hits with their fields in one order and without Solr's own, as the API shows them."""
-    return [{field: hit[field] for field in FIELDS.split(",") if field in hit} for hit in found]
+    return [{field.name: hit[field.name] for field in HIT_FIELDS if field.name in hit} for hit in found]

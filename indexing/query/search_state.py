@@ -1,13 +1,14 @@
-"""The search as its URL says it: what is filtered by, in what order, which page; each change of it is a link."""
+"""The state of a search, which is its URL: filters, order and page; each change of it is a link."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote, urlencode
 
 from werkzeug.datastructures import MultiDict
 
 from conf.errors import TinyTagsError
+from indexing.fields import FACETS, RANGES
 
 SORTS = {
     "confidence": "most confident",
@@ -18,27 +19,25 @@ SORTS = {
 PER_PAGE = (30, 60, 120)
 ANSWERS = ("right", "wrong")
 SIZES = {"s": "S", "m": "M", "l": "L"}  # of thumbnails
-# Filters by words that documents hold; each may be given several times, which widens.
-WORDS = {"tag": "tags", "runner_up": "runners_up", "corpus": "corpora", "model": "models", "run": "runs"}
 # Solr collects everything before a numbered page anew: 60 ms at this depth. Beyond it, pages go on from a document.
 NUMBERED_ROWS = 30_000
-MOST_WORDS, LONGEST_WORD = 200, 220
+MOST_VALUES, LONGEST_VALUE = 200, 220  # of one filter
 MOST_SEED = MOST_PAGE = 999_999_999
 
 RANGE = re.compile(r"([0-9]{1,3})-([0-9]{1,3})")
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,8}")
 _POSITION = re.compile(r"0|[1-9][0-9]{0,4}")
 AFTER = re.compile(r"(0(?:\.[0-9]{1,10})?|1(?:\.0{1,10})?),([0-9a-f]{8}):([0-9]{1,9}):([0-9]{1,9})")
-PARAMETERS = (*WORDS, "confidence", "answer", "sort", "seed", "per_page", "size", "page", "after")
+PARAMETERS = (*FACETS, *RANGES, "answer", "sort", "seed", "per_page", "size", "page", "after")
 
 
 class BadSearchError(TinyTagsError):
-    """A URL that is no search: the message says what is wrong with it."""
+    """A URL that isn't a valid search: the message says what is wrong with it."""
 
 
 @dataclass(frozen=True)
 class After:
-    """The document behind which a page goes on."""
+    """The document after which a page begins."""
 
     confidence: float
     id: str
@@ -57,27 +56,33 @@ class After:
 
 @dataclass(frozen=True)
 class SearchState:
-    """A search. Words are sorted, so that one search has one URL and Solr's caches know it again."""
+    """A search. ``filters`` are the values of facets by field, any of which a hit may have.
 
-    tags: tuple[str, ...] = ()
+    Values are sorted and fields without values left out, so that one search has one URL, and one entry in Solr's caches.
+    """
+
+    filters: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     confidence: tuple[int, int] | None = None  # percent, both ends included
     answer: str | None = None
     sort: str = "confidence"
     per_page: int = PER_PAGE[0]
     page: int = 1
     after: After | None = None
-    runners_up: tuple[str, ...] = ()
-    corpora: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()
-    runs: tuple[str, ...] = ()
     seed: int = 0  # of the random order
     size: str = "m"
 
+    def __post_init__(self) -> None:
+        if unknown := self.filters.keys() - FACETS.keys():
+            raise ValueError(f"no facet {', '.join(sorted(unknown))}")
+        filters = {name: tuple(sorted(set(self.filters.get(name, ())))) for name in FACETS}
+        object.__setattr__(self, "filters", {name: values for name, values in filters.items() if values})
+
     @classmethod
-    def parse(cls, args: MultiDict) -> "SearchState":
-        """Read the query of a URL. Raises `BadSearchError`, one line, for the first thing in it that can't be."""
-        check_parameters(args, PARAMETERS, several=WORDS)
+    def parse(cls, args: MultiDict[str, str]) -> "SearchState":
+        """Read the query of a URL. Raises `BadSearchError`, one line, for the first invalid parameter."""
+        check_parameters(args, PARAMETERS, several=FACETS)
         state = cls(
+            {name: _parse_values(name, args.getlist(name)) for name in FACETS},
             confidence=_parse_confidence(args.get("confidence")),
             answer=_parse_choice("answer", args.get("answer"), ANSWERS),
             sort=_parse_choice("sort", args.get("sort"), SORTS) or "confidence",
@@ -86,37 +91,36 @@ class SearchState:
             after=_parse_after(args.get("after")),
             seed=_parse_whole("seed", args.get("seed"), 0, f", 0 to {MOST_SEED:,}"),
             size=_parse_choice("size", args.get("size"), SIZES) or "m",
-            **{field: _parse_words(name, args.getlist(name)) for name, field in WORDS.items()},
         )
         if args.get("seed") and state.sort != "random":
-            raise BadSearchError(f"seed is {show(args['seed'])}; only sort=random has one")
+            raise BadSearchError(f"seed is {quote_value(args['seed'])}; only sort=random has one")
         if state.after is not None and state.sort == "random":
-            raise BadSearchError("after: the random order has numbered pages alone")
+            raise BadSearchError("after can't be used with sort=random, which has numbered pages only")
         if state.after is None and state.page > state.last_numbered_page:
             raise BadSearchError(
-                f"page {state.page:,}: pages have numbers up to {state.last_numbered_page:,}; from there on, follow Next"
+                f"page is {state.page:,}; numbered pages end at {state.last_numbered_page:,}, from there follow Next"
             )
         return state
 
     @property
     def start(self) -> int:
-        """How many hits come before the page."""
+        """The number of hits before the page."""
         return (self.page - 1) * self.per_page
 
     @property
     def last_numbered_page(self) -> int:
         return NUMBERED_ROWS // self.per_page
 
-    def words(self, name: str) -> tuple[str, ...]:
-        """Return the words of the filter ``name``, one of `WORDS`."""
-        return getattr(self, WORDS[name])
+    def values(self, name: str) -> tuple[str, ...]:
+        """Return the values that the facet ``name`` is filtered by."""
+        return self.filters.get(name, ())
 
-    def with_words(self, name: str, words: Iterable[str]) -> "SearchState":
-        return replace(self, **{WORDS[name]: tuple(sorted(set(words)))}, page=1, after=None)
+    def with_values(self, name: str, values: Iterable[str]) -> "SearchState":
+        return replace(self, filters={**self.filters, name: tuple(values)}, page=1, after=None)
 
-    def toggle(self, name: str, word: str) -> "SearchState":
-        """Return the search with ``word`` added to the filter ``name``, or taken away from it."""
-        return self.with_words(name, set(self.words(name)) ^ {word})
+    def toggle(self, name: str, value: str) -> "SearchState":
+        """Return the search with ``value`` added to the filter ``name``, or removed from it."""
+        return self.with_values(name, set(self.values(name)) ^ {value})
 
     def with_confidence(self, low: int, high: int) -> "SearchState":
         return replace(self, confidence=(low, high), page=1, after=None)
@@ -140,12 +144,11 @@ class SearchState:
         return replace(self, page=page, after=after)
 
     def without_filters(self) -> "SearchState":
-        nothing = dict.fromkeys(WORDS.values(), ())
-        return replace(self, **nothing, confidence=None, answer=None, page=1, after=None)
+        return replace(self, filters={}, confidence=None, answer=None, page=1, after=None)
 
     def parameters(self) -> list[tuple[str, str]]:
-        """Return what the URL says, in one order; what goes without saying isn't in it."""
-        pairs = [(name, word) for name in WORDS for word in self.words(name)]
+        """Return the parameters of the URL, always in the same order; defaults are left out."""
+        pairs = [(name, value) for name, values in self.filters.items() for value in values]
         if self.confidence:
             pairs.append(("confidence", f"{self.confidence[0]}-{self.confidence[1]}"))
         if self.answer:
@@ -169,21 +172,21 @@ class SearchState:
         return f"{path}?{query}" if query else path
 
 
-def check_parameters(args: MultiDict, names: Iterable[str], several: Iterable[str] = ()) -> None:
+def check_parameters(args: MultiDict[str, str], names: Iterable[str], several: Iterable[str] = ()) -> None:
     """Raise `BadSearchError` for a parameter that isn't among ``names``, or is given twice and not among ``several``."""
     names = list(names)
     for name, values in args.lists():
         if name not in names:
-            there = f"there {'is' if len(names) == 1 else 'are'} {', '.join(names)}"
-            raise BadSearchError(f"there is no parameter {show(name)}; {there}")
+            valid = f"valid {'is' if len(names) == 1 else 'are'} {', '.join(names)}"
+            raise BadSearchError(f"unknown parameter {quote_value(name)}; {valid}")
         if name not in several and len(values) > 1:
-            raise BadSearchError(f"{name} is given {len(values)} times")
+            raise BadSearchError(f"{name} is given {len(values)} times; it can be given once")
 
 
-def parse_form(args: MultiDict) -> SearchState:
-    """Read what the form of the confidence range sends: ``min`` and ``max`` beside the rest of the search.
+def parse_form(args: MultiDict[str, str]) -> SearchState:
+    """Read the form of the confidence range: ``min`` and ``max`` beside the other parameters of the search.
 
-    Ends in the wrong order are put right, and an empty box is the end of the scale: a person typed them.
+    Since people type them, they may be in either order, and an empty one is the end of the scale.
     """
     args = args.copy()
     ends = []
@@ -191,7 +194,7 @@ def parse_form(args: MultiDict) -> SearchState:
         value = "".join(args.poplist(name)[:1]).strip()
         if value and not (value.isascii() and value.isdecimal() and len(value) <= 4 and int(value) <= 100):
             raise BadSearchError(
-                f"{name} is {show(value)}; a confidence is a whole number of percent, 0 to 100"
+                f"{name} is {quote_value(value)}; a confidence is a whole number of percent, 0 to 100"
             )
         ends.append(int(value) if value else empty)
     args.poplist("confidence")
@@ -199,24 +202,25 @@ def parse_form(args: MultiDict) -> SearchState:
 
 
 def parse_position(value: str | None) -> int | None:
-    """Read ``at``, the place of an image among the hits of the search it was found by, from 0."""
+    """Read ``at``, the position of an image among the hits of the search that led to it, from 0."""
     if value is None:
         return None
     if not _POSITION.fullmatch(value) or int(value) >= NUMBERED_ROWS:
-        raise BadSearchError(f"at is {show(value)}; a place among the hits is 0 to {NUMBERED_ROWS - 1:,}")
+        raise BadSearchError(
+            f"at is {quote_value(value)}; a position among the hits is 0 to {NUMBERED_ROWS - 1:,}"
+        )
     return int(value)
 
 
-def _parse_words(name: str, values: list[str]) -> tuple[str, ...]:
-    words = {value for value in values if value}
-    if len(values) > MOST_WORDS:
-        raise BadSearchError(f"{len(values)} of {name} at once; there may be {MOST_WORDS}")
-    for word in words:
-        if len(word) > LONGEST_WORD or not word.isprintable():
+def _parse_values(name: str, values: list[str]) -> tuple[str, ...]:
+    if len(values) > MOST_VALUES:
+        raise BadSearchError(f"{name} is given {len(values)} times; the limit is {MOST_VALUES}")
+    for value in values:
+        if len(value) > LONGEST_VALUE or not value.isprintable():
             raise BadSearchError(
-                f"{name} {show(word)} can't be: it has up to {LONGEST_WORD} characters that can be printed"
+                f"{name} is {quote_value(value)}; it has to be up to {LONGEST_VALUE} printable characters"
             )
-    return tuple(sorted(words))
+    return tuple(value for value in values if value)
 
 
 def _parse_confidence(value: str | None) -> tuple[int, int] | None:
@@ -226,26 +230,28 @@ def _parse_confidence(value: str | None) -> tuple[int, int] | None:
     low, high = map(int, match.groups()) if match else (1, 0)
     if not low <= high <= 100:
         raise BadSearchError(
-            f"confidence is {show(value)}; it has to be a range of whole percents like 60-100, the lower one first"
+            f"confidence is {quote_value(value)}; it has to be a range of whole percents like 60-100, the lower one first"
         )
     return low, high
 
 
-def _parse_choice(name: str, value: str | None, choices) -> str | None:
+def _parse_choice(name: str, value: str | None, choices: Iterable[str]) -> str | None:
     choices = list(choices)
     if not value:
         return None
     if value not in choices:
-        raise BadSearchError(f"{name} is {show(value)}; it can be {', '.join(choices[:-1])} or {choices[-1]}")
+        raise BadSearchError(
+            f"{name} is {quote_value(value)}; it can be {', '.join(choices[:-1])} or {choices[-1]}"
+        )
     return value
 
 
 def _parse_whole(name: str, value: str | None, least: int, bounds: str) -> int:
-    """Read a whole number of up to nine digits; where nothing is given it is ``least``. ``bounds`` is for the message."""
+    """Read a whole number of up to nine digits, ``least`` by default. ``bounds`` is for the message."""
     if not value:
         return least
     if not _WHOLE.fullmatch(value) or int(value) < least:
-        raise BadSearchError(f"{name} is {show(value)}; it has to be a whole number{bounds}")
+        raise BadSearchError(f"{name} is {quote_value(value)}; it has to be a whole number{bounds}")
     return int(value)
 
 
@@ -254,10 +260,10 @@ def _parse_after(value: str | None) -> After | None:
         return None
     match = AFTER.fullmatch(value)
     if not match:
-        raise BadSearchError(f"after is {show(value)}; it has to come from a link of this page")
+        raise BadSearchError(f"after is {quote_value(value)}; it has to come from a link to the next page")
     return After(float(match[1]), value.split(",", 1)[1])
 
 
-def show(value: str) -> str:
-    """Quote what somebody wrote, but not a page of it."""
+def quote_value(value: str) -> str:
+    """Return a value in quotes, shortened to 60 characters."""
     return repr(value if len(value) <= 60 else value[:57] + "...")

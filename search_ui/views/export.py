@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from flask import Blueprint, Response, request
 
-from indexing.query.search import FIELDS, TooBusyError, documents, export
+from indexing.fields import HIT_FIELDS
+from indexing.query.search import TooBusyError, documents, export
 from indexing.query.search_state import SearchState
 from search_ui.sources import sources
 
@@ -46,7 +47,7 @@ def _json_lines(batches: Iterator[list[dict]]) -> Iterator[str]:
 
 
 def _csv_lines(batches: Iterator[list[dict]]) -> Iterator[str]:
-    header = FIELDS.split(",")
+    header = [field.name for field in HIT_FIELDS]
     yield ",".join(header) + "\r\n"
     for found in batches:
         text = io.StringIO()

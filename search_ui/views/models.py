@@ -13,7 +13,7 @@ from flask import Blueprint, abort, current_app, jsonify, render_template, reque
 from flask.blueprints import BlueprintSetupState
 
 from conf.errors import TinyTagsError
-from indexing.query.search_state import SearchState, check_parameters, show
+from indexing.query.search_state import SearchState, check_parameters, quote_value
 from ingest.image import IMAGE_BYTES, SIDE, to_png
 from search_ui import cards, plots, png
 from search_ui.board import REFRESH_SECONDS, WAIT_SECONDS
@@ -257,7 +257,7 @@ def _side(found: dict[str, dict], name: str, until: float) -> Side:
     ]
     shown = [run for run in runs if run["published"]]
     least = min((round(100 * run["min_confidence"], 6) for run in shown), default=101)
-    state = SearchState(models=(name,))
+    state = SearchState({"model": (name,)})
     links = {
         row.percent: state.with_confidence(row.percent, 100).url()
         for row in (quality.thresholds if quality else [])
@@ -294,7 +294,7 @@ def _known(found: dict[str, dict], name: str) -> dict:
         there = ", ".join(one for one, card in found.items() if "error" not in card)
         abort(
             404,
-            f"There is no model {show(name)}; "
+            f"There is no model {quote_value(name)}; "
             + (f"there are {there}." if there else "there is none yet: tinytags train makes one."),
         )
     if "error" in found[name]:

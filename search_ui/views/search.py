@@ -6,9 +6,10 @@ from dataclasses import asdict
 
 from flask import Blueprint, jsonify, redirect, render_template, request
 
+from indexing.fields import FACETS
 from indexing.query.counts import percent_of
 from indexing.query.search import SearchResult, documents, search
-from indexing.query.search_state import NUMBERED_ROWS, WORDS, SearchState, parse_form
+from indexing.query.search_state import NUMBERED_ROWS, SearchState, parse_form
 from search_ui import facets
 from search_ui.expected import Expected, expected
 from search_ui.library import image_urls
@@ -32,9 +33,7 @@ def index():
         state=state,
         milliseconds=_milliseconds(found),
         answers=facets.answer_values(counts, state),
-        tags=facets.tag_values(counts, state),
-        runners_up=facets.runner_up_values(counts, state),
-        places=facets.source_values(found.published.counts, state),
+        facets=facets.facet_values(found),
         expected=_expected(found),
         bars=facets.histogram(counts, state),
         range=facets.range_box(counts, state),
@@ -90,7 +89,7 @@ def api_search():
     state = SearchState.parse(request.args)
     found = search(sources().solr, sources().published, state)
     counts = found.searched.counts
-    answers = counts.by_answer(state)
+    answers, values = counts.by_answer(state), facets.facet_values(found)
     versions = sources().library.versions(found.hits)
     following = facets.next_url(found)
     return jsonify(
@@ -108,17 +107,17 @@ def api_search():
                 "selected": value.selected,
                 "toggle": f"/api/search{value.toggle_url[1:]}",
             }
-            for value in facets.tag_values(counts, state)
+            for value in (values["tag"].values if "tag" in values else [])
         ],
         confidence=[
             {"percent": bar.percent, "count": bar.count, "selected": bar.selected}
             for bar in facets.histogram(counts, state)
         ],
         labelled={"known": sum(answers.values()), **answers},
-        runners_up=_api_values(facets.runner_up_values(counts, state)),
         **{
-            WORDS[name]: _api_values(values)
-            for name, values in facets.source_values(found.published.counts, state).items()
+            facet.plural: _api_values(values[name].values if name in values else [])
+            for name, facet in FACETS.items()
+            if name != "tag" and (name in values or not facet.per_run)
         },
         expected=[asdict(entry) for entry in _expected(found)],
         hits=[hit | image_urls(hit, versions[hit["corpus"]]) for hit in documents(found.hits)],

@@ -147,7 +147,9 @@ def shares(document: dict) -> int:
     return percent(document["votes"], document["trees"])
 
 
-def matches(document: dict, tags=(), confidence=(0, 100), answer=None, runners_up=(), models=()) -> bool:
+def matches(
+    document: dict, tags=(), confidence=(0, 100), answer=None, runners_up=(), models=(), labels=()
+) -> bool:
     """Say, the slow way, whether a document is among the hits of a search."""
     right = document["tag"] == document["label"] if "label" in document else None
     return (
@@ -156,6 +158,7 @@ def matches(document: dict, tags=(), confidence=(0, 100), answer=None, runners_u
         and (answer is None or right is (answer == "right"))
         and (not runners_up or document.get("runner_up") in runners_up)
         and (not models or document["model"] in models)
+        and (not labels or document.get("label") in labels)
     )
 
 

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 from searchable import CLASSES, matches, shares
 
-from indexing.query.counts import Cell, Counts, Source, percent
+from indexing.query.counts import COUNTED, PER_RUN, Cell, Counts, Source, percent
 from indexing.query.search_state import SearchState
 
 
@@ -14,13 +14,18 @@ def count(documents):
     """Return the cells of documents, counted one by one."""
     cells = {}
     for document in documents:
-        source = Source(document["run"], document["corpus"], document["model"])
+        source = Source(tuple(document[name] for name in PER_RUN))
         votes = document.get("votes", shares(document))
-        key = document["tag"], votes, document.get("trees"), document.get("runner_up"), source
-        known = "label" in document
-        n, labelled, right = cells.get(key, (0, 0, 0))
-        cells[key] = n + 1, labelled + known, right + (known and document["label"] == document["tag"])
-    return [Cell(*key[:3], *sums, *key[3:]) for key, sums in cells.items()]
+        values = tuple(document.get(name) for name in COUNTED)
+        key = values, votes, document.get("trees"), source
+        cells[key] = cells.get(key, 0) + 1
+    return [Cell(*key[:3], count, key[3]) for key, count in cells.items()]
+
+
+def cell(votes, trees, documents, tag="frog"):
+    """Return a cell of one tag, without any other values."""
+    values = tuple(tag if name == "tag" else None for name in COUNTED)
+    return Cell(values, votes, trees, documents, Source(("",) * len(PER_RUN)))
 
 
 def test_percents_are_rounded_halves_up_in_whole_numbers():
@@ -40,24 +45,27 @@ def test_sums_of_cells_are_sums_of_documents_for_every_search(library):
     searches = list(
         itertools.product(
             [(), ("frog",), ("cat, tabby", "ship"), ("unicorn",), ("frog", "unicorn")],
-            [None, (0, 100), (50, 70), (57, 57), (100, 100), (1, 2)],
+            [None, (50, 70), (57, 57), (1, 2)],
             [None, "right", "wrong"],
-            [(), ("ship",), ("frog", "unicorn")],
+            [((), ()), (("ship",), ()), (("frog", "unicorn"), ("ship",)), ((), ("cat, tabby", "ship")), ((), ("unicorn",))],
             [(), ("seven",), ("ten", "seven"), ("eleven",)],
         )
-    )
+    )  # fmt: skip
     for number, runs in enumerate(([first], [second], [network], [first, second], [first, network])):
         documents = [document for run in runs for document in library.documents[run.name]]
         counts = Counts.of(count(documents))
-        # Every 11th of 1,080: that has no common factor with the numbers of values, so every pair of values occurs.
-        for tags, confidence, answer, runners_up, models in searches[number::11]:
-            state = SearchState(tags, confidence, answer, runners_up=runners_up, models=models)
+        # Every 11th of 1,200: that has no common factor with the numbers of values, so every pair of values occurs.
+        for tags, confidence, answer, (runners_up, labels), models in searches[number::11]:
+            state = SearchState(
+                {"tag": tags, "runner_up": runners_up, "label": labels, "model": models}, confidence, answer
+            )
             filters = {
                 "tags": tags,
                 "confidence": confidence or (0, 100),
                 "answer": answer,
                 "runners_up": runners_up,
                 "models": models,
+                "labels": labels,
             }
 
             def hits(runs=runs, filters=filters, **others):
@@ -68,12 +76,13 @@ def test_sums_of_cells_are_sums_of_documents_for_every_search(library):
                 )
 
             assert counts.total(state) == counts.of_sources(state).total(state) == hits()
-            assert counts.by_tag(state) == {tag: hits(tags=(tag,)) for tag in sorted(CLASSES)}
-            assert counts.by_runner_up(state) == {
-                name: hits(runners_up=(name,)) for name in counts.runners_up
+            assert counts.by_value(state, "tag") == {tag: hits(tags=(tag,)) for tag in sorted(CLASSES)}
+            assert counts.by_value(state, "runner_up") == {
+                name: hits(runners_up=(name,)) for name in counts.values("runner_up")
             }
-            assert counts.by_word(state, "model") == {run.model: hits(models=(run.model,)) for run in runs}
-            assert counts.by_word(state, "run") == {run.name: hits([run]) for run in runs}
+            assert counts.by_value(state, "label") == {name: hits(labels=(name,)) for name in sorted(CLASSES)}
+            assert counts.by_value(state, "model") == {run.model: hits(models=(run.model,)) for run in runs}
+            assert counts.by_value(state, "run") == {run.name: hits([run]) for run in runs}
             by_percent = counts.by_percent(state)
             assert sum(by_percent.values()) == hits(confidence=(0, 100))
             for bar, n in by_percent.items():
@@ -94,30 +103,34 @@ def test_sums_of_cells_are_sums_of_documents_for_every_search(library):
 
 
 def test_a_histogram_has_a_bar_for_every_vote_from_the_lowest_that_there_is():
-    counts = Counts.of([Cell("frog", 4, 10, 5, 0, 0), Cell("frog", 9, 10, 1, 0, 0)])
+    counts = Counts.of([cell(4, 10, 5), cell(9, 10, 1)])
     assert counts.by_percent(SearchState()) == {40: 5, 50: 0, 60: 0, 70: 0, 80: 0, 90: 1, 100: 0}
-    thirds = Counts.of([Cell("frog", 2, 3, 5, 0, 0)])
+    thirds = Counts.of([cell(2, 3, 5)])
     assert thirds.by_percent(SearchState()) == {67: 5, 100: 0}
 
 
 def test_a_histogram_of_a_large_forest_has_at_most_a_bar_for_every_percent():
     random = np.random.default_rng(0)
-    cells = [Cell("frog", votes, 500, int(random.integers(1, 9)), 0, 0) for votes in range(200, 501)]
+    cells = [cell(votes, 500, int(random.integers(1, 9))) for votes in range(200, 501)]
     found = Counts.of(cells).by_percent(SearchState())
     assert list(found) == list(range(40, 101))
     assert sum(found.values()) == sum(cell.documents for cell in cells)
 
 
 def test_a_networks_histogram_has_a_bar_for_every_percent_from_the_lowest_that_there_is():
-    counts = Counts.of([Cell("frog", 97, None, 5, 0, 0), Cell("frog", 99, None, 1, 0, 0)])
+    counts = Counts.of([cell(97, None, 5), cell(99, None, 1)])
     assert counts.by_percent(SearchState()) == {97: 5, 98: 0, 99: 1, 100: 0}
-    beside = Counts.of([Cell("frog", 97, None, 5, 0, 0), Cell("frog", 97, 100, 2, 0, 0)])
+    beside = Counts.of([cell(97, None, 5), cell(97, 100, 2)])
     assert beside.by_percent(SearchState()) == {97: 7, 98: 0, 99: 0, 100: 0}
     assert beside.trees is None
 
 
 def test_nothing_has_no_tags_and_no_hits():
     counts = Counts.of([])
-    assert (counts.total(SearchState()), counts.by_tag(SearchState()), counts.percents) == (0, {}, [])
+    assert (counts.total(SearchState()), counts.by_value(SearchState(), "tag"), counts.percents) == (
+        0,
+        {},
+        [],
+    )
     assert counts.by_answer(SearchState()) == {"right": 0, "wrong": 0}
-    assert counts.levels_of(SearchState(("frog",), (40, 100), "right")) == []
+    assert counts.levels_of(SearchState({"tag": ("frog",)}, (40, 100), "right")) == []

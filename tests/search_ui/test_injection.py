@@ -17,7 +17,8 @@ from served import served
 from small_world import make_corpus
 
 from conf.settings import Settings
-from indexing.query.search_state import PARAMETERS, WORDS
+from indexing.fields import FACETS
+from indexing.query.search_state import PARAMETERS
 from jobs.train_forest import train_forest
 from search_ui import create_app
 from storage import layout
@@ -141,7 +142,7 @@ def test_whatever_is_written_in_a_parameter_solr_is_asked_the_same_or_nothing(ap
 
     def ask(query):
         del asked[:]
-        with client.get("/export.jsonl" if name in WORDS else "/api/search", query_string=query) as answer:
+        with client.get("/export.jsonl" if name in FACETS else "/api/search", query_string=query) as answer:
             return answer.status_code, shape(asked)
 
     # What a word that is there, one that isn't, none at all, and a collection's name make of the page.
@@ -152,7 +153,7 @@ def test_whatever_is_written_in_a_parameter_solr_is_asked_the_same_or_nothing(ap
         assert status in (200, 400), word
         assert found in allowed if status == 200 else found == [], (word, found)
     assert statuses[400] > 20
-    assert (statuses[200] > 300) == (name in WORDS)
+    assert (statuses[200] > 300) == (name in FACETS)
 
 
 def test_names_of_parameters_are_no_way_in_either(app, asked):
@@ -225,7 +226,7 @@ def test_words_of_the_index_and_of_the_url_are_text_on_every_page(app):
         assert page.names.count(word) >= 2, "among tags and runners-up"
         assert page.text.count(word) >= 5, "in the title, as a filter, and below its images too"
         page = Page(client.get("/", query_string=query | {"confidence": "99-100"}).text)
-        assert f"No image has the tag {word} with" in " ".join(page.text.split()) or "  " in word
+        assert f"matches all of these filters: {word}, " in " ".join(page.text.split()) or "  " in word
         place = divmod(first[word], 300)
         page = Page(
             client.get(f"/images/small/{place[0]}/{place[1]}", query_string={"tag": word, "at": "0"}).text

@@ -112,7 +112,7 @@ def test_the_form_leads_to_the_search_that_it_means(page):
 def test_an_empty_search_names_the_wider_ones(page, searchable):
     text = " ".join(Shape(page.get("/?tag=frog&confidence=99-99").text).text.split())
     frogs = sum(d["tag"] == "frog" for d in searchable.documents[searchable.first.name])
-    assert "No image has the tag frog with a confidence of 99 %." in text
+    assert "No image matches all of these filters: frog, 99 %." in text
     assert f"any confidence: {frogs} images" in text
     assert "every tag" not in text, "that would be empty too"
     assert "There is no page 900: the last one is 24" in page.get("/?page=900").text.replace(

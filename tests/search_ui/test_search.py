@@ -32,7 +32,7 @@ SEARCHES = list(
         [None, (60, 100), (43, 71), (57, 57), (100, 100)],
         [None, "right", "wrong"],
         ["confidence", "confidence-low", "corpus"],
-        [((), ())],
+        [((), (), ())],
     )
 ) + list(
     itertools.product(
@@ -41,10 +41,18 @@ SEARCHES = list(
         [None, "wrong"],
         ["confidence", "confidence-low", "corpus"],
         itertools.product(
-            [(), ("ship", "unicorn"), ("unicorn",)], [(), ("seven",), ("seven", "ten"), ("x",)]
+            [(), ("ship", "unicorn"), ("unicorn",)], [(), ("seven",), ("seven", "ten"), ("x",)], [()]
         ),
     )
-)
+) + list(
+    itertools.product(
+        [(), ("frog",), ("unicorn",)],
+        [None, (43, 71)],
+        [None, "right", "wrong"],
+        ["confidence", "corpus"],
+        [((), (), ("frog",)), (("ship",), ("seven", "ten"), ("<b>deer</b>", "cat, tabby")), ((), (), ("unicorn",))],
+    )
+)  # fmt: skip
 
 
 @pytest.mark.services
@@ -57,9 +65,11 @@ def test_every_search_finds_counts_and_orders_as_the_documents_do(searchable, pu
     runs = [getattr(searchable, name) for name in runs]
     show(*runs)
     documents = [document for run in runs for document in searchable.documents[run.name]]
-    for tags, confidence, answer, sort, (runners_up, models) in SEARCHES:
-        state = SearchState(tags, confidence, answer, sort, runners_up=runners_up, models=models)
-        hits = [d for d in documents if matches(d, tags, confidence or (0, 100), answer, runners_up, models)]
+    for tags, confidence, answer, sort, (runners_up, models, labels) in SEARCHES:
+        filters = {"tag": tags, "runner_up": runners_up, "model": models, "label": labels}
+        state = SearchState(filters, confidence, answer, sort)
+        wanted = tags, confidence or (0, 100), answer, runners_up, models, labels
+        hits = [d for d in documents if matches(d, *wanted)]
         hits.sort(key=ORDERS[sort])
         found = search(published.solr, published, state)
         assert found.total == len(hits), state
@@ -112,7 +122,7 @@ def test_a_shuffled_search_shows_everything_once_in_an_order_that_its_seed_decid
     wanted = [d["id"] for run in runs for d in searchable.documents[run.name] if matches(d, ("frog", "ship"))]
     orders = []
     for seed in (0, 1, 1, 999_999_999):
-        state, shown = SearchState(("frog", "ship"), sort="random", seed=seed), []
+        state, shown = SearchState({"tag": ("frog", "ship")}, sort="random", seed=seed), []
         for page in range(1, -(-len(wanted) // 30) + 1):
             found = search(published.solr, published, state.with_page(page))
             assert found.after is None
@@ -186,9 +196,9 @@ def test_what_a_person_writes_is_never_part_of_the_request(searchable, published
         "[* TO *]",
     ]
     for text in hostile:
-        state = SearchState((text, "frog"), (0, 100))
+        state = SearchState({"tag": (text, "frog")}, (0, 100))
         assert search(published.solr, published, state).total > 0
-        assert search(published.solr, published, SearchState((text,))).total == 0
+        assert search(published.solr, published, SearchState({"tag": (text,)})).total == 0
     questions = asked[2:]  # after what is counted
     assert len({str(args) for args in questions}) == 1, "one question, whatever was written beside frog"
     assert not any(text in str(questions) for text in hostile if text != "$words")
@@ -210,11 +220,11 @@ def test_cells_are_asked_once_for_each_version_of_an_index(searchable, show, mon
     published = PublishedIndex(solr, ALIAS, check_seconds=0)
 
     def total():
-        return int(published.now().counts.documents.sum())
+        return published.now().counts.total(SearchState())
 
     first, second = (len(searchable.documents[run.name]) for run in (searchable.first, searchable.second))
     assert [total(), total(), total()] == [first] * 3
-    assert len(asked) == 2, "once for all of it, once for the labels that are right"
+    assert len(asked) == 2, "once for what there is, once for the cells"
     show(searchable.first, searchable.second)
     assert [total(), total()] == [first + second] * 2
     assert [name for name, _ in asked[::2]] == [searchable.first.name, searchable.second.name]
@@ -230,11 +240,11 @@ def test_cells_are_asked_once_for_each_version_of_an_index(searchable, show, mon
     assert total() == first + second
     try:
         restore(searchable, searchable.second, [changed | {"tag": "newt"}])
-        assert published.now().counts.by_tag(SearchState())["newt"] == 1
+        assert published.now().counts.by_value(SearchState(), "tag")["newt"] == 1
         assert total() == first + second
     finally:
         restore(searchable, searchable.second, [changed])
-    assert "newt" not in published.now().counts.tags
+    assert "newt" not in published.now().counts.values("tag")
 
 
 def restore(searchable, run, documents):

@@ -205,7 +205,7 @@ def test_when_solr_says_no_or_nothing_in_time_the_page_does_without(alike, show,
     page = show(alike.ten)
     assert page.get(f"/api{path(3)}").json["similar"]
     with monkeypatch.context() as patch:
-        patch.setattr(similar, "FIELDS", f"{similar.FIELDS},slow:sleep(2000,1)")  # milliseconds
+        patch.setattr(similar, "HIT_NAMES", f"{similar.HIT_NAMES},slow:sleep(2000,1)")  # milliseconds
         patch.setattr(similar, "SECONDS", 0.3)
         assert page.get(f"/api{path(3)}").json["similar"] is None
     with monkeypatch.context() as patch:
