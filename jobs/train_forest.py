@@ -181,9 +181,10 @@ def with_corrections(settings: Settings, store, corpus, part, held_out) -> tuple
     An image that is among the ``held_out`` blocks is not to be learnt, whichever corpus it was corrected in. Notes what is
     left out, and why.
     """
-    from records.corrections import Corrections, read_corrected
+    from records.corrections import open_corrections
+    from records.training import read_corrected
 
-    corrections = Corrections(settings.database)
+    corrections = open_corrections(settings.database)
     said = corrections.newest()
     found, images, labels, reasons = read_corrected(store, said, corpus.classes)
     measured = {image.tobytes() for image in images}

@@ -1,1 +1,1 @@
-"""What people said of images: corrections, kept in a database."""
+"""What people say of images: corrections, kept in a database."""

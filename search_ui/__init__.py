@@ -27,7 +27,7 @@ def create_app(settings: Settings, test_config: dict | None = None) -> Flask:
     from indexing.query.counts import percent_of
     from indexing.query.published import CHECK_SECONDS, PublishedIndex
     from indexing.solr import Solr
-    from records.corrections import Corrections
+    from records.corrections import open_corrections
     from search_ui import errors, metrics, openapi
     from search_ui.board import REFRESH_SECONDS, Board
     from search_ui.library import Library
@@ -55,7 +55,7 @@ def create_app(settings: Settings, test_config: dict | None = None) -> Flask:
         published=PublishedIndex(solr, settings.alias, app.config["CHECK_SECONDS"]),
         library=Library(store),
         board=Board(store, solr, settings.alias, app.config["REFRESH_SECONDS"]),
-        corrections=Corrections(settings.database),
+        corrections=open_corrections(settings.database),
         metrics=counted,
     )
     for blueprint in BLUEPRINTS:

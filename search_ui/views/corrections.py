@@ -35,7 +35,7 @@ def corrections_of(manifest: Corpus, partition: int, row: int) -> tuple[list[Cor
     if not wanted():
         return None, None
     try:
-        return current_app.extensions["tinytags"].corrections.of(manifest, partition, row), None
+        return current_app.extensions["tinytags"].corrections.of_image(manifest, partition, row), None
     except TinyTagsError as error:
         current_app.logger.warning("%s", error)
         return None, str(error)
@@ -65,7 +65,7 @@ def correct(corpus: str, partition: int, row: int):
 def take_back(corpus: str, partition: int, row: int, number: int):
     """Remove a correction. Where it is gone already, that is what was wanted."""
     manifest = _image(corpus, partition, row)
-    current_app.extensions["tinytags"].corrections.remove(manifest, partition, row, number)
+    current_app.extensions["tinytags"].corrections.undo(manifest, partition, row, number)
     return _back(corpus, partition, row)
 
 

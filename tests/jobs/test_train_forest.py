@@ -32,7 +32,7 @@ from jobs.train_forest import (
     train_forest,
     with_corrections,
 )
-from records.corrections import Corrections
+from records.corrections import open_corrections
 from storage import layout
 from storage.lease import lease
 from storage.store import open_store
@@ -191,7 +191,7 @@ def test_a_corpus_without_a_test_part_is_held_out_of_by_chance_and_seed(store):
 def database(store, tmp_path_factory):
     """A database of corrections: of two other corpora, of an image to train on and one to measure on, and of a gone corpus."""
     cifar, tiny, unlabelled = (open_corpus(store, name) for name in ("cifar", "tiny", "unlabelled"))
-    corrections = Corrections(f"sqlite:///{tmp_path_factory.mktemp('corrections')}/tinytags.db")
+    corrections = open_corrections(f"sqlite:///{tmp_path_factory.mktemp('corrections')}/tinytags.db")
     for corpus, partition, row, label in (
         (cifar, 0, 5, "cat"),
         (cifar, 0, 5, "horse"),
@@ -245,7 +245,7 @@ def test_what_is_measured_on_is_not_learnt_from_a_copy_either(store, tmp_path):
     copy = tmp_path / "copy.bin"
     copy.write_bytes(from_column_major(np.concatenate([held_out[:50], make_images(9, seed=5)[0]])).tobytes())
     make_corpus(store, "copy", copy, 40)
-    corrections = Corrections(f"sqlite:///{tmp_path}/tinytags.db")
+    corrections = open_corrections(f"sqlite:///{tmp_path}/tinytags.db")
     for partition, row in ((0, 3), (1, 9), (1, 15)):
         corrections.add(open_corpus(store, "copy"), partition, row, "frog", "Ada")
     small = ["--engine", "scikit-learn", "--trees", 2, "--depth", 2, "--store", store.url()]

@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from served import served
 
 from conf.settings import Settings
-from records.corrections import Corrections
+from records.corrections import open_corrections
 from search_ui import create_app
 
 pytestmark = pytest.mark.services
@@ -59,8 +59,8 @@ def look(chromium, address):
 
 
 @pytest.fixture
-def corrections(settings) -> Corrections:
-    return Corrections(settings.database)
+def corrections(settings):
+    return open_corrections(settings.database)
 
 
 @pytest.fixture(scope="session")

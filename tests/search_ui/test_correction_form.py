@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from searchable import CLASSES
 
-from records.corrections import Corrections
+from records.corrections import open_corrections
 from search_ui import create_app
 
 pytestmark = pytest.mark.services
@@ -61,7 +61,7 @@ def test_a_correction_is_kept_with_who_and_when_and_shown_on_the_page_and_by_the
     assert said(page, "/images/small/0/4") == []
     corpus = library.corpus
     assert [
-        (c.partition, c.row, c.label, c.corpus_hash) for c in Corrections(settings.database).newest()
+        (c.partition, c.row, c.label, c.corpus_hash) for c in open_corrections(settings.database).newest()
     ] == [(0, 3, "ship", corpus.hash)]
 
 

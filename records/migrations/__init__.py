@@ -1,0 +1,93 @@
+"""The tables of the database, one module a revision, applied in order by Alembic.
+
+To change a table: add a module here with the next ``revision``, the last one as ``down_revision`` and an ``upgrade``, and
+change the table and `REVISION` in `records.sql`; a test compares the two. The modules are imported like any others,
+instead of by Alembic's own search of a folder, so that they are found in a zip as well.
+"""
+
+import contextlib
+import importlib
+import pkgutil
+import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext, MigrationStep
+from alembic.script import Script
+from alembic.script.revision import RevisionMap
+
+from records.corrections import DatabaseError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+# What keeps a second process waiting until the first one's migrations are committed.
+LOCKS = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(7408136251)"}
+# Other databases: processes that start at once disturb each other, and try again.
+ATTEMPTS, PAUSE_SECONDS = 5, 0.2
+# `alembic.op` is one for the whole process.
+_ONE_THREAD = threading.Lock()
+
+
+def revisions() -> list[Script]:
+    """Return the revisions in this folder."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
+    return [Script(module, module.revision, module.__file__ or "") for module in modules]
+
+
+def upgrade(engine: "Engine", version_table: str) -> None:
+    """Bring the tables of a database to the last revision, where they are not; ``version_table`` holds theirs.
+
+    Several processes may do so at once. Raises `DatabaseError` for a database that a later version has upgraded.
+    """
+    from sqlalchemy.exc import DBAPIError
+
+    attempts = 1 if engine.dialect.name in LOCKS else ATTEMPTS
+    for attempt in range(1, attempts + 1):
+        try:
+            with _ONE_THREAD, _locked(engine) as connection:
+                _upgrade(connection, version_table)
+            return
+        except DBAPIError:
+            if attempt == attempts:
+                raise
+            time.sleep(PAUSE_SECONDS)
+
+
+def _upgrade(connection: "Connection", version_table: str) -> None:
+    scripts = revisions()
+    by_name, known = {script.revision: script for script in scripts}, RevisionMap(lambda: scripts)
+
+    def steps(current: tuple[str, ...], _: MigrationContext) -> list[MigrationStep]:
+        if unknown := [revision for revision in current if revision not in by_name]:
+            raise DatabaseError(
+                f"database {connection.engine.url.render_as_string()!r} has revision {unknown[0]!r}, of a later version of "
+                "TinyTags; update TinyTags"
+            )
+        pending = known.iterate_revisions("heads", current, implicit_base=True)
+        return [
+            MigrationStep.upgrade_from_script(known, by_name[script.revision])
+            for script in reversed(list(pending))
+        ]
+
+    context = MigrationContext.configure(connection, opts={"fn": steps, "version_table": version_table})
+    with Operations.context(context):
+        context.run_migrations()
+
+
+@contextlib.contextmanager
+def _locked(engine: "Engine") -> Iterator["Connection"]:
+    """Give a connection in a transaction that other processes' migrations wait for."""
+    lock = LOCKS.get(engine.dialect.name)
+    with engine.connect() as connection:
+        if (
+            engine.dialect.name == "sqlite"
+        ):  # else Python's driver begins a transaction only with the first INSERT
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+        with connection.begin():
+            if lock:
+                connection.exec_driver_sql(lock)
+            yield connection
