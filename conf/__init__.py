@@ -1,1 +1,1 @@
-"""Settings, the one base exception, and the files that servers start from: everything the rest is told from outside."""
+"""Settings, the base exception, progress, and the configuration files of servers."""

@@ -1,4 +1,4 @@
-"""What every command line of TinyTags shares: settings as options, a summary or JSON, and errors as one line and an exit code."""
+"""What all commands share: settings as options, a summary or JSON, and errors as one line and an exit code."""
 
 import csv
 import functools
@@ -7,8 +7,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -17,29 +18,33 @@ from conf.settings import HELP, Settings, load_settings
 
 INTERRUPTED = 130
 
+F = TypeVar("F", bound=Callable[..., Any])
 
-def settings_options(*names: str):
-    """Decorate a click command: add an option for each named setting and pass the lot as ``settings``."""
 
-    def decorate(function):
+def settings_options(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate a click command: add an option for each named setting and pass all settings as ``settings``."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         @click.pass_context
-        def wrapper(context, *args, **options):
-            given = dict(context.obj or {})  # what stood before the verb: tinytags --store X tag ...
+        def wrapper(context: click.Context, *args: Any, **options: Any) -> Any:
+            given = dict(context.obj or {})  # options before the verb: tinytags --store X tag ...
             given |= {name: value for name in names if (value := options.pop(name))}
             return function(*args, settings=load_settings(given), **options)
 
+        decorated: Callable[..., Any] = wrapper
         for name in reversed(names):
-            wrapper = setting_option(name)(wrapper)
-        return wrapper
+            decorated = setting_option(name)(decorated)
+        return decorated
 
     return decorate
 
 
-def setting_option(name: str):
+def setting_option(name: str) -> Callable[[F], F]:
+    """Return the decorator that adds the option for one setting."""
     default = {field.name: field.default for field in fields(Settings)}[name]
-    told = f"  [TINYTAGS_{name.upper()}{f'; default: {default}' if default else ''}]"
-    return click.option(f"--{name}", metavar="NAME" if name == "alias" else "URL", help=HELP[name] + told)
+    source = f"  [TINYTAGS_{name.upper()}{f'; default: {default}' if default else ''}]"
+    return click.option(f"--{name}", metavar="NAME" if name == "alias" else "URL", help=HELP[name] + source)
 
 
 json_option = click.option(
@@ -47,10 +52,12 @@ json_option = click.option(
 )
 
 
-class _Partitions(click.ParamType):
+class _Partitions(click.ParamType[tuple[int, int]]):
     name = "N|N-M"
 
-    def convert(self, value, parameter, context) -> tuple[int, int]:
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> tuple[int, int]:
         first, dash, last = str(value).partition("-")
         last = last if dash else first
         if not first.isdecimal() or not last.isdecimal() or int(last) < int(first):
@@ -74,8 +81,8 @@ def select_partitions(ranges: Sequence[tuple[int, int]], partitions: int, what: 
     return sorted({p for first, last in ranges for p in range(first, last + 1)})
 
 
-def report(result: dict, summary: str, as_json: bool) -> None:
-    """Print what a verb did: for people, or as one JSON object."""
+def report(result: dict[str, Any], summary: str, as_json: bool) -> None:
+    """Print the result of a command: a summary for people, or one JSON object."""
     click.echo(json.dumps(result, ensure_ascii=False) if as_json else summary)
 
 
@@ -95,13 +102,13 @@ def join_names(names: Sequence[str]) -> str:
 
 
 def note(line: str) -> None:
-    """Tell the person who waits something on stderr."""
+    """Print a line for the user on stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
-def run(command: click.Command, argv: list[str] | None = None) -> None:
-    """Run ``command`` and exit: 0 done, 1 a clear error, 2 usage, 75 somebody else holds the lease, 130 interrupted."""
-    signal.signal(signal.SIGTERM, _interrupt)  # so that whoever is asked to stop gives its lease back
+def run(command: click.Command, argv: list[str] | None = None) -> NoReturn:
+    """Run ``command`` and exit: 0 done, 1 a clear error, 2 usage, 75 another process holds the lease, 130 interrupted."""
+    signal.signal(signal.SIGTERM, _interrupt)  # so that a stopped process releases its lease
     try:
         status = command.main(argv, standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -110,7 +117,7 @@ def run(command: click.Command, argv: list[str] | None = None) -> None:
         error.show()
         status = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        note("tinytags: interrupted; what is done stays done, the same command goes on from there")
+        note("tinytags: interrupted; finished work is kept, and the same command continues it")
         status = INTERRUPTED
     except TinyTagsError as error:
         note(f"tinytags: {error}")
@@ -121,5 +128,5 @@ def run(command: click.Command, argv: list[str] | None = None) -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _interrupt(*_) -> None:
+def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt

@@ -1,8 +1,8 @@
-"""The one base exception of TinyTags, which the command line alone turns into a line and an exit code."""
+"""The base exception of TinyTags, which only the command line turns into one line and an exit code."""
 
 
 class TinyTagsError(Exception):
-    """Something a user can mend; its message is one line that names the thing, quotes its value and gives the fix."""
+    """Something a user can fix; its message is one line that names the thing, quotes its value and gives the fix."""
 
     exit_code = 1
     # The verb that helps, where it is known: "ingest" for a partition whose images are damaged.
@@ -10,6 +10,6 @@ class TinyTagsError(Exception):
 
 
 class LeaseHeldError(TinyTagsError):
-    """Somebody else is writing the same corpus, model or run."""
+    """Another process is writing the same corpus, model or run."""
 
     exit_code = 75

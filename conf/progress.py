@@ -1,26 +1,30 @@
-"""Progress, rate and time left of long work, on stderr: a bar on a terminal, a line now and then otherwise."""
+"""Progress, rate and time left of long work, on stderr: a bar on a terminal, otherwise a line every ten seconds."""
 
 import sys
 import time
+from typing import TYPE_CHECKING, Any, TextIO
 
 from conf.wording import duration
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 LINE_SECONDS = 10
 
 
 class Progress:
-    """Counts work done towards a total; a context manager.
+    """Counts finished work towards a total; a context manager.
 
     ``with Progress("tag", 80_000, "images") as progress: ... progress.add(20_000)``. ``done`` starts it with what an
     earlier attempt did, which counts towards the total but not towards the rate.
     """
 
-    def __init__(self, what: str, total: int, unit: str, done: int = 0, stream=None) -> None:
+    def __init__(self, what: str, total: int, unit: str, done: int = 0, stream: TextIO | None = None) -> None:
         self.what, self.total, self.unit = what, total, unit
         self.stream = stream or sys.stderr
         self.start, self.done = done, done
-        self.began = self.told = time.monotonic()
-        self.bar = None
+        self.began = self.printed = time.monotonic()
+        self.bar: tqdm[Any] | None = None
 
     def __enter__(self) -> "Progress":
         if self.stream.isatty():
@@ -32,7 +36,7 @@ class Progress:
             )  # fmt: skip
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.bar is not None:
             self.bar.close()
 
@@ -41,12 +45,12 @@ class Progress:
         self.done += count
         if self.bar is not None:
             self.bar.update(count)
-        elif time.monotonic() - self.told >= LINE_SECONDS:
-            self.told = time.monotonic()
+        elif time.monotonic() - self.printed >= LINE_SECONDS:
+            self.printed = time.monotonic()
             print(self.line(), file=self.stream, flush=True)
 
     def line(self) -> str:
-        """Return where things stand: ``tag: 40,000 of 80,000 images (50 %), 21,000 images/s, 2 s left``."""
+        """Return the progress as one line: ``tag: 40,000 of 80,000 images (50 %), 21,000 images/s, 2 s left``."""
         seconds = max(time.monotonic() - self.began, 1e-9)
         rate = (self.done - self.start) / seconds
         share = self.done / self.total if self.total else 1

@@ -1,4 +1,7 @@
-"""The settings, read once at the edge: an option wins over ``TINYTAGS_*``, that over ``tinytags.toml``, that over the default."""
+"""The settings: options win over ``TINYTAGS_*``, these over ``tinytags.toml``, this over the defaults.
+
+Read by hand as long as all are strings: pydantic-settings would bring two packages for these thirty lines.
+"""
 
 import functools
 import getpass
@@ -13,7 +16,7 @@ from conf.errors import TinyTagsError
 
 @dataclass(frozen=True)
 class Settings:
-    """Where things are; passed on as a value."""
+    """The addresses that TinyTags works with; read once, then passed on as a value."""
 
     store: str = "data"
     webhdfs: str = ""
@@ -29,7 +32,7 @@ HELP = {
     "solr": "Solr's address.",
     "alias": "Solr alias that the search page reads.",
     "master": "What runs the tasks: a Spark master (local[*], spark://HOST:7077, yarn), or processes of this machine without a JVM: processes, processes[4].",
-    "database": "SQLAlchemy URL of the database that corrections are kept in; none takes no corrections.",
+    "database": "SQLAlchemy URL of the database of corrections; none turns corrections off.",
 }
 
 
@@ -49,13 +52,13 @@ def load_settings(options: dict[str, str | None] | None = None, folder: str | Pa
     settings = Settings(**values)
     for name, address in (("solr", settings.solr), ("webhdfs", settings.webhdfs)):
         if address and not _is_http(address):
-            raise TinyTagsError(f"setting {name} is {address!r}; it has to look like http://HOST:PORT")
+            raise TinyTagsError(f"setting {name} is {address!r}; write http://HOST:PORT")
     return settings
 
 
 @functools.cache
 def user_name() -> str:
-    """Return the name of whoever runs this, or in a container that has no name for them, their number."""
+    """Return the name of the user who runs this, or the number where a container has no name for it."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -81,5 +84,5 @@ def _read_toml(path: Path, names: list[str]) -> dict[str, str]:
         if name not in names:
             raise TinyTagsError(f"{path}: there is no setting {name!r}; there are {', '.join(names)}")
         if not isinstance(value, str):
-            raise TinyTagsError(f"{path}: {name} is {value!r}; it has to be a string in quotes")
+            raise TinyTagsError(f"{path}: {name} is {value!r}; write a string in quotes")
     return values

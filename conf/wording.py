@@ -4,17 +4,17 @@ from collections.abc import Sequence
 
 
 def counted(count: int, noun: str) -> str:
-    """Return how many there are of what: ``1 partition``, ``4,000 partitions``."""
+    """Return a count with its noun: ``1 partition``, ``4,000 partitions``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def listed(names: Sequence, most: int) -> str:
+def listed(names: Sequence[object], most: int) -> str:
     """Return the first ``most`` names, and whether there are more: ``12, 13, 14, ...``."""
     return ", ".join(map(str, names[:most])) + (", ..." if len(names) > most else "")
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as people say them: ``45 s``, ``12 min``, ``3 h 20 min``."""
+    """Return seconds in words: ``45 s``, ``12 min``, ``3 h 20 min``."""
     if seconds < 1:
         return f"{seconds:.1f} s"
     if seconds < 120:

@@ -187,7 +187,7 @@ BAD = [
     (["verify", "r"], 1, "no run 'r' in "),
     (["status", "--store", "file"], 1, "/file/corpora: Not a directory"),
     (["status", "--store", LONG], 1, "File name too long"),
-    (["status", "--solr", "nonsense"], 1, "setting solr is 'nonsense'; it has to look like http://HOST:PORT"),
+    (["status", "--solr", "nonsense"], 1, "setting solr is 'nonsense'; write http://HOST:PORT"),
     (["demo", "--data", "nowhere", "--no-serve"], 1, "/nowhere: no such file or folder"),
     (["demo", "--data", "file", "--no-serve"], 1, "in no format that is known"),
     (["serve", "--port", "70000"], 2, "--port"),

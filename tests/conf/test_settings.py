@@ -1,4 +1,4 @@
-"""Tests of `conf.settings`: which of option, environment, file and default wins, and what is refused."""
+"""Tests of `conf.settings`: which of option, environment, file and default wins, and what is an error."""
 
 import getpass
 import os
@@ -16,14 +16,14 @@ def no_settings(monkeypatch):
 
 
 def test_an_option_wins_over_the_environment_over_the_file_over_the_default(tmp_path, monkeypatch):
-    found = [load_settings({}, tmp_path).store]
+    stores = [load_settings({}, tmp_path).store]
     (tmp_path / "tinytags.toml").write_text('store = "from the file"\nalias = "others"\n')
-    found.append(load_settings({}, tmp_path).store)
+    stores.append(load_settings({}, tmp_path).store)
     monkeypatch.setenv("TINYTAGS_STORE", "from the environment")
-    found.append(load_settings({"store": None}, tmp_path).store)
-    found.append(load_settings({"store": "from the option"}, tmp_path).store)
-    assert found == [Settings().store, "from the file", "from the environment", "from the option"]
-    assert load_settings({}, tmp_path).alias == "others", "each setting is looked for by itself"
+    stores.append(load_settings({"store": None}, tmp_path).store)
+    stores.append(load_settings({"store": "from the option"}, tmp_path).store)
+    assert stores == [Settings().store, "from the file", "from the environment", "from the option"]
+    assert load_settings({}, tmp_path).alias == "others", "each setting has its own source"
 
 
 def test_an_empty_variable_counts_as_not_set(tmp_path, monkeypatch):
@@ -31,7 +31,7 @@ def test_an_empty_variable_counts_as_not_set(tmp_path, monkeypatch):
     assert load_settings({}, tmp_path).alias == "tags"
 
 
-def test_whoever_has_no_name_goes_by_number(monkeypatch):
+def test_a_user_without_a_name_has_a_number(monkeypatch):
     def nobody():
         raise KeyError("getpwuid(): uid not found: 54321")
 
@@ -39,7 +39,7 @@ def test_whoever_has_no_name_goes_by_number(monkeypatch):
     assert user_name.__wrapped__() == str(os.getuid())
 
 
-def test_every_setting_is_explained():
+def test_every_setting_has_a_help_text():
     assert set(HELP) == set(vars(Settings()))
 
 
@@ -49,16 +49,16 @@ def test_every_setting_is_explained():
         (b"store = ", "Invalid value"),
         (b"store = \xff", "utf-8"),
         (b"sotre = 'data'", "there is no setting 'sotre'; there are store, webhdfs, solr"),
-        (b"store = 3", "store is 3; it has to be a string in quotes"),
-        (b"[store]\npath = 'data'", "it has to be a string in quotes"),
+        (b"store = 3", "store is 3; write a string in quotes"),
+        (b"[store]\npath = 'data'", "write a string in quotes"),
     ],
 )
-def test_a_file_that_is_wrong_is_told_in_one_line_with_its_name(tmp_path, content, words):
+def test_an_invalid_file_is_one_line_with_its_name(tmp_path, content, words):
     (tmp_path / "tinytags.toml").write_bytes(content)
-    with pytest.raises(TinyTagsError, match=r"tinytags\.toml: ") as told:
+    with pytest.raises(TinyTagsError, match=r"tinytags\.toml: ") as error:
         load_settings({}, tmp_path)
-    assert words in str(told.value)
-    assert "\n" not in str(told.value)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_file_that_is_wrong_is_told_in_one_line_with_its_name(tmp_path, conten
     ],
 )
 @pytest.mark.parametrize("name", ["solr", "webhdfs"])
-def test_an_address_that_is_none_is_refused_by_its_setting(tmp_path, name, address):
-    with pytest.raises(TinyTagsError) as told:
+def test_an_invalid_address_is_quoted_with_its_setting(tmp_path, name, address):
+    with pytest.raises(TinyTagsError) as error:
         load_settings({name: address}, tmp_path)
-    assert str(told.value) == f"setting {name} is {address!r}; it has to look like http://HOST:PORT"
+    assert str(error.value) == f"setting {name} is {address!r}; write http://HOST:PORT"

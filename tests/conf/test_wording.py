@@ -1,11 +1,11 @@
-"""How counts, lists and durations are worded."""
+"""Tests of `conf.wording`."""
 
 import pytest
 
 from conf.wording import counted, duration, listed
 
 
-def test_what_is_counted_has_its_plural_where_it_is_not_one():
+def test_counts_other_than_one_have_a_plural():
     assert [counted(n, "partition") for n in (0, 1, 2, 4_000)] == [
         "0 partitions",
         "1 partition",
@@ -14,7 +14,7 @@ def test_what_is_counted_has_its_plural_where_it_is_not_one():
     ]
 
 
-def test_long_lists_are_cut_and_say_so():
+def test_long_lists_are_cut_with_an_ellipsis():
     assert listed([12, 13, 14], 3) == "12, 13, 14"
     assert listed([12, 13, 14, 15], 3) == "12, 13, 14, ..."
     assert listed([], 3) == ""
@@ -32,5 +32,5 @@ def test_long_lists_are_cut_and_say_so():
         (12_000, "3 h 20 min"),
     ],
 )
-def test_durations_are_told_as_people_tell_them(seconds, words):
+def test_durations_are_rounded_to_the_unit_that_people_use(seconds, words):
     assert duration(seconds) == words

@@ -142,7 +142,7 @@ def test_asked_to_stop_it_says_one_line_gives_the_lease_back_and_takes_spark_alo
         out, err = finish(process, 130)
         assert out == ""
         told = [line for line in err.splitlines() if line and "done already" not in line]
-        assert told == ["tinytags: interrupted; what is done stays done, the same command goes on from there"]
+        assert told == ["tinytags: interrupted; finished work is kept, and the same command continues it"]
         assert not (folder / "lease.json").exists()
         wait_until(lambda process=process: not alive(process), seconds=30)
     done = markers(folder)

@@ -184,9 +184,7 @@ def test_interrupted_it_says_one_line_and_gives_the_lease_back(tag, folder):
     stop_group(process, signal.SIGINT)  # as a terminal does
     out, err = finish(process, 130)
     assert out == ""
-    assert (
-        err.strip() == "tinytags: interrupted; what is done stays done, the same command goes on from there"
-    )
+    assert err.strip() == "tinytags: interrupted; finished work is kept, and the same command continues it"
     assert not (folder / "lease.json").exists()
     wait_until(lambda: not alive(process), seconds=30)
 

@@ -281,7 +281,7 @@ def test_corrections_that_are_left_out_are_told_and_none_at_all_is_an_error(stor
         "pages of images"
     )
     _, err = run(*words, "x", "--model", "none", code=1)
-    assert "setting database is 'x'; it has to look like sqlite:///" in error_line(err)
+    assert "setting database is 'x'; write a URL like sqlite:///" in error_line(err)
     assert not store.exists("models/none")
 
 
