@@ -1,16 +1,21 @@
-"""What a model's card says, worked out for pages and plots: calibration, the price of a threshold, classes, mistakes."""
+"""Reads the cards of models for pages and plots: calibration, precision and coverage by threshold, classes, mistakes."""
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from conf.wording import counted
 from indexing.query.counts import percent
 
-# A forest of hundreds of trees has as many thresholds.
+T = TypeVar("T")
+
+# A forest of hundreds of trees has as many thresholds, a model with probabilities has 100.
 MOST_ROWS = 20
-# A larger matrix can't be read; its largest mistakes can.
-MOST_CLASSES = 30
+# A larger confusion matrix is not readable; its largest mistakes are.
+MATRIX_CLASSES = 30
+# With more classes a page has the most frequent ones, and the API has all.
+TABLE_CLASSES = 100
 MISTAKES = 10
 SHADES = 10
 _Z = 1.96  # 95 %
@@ -18,20 +23,20 @@ _Z = 1.96  # 95 %
 
 @dataclass(frozen=True)
 class Threshold:
-    """What asking for a confidence costs and gives."""
+    """The tags with at least some confidence: their precision and coverage."""
 
     confidence: float  # 0.0-1.0
-    percent: int  # the same, as the search rounds it
-    votes: int | None
+    percent: int  # the same, rounded as in the search
+    votes: int | None  # None for probabilities
     images: int
     right: int
-    kept: float  # share of all images measured on
-    precision: float | None  # share of the kept whose tag is right; None where none is kept
+    kept: float  # the coverage: the share of all measured images that keep a tag
+    precision: float | None  # the share of these whose tag is right; None where there is none
 
 
 @dataclass(frozen=True)
 class Bin:
-    """The tags of one confidence, or of some that lie together: how many, and how many of them are right."""
+    """The tags of one confidence, or of a few neighbouring ones: how many there are, and how many of them are right."""
 
     low: int  # percent, both ends included
     high: int
@@ -45,7 +50,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class ClassQuality:
-    """How well one class is told."""
+    """Precision and recall of one class."""
 
     name: str
     images: int
@@ -63,13 +68,13 @@ class Confusion:
     right: bool
 
     def shade(self, most: float) -> int:
-        """Return how dark the cell is, 0 to `SHADES`, where one of ``most`` is darkest."""
+        """Return the shade of the cell, 0 to `SHADES`; a cell with the share ``most`` has the darkest."""
         return math.ceil(SHADES * self.share / most) if most else 0
 
 
 @dataclass(frozen=True)
 class Quality:
-    """A card's quality, as a page shows it."""
+    """The quality on a card, prepared for a page."""
 
     images: int
     accuracy: float | None
@@ -80,39 +85,44 @@ class Quality:
     mistakes: list[tuple[str, str, int, float]]  # label, tag, images, share of the label's
 
 
-def read_quality(card: dict) -> Quality | None:
-    """Return what a card says of its model's quality; None where it says nothing, or not in the form we know."""
+def read_quality(card: dict[str, Any]) -> Quality | None:
+    """Return the quality on a card; None where the card has none, or not in the form of `tagging.quality.quality`."""
     try:
         quality, names = card["quality"], [str(name) for name in card["classes"]]
         rows = [_threshold(row, card.get("trees")) for row in quality["thresholds"]]
-        confusion = [[int(count) for count in row] for row in quality["confusion"]]
-        if [len(row) for row in confusion] != [len(names)] * len(names):
-            return None
+        confusion = None
+        if quality["confusion"] is not None:
+            confusion = [[int(count) for count in row] for row in quality["confusion"]]
+            if [len(row) for row in confusion] != [len(names)] * len(names):
+                return None
+        classes = [_class_quality(name, quality["classes"][name]) for name in names]
         return Quality(
             images=int(quality["images"]),
             accuracy=_share(quality["accuracy"]),
             thresholds=rows,
             bins=_bins(rows),
-            classes=[_class_quality(name, quality["classes"][name]) for name in names],
-            confusion=_cells(confusion) if len(names) <= MOST_CLASSES else None,
-            mistakes=_mistakes(confusion, names),
+            classes=classes,
+            confusion=_cells(confusion) if confusion and len(names) <= MATRIX_CLASSES else None,
+            mistakes=_listed_mistakes(quality["mistakes"], classes)
+            if confusion is None
+            else _mistakes(confusion, names),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None
 
 
-def few(rows: list, most: int = MOST_ROWS) -> list:
+def few(rows: list[T], most: int = MOST_ROWS) -> list[T]:
     """Return at most ``most`` of the rows, evenly spread, the last among them."""
     if len(rows) <= most:
         return rows
     return [rows[-(-place * len(rows) // most) - 1] for place in range(1, most + 1)]
 
 
-def _threshold(row: dict, trees: object) -> Threshold:
+def _threshold(row: dict[str, Any], voters: Any) -> Threshold:
     votes, confidence = row.get("votes"), float(row["confidence"])
     return Threshold(
         confidence=confidence,
-        percent=percent(int(votes), int(trees)) if votes and trees else round(100 * confidence),
+        percent=percent(int(votes), int(voters)) if votes and voters else round(100 * confidence),
         votes=None if votes is None else int(votes),
         images=int(row["images"]),
         right=int(row["right"]),
@@ -122,7 +132,7 @@ def _threshold(row: dict, trees: object) -> Threshold:
 
 
 def _bins(rows: list[Threshold]) -> list[Bin]:
-    """Return the tags of each confidence: those from it up without those from the next one up."""
+    """Return the tags of each confidence: those of its threshold without those of the next one."""
     exact = [
         (row, row.images - (after.images if after else 0), row.right - (after.right if after else 0))
         for row, after in zip(rows, [*rows[1:], None], strict=True)
@@ -133,14 +143,14 @@ def _bins(rows: list[Threshold]) -> list[Bin]:
 
 
 def _bin(group: list[tuple[Threshold, int, int]]) -> Bin:
-    images, right = (sum(values[place] for values in group) for place in (1, 2))
+    images, right = sum(count for _, count, _ in group), sum(right for _, _, right in group)
     mean = sum(row.confidence * count for row, count, _ in group) / images
     least, most = wilson(right, images)
     return Bin(group[0][0].percent, group[-1][0].percent, mean, images, right, right / images, least, most)
 
 
 def wilson(right: int, images: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share that was ``right`` of ``images``: Wilson's score interval (1927)."""
+    """Return the 95 % interval of the share ``right`` of ``images``: Wilson's score interval (1927)."""
     if not images:
         return 0.0, 1.0
     share, weight = right / images, _Z**2 / images
@@ -149,7 +159,7 @@ def wilson(right: int, images: int) -> tuple[float, float]:
     return max(middle - reach, 0.0), min(middle + reach, 1.0)
 
 
-def _class_quality(name: str, row: dict) -> ClassQuality:
+def _class_quality(name: str, row: dict[str, Any]) -> ClassQuality:
     return ClassQuality(
         name, int(row["images"]), int(row["tagged"]), _share(row["precision"]), _share(row["recall"])
     )
@@ -173,8 +183,23 @@ def _mistakes(confusion: list[list[int]], names: list[str]) -> list[tuple[str, s
     return sorted(found, key=lambda mistake: -mistake[2])[:MISTAKES]
 
 
-def _share(value: object) -> float | None:
-    """Return a share as a card has it: a number from 0 to 1, or None."""
+def _listed_mistakes(
+    rows: list[dict[str, Any]], classes: list[ClassQuality]
+) -> list[tuple[str, str, int, float]]:
+    images = {row.name: row.images for row in classes}
+    return [
+        (
+            str(row["label"]),
+            str(row["tag"]),
+            int(row["images"]),
+            int(row["images"]) / images[str(row["label"])],
+        )
+        for row in rows[:MISTAKES]
+    ]
+
+
+def _share(value: Any) -> float | None:
+    """Check and return a share on a card: a number from 0 to 1, or None."""
     if value is None:
         return None
     share = float(value)
@@ -186,8 +211,8 @@ def _share(value: object) -> float | None:
 # How a model was made
 
 
-def facts(card: dict) -> list[tuple[str, str]]:
-    """Return what a card says of how its model was made, as (name, words); what it doesn't say is left out."""
+def facts(card: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return how a model was made, as (name, text); what is not on its card is left out."""
     found = [
         ("kind", card.get("kind")),
         ("engine", card.get("engine")),
@@ -197,7 +222,10 @@ def facts(card: dict) -> list[tuple[str, str]]:
         ("trained on", _images(card.get("trained_on"))),
         ("measured on", _images(card.get("measured_on"))),
         ("created", card.get("created")),
-        *((f"{name} took", f"{value} s") for name, value in _items(card.get("seconds"))),
+        *(
+            (f"time to {name}" if name != "all" else "time in all", f"{value} s")
+            for name, value in _items(card.get("seconds"))
+        ),
         *((f"version of {name}", value) for name, value in _items(card.get("versions"))),
         ("hash", str(card.get("hash") or "")[:16]),
     ]
@@ -205,10 +233,10 @@ def facts(card: dict) -> list[tuple[str, str]]:
 
 
 def together(sides: Iterable[list[tuple[str, str]]]) -> list[tuple[str, list[str]]]:
-    """Return the facts of several models side by side: (name, the words of each, "" where it says none)."""
-    sides = [dict(side) for side in sides]
-    names = dict.fromkeys(name for side in sides for name in side)
-    return [(name, [side.get(name, "") for side in sides]) for name in names]
+    """Return the facts of several models side by side: (name, the text of each, "" where it has none)."""
+    tables = [dict(side) for side in sides]
+    names = dict.fromkeys(name for table in tables for name in table)
+    return [(name, [table.get(name, "") for table in tables]) for name in names]
 
 
 def _items(value: object) -> list[tuple[str, object]]:
@@ -223,10 +251,10 @@ def _images(value: object) -> str | None:
     if not isinstance(value, dict):
         return value if isinstance(value, str) else None
     images, corpus, part = value.get("images"), value.get("corpus"), value.get("part")
-    words = counted(images, "image") if isinstance(images, int) else "images"
+    text = counted(images, "image") if isinstance(images, int) else "images"
     corrections = value.get("corrections")
     return (
-        words
+        text
         + (f" of {corpus}" if corpus else "")
         + (f" ({part})" if part else "")
         + (f" and {counted(corrections, 'correction')}" if isinstance(corrections, int) else "")

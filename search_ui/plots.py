@@ -1,5 +1,6 @@
-"""Plots of one model or two as numbers for a template to draw: where points, lines, bars and ticks lie, in units of an SVG."""
+"""Computes the plots of one model or two for a template: the places of points, lines, bars and ticks, in units of an SVG."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -8,10 +9,10 @@ import numpy.typing as npt
 from search_ui.cards import Quality, few
 
 WIDTH, LEFT, RIGHT, TOP, PLOT = 360, 40, 352, 10, 200
-# Below the plot of shares: how many tags there are of each.
+# Below the plot of shares: the numbers of tags.
 GAP, COUNTS = 14, 46
 BAR = 12
-APART = 3  # between what two models have at one place
+APART = 3  # between the points of two models at one place
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Series:
-    """What one model has in a plot."""
+    """The points and bars of one model."""
 
     name: str
     points: list[Point]
@@ -47,7 +48,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot of shares over shares, both 0 to 100 %; ticks are (place, words)."""
+    """A plot of shares over shares, both 0 to 100 %; ticks are (place, text)."""
 
     height: int
     bottom: int  # of the shares, in y
@@ -58,7 +59,7 @@ class Plot:
 
 
 def calibration(sides: list[tuple[str, Quality]]) -> Plot:
-    """Return how many tags of each confidence are right, and below how many tags those are."""
+    """Return the share of correct tags at each confidence, with the numbers of tags below."""
     most = max((bin.images for _, quality in sides for bin in quality.bins), default=0)
     base = TOP + PLOT + GAP + COUNTS
     series = []
@@ -67,30 +68,29 @@ def calibration(sides: list[tuple[str, Quality]]) -> Plot:
         points, bars = [], []
         for bin in quality.bins:
             x = _x(bin.confidence)
-            words = (
-                f"{_range(bin.low, bin.high)}: {bin.right:,} of {bin.images:,} right, {100 * bin.share:.1f} %"
-            )
+            text = f"{_range(bin.low, bin.high)}: {bin.right:,} of {bin.images:,} correct, {100 * bin.share:.1f} %"
             points.append(
-                Point(_round(x + aside), _y(bin.share), _y(bin.least), _y(bin.most), f"{name}, {words}")
+                Point(_round(x + aside), _y(bin.share), _y(bin.least), _y(bin.most), f"{name}, {text}")
             )
             width, height = BAR / len(sides), COUNTS * bin.images / (most or 1)
             left = x - BAR / 2 + place * width
             bars.append(
-                Bar(_round(left), _round(base - height), _round(width), _round(height), f"{name}, {words}")
+                Bar(_round(left), _round(base - height), _round(width), _round(height), f"{name}, {text}")
             )
         series.append(Series(name, points, bars))
     return Plot(base + 34, TOP + PLOT, _ticks(_x), _ticks(_y), series, most)
 
 
-def price(sides: list[tuple[str, Quality]]) -> Plot:
-    """Return for every threshold the share of images that keep a tag, and the share of these tags that are right."""
+def coverage(sides: list[tuple[str, Quality]]) -> Plot:
+    """Return for each threshold the share of images that keep a tag, and the share of these tags that are correct."""
     series = []
     for name, quality in sides:
         points = []
         for row in few([row for row in quality.thresholds if row.precision is not None]):
-            words = f"from {row.percent} % up {100 * row.kept:.1f} % kept, {100 * row.precision:.1f} % of them right"
-            y = _y(row.precision)
-            points.append(Point(_x(row.kept), y, y, y, f"{name}, {words}"))
+            precision = row.precision or 0.0
+            text = f"{row.percent} % or more: {100 * precision:.1f} % correct, covers {100 * row.kept:.1f} % of images"
+            y = _y(precision)
+            points.append(Point(_x(row.kept), y, y, y, f"{name}, {text}"))
         series.append(Series(name, points))
     return Plot(TOP + PLOT + 34, TOP + PLOT, _ticks(_x), _ticks(_y), series)
 
@@ -99,7 +99,7 @@ def _range(low: int, high: int) -> str:
     return f"{low} %" if low == high else f"{low} to {high} %"
 
 
-def _ticks(place) -> list[tuple[float, str]]:
+def _ticks(place: Callable[[float], float]) -> list[tuple[float, str]]:
     return [(place(percent / 100), f"{percent}") for percent in range(0, 101, 20)]
 
 

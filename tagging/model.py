@@ -73,6 +73,8 @@ class Model(Protocol):
 class Explained(Protocol):
     """A model that can say how much each pixel counts; optional for a kind."""
 
+    importance_note: ClassVar[str]  # one sentence on how the importance is computed, for the page
+
     def pixel_importance(self) -> npt.NDArray[np.float64]:
         """Return (3072,) float64, the importance of each byte of an image: 0 or more, with sum 1, or all 0."""
         ...
@@ -88,9 +90,10 @@ def kind_class(kind: object) -> type[Model]:
     return found
 
 
-def is_explained(kind: object) -> bool:
-    """Return whether models of this kind have `Explained.pixel_importance`; False for an unknown kind."""
+def explained_kind(kind: object) -> type[Explained] | None:
+    """Return the class of a kind of model where it is an `Explained` one; None for other and for unknown kinds."""
     try:
-        return hasattr(kind_class(kind), "pixel_importance")
+        found: Any = kind_class(kind)
     except UnknownKindError:
-        return False
+        return None
+    return found if hasattr(found, "pixel_importance") else None

@@ -1,15 +1,16 @@
-"""The pages of models: what each one's card says of it, with plots and the pixels it looks at, alone or beside another."""
+"""The pages of models: the card of each with plots and pixel importance, of one model or two side by side."""
 
 import hashlib
 import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 from urllib.parse import quote
 
 import numpy as np
-from flask import Blueprint, abort, current_app, jsonify, render_template, request
+import numpy.typing as npt
+from flask import Blueprint, Response, abort, current_app, jsonify, render_template, request
 from flask.blueprints import BlueprintSetupState
 
 from conf.errors import TinyTagsError
@@ -20,64 +21,67 @@ from search_ui.board import REFRESH_SECONDS, WAIT_SECONDS
 from search_ui.cached import Answer, Cached
 from search_ui.sources import sources
 from storage import layout
-from storage.store import StoreError, StoreUnavailableError
-from tagging.model import Explained, is_explained
-from tagging.models import load_model, read_card
+from storage.store import Store, StoreError, StoreUnavailableError
+from tagging.model import Explained, explained_kind
+from tagging.models import load_exact_model, read_card
+
+Card = dict[str, Any]
+Importance = npt.NDArray[np.float64]
 
 blueprint = Blueprint("models", __name__)
 
 COLOURS = ("red", "green", "blue")
-# The pictures of a model: of all colours, and of each by its place in the layout.
-CHANNELS = {"all": None} | {colour: place for place, colour in enumerate(COLOURS)}
-# Forests whose pixel importance is kept: 24 kB each.
-MOST_KEPT = 32
+# The images of pixel importance: of all colours together, and of each by its place in the layout.
+CHANNELS: dict[str, int | None] = {"all": None} | {colour: place for place, colour in enumerate(COLOURS)}
+# Models whose pixel importance is cached: 24 kB each.
+MOST_CACHED = 32
 TOP_PIXELS = 10
 
 
 class Models:
-    """The cards of a store's models, read anew where they have changed, and how much each forest looks at each pixel."""
+    """The cards of a store's models, read again where they have changed, and the models' pixel importance; for many threads."""
 
-    def __init__(self, store, seconds: float = REFRESH_SECONDS) -> None:
+    def __init__(self, store: Store, seconds: float = REFRESH_SECONDS) -> None:
         self.store = store
-        self._read: dict[str, tuple[float, dict]] = {}
-        self._cards = Cached("the store", self._look, seconds)
+        self._read: dict[str, tuple[float, Card]] = {}
+        self._cards: Cached[dict[str, Card]] = Cached("the store", self._scan, seconds)
         self._lock = threading.Lock()
-        self._importance: OrderedDict[tuple[str, str], Cached] = OrderedDict()
+        self._importance: OrderedDict[tuple[str, str], Cached[Importance]] = OrderedDict()
 
-    def cards(self, until: float | None = None) -> dict[str, dict]:
-        """Return every model's card by its name, {"error": ...} where it can't be read.
+    def cards(self, until: float | None = None) -> dict[str, Card]:
+        """Return the cards of all models by name, {"error": ...} for a card that can't be read.
 
         Waits for `WAIT_SECONDS`, or until ``until`` of `time.monotonic`. Raises `StoreUnavailableError` where the store
-        doesn't answer in time and never has.
+        does not answer in time and no earlier answer is cached.
         """
         answer = self._cards.get(until - time.monotonic() if until else WAIT_SECONDS)
         if answer.value is None:
-            raise StoreUnavailableError(answer.error)
+            raise StoreUnavailableError(answer.error or "the store does not answer")
         return answer.value
 
-    def importance(self, name: str, model_hash: str, until: float) -> Answer:
-        """Return the (3072,) importance of each byte of an image to a forest, worked out once for each forest."""
+    def importance(self, name: str, model_hash: str, until: float) -> Answer[Importance]:
+        """Return the pixel importance (3072,) of a model, computed once."""
         with self._lock:
-            kept = self._importance.setdefault(
+            cached = self._importance.setdefault(
                 (name, model_hash),
-                Cached("the forest", lambda: _importance(self.store, name, model_hash), 60),
+                Cached("the model", lambda: _importance(self.store, name, model_hash), 60),
             )
             self._importance.move_to_end((name, model_hash))
-            while len(self._importance) > MOST_KEPT:
+            while len(self._importance) > MOST_CACHED:
                 self._importance.popitem(last=False)
-        return kept.get(until - time.monotonic(), forever=True)
+        return cached.get(until - time.monotonic(), forever=True)
 
-    def _look(self) -> dict[str, dict]:
-        there = {}
+    def _scan(self) -> dict[str, Card]:
+        cards = {}
         for name in self.store.times(layout.MODELS):
             written = self.store.times(layout.model_folder(name)).get(layout.CARD)
             if written is not None:
                 before = self._read.get(name)
-                there[name] = before if before and before[0] == written else (written, self._card(name))
-        self._read = there
-        return {name: card for name, (_, card) in there.items()}
+                cards[name] = before if before and before[0] == written else (written, self._card(name))
+        self._read = cards
+        return {name: card for name, (_, card) in cards.items()}
 
-    def _card(self, name: str) -> dict:
+    def _card(self, name: str) -> Card:
         try:
             card = read_card(self.store, name)
         except StoreUnavailableError:
@@ -85,18 +89,20 @@ class Models:
         except TinyTagsError as error:
             return {"error": str(error)}
         if not isinstance(card.get("hash"), str) or not isinstance(card.get("classes"), list):
-            return {"error": f"{self.store.url(layout.model_card(name))}: is no model's card; train it again"}
+            return {
+                "error": f"{self.store.url(layout.model_card(name))}: is not the card of a model; train it again"
+            }
         return card | {"name": name}
 
 
-def _importance(store, name: str, model_hash: str) -> np.ndarray:
-    model = load_model(store, name)
-    if model.hash != model_hash:
-        raise TinyTagsError(f"model {name!r} has changed: its hash is {model.hash}, not {model_hash}")
-    found = cast(Explained, model).pixel_importance()
-    if len(found) != IMAGE_BYTES:
-        raise TinyTagsError(f"model {name!r} is for images of {len(found):,} bytes, not of {IMAGE_BYTES:,}")
-    return found
+def _importance(store: Store, name: str, model_hash: str) -> Importance:
+    model = load_exact_model(store, name, model_hash)
+    importance = cast(Explained, model).pixel_importance()
+    if len(importance) != IMAGE_BYTES:
+        raise TinyTagsError(
+            f"model {name!r} is for images of {len(importance):,} bytes, not of {IMAGE_BYTES:,}"
+        )
+    return importance
 
 
 @blueprint.record_once
@@ -106,46 +112,51 @@ def _make_models(state: BlueprintSetupState) -> None:
 
 
 def models() -> Models:
-    return current_app.extensions["tinytags.models"]
+    """Return the models of the current application."""
+    return cast(Models, current_app.extensions["tinytags.models"])
 
 
 @dataclass(frozen=True)
 class Side:
-    """One model as a page shows it; ``pixels`` are its pictures by channel, ``blind`` says why there are none."""
+    """One model, prepared for a page."""
 
     name: str
-    card: dict
+    card: Card
     quality: cards.Quality | None
     facts: list[tuple[str, str]]
-    runs: list[dict]
-    links: dict[int, str]  # the search from a percentage up, where a run of this model is shown
-    pixels: dict[str, str]
-    top: list[dict]
+    runs: list[dict[str, Any]]
+    links: dict[int, str]  # the search for a percentage or more, where a run of this model is published
+    pixels: dict[
+        str, str
+    ]  # the URLs of the images of pixel importance by channel; empty where there are none
+    top: list[dict[str, Any]]
     channels: dict[str, float]
-    blind: str | None
+    importance_note: str | None
+    importance_error: str | None
 
 
 def model_url(name: str) -> str:
+    """Return the URL of a model's page."""
     return f"/models/{quote(name)}"
 
 
 @blueprint.get("/models")
-def index():
+def index() -> str:
     """Every model, the best one first."""
-    found = [_summary(name, card) for name, card in models().cards().items()]
-    known = [summary for summary in found if summary.get("accuracy") is not None]
-    rest = [summary for summary in found if summary.get("accuracy") is None]
-    best = sorted(known, key=lambda summary: -summary["accuracy"])
+    summaries = [_summary(name, card) for name, card in models().cards().items()]
+    measured = [summary for summary in summaries if summary.get("accuracy") is not None]
+    rest = [summary for summary in summaries if summary.get("accuracy") is None]
+    best = sorted(measured, key=lambda summary: -summary["accuracy"])
     return render_template("models.html", models=[*best, *rest])
 
 
 @blueprint.get("/api/models")
-def api_models():
-    """The models that there are, each with its most important numbers."""
+def api_models() -> Response:
+    """All models, each with its most important numbers."""
     return jsonify(models=[_summary(name, card) for name, card in models().cards().items()])
 
 
-def _summary(name: str, card: dict) -> dict:
+def _summary(name: str, card: Card) -> dict[str, Any]:
     if "error" in card:
         return {"model": name, "error": card["error"]}
     quality = cards.read_quality(card)
@@ -165,25 +176,27 @@ def _summary(name: str, card: dict) -> dict:
 
 
 @blueprint.get("/models/<name>")
-def model(name: str):
+def model(name: str) -> str:
     """One model, or two side by side: ``with`` names the other one."""
     other = request.args.get("with") or None
     check_parameters(request.args, ["with"])
     until = time.monotonic() + WAIT_SECONDS
-    found = models().cards(until)
-    sides = [_side(found, one, until) for one in dict.fromkeys([name, other or name])]
+    known = models().cards(until)
+    sides = [_side(known, one, until) for one in dict.fromkeys([name, other or name])]
     measured = [(side.name, side.quality) for side in sides if side.quality]
+    classes = _classes([side.quality for side in sides])
     same = len({repr(side.card.get("measured_on")) for side in sides if side.quality}) < 2
     return render_template(
         "model.html",
         sides=sides,
-        others=[one for one, card in found.items() if one != name and "error" not in card],
+        others=[one for one, card in known.items() if one != name and "error" not in card],
         calibration=plots.calibration(measured) if measured else None,
-        price=plots.price(measured) if measured else None,
+        coverage=plots.coverage(measured) if measured else None,
         plots=plots,
         facts=cards.together(side.facts for side in sides),
         thresholds=[(side, cards.few(side.quality.thresholds)) for side in sides if side.quality],
-        classes=_classes([side.quality for side in sides]),
+        classes=classes[: cards.TABLE_CLASSES],
+        classes_left_out=max(len(classes) - cards.TABLE_CLASSES, 0),
         same_images=same,
         darkest=max(
             (cell.share for _, one in measured for row in one.confusion or [] for cell in row), default=0
@@ -192,15 +205,18 @@ def model(name: str):
 
 
 def _classes(sides: list[cards.Quality | None]) -> list[tuple[str, list[cards.ClassQuality | None]]]:
-    """Return every class that one of the models knows, with what each says of it."""
+    """Return every class of the models, with the quality of each model; the most frequent first where not all are shown."""
     tables = [{row.name: row for row in side.classes} if side else {} for side in sides]
     names = dict.fromkeys(name for table in tables for name in table)
-    return [(name, [table.get(name) for table in tables]) for name in names]
+    classes = [(name, [table.get(name) for table in tables]) for name in names]
+    if len(classes) > cards.TABLE_CLASSES:
+        classes.sort(key=lambda row: -sum(quality.images for quality in row[1] if quality))
+    return classes
 
 
 @blueprint.get("/api/models/<name>")
-def api_model(name: str):
-    """All that the card says, what follows from it, and the runs that this model has made."""
+def api_model(name: str) -> Response:
+    """The whole card of a model, what follows from it, and the runs of this model."""
     until = time.monotonic() + WAIT_SECONDS
     side = _side(models().cards(until), name, until)
     quality = side.quality
@@ -247,26 +263,25 @@ def api_model(name: str):
     )
 
 
-def _side(found: dict[str, dict], name: str, until: float) -> Side:
-    card = _known(found, name)
+def _side(known: dict[str, Card], name: str, until: float) -> Side:
+    card = _known_card(known, name)
     quality = cards.read_quality(card)
     runs = [
         run
         for run in sources().board.now(until)["runs"]
         if (run.get("model"), run.get("model_hash")) == (name, card["hash"])
     ]
-    shown = [run for run in runs if run["published"]]
-    least = min((round(100 * run["min_confidence"], 6) for run in shown), default=101)
+    published = [run for run in runs if run["published"]]
+    least = min((round(100 * run["min_confidence"], 6) for run in published), default=101)
     state = SearchState({"model": (name,)})
     links = {
         row.percent: state.with_confidence(row.percent, 100).url()
         for row in (quality.thresholds if quality else [])
         if row.percent >= least
     }
-    importance = (
-        models().importance(name, card["hash"], until) if is_explained(card.get("kind")) else Answer()
-    )
-    looks, blind = importance.value, importance.error
+    kind = explained_kind(card.get("kind"))
+    answer: Answer[Importance] = models().importance(name, card["hash"], until) if kind else Answer()
+    importance = answer.value
     version = f"v={card['hash'][:8]}"
     return Side(
         name=name,
@@ -280,30 +295,31 @@ def _side(found: dict[str, dict], name: str, until: float) -> Side:
             + ("" if channel == "all" else f"&channel={channel}")
             for channel in CHANNELS
         }
-        if looks is not None
+        if importance is not None
         else {},
-        top=_top(looks) if looks is not None else [],
-        channels=_channels(looks) if looks is not None else {},
-        blind=blind,
+        top=_top(importance) if importance is not None else [],
+        channels=_channels(importance) if importance is not None else {},
+        importance_note=kind.importance_note if kind else None,
+        importance_error=answer.error,
     )
 
 
-def _known(found: dict[str, dict], name: str) -> dict:
-    """Return a model's card; 404 where there is no such model, with those that there are, or where it can't be read."""
-    if name not in found:
-        there = ", ".join(one for one, card in found.items() if "error" not in card)
+def _known_card(known: dict[str, Card], name: str) -> Card:
+    """Return the card of a model; abort with 404 where there is no such model or its card can't be read."""
+    if name not in known:
+        there = ", ".join(one for one, card in known.items() if "error" not in card)
         abort(
             404,
             f"There is no model {quote_value(name)}; "
             + (f"there are {there}." if there else "there is none yet: tinytags train makes one."),
         )
-    if "error" in found[name]:
-        abort(404, found[name]["error"])
-    return found[name]
+    if "error" in known[name]:
+        abort(404, known[name]["error"])
+    return known[name]
 
 
-def _top(importance: np.ndarray) -> list[dict]:
-    """Return the pixels that a forest looks at most: row and column from 0, channel and share of all looks."""
+def _top(importance: Importance) -> list[dict[str, Any]]:
+    """Return the most important pixels: row and column from 0, channel and share of the importance."""
     first = np.argsort(-importance, kind="stable")[:TOP_PIXELS]
     return [
         {
@@ -317,32 +333,32 @@ def _top(importance: np.ndarray) -> list[dict]:
     ]
 
 
-def _channels(importance: np.ndarray) -> dict[str, float]:
+def _channels(importance: Importance) -> dict[str, float]:
     sums = importance.reshape(3, -1).sum(axis=1).tolist()
     return {name: round(share, 6) for name, share in zip(COLOURS, sums, strict=True)}
 
 
 @blueprint.get("/models/<name>/pixels.png")
-def pixels(name: str):
-    """How much the forest looks at each pixel, as a picture, each pixel ``scale`` x ``scale`` large."""
+def pixels(name: str) -> Response:
+    """The pixel importance of a model as an image, each pixel ``scale`` x ``scale`` large."""
     check_parameters(request.args, ["scale", "channel", "v"])
     scale, channel = png.parse_scale(8), request.args.get("channel", "all")
     if channel not in CHANNELS:
         abort(400, f"channel is one of {', '.join(CHANNELS)}.")
-    card = _known(models().cards(), name)
-    if not is_explained(card.get("kind")):
+    card = _known_card(models().cards(), name)
+    if explained_kind(card.get("kind")) is None:
         abort(
             404,
-            f"Model {name!r} has no pixel importance: its kind, {card.get('kind')!r}, does not compute it.",
+            f"Model {name!r} has no pixel importance: models of kind {card.get('kind')!r} do not compute it.",
         )
     version = card["hash"][:8]
 
     def draw() -> bytes:
         answer = models().importance(name, card["hash"], time.monotonic() + WAIT_SECONDS)
         if answer.value is None:
-            raise StoreError(answer.error)
+            raise StoreError(answer.error or "no answer")
         return to_png(plots.importance_image(answer.value, CHANNELS[channel]), scale)
 
-    # Hashed, for a name is whatever a person typed.
+    # Hashed, as a name may be any text.
     etag = hashlib.sha256(f"{card['hash']} {scale} {channel}".encode()).hexdigest()[:16]
     return png.answer(etag, version, draw)

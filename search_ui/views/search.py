@@ -11,8 +11,8 @@ from indexing.query.counts import percent_of
 from indexing.query.search import SearchResult, documents, search
 from indexing.query.search_state import NUMBERED_ROWS, SearchState, parse_form
 from search_ui import facets
-from search_ui.expected import Expected, expected
 from search_ui.library import image_urls
+from search_ui.precision_estimate import PrecisionEstimate, precision_estimates
 from search_ui.sources import sources
 from storage.store import StoreUnavailableError
 
@@ -34,7 +34,7 @@ def index():
         milliseconds=_milliseconds(found),
         answers=facets.answer_values(counts, state),
         facets=facets.facet_values(found),
-        expected=_expected(found),
+        estimates=_estimates(found),
         bars=facets.histogram(counts, state),
         range=facets.range_box(counts, state),
         filters=facets.filters(counts, state),
@@ -73,9 +73,9 @@ def _thumbnails(found: SearchResult) -> Iterator[dict]:
         }
 
 
-def _expected(found: SearchResult) -> list[Expected]:
+def _estimates(found: SearchResult) -> list[PrecisionEstimate]:
     with contextlib.suppress(StoreUnavailableError):  # the results are useful without
-        return expected(sources().library, found.searched.counts, found.state)
+        return precision_estimates(sources().library, found.searched.counts, found.state)
     return []
 
 
@@ -119,7 +119,7 @@ def api_search():
             for name, facet in FACETS.items()
             if name != "tag" and (name in values or not facet.per_run)
         },
-        expected=[asdict(entry) for entry in _expected(found)],
+        expected=[asdict(entry) for entry in _estimates(found)],
         hits=[hit | image_urls(hit, versions[hit["corpus"]]) for hit in documents(found.hits)],
         next=f"/api/search{following[1:]}" if following else None,
     )

@@ -54,6 +54,9 @@ class PackedForest:
     """
 
     kind: ClassVar[str] = "forest"
+    importance_note: ClassVar[str] = (
+        "The share of the splits that test a pixel; a split counts half as much with each step from the root of its tree."
+    )
 
     classes: tuple[str, ...]
     features: int  # bytes of an image

@@ -1,4 +1,4 @@
-"""Tests of the pages of models: what a card says, what follows from it, and two models side by side."""
+"""Tests of the pages of models: cards, what follows from them, and two models side by side."""
 
 import io
 import json
@@ -40,12 +40,12 @@ def world(library, tmp_path):
 
 
 def text(answer) -> str:
-    """Return what a page says, in one line."""
+    """Return the text of a page in one line."""
     return " ".join(re.sub(r"<[^>]+>", " ", answer.get_data(as_text=True)).split())
 
 
 def change(store, name, **parts):
-    """Write a model's card with other parts; None takes one away."""
+    """Write a model's card with other parts; None removes a part."""
     card = store.read_json(layout.model_card(name)) | parts
     store.write_json(
         layout.model_card(name), {key: value for key, value in card.items() if value is not None}
@@ -169,25 +169,25 @@ def test_the_list_has_the_best_model_first_and_those_without_quality_last(world)
     assert set(order[2:]) == {"ten", "seven"}
 
 
-def test_a_page_says_what_the_card_says(world, card):
+def test_a_page_has_the_numbers_of_the_card(world, card):
     answer = world.page.get("/models/trained")
     assert answer.status_code == 200
-    said, quality = text(answer), card["quality"]
-    assert f"{100 * quality['accuracy']:.1f} % of {quality['images']} images get the right tag" in said
+    page_text, quality = text(answer), card["quality"]
+    assert f"{100 * quality['accuracy']:.1f} % of {quality['images']} images get the right tag" in page_text
     for row in quality["thresholds"]:
         if row["precision"] is not None:
-            words = f"from {round(100 * row['confidence'])} % {row['images']} {100 * row['kept']:.1f} % {100 * row['precision']:.1f} %"
-            assert words in said
+            cells = f"{round(100 * row['confidence'])} % or more {row['images']} {100 * row['kept']:.1f} % {100 * row['precision']:.1f} %"
+            assert cells in page_text
     for name, row in quality["classes"].items():
         numbers = (
             f"{row['images']} {row['tagged']} {100 * row['precision']:.1f} % {100 * row['recall']:.1f} %"
         )
-        assert f"{name} {numbers}" in said
+        assert f"{name} {numbers}" in page_text
     for row, name in zip(quality["confusion"], card["classes"], strict=True):
-        assert f"{name} {' '.join(map(str, row))}" in said
+        assert f"{name} {' '.join(map(str, row))}" in page_text
     for fact in ("engine scikit-learn", "trees 10", "depth 4", f"hash {card['hash'][:16]}", "python 3."):
-        assert fact in said
-    assert "of learnt (held out, " in said
+        assert fact in page_text
+    assert "of learnt (held out, " in page_text
 
 
 def test_a_page_has_no_inline_style_and_no_inline_script(world):
@@ -198,10 +198,10 @@ def test_a_page_has_no_inline_style_and_no_inline_script(world):
 
 def test_the_plots_have_a_point_for_each_row_of_their_tables(world, card):
     html = world.page.get("/models/trained").get_data(as_text=True)
-    calibration, price = re.findall(r'<svg class="plot".*?</svg>', html, re.DOTALL)
+    calibration, coverage = re.findall(r'<svg class="plot".*?</svg>', html, re.DOTALL)
     bins = read_quality(card).bins
     assert calibration.count("<circle") == calibration.count('class="count-0"') == len(bins)
-    assert price.count("<circle") == sum(
+    assert coverage.count("<circle") == sum(
         row["precision"] is not None for row in card["quality"]["thresholds"]
     )
     # The place of a point is its number: 40 to 352 are 0 to 100 % across, 210 to 10 up.
@@ -209,19 +209,23 @@ def test_the_plots_have_a_point_for_each_row_of_their_tables(world, card):
         place = f'cx="{40 + 312 * bin.confidence:.2f}"'.replace(".00", ".0")
         assert re.sub(r'(\.\d)0"', r'\1"', place) in calibration
         assert f'cy="{round(10 + 200 * (1 - bin.share), 2)}"' in calibration
-        assert f"{bin.right:,} of {bin.images:,} right" in calibration
+        assert f"{bin.right:,} of {bin.images:,} correct" in calibration
 
 
 def test_two_models_stand_side_by_side(world):
     answer = world.page.get("/models/trained?with=deep")
     assert answer.status_code == 200
-    html, said = answer.get_data(as_text=True), text(answer)
+    html, page_text = answer.get_data(as_text=True), text(answer)
     calibration, _ = re.findall(r'<svg class="plot".*?</svg>', html, re.DOTALL)
     sides = [read_quality(read_card(world.store, name)) for name in ("trained", "deep")]
     assert calibration.count('class="mark-0"') == len(sides[0].bins)
     assert calibration.count('class="mark-1"') == len(sides[1].bins)
-    assert "depth 4 7" in said and "trees 10 25" in said and "engine scikit-learn scikit-learn" in said
-    assert "They were not measured on the same images" in said, "another seed holds out others"
+    assert (
+        "depth 4 7" in page_text
+        and "trees 10 25" in page_text
+        and "engine scikit-learn scikit-learn" in page_text
+    )
+    assert "measured on different images" in page_text, "another seed holds out others"
     assert html.count('class="confusion"') == 2 and html.count('class="pixels"') == 2
     for name in ("trained", "deep"):
         assert f"/models/{name}/pixels.png" in html
@@ -230,9 +234,9 @@ def test_two_models_stand_side_by_side(world):
 def test_models_of_other_classes_stand_side_by_side_too(world):
     card = many_trees(8)
     save_model(world.store, "other", pack([leaf()], card["classes"]), {"quality": card["quality"]})
-    said = text(world.page.get("/models/trained?with=other"))
-    assert "c1 no such class 50.0 % no such class –" in said
-    assert re.search(r"truck \d+\.\d % no such class \d+\.\d % no such class", said)
+    page_text = text(world.page.get("/models/trained?with=other"))
+    assert "c1 no such class 50.0 % no such class –" in page_text
+    assert re.search(r"truck \d+\.\d % no such class \d+\.\d % no such class", page_text)
 
 
 def leaf() -> Tree:
@@ -242,15 +246,15 @@ def leaf() -> Tree:
 def test_a_model_without_quality_has_a_page_with_what_there_is(world):
     answer = world.page.get("/models/ten")
     assert answer.status_code == 200
-    said = text(answer)
-    assert "How good it is isn't known: its card has no quality." in said
-    assert "What a confidence is worth" not in said and "Where it looks" in said
-    assert "The 1 pixels" in said or "pixels it looks at most" in said
+    page_text = text(answer)
+    assert "Its quality is unknown: the card has none." in page_text
+    assert "Reliability of the confidence" not in page_text and "Pixel importance" in page_text
+    assert "The most important pixels" in page_text
     found = world.page.get("/api/models/ten").json
     assert (found["calibration"], found["thresholds"], found["mistakes"]) == (None, None, None)
     assert found["top_pixels"] == [{"row": 0, "column": 0, "channel": "red", "share": 1.0}]
     both = text(world.page.get("/models/ten?with=trained"))
-    assert "How good it is isn't known" in both and "What a confidence is worth" in both
+    assert "Its quality is unknown" in both and "Reliability of the confidence" in both
 
 
 @pytest.mark.parametrize(
@@ -294,10 +298,10 @@ def test_a_card_of_hundreds_of_classes_shows_no_matrix_but_the_mistakes(world):
     save_model(world.store, "wide", pack([leaf()], card["classes"]), {"quality": card["quality"]})
     answer = world.page.get("/models/wide")
     assert 'class="confusion"' not in answer.get_data(as_text=True)
-    said = text(answer)
+    page_text = text(answer)
     assert (
-        "A matrix of 60 classes can't be read here" in said
-        and "c0 taken for c1 (7, 2 % of its images)" in said
+        "The matrix of 60 classes is too large to show" in page_text
+        and "c0 tagged c1 (7, 2 % of its images)" in page_text
     )
 
 
@@ -312,16 +316,16 @@ def test_a_model_that_is_not_there_gives_404_and_names_those_that_are(world):
     assert world.page.get("/models/" + "x" * 5000).status_code == 404
 
 
-def test_parameters_that_there_are_not_are_named(world):
-    for path, words in (
-        ("/models/trained?beside=deep", "there is no parameter &#39;beside&#39;; there is with"),
+def test_unknown_parameters_are_named(world):
+    for path, message in (
+        ("/models/trained?beside=deep", "unknown parameter &#39;beside&#39;; valid is with"),
         ("/models/trained?with=deep&with=ten", "with is given 2 times"),
         ("/models/trained/pixels.png?scale=0", "scale is a whole number from 1 to 16"),
         ("/models/trained/pixels.png?channel=alpha", "channel is one of all, red, green, blue"),
-        ("/models/trained/pixels.png?colour=red", "there is no parameter"),
+        ("/models/trained/pixels.png?colour=red", "unknown parameter &#39;colour&#39;"),
     ):
         answer = world.page.get(path)
-        assert answer.status_code == 400 and words in text(answer), path
+        assert answer.status_code == 400 and message in text(answer), path
 
 
 def test_models_that_come_change_and_go_are_seen(world):
@@ -331,17 +335,17 @@ def test_models_that_come_change_and_go_are_seen(world):
     answer = world.page.get("/models/copy")
     assert answer.status_code == 404 and "is not JSON" in text(answer)
     assert "is not JSON" in text(world.page.get("/models"))
-    told = {model["model"]: model.get("error") for model in world.page.get("/api/models").json["models"]}
-    assert "is not JSON" in told["copy"] and told["trained"] is None
+    errors = {model["model"]: model.get("error") for model in world.page.get("/api/models").json["models"]}
+    assert "is not JSON" in errors["copy"] and errors["trained"] is None
     world.store.write_json(layout.model_card("copy"), {})
-    assert "is no model&#39;s card" in text(world.page.get("/models/copy"))
+    assert "is not the card of a model" in text(world.page.get("/models/copy"))
     world.store.remove_tree("models/copy")
     assert "There is no model" in text(world.page.get("/models/copy"))
 
 
 def test_a_store_without_models_says_how_to_make_one(solr, tmp_path):
     page = create_app(Settings(store=str(tmp_path / "new"), solr=solr.url)).test_client()
-    assert "tinytags train --corpus LABELLED --model NAME makes the first one" in text(page.get("/models"))
+    assert "tinytags train --corpus LABELLED --model NAME trains one" in text(page.get("/models"))
     assert page.get("/api/models").json == {"models": []}
     assert "there is none yet" in text(page.get("/models/x"))
 
@@ -407,7 +411,7 @@ def test_a_forest_that_can_not_be_read_leaves_the_rest_of_the_page(world):
     world.store.write_bytes(layout.model_forest("trained"), b"no forest")
     answer = world.page.get("/models/trained")
     assert answer.status_code == 200
-    assert "That isn't known:" in text(answer) and "What a confidence is worth" in text(answer)
+    assert "Not available:" in text(answer) and "Reliability of the confidence" in text(answer)
     assert world.page.get("/models/trained/pixels.png").status_code == 503
 
 
@@ -421,7 +425,7 @@ def test_each_threshold_leads_to_the_search_of_the_run_that_is_shown(page, searc
         "classes": {name: {"images": 1, "tagged": 1, "precision": 1, "recall": 1} for name in CLASSES}})  # fmt: skip
     try:
         html = page.get("/models/ten").get_data(as_text=True)
-        found = re.findall(r'<a href="(/\?model=ten[^"]*)"[^>]*>from (\d+) %', html)
+        found = re.findall(r'<a href="(/\?model=ten[^"]*)"[^>]*>(\d+) % or more', html)
         assert [int(percent) for _, percent in found] == [40, 50, 60, 70, 80, 90, 100], (
             "none below the run's own"
         )
@@ -432,7 +436,7 @@ def test_each_threshold_leads_to_the_search_of_the_run_that_is_shown(page, searc
         thresholds = page.get("/api/models/ten").json["thresholds"]
         assert [row["url"] is not None for row in thresholds] == [False] * 3 + [True] * 7
         assert f'href="/runs#run-{searchable.first.name}"' in html
-        assert "shown by the search" in html
+        assert "published" in html
         assert "<b>deer</b>" not in html and "&lt;b&gt;deer&lt;/b&gt;" in html
     finally:
         searchable.store.write_json(layout.model_card("ten"), model)
@@ -478,8 +482,8 @@ def test_somebody_compares_two_models_and_goes_on_to_the_search(browse, searchab
     assert len(colours) == 2, "two models have two colours"
     page.get_by_role("link", name="trained alone").click()
     page.wait_for_url("**/models/trained")
-    page.locator(".looks summary").click()
-    assert page.locator(".looks table tbody tr").count() == 10
+    page.locator(".importance summary").click()
+    assert page.locator(".importance table tbody tr").count() == 10
 
 
 @pytest.mark.services
@@ -506,7 +510,7 @@ def test_without_javascript_two_models_are_compared_all_the_same(browse):
     page.get_by_label("Compare with").select_option("ten")
     page.get_by_role("button", name="Compare").click()
     page.wait_for_url("**/models/deep?with=ten")
-    assert "its card has no quality" in page.locator("main").inner_text()
+    assert "the card has none" in page.locator("main").inner_text()
 
 
 def test_the_store_has_what_the_models_were_measured_on(library, card):
