@@ -1,1 +1,1 @@
-"""What people say of images: corrections, kept in a database."""
+"""Corrections that people make, in a database."""

@@ -1,4 +1,4 @@
-"""Corrections: what people say that images show where a model is wrong, kept in a database behind one small interface."""
+"""Corrections: the labels that people give to images with wrong tags, in a database behind one small interface."""
 
 import pkgutil
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class DatabaseError(TinyTagsError):
 
 @dataclass(frozen=True)
 class Correction:
-    """What one person says that one image shows."""
+    """The label that one person gives to one image."""
 
     number: int  # increases with time; never used again
     corpus: str
@@ -53,7 +53,7 @@ class Corrections(Protocol):
         ...
 
     def add(self, corpus: Corpus, partition: int, row: int, label: str, by: str) -> None:
-        """Store that ``by`` says an image shows ``label``, unless that is the image's newest correction already.
+        """Store that ``by`` labels an image ``label``, unless that is the image's newest correction already.
 
         Raises `BadCorrectionError` for what `check_words` does not accept.
         """

@@ -1,1 +1,1 @@
-"""The store: where corpora, models and runs are kept, each file written whole, each thing by one writer."""
+"""The store of corpora, models and runs: every file is written whole, every corpus, model and run by one writer."""

@@ -154,7 +154,7 @@ class HdfsStore(Store):
             return []
 
     def _upload(self, path: str, send: Callable[[str], T]) -> T:
-        """Write ``path`` by ``send(temporary path)``, called anew for each attempt; return what it returns."""
+        """Write ``path`` by ``send(temporary path)``, called again for each attempt; return what it returns."""
         full, temporary = self._full(path), self._full(temporary_path(path))
 
         def write() -> T:

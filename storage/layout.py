@@ -1,4 +1,4 @@
-"""Where everything is in a store: each path and each number in a file's name is written and read here alone."""
+"""The layout of a store: every path in it, and the partition in a file's name, are written and read only here."""
 
 from collections.abc import Iterable
 
@@ -48,12 +48,12 @@ def corpus_failed_folder(name: str) -> str:
 
 
 def corpus_failed(name: str, partition: int) -> str:
-    """Return the file that says why a partition could not be split."""
+    """Return the reason why a partition could not be split."""
     return f"{corpus_failed_folder(name)}/{partition:05d}.json"
 
 
 def corpus_lease(name: str) -> str:
-    """Return the lease of whoever writes a corpus."""
+    """Return the lease of the process that writes a corpus."""
     return f"{corpus_folder(name)}/lease.json"
 
 
@@ -83,7 +83,7 @@ def model_spark(name: str) -> str:
 
 
 def model_lease(name: str) -> str:
-    """Return the lease of whoever writes a model."""
+    """Return the lease of the process that writes a model."""
     return f"{model_folder(name)}/lease.json"
 
 
@@ -123,7 +123,7 @@ def run_failed_folder(name: str) -> str:
 
 
 def run_failed(name: str, partition: int) -> str:
-    """Return the file that says why a partition could not be tagged."""
+    """Return the reason why a partition could not be tagged."""
     return f"{run_failed_folder(name)}/{partition:05d}.json"
 
 
@@ -138,12 +138,12 @@ def run_rejected(name: str, partition: int) -> str:
 
 
 def run_lease(name: str) -> str:
-    """Return the lease of whoever tags a run."""
+    """Return the lease of the process that tags a run."""
     return f"{run_folder(name)}/lease.json"
 
 
 def run_index_lease(name: str) -> str:
-    """Return the lease of whoever indexes a run."""
+    """Return the lease of the process that indexes a run."""
     return f"{run_folder(name)}/index-lease.json"
 
 

@@ -1,4 +1,4 @@
-"""A lease: the file that keeps a corpus, model or run to one writer and says who that is."""
+"""A lease: the file that names the one process that may write a corpus, model or run."""
 
 import contextlib
 import json
@@ -21,12 +21,12 @@ RENEW_SECONDS = 15
 DEAD_SECONDS = 120
 # The machines' clocks may differ, so its lease is watched for three renewals more.
 WATCH_SECONDS = 45
-_WATCH_STEP = 5
+_WATCH_STEP_SECONDS = 5
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lease, as the lease's file says."""
+    """The holder of a lease, as written in its file."""
 
     token: str  # of this one lease
     user: str
@@ -88,7 +88,7 @@ def lease(store: Store, path: str, what: str) -> Iterator[None]:
 
 
 def holder(store: Store, path: str) -> Holder | None:
-    """Return who holds the lease ``path``, or None where nobody alive does. Never writes."""
+    """Return who holds the lease ``path``, or None where no living process does. Never writes."""
     held = _read(store, path)
     return held if held and held.is_alive() else None
 
@@ -133,7 +133,7 @@ def _is_renewed(store: Store, path: str, held: Holder) -> bool:
         return False
     until = time.monotonic() + WATCH_SECONDS
     while time.monotonic() < until:
-        time.sleep(min(WATCH_SECONDS, _WATCH_STEP))
+        time.sleep(min(WATCH_SECONDS, _WATCH_STEP_SECONDS))
         now = _read(store, path)
         if now is None or now.token != held.token:
             return False  # released or taken over

@@ -105,8 +105,8 @@ class Store(Protocol):
     def write_in_steps(self, path: str, write: Callable[[Any], Iterator[None]]) -> int:
         """Write ``path`` by ``write(file)``, a generator that yields after every few megabytes; return the size.
 
-        The file is never in memory as a whole. ``write`` is called again, with a new file, where the store starts the
-        upload anew. ``file`` has ``write`` and ``tell`` and is what `pyarrow.parquet.ParquetWriter` takes.
+        The file is never in memory as a whole. ``write`` is called again, with a new file, where the store restarts
+        the upload. ``file`` has ``write`` and ``tell`` and is what `pyarrow.parquet.ParquetWriter` takes.
         """
         ...
 

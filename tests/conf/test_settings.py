@@ -32,10 +32,10 @@ def test_an_empty_variable_counts_as_not_set(tmp_path, monkeypatch):
 
 
 def test_a_user_without_a_name_has_a_number(monkeypatch):
-    def nobody():
+    def no_name():
         raise KeyError("getpwuid(): uid not found: 54321")
 
-    monkeypatch.setattr(getpass, "getuser", nobody)
+    monkeypatch.setattr(getpass, "getuser", no_name)
     assert user_name.__wrapped__() == str(os.getuid())
 
 

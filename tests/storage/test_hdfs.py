@@ -22,7 +22,7 @@ from storage.store import (
 
 @pytest.fixture
 def pauses(monkeypatch):
-    """The seconds between attempts, which nobody waits for."""
+    """The seconds between attempts, recorded instead of waited for."""
     pauses = []
     monkeypatch.setattr(hdfs_client.time, "sleep", pauses.append)
     return pauses

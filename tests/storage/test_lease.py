@@ -15,7 +15,7 @@ import pytest
 from conf.errors import LeaseHeldError, TinyTagsError
 from storage import lease as leases
 from storage.lease import DEAD_SECONDS, Holder, holder, lease
-from storage.store import StoreUnavailableError, open_store
+from storage.store import FileUnavailableError, StoreUnavailableError, open_store
 
 PATH = "corpora/tiny/lease.json"
 ELSEWHERE = {"space": "another boot/pid:[1]", "host": "elsewhere", "pid": 1, "token": "0" * 32}
@@ -241,3 +241,63 @@ def test_a_store_that_does_not_answer_is_no_broken_lease(local, monkeypatch):
     monkeypatch.setattr(type(local), "read_bytes", read_bytes)
     with pytest.raises(StoreUnavailableError):
         holder(local, PATH)
+
+
+def answers(monkeypatch, store, *answers):
+    """Let the first calls of `create_exclusive` return ``answers``, each after creating the file or not."""
+    original, left = type(store).create_exclusive, list(answers)
+
+    def create_exclusive(self, path, data):
+        if not left:
+            return original(self, path, data)
+        create, answer = left.pop(0)
+        if create:
+            original(self, path, data)
+        return answer
+
+    monkeypatch.setattr(type(store), "create_exclusive", create_exclusive)
+
+
+def test_a_lease_whose_creation_got_no_answer_is_held(local, monkeypatch):
+    answers(monkeypatch, local, (True, False))
+    with lease(local, PATH, "corpus 'tiny'"):
+        assert holder(local, PATH).pid == os.getpid()
+    assert not local.exists(PATH)
+
+
+def test_a_lease_released_meanwhile_is_acquired_and_an_elusive_one_is_an_error(local, monkeypatch):
+    answers(monkeypatch, local, (False, False))
+    with lease(local, PATH, "corpus 'tiny'"):
+        pass
+    answers(monkeypatch, local, *[(False, False)] * 3)
+    with pytest.raises(LeaseHeldError, match="try again"), lease(local, PATH, "corpus 'tiny'"):
+        pass
+
+
+def test_a_stale_lease_that_is_released_while_it_is_watched_is_acquired(local, monkeypatch):
+    write_lease(local, **ELSEWHERE, renewed=time.time() - 3 * DEAD_SECONDS)
+    monkeypatch.setattr(
+        leases,
+        "time",
+        SimpleNamespace(time=time.time, monotonic=time.monotonic, sleep=lambda _: local.remove(PATH)),
+    )
+    with lease(local, PATH, "corpus 'tiny'"):
+        assert holder(local, PATH).pid == os.getpid()
+
+
+@pytest.mark.parametrize("failures", [2, 3])
+def test_a_lease_replaced_while_it_is_read_is_read_again(local, monkeypatch, failures):
+    held, original, left = write_lease(local), type(local).read_bytes, [None] * failures
+
+    def read_bytes(self, path):
+        if left:
+            left.pop()
+            raise FileUnavailableError("replaced", path)
+        return original(self, path)
+
+    monkeypatch.setattr(type(local), "read_bytes", read_bytes)
+    if failures == 2:
+        assert holder(local, PATH) == held
+    else:
+        with pytest.raises(FileUnavailableError):
+            holder(local, PATH)
