@@ -1,10 +1,13 @@
-"""Imports compiled modules from a folder where numba can keep what it compiled, even when their package is in a zip."""
+"""Imports modules that numba compiles so that they are compiled once, even when their package is in a zip or read-only.
+
+Of numba's own cache locators, the one for zips uses the path of the zip in its key, which is another one for each Spark
+application, and none uses what was compiled ahead in a read-only folder or a zip.
+"""
 
 import atexit
 import functools
 import hashlib
 import importlib
-import importlib.util
 import os
 import shutil
 import sys
@@ -13,65 +16,85 @@ import threading
 import types
 from importlib import resources
 from pathlib import Path
+from typing import Any, Self
 
 _importing = threading.Lock()
+_LOCATORS = "UserProvidedCacheLocator,InTreeCacheLocator,ingest.compiled.KernelLocator"
 
 
 @functools.cache
 def compiled(name: str) -> types.ModuleType:
-    """Return the module ``name``, as "tagging.forest.kernel", compiled; imports numba.
+    """Return the module ``name``, as "tagging.forest.kernel", compiled; imports numba."""
+    import numba
 
-    numba keeps compiled functions beside a source file that it can write beside. Where the package is in a zip (Spark's
-    --py-files, under another temporary path each time) or in a read-only folder, the source and what was compiled along
-    with it are copied to a folder of the user's once, and imported from there.
-    """
+    config: Any = numba.config
     with _importing:
-        if name not in sys.modules:
-            package = resources.files(name.rpartition(".")[0])
-            if not (isinstance(package, Path) and _writable(package)):
-                _import_copy(package, name)
-        return importlib.import_module(name)
+        before = config.CACHE_LOCATOR_CLASSES
+        config.CACHE_LOCATOR_CLASSES = before or _LOCATORS
+        try:
+            return importlib.import_module(name)
+        finally:
+            config.CACHE_LOCATOR_CLASSES = before
 
 
-def _writable(package: Path) -> bool:
-    ahead = package / "__pycache__"
-    return os.access(ahead if ahead.is_dir() else package, os.W_OK)
+class KernelLocator:
+    """A cache locator as numba documents it: a folder of the user's, named by the content of the module.
+
+    The folder begins with what was compiled ahead beside the module.
+    """
+
+    def __init__(self, function: types.FunctionType, file: str) -> None:
+        self._line = function.__code__.co_firstlineno
+        package = resources.files(function.__module__.rpartition(".")[0])
+        short = Path(file).stem
+        self._source = (package / f"{short}.py").read_bytes()
+        self._folder = _user_folder() / f"{short}-{_key(self._source)}"
+        self._folder.mkdir(exist_ok=True)
+        ahead = package / "__pycache__"
+        for compiled_file in ahead.iterdir() if ahead.is_dir() else ():
+            name = compiled_file.name
+            if name.startswith(f"{short}.") and name.endswith((".nbi", ".nbc")):
+                _copy(compiled_file.read_bytes(), self._folder / name)
+
+    @classmethod
+    def from_function(cls, function: types.FunctionType, file: str) -> Self:
+        return cls(function, file)
+
+    def get_cache_path(self) -> str:
+        return str(self._folder)
+
+    def ensure_cache_path(self) -> None:
+        self._folder.mkdir(exist_ok=True)
+
+    def get_source_stamp(self) -> bytes:
+        # The same as numba's for a file, so that what was compiled ahead is valid.
+        return hashlib.sha256(self._source).digest()
+
+    def get_disambiguator(self) -> str:
+        return str(self._line)
 
 
-def _import_copy(package, name: str) -> None:
-    short = name.rpartition(".")[2]
-    source = (package / f"{short}.py").read_bytes()
-    files = {f"{short}.py": source}
-    ahead = package / "__pycache__"
-    if ahead.is_dir():
-        for file in ahead.iterdir():
-            if file.name.startswith(f"{short}.") and file.name.endswith((".nbi", ".nbc")):
-                files[f"__pycache__/{file.name}"] = file.read_bytes()
-
-    folder = _user_folder() / f"{short}-{_key(source)}"
-    if not folder.is_dir():
-        _create(folder, files)
-    spec = importlib.util.spec_from_file_location(name, folder / f"{short}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
+def _copy(data: bytes, target: Path) -> None:
+    if target.exists():
+        return
+    handle, temporary = tempfile.mkstemp(dir=target.parent)
+    with open(handle, "wb") as file:
+        file.write(data)
+    os.replace(temporary, target)
 
 
 def _key(source: bytes) -> str:
     import llvmlite.binding
     import numba
 
-    # Homes are shared between machines: two that write each other's machine code into one folder must not meet.
-    parts = [source.hex(), numba.__version__, sys.version, llvmlite.binding.get_host_cpu_name()]
+    # Home folders are shared between machines: different processors must not write machine code into one folder.
+    parts: list[Any] = [source.hex(), numba.__version__, sys.version, llvmlite.binding.get_host_cpu_name()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
+@functools.cache
 def _user_folder() -> Path:
-    """Return a folder of the user's own; one that lives as long as this process where there is no other."""
+    """Return a folder of the user's own, or one that is removed with this process where there is no other."""
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "tinytags")
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,19 +105,3 @@ def _user_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="tinytags-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
-
-
-def _create(folder: Path, files: dict[str, bytes]) -> None:
-    temporary = Path(tempfile.mkdtemp(prefix=".", dir=folder.parent))
-    try:
-        for name, data in files.items():
-            path = temporary / name
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(data)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # another process was first otherwise
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

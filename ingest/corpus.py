@@ -4,17 +4,32 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from conf.errors import TinyTagsError
 from ingest.image import IMAGE_BYTES
 from ingest.pages import read_pixels
 from storage import layout
-from storage.store import FileUnavailableError, StoreError, StoreUnavailableError, check_name
+from storage.store import (
+    FileMissingError,
+    FileUnavailableError,
+    Store,
+    StoreError,
+    StoreUnavailableError,
+    check_name,
+)
+
+if TYPE_CHECKING:
+    import pyarrow
+    import pyarrow.parquet
+
+    from ingest.formats.dump import Batch, Readable
 
 VERSION = 1
 PARTITION_IMAGES = 20_000
@@ -28,10 +43,10 @@ class PartitionDamagedError(StoreError):
     remedy = "ingest"
 
     def __init__(self, message: str, corpus: str, partition: int) -> None:
-        super().__init__(message)
+        super().__init__(message, layout.corpus_images(corpus, partition))
         self.corpus, self.partition = corpus, partition
 
-    def __reduce__(self) -> tuple[type, tuple[str, str, int]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (str(self), self.corpus, self.partition)
 
 
@@ -42,10 +57,10 @@ class Corpus:
     name: str
     format: str
     dump: str
-    identity: dict
+    identity: dict[str, Any]
     images: int
     partition_images: int
-    labels: str | None = None  # where the labels lay, for a format that keeps them apart
+    labels: str | None = None  # the value of --labels
     classes: list[str] | None = None
     splits: dict[str, tuple[int, int]] = field(default_factory=dict)
     version: int = VERSION
@@ -56,7 +71,7 @@ class Corpus:
 
     @property
     def hash(self) -> str:
-        """The sha256 of everything that decides the corpus' contents; neither its name nor where dump and labels lay."""
+        """The sha256 of everything that decides the corpus' contents; not its name, nor where dump and labels are."""
         contents = {
             key: value for key, value in asdict(self).items() if key not in ("name", "dump", "labels")
         }
@@ -77,16 +92,16 @@ class Block:
     """Up to 256 consecutive images of a partition."""
 
     row: int  # of the first image, within the partition
-    images: np.ndarray  # (n, 3072) uint8, canonical, read-only
-    labels: np.ndarray  # (n,) int32, -1 where nobody said
+    images: NDArray[np.uint8]  # (n, 3072) uint8, canonical, read-only
+    labels: NDArray[np.int32]  # (n,) int32, -1 for no label
     names: list[str] | None  # where the source has names
 
 
-def list_corpora(store) -> list[str]:
+def list_corpora(store: Store) -> list[str]:
     return [name for name in store.list(layout.CORPORA) if store.exists(layout.corpus_manifest(name))]
 
 
-def create_corpus(store, corpus: Corpus) -> bool:
+def create_corpus(store: Store, corpus: Corpus) -> bool:
     """Write the manifest of ``corpus``, or check that the one there is the same; return whether it is new.
 
     Raises `TinyTagsError`, with both hashes, where another corpus has the name.
@@ -111,7 +126,7 @@ def create_corpus(store, corpus: Corpus) -> bool:
     return True
 
 
-def open_corpus(store, name: str) -> Corpus:
+def open_corpus(store: Store, name: str) -> Corpus:
     """Read a manifest. Raises `TinyTagsError` for a corpus that isn't there or a manifest that was changed."""
     check_name("corpus", name)
     path = layout.corpus_manifest(name)
@@ -137,7 +152,7 @@ def open_corpus(store, name: str) -> Corpus:
     return corpus
 
 
-def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
+def write_partition(store: Store, corpus: Corpus, partition: int, dump: "Readable") -> dict[str, Any]:
     """Split one partition off ``dump`` into Parquet, then its statistics, the marker that it is done; return these.
 
     Reads only the partition's own records and writes them, a batch at a time, so that memory doesn't depend on its size.
@@ -151,7 +166,7 @@ def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
     schema = _schema().with_metadata(about)
     labelled = 0
 
-    def write(file) -> Iterator[None]:
+    def write(file: Any) -> Iterator[None]:
         nonlocal labelled
         labelled = row = 0
         with pyarrow.parquet.ParquetWriter(
@@ -180,7 +195,7 @@ def write_partition(store, corpus: Corpus, partition: int, dump) -> dict:
     return statistics
 
 
-def _schema(label=None):
+def _schema(label: "pyarrow.DataType | None" = None) -> "pyarrow.Schema":
     import pyarrow
 
     return pyarrow.schema(
@@ -193,7 +208,7 @@ def _schema(label=None):
     )
 
 
-def _table(schema, row: int, batch):
+def _table(schema: "pyarrow.Schema", row: int, batch: "Batch") -> "pyarrow.Table":
     import pyarrow
 
     n = len(batch.images)
@@ -212,7 +227,7 @@ def _table(schema, row: int, batch):
     return pyarrow.Table.from_arrays([rows, images, labels, names], schema=schema)
 
 
-def remove_temporary(store, corpus: Corpus, partitions: Iterable[int]) -> None:
+def remove_temporary(store: Store, corpus: Corpus, partitions: Iterable[int]) -> None:
     """Remove what killed writers left of ``partitions``; only for the holder of the lease.
 
     Here rather than where a partition is written: there it would cost two requests in HDFS each time, for nothing.
@@ -224,7 +239,7 @@ def remove_temporary(store, corpus: Corpus, partitions: Iterable[int]) -> None:
             store.remove_temporary(folder)
 
 
-def read_partition(store, corpus: Corpus, partition: int, names: bool = False) -> Iterator[Block]:
+def read_partition(store: Store, corpus: Corpus, partition: int, names: bool = False) -> Iterator[Block]:
     """Yield the images of a partition in blocks of up to 256, checksums checked of all pages that are read.
 
     Raises `PartitionDamagedError` where the file is missing, corrupt, of another corpus or not as long as it should be.
@@ -244,12 +259,14 @@ def read_partition(store, corpus: Corpus, partition: int, names: bool = False) -
     _check_length(store, corpus, partition, row, stop - start)
 
 
-def _check_length(store, corpus: Corpus, partition: int, images: int, wanted: int) -> None:
+def _check_length(store: Store, corpus: Corpus, partition: int, images: int, wanted: int) -> None:
     if images != wanted:
         raise _damaged(store, corpus, partition, f"holds {images:,} images instead of {wanted:,}")
 
 
-def _pixels_and_labels(source, parquet, labelled: bool) -> Iterator[Block]:
+def _pixels_and_labels(
+    source: "pyarrow.NativeFile", parquet: "pyarrow.parquet.ParquetFile", labelled: bool
+) -> Iterator[Block]:
     """Yield blocks whose pixels are not copied, but for row groups that have another form than `write_partition` gives them."""
     row = 0
     labels = np.full(parquet.metadata.num_rows, -1, np.int32)
@@ -271,7 +288,7 @@ def _pixels_and_labels(source, parquet, labelled: bool) -> Iterator[Block]:
             row += len(pixels)
 
 
-def _all_columns(parquet) -> Iterator[Block]:
+def _all_columns(parquet: "pyarrow.parquet.ParquetFile") -> Iterator[Block]:
     row = 0
     for batch in parquet.iter_batches(
         ROW_GROUP_IMAGES, columns=["image", "label", "name"], use_threads=False
@@ -280,19 +297,14 @@ def _all_columns(parquet) -> Iterator[Block]:
         row += len(batch)
 
 
-def _open_partition(store, corpus: Corpus, partition: int):
-    path = layout.corpus_images(corpus.name, partition)
+def _open_partition(store: Store, corpus: Corpus, partition: int) -> "pyarrow.NativeFile":
     try:
-        return store.open_arrow(path)
-    except (FileUnavailableError, StoreUnavailableError):
-        raise
-    except StoreError:
-        if store.exists(path):
-            raise
+        return store.open_arrow(layout.corpus_images(corpus.name, partition))
+    except FileMissingError:
         raise _damaged(store, corpus, partition, "is missing") from None
 
 
-def read_image(store, corpus: Corpus, partition: int, row: int) -> Block:
+def read_image(store: Store, corpus: Corpus, partition: int, row: int) -> Block:
     """Return the one image at ``row`` of ``partition`` as a block; reads one row group.
 
     Raises `TinyTagsError` for an image that there isn't, `PartitionDamagedError` for a corrupt file.
@@ -305,14 +317,16 @@ def read_image(store, corpus: Corpus, partition: int, row: int) -> Block:
     path = layout.corpus_images(corpus.name, partition)
     group, index = divmod(row, ROW_GROUP_IMAGES)
     with _parquet_errors(store, corpus, partition), store.open_ranged(path) as source:
-        parquet = _open_parquet(store, corpus, partition, source, _footer(store, path, corpus.hash))
+        parquet = _open_parquet(
+            store, corpus, partition, source, _footer(cast(Hashable, store), path, corpus.hash)
+        )
         table = parquet.read_row_group(group, columns=["image", "label", "name"], use_threads=False)
         block = _block(group * ROW_GROUP_IMAGES, table.combine_chunks().to_batches()[0])
     one = slice(index, index + 1)
     return Block(row, block.images[one], block.labels[one], block.names and block.names[one])
 
 
-def check_partition(store, corpus: Corpus, partition: int) -> str | None:
+def check_partition(store: Store, corpus: Corpus, partition: int) -> str | None:
     """Read a whole partition and return what is wrong with it, or None.
 
     Raises `FileUnavailableError` and `StoreUnavailableError` where that can't be told now.
@@ -327,26 +341,32 @@ def check_partition(store, corpus: Corpus, partition: int) -> str | None:
     return None
 
 
-def done_partitions(store, corpus: Corpus) -> list[int]:
+def done_partitions(store: Store, corpus: Corpus) -> list[int]:
     """Return the partitions whose marker, the statistics file, is there."""
     done = layout.partitions_in(store.list(layout.corpus_statistics_folder(corpus.name)))
     return [p for p in done if p < corpus.partitions]
 
 
-def failed_partitions(store, corpus: Corpus) -> list[int]:
+def failed_partitions(store: Store, corpus: Corpus) -> list[int]:
     """Return the partitions that could not be split; `layout.corpus_failed` holds the reason."""
     return layout.partitions_in(store.list(layout.corpus_failed_folder(corpus.name)))
 
 
 @lru_cache(maxsize=512)  # some 20 kB a partition; saves a thumbnail the reading of the footer
-def _footer(store, path: str, corpus_hash: str):
+def _footer(store: Store, path: str, corpus_hash: str) -> "pyarrow.parquet.FileMetaData":
     import pyarrow.parquet
 
     with store.open_ranged(path) as source:
         return pyarrow.parquet.read_metadata(source)
 
 
-def _open_parquet(store, corpus: Corpus, partition: int, source, footer=None):
+def _open_parquet(
+    store: Store,
+    corpus: Corpus,
+    partition: int,
+    source: "pyarrow.NativeFile",
+    footer: "pyarrow.parquet.FileMetaData | None" = None,
+) -> "pyarrow.parquet.ParquetFile":
     import pyarrow
     import pyarrow.parquet
 
@@ -368,7 +388,7 @@ def _open_parquet(store, corpus: Corpus, partition: int, source, footer=None):
     return parquet
 
 
-def _block(row: int, batch) -> Block:
+def _block(row: int, batch: "pyarrow.RecordBatch") -> Block:
     """Wrap an Arrow batch's pixels as an array, without a copy."""
     import pyarrow
 
@@ -383,12 +403,13 @@ def _block(row: int, batch) -> Block:
     return Block(row, pixels, _labels(batch.column("label")), names)
 
 
-def _labels(labels) -> np.ndarray:
+def _labels(labels: "pyarrow.Array") -> NDArray[np.int32]:
     """Return an Arrow array of labels as (n,) int32, -1 where there is none."""
-    return (labels.fill_null(-1) if labels.null_count else labels).to_numpy().astype(np.int32, copy=False)
+    known: NDArray[Any] = (labels.fill_null(-1) if labels.null_count else labels).to_numpy()
+    return known.astype(np.int32, copy=False)
 
 
-def _damaged(store, corpus: Corpus, partition: int, problem: str) -> PartitionDamagedError:
+def _damaged(store: Store, corpus: Corpus, partition: int, problem: str) -> PartitionDamagedError:
     path = store.url(layout.corpus_images(corpus.name, partition))
     return PartitionDamagedError(
         f"{path}: {problem}; `tinytags ingest` with --partition mends it", corpus.name, partition
@@ -396,7 +417,7 @@ def _damaged(store, corpus: Corpus, partition: int, problem: str) -> PartitionDa
 
 
 @contextlib.contextmanager
-def _parquet_errors(store, corpus: Corpus, partition: int) -> Iterator[None]:
+def _parquet_errors(store: Store, corpus: Corpus, partition: int) -> Iterator[None]:
     """Turn what pyarrow raises for a corrupt file into one line that names it."""
     import pyarrow
 

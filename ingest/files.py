@@ -15,7 +15,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from conf.errors import TinyTagsError
 from storage import hdfs_client
@@ -170,21 +173,21 @@ def open_file(
     """
     if is_hdfs(path):
         end = size(path, webhdfs) if length is None else offset + length
-        return io.BufferedReader(_HdfsFile(path, webhdfs, offset, end), BUFFER_BYTES)
-    if not is_local(path):
-        remote = io.BufferedReader(_RemoteFile(path), BUFFER_BYTES)
-        if offset:
-            remote.seek(offset)
-        return remote
+        return _buffered(_HdfsFile(path, webhdfs, offset, end))
     with _errors(path):
-        file = open(path, "rb", buffering=BUFFER_BYTES)  # noqa: SIM115 - the caller closes it
-        file.seek(offset)
+        file = _buffered(io.FileIO(path) if is_local(path) else _RemoteFile(path))
+        if offset:
+            file.seek(offset)
     return file
 
 
-def read_into(file: io.BufferedIOBase, buffer: "WriteableBuffer", path: str) -> None:
+def _buffered(raw: io.RawIOBase) -> io.BufferedReader:
+    return io.BufferedReader(raw, BUFFER_BYTES)
+
+
+def read_into(file: io.BufferedIOBase, buffer: bytearray | NDArray[np.uint8], path: str) -> None:
     """Fill ``buffer`` from ``file``; raises `TinyTagsError`, naming ``path``, where the file ends too early."""
-    view = memoryview(buffer).cast("B")
+    view = memoryview(cast(bytearray, buffer)).cast("B")
     done = 0
     with _errors(path):
         while done < len(view):
@@ -232,9 +235,7 @@ def skip(file: io.BufferedIOBase, count: int) -> int:
     return done
 
 
-def identity(
-    paths: list[str], webhdfs: str | None = None, names: list[str] | None = None
-) -> dict[str, int | float | str]:
+def identity(paths: list[str], webhdfs: str | None = None, names: list[str] | None = None) -> dict[str, Any]:
     """Return what shows whether files have changed: {"bytes", "sha256"}, or beyond 1 GiB {"bytes", "modified"}.
 
     The hash of one file is the one `sha256sum` prints; that of several is over each one's name, size and content.

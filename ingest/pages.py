@@ -1,26 +1,35 @@
-"""The pixels of a partition as they lie in its Parquet file: checked, but not copied.
+"""Reads the pixels of a partition as they lie in its Parquet file: checked, but not copied.
 
-Of all the forms that a Parquet file can have, `ingest.corpus.write_partition` gives it one, and so each page of pixels has a
-header that is known but for its checksum. pyarrow takes 24 ms to read 20,000 images, longer than a forest takes to tag them,
-and 17 of these for checksums; this takes 5. What has another form, or is damaged, is left to pyarrow: it reads it, or says why not.
+`ingest.corpus.write_partition` always writes the same form of Parquet, in which the header of each page of pixels is known
+but for its checksum. pyarrow takes 24 ms to read 20,000 images, longer than a forest takes to tag them,
+and 17 of these for checksums; this takes 5. Pages of another form and damaged ones are left to pyarrow, which reads them or
+reports what is wrong.
 """
 
 import struct
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ingest.image import IMAGE_BYTES
+
+if TYPE_CHECKING:
+    import pyarrow
+    import pyarrow.parquet
 
 _LENGTH = np.frombuffer(struct.pack("<I", IMAGE_BYTES), np.uint8)
 _LONGEST_HEADER = 64
 _STRIDE = len(_LENGTH) + IMAGE_BYTES
 
 
-def read_pixels(source, column, images: int) -> np.ndarray | None:
+def read_pixels(
+    source: "pyarrow.NativeFile", column: "pyarrow.parquet.ColumnChunkMetaData", images: int
+) -> NDArray[np.uint8] | None:
     """Return the pixels of a row group of ``images``, (images, 3072) uint8, read-only, rows 3,076 bytes apart.
 
-    ``source`` is the pyarrow file, ``column`` what its footer says of the group's pixels. None where they don't have our form:
-    PLAIN and not compressed, in one page with a checksum that is right, none missing, each of 3,072 bytes.
+    ``source`` is the pyarrow file, ``column`` the footer's metadata of the group's pixels. None for any form but this one:
+    PLAIN and not compressed, in one page with a correct checksum, none missing, each of 3,072 bytes.
     Source: https://parquet.apache.org/docs/file-format/ and parquet.thrift there; headers are in Thrift's compact protocol.
     """
     from isal import isal_zlib
@@ -58,9 +67,9 @@ def _i32(number: int) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    found = bytearray()
+    encoded = bytearray()
     while number > 0x7F:
-        found.append(number & 0x7F | 0x80)
+        encoded.append(number & 0x7F | 0x80)
         number >>= 7
-    found.append(number)
-    return bytes(found)
+    encoded.append(number)
+    return bytes(encoded)

@@ -11,7 +11,7 @@ import tarfile
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -443,7 +443,7 @@ def _read_meta(layout: Layout, data: bytes, binary: bool, where: str) -> list[st
     if len(data) > META_BYTES:
         raise TinyTagsError(f"{where}: holds more than {META_BYTES:,} bytes for {count} names")
     if binary:
-        names = [line.strip() for line in data.splitlines() if line.strip()]
+        names: Any = [line.strip() for line in data.splitlines() if line.strip()]
     else:
         content = _load_safely(data, where)
         names = content.get(layout.names_key) if isinstance(content, dict) else []
@@ -484,10 +484,10 @@ class _PickledArray:
                 bytes(data),
             ):
                 if rows > 0 and columns > 0 and rows * columns == len(data):
-                    order = "F" if fortran else "C"
-                    return np.ascontiguousarray(
-                        np.frombuffer(data, np.uint8).reshape(rows, columns, order=order)
-                    )
+                    pixels = np.frombuffer(data, np.uint8)
+                    if fortran:
+                        return np.ascontiguousarray(pixels.reshape(columns, rows).T)
+                    return pixels.reshape(rows, columns)
         raise TinyTagsError(f"{where}: the array under b'data' isn't two-dimensional uint8, as CIFAR's is")
 
 

@@ -132,8 +132,8 @@ def test_labels_that_do_not_fit_are_refused(tmp_path, dump_path):
         ([], "0 classes given"),
         ([f"class {n}" for n in range(65_536)], "65,536 classes given"),
         (["cat", "cat"], "'cat' is given 2 times"),
-        (["cat", " "], "' ' won't do"),
-        (["cat", "a\nb"], "won't do"),
+        (["cat", " "], "' ' is invalid"),
+        (["cat", "a\nb"], "is invalid"),
     ],
 )
 def test_class_names_that_cannot_be_told_apart_are_refused(tmp_path, dump_path, classes, words):
