@@ -24,13 +24,27 @@ from conf.wording import counted
 from storage import layout
 
 
-@click.command("ingest")
+class _Command(click.Command):
+    """A command whose help ends with the formats that are registered."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from ingest.formats import FORMATS
+
+        rows = []
+        for format in FORMATS.values():
+            labels = f"; --labels: {format.labels}" if format.labels else ""
+            rows.append((format.name, f"{format.example}: {format.content}{labels}"))
+        with formatter.section("Formats"):
+            formatter.write_dl(rows)
+
+
+@click.command("ingest", cls=_Command)
 @click.argument("dump")
 @click.option("--corpus", required=True, metavar="NAME", help="What to call the corpus.")
 @click.option(
     "--format",
     metavar="F",
-    help="tiny-images, cifar-10, cifar-100, mnist, hugging-face or folder; by default the one that the content fits.",
+    help="One of the formats below; by default the one that the content fits.",
 )
 @click.option(
     "--partition-images",
@@ -43,8 +57,7 @@ from storage import layout
 @click.option(
     "--labels",
     metavar="L",
-    help="For tiny-images: a file of one byte a record, 255 for no label; for cifar-100: fine (the default) or coarse; "
-    "for mnist: the file of labels of one file of images; for hugging-face: the column of class numbers.",
+    help="Where the labels are, or which ones to take; what it can be depends on the format.",
 )
 @click.option(
     "--classes",
@@ -58,21 +71,7 @@ def main(dump, corpus, format, partition_images, labels, classes, partition, set
     """Split DUMP into the partitions of a corpus.
 
     DUMP is a file, a folder or a .tar.gz, local or at hdfs://, https://, s3:// or hf:// (the last three need
-    tinytags[remote]):
-
-    \b
-      tiny_images.bin
-        3,072-byte records: R, G, B planes of 32x32, each column-major
-      cifar-10-batches-bin/
-        binary or Python batches: a folder, one file or the .tar.gz
-      cifar-100-binary/
-        binary or Python batches: a folder, one file or the .tar.gz
-      mnist/
-        IDX files, also gzipped: their folder, or one file of images
-      dataset/
-        Parquet files with a column image or img, as Hugging Face has them: a folder or one file
-      pictures/
-        any pictures (PNG, JPEG, WebP, GIF, BMP, TIFF, PPM); a folder a class gives labels
+    tinytags[remote]), in one of the formats below.
 
     Stopped or killed, the same command continues with the partitions that are left.
     """  # fmt: skip

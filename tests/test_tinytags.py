@@ -149,7 +149,7 @@ BAD = [
     (["ingest", "tiny_images.bin"], 2, "Missing option '--corpus'"),
     (["ingest", "nowhere", "--corpus", "c"], 1, "/nowhere: no such file or folder"),
     (["ingest", "tiny_images.bin", "--corpus", "../c"], 1, "corpus name '../c' is not valid"),
-    (["ingest", "tiny_images.bin", "--corpus", "c", "--format", "gif"], 1, "format 'gif' isn't known"),
+    (["ingest", "tiny_images.bin", "--corpus", "c", "--format", "gif"], 1, "format 'gif' is unknown"),
     (["ingest", "tiny_images.bin", "--corpus", "c", "--format", "mnist"], 1, "is not mnist: it looks like tiny-images"),
     (["ingest", "tiny_images.bin", "--corpus", "c", "--partition-images", "0"], 2, "--partition-images"),
     (["ingest", "tiny_images.bin", "--corpus", "c", "--partition", "9"], 1, "corpus 'c' has no partition 9; it has 0 to 0"),

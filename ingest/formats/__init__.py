@@ -1,31 +1,31 @@
 """The formats of dumps that can be read, and opening a dump in the one that its content fits.
 
-To add a format, write its module and add a line to `FORMATS`; CONTRIBUTING.md has an example.
+To add a format, write its module and add its name to `MODULES`; CONTRIBUTING.md has an example.
 """
 
+import importlib
 import itertools
 
 from conf.command import join_names
 from conf.errors import TinyTagsError
 from ingest import files
 from ingest.corpus import PARTITION_IMAGES, Corpus
-from ingest.formats import cifar_10, cifar_100, folder, hugging_face, mnist, tiny_images
 from ingest.formats.dump import Batch, Dump
 from ingest.formats.format import Format, Match, Source
 
 __all__ = ["FORMATS", "Batch", "Dump", "Format", "ingest_command", "open_dump", "record_offset"]
 
-FORMATS: dict[str, Format] = {
-    format.name: format
-    for format in (
-        tiny_images.FORMAT,
-        cifar_10.FORMAT,
-        cifar_100.FORMAT,
-        mnist.FORMAT,
-        hugging_face.FORMAT,
-        folder.FORMAT,
-    )
-}
+# The modules of this folder that have a ``FORMAT``, in the order of the help.
+MODULES = (
+    "tiny_images",
+    "cifar_10",
+    "cifar_100",
+    "mnist",
+    "hugging_face",
+    "folder",
+)
+_formats: list[Format] = [importlib.import_module(f"ingest.formats.{name}").FORMAT for name in MODULES]
+FORMATS = {format.name: format for format in _formats}
 _OTHER_FILES = {
     b"PK\x03\x04": "a zip archive; unpack it and give its folder",
     b"\xfd7zXZ": "an xz archive; unpack it first",
