@@ -329,7 +329,7 @@ def read_image(store: Store, corpus: Corpus, partition: int, row: int) -> Block:
 def check_partition(store: Store, corpus: Corpus, partition: int) -> str | None:
     """Read a whole partition and return what is wrong with it, or None.
 
-    Raises `FileUnavailableError` and `StoreUnavailableError` where that can't be told now.
+    Raises `FileUnavailableError` and `StoreUnavailableError` where the partition can't be read now.
     """
     try:
         for _ in read_partition(store, corpus, partition, names=True):

@@ -81,16 +81,16 @@ def status(path: str, webhdfs: str | None = None) -> Entry | None:
         return _remote_status(path)
     with _errors(path):
         try:
-            found = os.stat(path)
+            info = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except ValueError as error:  # a NUL byte in the path
             raise TinyTagsError(f"{path!r}: {error}") from None
-    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+    if not stat.S_ISREG(info.st_mode) and not stat.S_ISDIR(info.st_mode):
         raise TinyTagsError(
             f"{path}: is a device or pipe; only files and folders can be read again at any place"
         )
-    return Entry(base_name(path), found.st_size, found.st_mtime, stat.S_ISDIR(found.st_mode))
+    return Entry(base_name(path), info.st_size, info.st_mtime, stat.S_ISDIR(info.st_mode))
 
 
 def exists(path: str, webhdfs: str | None = None) -> bool:
@@ -409,7 +409,7 @@ def _remote_list(path: str) -> list[Entry]:
 def _remote_entry(path: str, name: str, info: dict[str, Any]) -> Entry:
     is_dir = info.get("type") == "directory"
     if info.get("size") is None and not is_dir:
-        raise TinyTagsError(f"{path}: its server does not tell the file's size; download it first")
+        raise TinyTagsError(f"{path}: its server does not report the file's size; download it first")
     return Entry(name, 0 if is_dir else int(info["size"]), _modified(info), is_dir)
 
 
@@ -469,16 +469,12 @@ def _hdfs_entry(name: str, info: dict[str, Any]) -> Entry:
 
 def _local_entry(entry: os.DirEntry[str]) -> Entry | None:
     try:
-        found = entry.stat()
+        info = entry.stat()
     except FileNotFoundError:  # a link to nothing, which is reported where it is opened
-        found = entry.stat(follow_symlinks=False)
-    if (
-        not stat.S_ISREG(found.st_mode)
-        and not stat.S_ISDIR(found.st_mode)
-        and not stat.S_ISLNK(found.st_mode)
-    ):
+        info = entry.stat(follow_symlinks=False)
+    if not stat.S_ISREG(info.st_mode) and not stat.S_ISDIR(info.st_mode) and not stat.S_ISLNK(info.st_mode):
         return None  # sockets and pipes hold no images
-    return Entry(entry.name, found.st_size, found.st_mtime, stat.S_ISDIR(found.st_mode))
+    return Entry(entry.name, info.st_size, info.st_mtime, stat.S_ISDIR(info.st_mode))
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ def open_dump(
 ) -> Dump:
     """Open the dump at ``path``, local or remote, in ``format`` or in the one that its content fits best.
 
-    ``labels`` means what the format says of --labels; ``classes`` are names for the classes in place of the dump's own.
+    ``labels`` is the value of --labels, whose meaning depends on the format; ``classes`` are names for the classes in place of the dump's own.
     Raises `TinyTagsError`, one line, for a path that is missing, empty or unreadable, for a format that doesn't fit, and
     for anything malformed that can be seen without reading it all.
     """
@@ -95,7 +95,7 @@ def _recognise(source: Source) -> Format:
         known = "; ".join(f"{format.name}: {format.content}" for format in FORMATS.values())
         raise TinyTagsError(f"{source.path}: {_unknown(source)}. These formats can be read: {known}")
     if len(matches) > 1:
-        raise TinyTagsError(f"{source.path}: could be {' or '.join(matches)}; say which with --format")
+        raise TinyTagsError(f"{source.path}: could be {' or '.join(matches)}; choose one with --format")
     return FORMATS[matches[0]]
 
 
@@ -118,7 +118,7 @@ def _inner_folder(path: str, webhdfs: str | None) -> str:
 
 
 def _unknown(source: Source) -> str:
-    """Return what can be said of a source that no format fits."""
+    """Describe a source that no format fits."""
     if source.is_dir:
         inside = {entry.name for entry in files.list_dir(source.path, source.webhdfs)}
         usual = itertools.chain.from_iterable(

@@ -37,8 +37,8 @@ _SAMPLE = 1000
 class Layout:
     """How the files of one of the data sets are named and built.
 
-    ``label_limits`` has a number of classes for each label byte of a binary record, and ``label`` says which of these
-    bytes is the label that counts.
+    ``label_limits`` has a number of classes for each label byte of a binary record, and ``label`` is the place of
+    the one that is read.
     """
 
     title: str
@@ -304,7 +304,7 @@ def _open_tar(path: str, webhdfs: str | None) -> Iterator[tarfile.TarFile]:
             limited = _Limited(stream, ARCHIVE_BYTES, path)
             with tarfile.open(fileobj=limited, mode="r|") as archive:  # type: ignore[call-overload]  # it only reads
                 yield archive
-            # tarfile stops where the archive says it ends; the checksum over all of it comes after that.
+            # tarfile stops at the archive's end marker; the checksum over all of it comes after that.
             while limited.read(1 << 20):
                 pass
         except (tarfile.TarError, RecursionError, ValueError, OverflowError) as error:
@@ -411,8 +411,10 @@ def _unpickle(layout: Layout, file: io.BufferedIOBase, size: int, where: str) ->
     data, labels, names = content.get(b"data"), content.get(key), content.get(b"filenames")
     images = data.to_numpy(where) if isinstance(data, _PickledArray) else None
     if images is None or images.shape[1] != IMAGE_BYTES:
-        found = "nothing" if images is None else f"shape {images.shape}"
-        raise TinyTagsError(f"{where}: has {found} under b'data', where {title} has (n, {IMAGE_BYTES}) uint8")
+        present = "nothing" if images is None else f"shape {images.shape}"
+        raise TinyTagsError(
+            f"{where}: has {present} under b'data', where {title} has (n, {IMAGE_BYTES}) uint8"
+        )
     if not isinstance(labels, list) or not all(type(label) is int for label in labels):
         raise TinyTagsError(f"{where}: has no list of whole numbers under {key!r}; is it {title}?")
     if len(labels) != len(images):

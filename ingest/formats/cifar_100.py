@@ -51,7 +51,7 @@ _ENDS = 4 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Cifar100(CifarDump):
-    """CIFAR-100, or one of its batches; ``labels`` says which of the two labels are read."""
+    """CIFAR-100, or one of its batches; ``labels`` selects the fine or the coarse labels."""
 
     format: ClassVar[str] = "cifar-100"
 
@@ -69,7 +69,7 @@ def recognise(source: Source) -> Match:
         return Match.NO if source.first_member.startswith("cifar-10-") else Match.CERTAIN
     if looks_like_a_pickle(source):
         ends = source.read(0, _ENDS), source.read(max(source.size - _ENDS, 0), _ENDS)
-        # A header of its own: CIFAR-10's pickles look the same otherwise.
+        # As good as a header: CIFAR-10's pickles differ in nothing else.
         return Match.CERTAIN if any(FINE.labels_key in end for end in ends) else Match.NO
     if labels_fit(FINE, source):
         return Match.CONTENT

@@ -170,7 +170,7 @@ def _find_classes(path: str, pictures: list[files.Entry], classes: list[str] | N
         return classes
     if len(folders) > MOST_CLASSES:
         raise TinyTagsError(
-            f"{path}: holds {len(folders):,} folders of pictures; there can be {MOST_CLASSES:,} classes (put the pictures"
+            f"{path}: holds {len(folders):,} folders of pictures; there can be {MOST_CLASSES:,} classes (move the pictures"
             " one folder deeper to ingest them without labels)"
         )
     return check_classes(folders)

@@ -1,4 +1,4 @@
-"""What a format tells the registry: its name, how to recognise it, and how to open a dump in it."""
+"""The description of a format: its name, how to recognise it, and how to open a dump in it."""
 
 import itertools
 from collections.abc import Callable
@@ -21,7 +21,7 @@ class Match(IntEnum):
     NAME = 1  # only its name fits: probably damaged
     SIZE = 2  # only its size fits
     CONTENT = 3  # its content or the names of its files fit
-    CERTAIN = 4  # its header says so
+    CERTAIN = 4  # its header shows it
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,9 @@ def _own_names(classes: list[str], labels: str | None) -> bool:
 class Format:
     """A format of dumps.
 
-    ``example`` is a path as people write it, ``content`` says what lies there; both stand in the help of
-    `tinytags ingest`. ``labels`` says what --labels is (None: the format has no such option). ``has_own`` tells from the
-    classes of a corpus, and its --labels, whether the dump has these names without --classes.
+    ``example`` is a path as people write it, ``content`` describes what is there; both are in the help of
+    `tinytags ingest`. ``labels`` describes the values of --labels (None: the format has no such option). ``has_own``
+    returns, for the classes of a corpus and its --labels, whether the dump has these names without --classes.
     """
 
     name: str

@@ -182,16 +182,15 @@ def open_hugging_face(
             columns = own
             parts.append(Part(at, name or files.base_name(path), parquet.metadata.num_rows))
     assert columns is not None
-    names_given = check_classes(classes)
-    found: list[str] | None = None
+    classes = check_classes(classes)
     if columns.label:
-        found = names_given or columns.classes or _numbers(parts, columns.label, webhdfs)
-    elif names_given:
+        classes = classes or columns.classes or _numbers(parts, columns.label, webhdfs)
+    elif classes:
         raise TinyTagsError(f"{path}: classes are given, but there is no column of labels")
     return HuggingFace(
         path=path,
         images=sum(part.images for part in parts),
-        classes=found,
+        classes=classes,
         labels=labels,
         splits=_find_splits(parts),
         webhdfs=webhdfs,

@@ -1,4 +1,4 @@
-"""MNIST and what shares its form (IDX): grey 28x28 pictures, put in the middle of 32x32 and the same in R, G and B.
+"""MNIST and what shares its form (IDX): grey 28x28 pictures, centred in 32x32 and the same in R, G and B.
 
 Source: the data set's page. Big-endian: a magic number (2051 for images, 2049 for labels), the number of records, for
 images rows and columns, then a byte a pixel or label. Often gzipped.
@@ -88,9 +88,9 @@ def open_mnist(
 ) -> Mnist:
     """Open a folder of the four official files (or two of them), or one images file; each may be gzipped.
 
-    Labels beside a single images file are found by its official name, or given as ``labels``. ``classes`` are the
-    labels' names, by default the ten digits. Raises `TinyTagsError` for what isn't IDX, a size that differs from what
-    the header says, a truncated or damaged gzip stream, and labels that don't fit the images.
+    Labels beside a single images file have the official name, or are given as ``labels``. ``classes`` are the
+    labels' names, by default the ten digits. Raises `TinyTagsError` for what isn't IDX, a size that differs from the
+    header's, a truncated or damaged gzip stream, and labels that don't fit the images.
     """
     entry = files.status(path, webhdfs)
     if entry and entry.is_dir:

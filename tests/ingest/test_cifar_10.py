@@ -357,7 +357,7 @@ def test_members_of_an_archive_with_other_paths_are_never_read(tmp_path, folder)
     assert sorted(tmp_path.rglob("*")) == before, "nothing is unpacked to disk"
 
 
-def test_links_devices_and_repeated_members_are_passed_over(tmp_path):
+def test_links_devices_and_repeated_members_are_ignored(tmp_path):
     content, images, _ = make_cifar()
     path = tmp_path / "c.tar.gz"
     inside = FOLDERS["bin"]

@@ -222,9 +222,9 @@ def test_other_contents_under_an_old_name_are_refused_with_both_hashes(local, tm
     changed = replace(corpus, images=49, identity={"bytes": 1})
     with pytest.raises(
         TinyTagsError, match=r"different: identity, images\); give this one another name"
-    ) as told:
+    ) as caught:
         create_corpus(local, changed)
-    assert corpus.hash[:8] in str(told.value) and changed.hash[:8] in str(told.value)
+    assert corpus.hash[:8] in str(caught.value) and changed.hash[:8] in str(caught.value)
     assert open_corpus(local, "c") == corpus
 
 
@@ -239,7 +239,7 @@ def test_a_manifest_that_was_edited_is_noticed(local, tmp_path, change):
         open_corpus(local, "c")
 
 
-def test_a_corpus_that_is_not_there_is_told_with_those_that_are(local, tmp_path):
+def test_a_missing_corpus_is_an_error_with_those_that_there_are(local, tmp_path):
     with pytest.raises(
         TinyTagsError, match=r"no corpus 'c' in .*; there is none yet: make one with `tinytags ingest`"
     ):
@@ -333,7 +333,7 @@ def test_every_flipped_byte_is_noticed_or_changes_nothing(local, corpus):
     assert noticed >= 60, "a byte of a page is always noticed"
 
 
-def test_a_partition_of_another_corpus_is_not_taken_for_ones_own(local, corpus, tmp_path):
+def test_a_partition_of_another_corpus_is_refused(local, corpus, tmp_path):
     other = make_corpus(local, "other", write_tiny_images(tmp_path / "u.bin", 1000, seed=9), 500)
     local.write_bytes(layout.corpus_images("tiny", 1), local.read_bytes(layout.corpus_images("other", 1)))
     with pytest.raises(
@@ -407,6 +407,6 @@ def test_memory_does_not_grow_with_the_partition(tmp_path):
         assert used < 300, f"{what} took {used} MB for a partition of 614 MB"
 
 
-def test_statistics_are_json_that_tells_the_whole(local, corpus):
+def test_statistics_add_up_to_the_corpus(local, corpus):
     statistics = [json.loads(local.read_bytes(layout.corpus_statistics("tiny", p))) for p in (0, 1)]
     assert sum(s["images"] for s in statistics) == corpus.images == 1000

@@ -39,7 +39,7 @@ def test_a_file_is_read_from_where_and_as_far_as_asked(tmp_path):
         assert file.read() == CONTENT[-3:]
 
 
-def test_what_there_is_at_a_path_is_told(tmp_path):
+def test_the_status_of_a_path_is_its_size_and_time_of_change(tmp_path):
     (tmp_path / "file").write_bytes(b"123")
     os.utime(tmp_path / "file", (7, 7))
     assert files.status(str(tmp_path / "file")) == files.Entry("file", 3, 7.0, False)
@@ -153,12 +153,12 @@ def remote(hdfs):
 
     client = InsecureClient(hdfs.webhdfs, user=hdfs_client.user(), timeout=(15, 60))
 
-    def put(path):
+    def upload(path):
         client.upload(f"/test-files/{path.name}", str(path))
         return f"{hdfs.url}/test-files/{path.name}", hdfs.webhdfs
 
     client.makedirs("/test-files")
-    yield put
+    yield upload
     client.delete("/test-files", recursive=True)
 
 
@@ -183,7 +183,7 @@ def test_a_file_in_hdfs_is_read_from_where_and_as_far_as_asked(remote, tmp_path)
 
 
 @pytest.mark.services
-def test_what_is_missing_in_hdfs_is_told(remote, tmp_path):
+def test_a_missing_or_empty_file_in_hdfs_is_an_error(remote, tmp_path):
     (tmp_path / "empty").write_bytes(b"")
     url, webhdfs = remote(tmp_path / "empty")
     assert error_of(open_dump, url, webhdfs=webhdfs).startswith(f"{url}: is empty")
@@ -247,7 +247,7 @@ def test_reading_goes_on_when_a_datanode_was_killed_and_comes_back(remote, hdfs,
 
 
 @pytest.mark.services
-def test_a_datanode_that_stays_away_is_one_line(remote, hdfs, tmp_path):
+def test_a_datanode_that_stays_down_is_one_line(remote, hdfs, tmp_path):
     write_tiny_images(tmp_path / "tiny_images.bin", make_images(600))
     url, webhdfs = remote(tmp_path / "tiny_images.bin")
     dump = open_dump(url, webhdfs=webhdfs)

@@ -98,7 +98,7 @@ def test_classes_given_set_the_order_of_the_labels(folder):
     )
 
 
-def test_hidden_files_and_notes_are_passed_over(folder):
+def test_hidden_files_and_notes_are_ignored(folder):
     for name in (
         ".DS_Store",
         "Thumbs.db",

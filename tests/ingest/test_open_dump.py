@@ -203,16 +203,16 @@ def test_a_size_that_both_record_formats_have_is_decided_by_content_and_name(tmp
     dark = tmp_path / "tiny_images.bin"
     dark.write_bytes(bytes(3072 * 3073))
     assert error_of(open_dump, str(dark)) == (
-        f"{dark}: could be tiny-images or cifar-10; say which with --format"
+        f"{dark}: could be tiny-images or cifar-10; choose one with --format"
     )
     assert open_dump(str(dark), "tiny-images").images == 3073
     assert open_dump(str(dark), "cifar-10").images == 3072
 
 
-def test_a_folder_with_a_dump_and_pictures_asks_which(tmp_path):
+def test_a_folder_with_a_dump_and_pictures_needs_a_format(tmp_path):
     folder = write_files(tmp_path / "mixed", make_mnist()[0])
     Image.new("RGB", (9, 9)).save(folder / "cover.png")
-    assert "could be mnist or folder; say which with --format" in error_of(open_dump, str(folder))
+    assert "could be mnist or folder; choose one with --format" in error_of(open_dump, str(folder))
     assert open_dump(str(folder), "mnist").images == 13
 
 

@@ -47,7 +47,7 @@ def test_a_range_that_is_not_there_is_refused(dump_path):
             open_tiny_images(dump_path).read(start, stop)
 
 
-def test_labels_are_one_byte_a_record_and_255_means_that_nobody_said(tmp_path, dump_path):
+def test_labels_are_one_byte_a_record_and_255_means_no_label(tmp_path, dump_path):
     labels = make_labels(700)
     labels[3] = 255
     (tmp_path / "labels").write_bytes(labels.tobytes())
@@ -136,7 +136,7 @@ def test_labels_that_do_not_fit_are_refused(tmp_path, dump_path):
         (["cat", "a\nb"], "is invalid"),
     ],
 )
-def test_class_names_that_cannot_be_told_apart_are_refused(tmp_path, dump_path, classes, words):
+def test_class_names_that_are_not_distinct_are_refused(tmp_path, dump_path, classes, words):
     (tmp_path / "labels").write_bytes(bytes(700))
     assert words in error_of(open_tiny_images, dump_path, str(tmp_path / "labels"), classes)
 
