@@ -12,6 +12,14 @@ and tests compare both with the table: `conf/solr/tags/schema.xml` declares the 
 from dataclasses import dataclass
 from typing import Literal
 
+PythonType = type[str] | type[int] | type[float] | type[list[int]]
+PYTHON_TYPES: dict[str, PythonType] = {
+    "string": str,
+    "int": int,
+    "float": float,
+    "descriptor": list,
+}
+
 
 @dataclass(frozen=True)
 class Facet:
@@ -50,9 +58,9 @@ class Field:
     pattern: str | None = None
 
     @property
-    def python_type(self) -> type:
+    def python_type(self) -> PythonType:
         """The type of its values in a hit."""
-        return {"string": str, "int": int, "float": float, "descriptor": list}[self.type]
+        return PYTHON_TYPES[self.type]
 
 
 # In the order in which documents, exports and the API have them.

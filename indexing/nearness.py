@@ -1,12 +1,14 @@
-"""How near a descriptor is to a constant one: that tells of a descriptor in the index whether it is the one that was posted.
+"""The nearness of a descriptor to a constant one, by which a descriptor in the index is compared with the one that was posted.
 
-Solr can't give a descriptor back, for it would have to keep it twice; but it can measure from it. A descriptor that has
-changed is as near to the constant one as before only by chance.
+Solr can't return a descriptor unless it stores it a second time, but it can compute its similarity to another one. A
+descriptor that has changed has the same nearness only by chance.
 """
 
 import functools
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from indexing.fields import DESCRIPTOR_NUMBERS
 
@@ -14,12 +16,12 @@ NAME = "nearness"
 
 
 def field() -> str:
-    """Return what has Solr put the nearness into its hits, for ``fl``."""
+    """Return the field of hits, for Solr's parameter ``fl``, that has Solr compute the nearness."""
     return f"{NAME}:vectorSimilarity(BYTE,EUCLIDEAN,descriptor,{_constant().tolist()})"
 
 
-def replace_descriptors(documents: list[dict | None]) -> None:
-    """Put the nearness that Solr should tell, 1 / (1 + distance squared) in 32 bits, in the place of each descriptor."""
+def replace_descriptors(documents: list[dict[str, Any] | None]) -> None:
+    """Replace each descriptor by its nearness as Solr computes it: 1 / (1 + distance squared) in 32 bits."""
     numbers = len(_constant())
     found = [
         document for document in documents if document and len(document.get("descriptor", ())) == numbers
@@ -32,6 +34,6 @@ def replace_descriptors(documents: list[dict | None]) -> None:
 
 
 @functools.cache
-def _constant() -> np.ndarray:
+def _constant() -> npt.NDArray[np.int64]:
     """Return numbers from -128 to 127 all over, as many as a descriptor has."""
     return np.arange(DESCRIPTOR_NUMBERS) * 89 % 256 - 128

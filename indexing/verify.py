@@ -1,4 +1,4 @@
-"""Verification: what a run's files and its index hold, compared with what they should, image by image and document by document."""
+"""Verification: a run's files and its index compared with what they should hold, image by image and document by document."""
 
 import contextlib
 import json
@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any, TypedDict
 
 from conf.errors import LeaseHeldError, TinyTagsError
 from conf.progress import Progress
@@ -19,7 +20,7 @@ from ingest import corpus as corpora
 from storage import layout
 from storage.lease import holder, lease
 from storage.runs import Run, open_run, read_statistics
-from storage.store import FileUnavailableError, StoreError, StoreUnavailableError
+from storage.store import FileUnavailableError, Store, StoreError, StoreUnavailableError
 
 PAGE_DOCUMENTS = 20_000
 THREADS = 2
@@ -28,56 +29,64 @@ NAMED = 3  # of the documents that differ
 _ID = re.compile(rb'"id":\s*"([^"]*)"')
 
 
+class Problem(TypedDict):
+    """One thing that is wrong with a run; `verify_run` lists the kinds."""
+
+    kind: str
+    partition: int | None
+    what: str
+    mended: bool  # whether it was repaired
+
+
 @dataclass
 class Findings:
-    """What is wrong with a run, and what its partitions add up to."""
+    """The problems of a run, and the sums over its partitions."""
 
     sums: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(
             ("images", "tagged", "dropped", "bad", "rejected", "documents"), 0
         )
     )
-    problems: list[dict] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
     def add(self, kind: str, partition: int | None, what: str) -> None:
         self.problems.append({"kind": kind, "partition": partition, "what": what, "mended": False})
 
     def partitions(self, *kinds: str) -> list[int]:
-        """Return the partitions with an unmended problem of one of these kinds."""
-        found = {p["partition"] for p in self.problems if p["kind"] in kinds and not p["mended"]}
-        return sorted(found - {None})
+        """Return the partitions with a problem of one of these kinds that isn't repaired."""
+        problems = (p for p in self.problems if p["kind"] in kinds and not p["mended"])
+        return sorted({p["partition"] for p in problems if p["partition"] is not None})
 
 
-def verify_run(store, run_name: str, solr: Solr | None, repair: bool = False) -> dict:
-    """Compare everything a run consists of, and with ``repair`` mend what can be mended; return what was found.
+def verify_run(store: Store, run_name: str, solr: Solr | None, repair: bool = False) -> dict[str, Any]:
+    """Check everything that a run consists of, with ``repair`` repair what can be repaired; return the findings.
 
     For each partition: its images can be read, page checksums checked, and are as many as the corpus' manifest says;
     images = tagged + dropped + bad; the tags file has the hash and the lines that were tagged; the index holds exactly
-    its documents, field by field, less those in ``rejected/``. Beyond that, the index holds nothing. Counts alone would
-    not do: a document that is missing and one too many balance. All documents are fetched and compared instead, which
-    is still quicker than indexing them was; of a descriptor, how near it is to a constant one. Without ``solr`` the index
-    is left out.
+    its documents, field by field, less those in ``rejected/``. The index holds nothing else. Counts alone are not
+    enough, since a missing document and an extra one balance: all documents are fetched and compared, which is still
+    faster than indexing them; of a descriptor, its nearness to a constant one. Without ``solr`` the index is not checked.
 
     ``problems`` lists {kind, partition, what, mended}, the kinds being:
-    - ``corpus``: the corpus isn't there, or isn't the one that was tagged;
-    - ``images``: a partition's Parquet file is missing or corrupt. Repair marks it as to be ingested (``needs_ingest``);
-    - ``untagged``: a partition that has not been tagged, or could not be (``needs_tagging``);
+    - ``corpus``: the corpus doesn't exist, or isn't the one that was tagged;
+    - ``images``: a partition's Parquet file is missing or corrupt. Repair marks it for `ingest` (``needs_ingest``);
+    - ``untagged``: a partition that isn't tagged yet, or failed (``needs_tagging``);
     - ``statistics``, ``tags``: a count that doesn't add up, a tags file that has changed or is missing. Repair marks
-      the partition as to be tagged again (``needs_tagging``);
-    - ``unreadable``: a file of the partition that HDFS can't give now; repair leaves it alone, it may come back;
+      the partition for `tag` (``needs_tagging``);
+    - ``unreadable``: a file of the partition that the store can't read now; repair does nothing, as it may be readable later;
     - ``rejected``: a document in ``rejected/`` that was never tagged; repair posts the partition again;
-    - ``index``: documents missing, changed or too many. Repair deletes the partition's and posts it again;
+    - ``index``: documents missing, changed or extra. Repair deletes those of the partition and posts it again;
     - ``collection``: the run is not in Solr at all. Repair indexes it, without publishing it.
 
-    ``ok`` is true when nothing is wrong, or nothing any more. Raises `LeaseHeldError` while the run is being indexed,
+    ``ok`` is true when there is no problem left. Raises `LeaseHeldError` while the run is being indexed,
     or, with ``repair``, while its corpus or its tags are being written.
     """
     run = open_run(store, run_name)
-    busy = solr and holder(store, layout.run_index_lease(run.name))
+    busy = holder(store, layout.run_index_lease(run.name)) if solr else None
     if busy:
         raise LeaseHeldError(
             f"the index of run {run.name!r} is being written by {busy.user} on {busy.host} (process {busy.pid}) "
-            f"since {busy.since}; verify it when that is done"
+            f"since {busy.since}; verify it afterwards"
         )
     found = Findings()
     counts = None
@@ -92,7 +101,7 @@ def verify_run(store, run_name: str, solr: Solr | None, repair: bool = False) ->
         with Progress("verify", run.partitions, "partitions") as progress:
             _check_all(store, run, solr, counts, found, progress)
         if repair:
-            _mend(store, run, solr, found)
+            _repair(store, run, solr, found)
     finally:
         if solr:
             solr.stop_waiting()
@@ -108,7 +117,12 @@ def verify_run(store, run_name: str, solr: Solr | None, repair: bool = False) ->
 
 
 def _check_all(
-    store, run: Run, solr: Solr | None, counts: dict | None, found: Findings, progress: Progress
+    store: Store,
+    run: Run,
+    solr: Solr | None,
+    counts: dict[int | None, int] | None,
+    found: Findings,
+    progress: Progress,
 ) -> None:
     corpus = _check_corpus(store, run, found)
     ingested = set(corpora.done_partitions(store, corpus)) if corpus else set()
@@ -116,15 +130,15 @@ def _check_all(
         found.add(
             "collection",
             None,
-            f"run {run.name!r} is not in Solr at {solr.url}; `tinytags index {run.name}` puts it there",
+            f"run {run.name!r} is not in Solr at {solr.url}; index it with `tinytags index {run.name}`",
         )
 
     def check(p: int) -> Findings:
         own = Findings()
         if corpus and p < corpus.partitions:
-            with _noting_unreadable(p, own):
+            with _recording_unreadable(p, own):
                 _check_images(store, corpus, p, p in ingested, own)
-        with _noting_unreadable(p, own):
+        with _recording_unreadable(p, own):
             _check_tags(store, run, corpus, p, own, solr if counts is not None else None)
         return own
 
@@ -140,7 +154,7 @@ def _check_all(
             found.add("index", p, f"{counted(count, 'document')} {which}")
 
 
-def _check_corpus(store, run: Run, found: Findings) -> corpora.Corpus | None:
+def _check_corpus(store: Store, run: Run, found: Findings) -> corpora.Corpus | None:
     try:
         corpus = corpora.open_corpus(store, run.corpus)
     except TinyTagsError as error:
@@ -151,27 +165,27 @@ def _check_corpus(store, run: Run, found: Findings) -> corpora.Corpus | None:
             "corpus",
             None,
             f"corpus {corpus.name!r} is not the one that was tagged ({corpus.hash[:8]}, {corpus.images:,} images; "
-            f"tagged was {run.corpus_hash[:8]}, {run.images:,} images); `tinytags tag` makes a run of this one",
+            f"tagged was {run.corpus_hash[:8]}, {run.images:,} images); `tinytags tag` makes a run of the new one",
         )
         return None
     return corpus
 
 
 @contextlib.contextmanager
-def _noting_unreadable(p: int, found: Findings) -> Iterator[None]:
-    """Note a file that HDFS can't give now: there is nothing to mend, it may come back."""
+def _recording_unreadable(p: int, found: Findings) -> Iterator[None]:
+    """Record a file that the store can't read now: there is nothing to repair, it may be readable later."""
     try:
         yield
     except FileUnavailableError as error:
         found.add("unreadable", p, str(error))
 
 
-def _check_images(store, corpus: corpora.Corpus, p: int, ingested: bool, found: Findings) -> None:
+def _check_images(store: Store, corpus: corpora.Corpus, p: int, ingested: bool, found: Findings) -> None:
     if not ingested:
         found.add(
             "images",
             p,
-            f"partition {p} of corpus {corpus.name!r} is not ingested yet; `tinytags ingest` does it",
+            f"partition {p} of corpus {corpus.name!r} is not ingested yet; ingest it with `tinytags ingest`",
         )
         return
     if wrong := corpora.check_partition(store, corpus, p):
@@ -179,14 +193,14 @@ def _check_images(store, corpus: corpora.Corpus, p: int, ingested: bool, found: 
 
 
 def _check_tags(
-    store, run: Run, corpus: corpora.Corpus | None, p: int, found: Findings, solr: Solr | None
+    store: Store, run: Run, corpus: corpora.Corpus | None, p: int, found: Findings, solr: Solr | None
 ) -> None:
-    """Check a partition's statistics and tags file, then, with these, its documents in the index."""
+    """Check a partition's statistics and tags file, and compare its documents with those in the index."""
     if not store.exists(layout.run_statistics(run.name, p)):
         reason = "is not tagged yet"
         if store.exists(layout.run_failed(run.name, p)):
             reason = f"could not be tagged: {store.read_json(layout.run_failed(run.name, p)).get('error')}"
-        found.add("untagged", p, f"partition {p} {reason}; `tinytags tag` tags it")
+        found.add("untagged", p, f"partition {p} {reason}; tag it with `tinytags tag`")
         return
     try:
         statistics = read_statistics(store, run, p)
@@ -217,7 +231,9 @@ def _check_tags(
         _check_index(solr, run, p, documents, found)
 
 
-def _leave_out_rejected(store, run: Run, p: int, documents: dict[bytes, bytes], found: Findings) -> None:
+def _leave_out_rejected(
+    store: Store, run: Run, p: int, documents: dict[bytes, bytes], found: Findings
+) -> None:
     if not store.exists(layout.run_rejected(run.name, p)):
         return
     for line in store.read_bytes(layout.run_rejected(run.name, p)).splitlines():
@@ -231,12 +247,12 @@ def _leave_out_rejected(store, run: Run, p: int, documents: dict[bytes, bytes], 
             found.add(
                 "rejected",
                 p,
-                f"{store.url(layout.run_rejected(run.name, p))}: {key.decode()!r} is no document of the run",
+                f"{store.url(layout.run_rejected(run.name, p))}: document {key.decode()!r} is not of this run",
             )
 
 
 def _key(line: bytes) -> bytes:
-    """Return a document's id without parsing the document; for what isn't one, the line itself."""
+    """Return a document's id without parsing the document; the line itself where it has none."""
     match = _ID.search(line)
     return match[1] if match else line
 
@@ -261,17 +277,17 @@ def _check_index(solr: Solr, run: Run, p: int, documents: dict[bytes, bytes], fo
     missing = [key.decode(errors="replace") for key in documents]
     for ids, what in (
         (missing, "missing from the index"),
-        (extra, "too many in the index"),
+        (extra, "extra in the index"),
         (changed, "changed in the index"),
     ):
         if ids:
             found.add("index", p, f"{counted(len(ids), 'document')} {what}: {listed(sorted(ids), NAMED)}")
 
 
-def _pages(solr: Solr, run: Run, p: int) -> Iterator[list[dict]]:
+def _pages(solr: Solr, run: Run, p: int) -> Iterator[list[dict[str, Any]]]:
     """Yield the documents of a partition in the index, a page at a time."""
-    # Naming the fields and not sorting take a third of the time that fl=* and a cursor take.
-    params = {
+    # Listing the fields and not sorting takes a third of the time of fl=* and a cursor.
+    params: dict[str, Any] = {
         "q": f"partition:{p}",
         "fl": ",".join(field.name for field in HIT_FIELDS),
         "rows": PAGE_DOCUMENTS,
@@ -289,8 +305,8 @@ def _pages(solr: Solr, run: Run, p: int) -> Iterator[list[dict]]:
         cursor, last = answer["nextCursorMark"], cursor
 
 
-def _as_solr(document: dict) -> dict:
-    """Return a document with its numbers as Solr keeps them: a confidence of 1/3 has 32 bits there."""
+def _as_solr(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a document with its floats as Solr stores them, in 32 bits."""
     return {
         key: struct.unpack("f", struct.pack("f", value)) if isinstance(value, float) else value
         for key, value in document.items()
@@ -300,14 +316,14 @@ def _as_solr(document: dict) -> dict:
 # Repair
 
 
-def _mend(store, run: Run, solr: Solr | None, found: Findings) -> None:
-    """Mend the index, and mark for ingest and tagging what these have to mend; sets ``mended`` where it is."""
+def _repair(store: Store, run: Run, solr: Solr | None, found: Findings) -> None:
+    """Repair the index, and mark partitions for ingest and tagging; set ``mended`` of the problems that are repaired."""
     broken = found.partitions("images")
     if broken:
         with lease(store, layout.corpus_lease(run.corpus), f"corpus {run.corpus!r}"):
             for p in broken:
                 store.remove(layout.corpus_statistics(run.corpus, p))
-    stale, away = found.partitions("statistics", "tags"), found.partitions("unreadable")
+    stale, unreadable = found.partitions("statistics", "tags"), found.partitions("unreadable")
     if stale:
         with lease(store, layout.run_lease(run.name), f"run {run.name!r}"):
             for p in stale:
@@ -318,12 +334,14 @@ def _mend(store, run: Run, solr: Solr | None, found: Findings) -> None:
         return
     lost = any(problem["kind"] == "collection" for problem in wrong)
     partitions = range(run.partitions) if lost else {problem["partition"] for problem in wrong}
-    unusable = repost(store, run.name, solr, [p for p in partitions if p not in stale and p not in away])
+    unusable = repost(
+        store, run.name, solr, [p for p in partitions if p not in stale and p not in unreadable]
+    )
     after = Findings()
-    for p in partitions:
-        if p is not None and 0 <= p < run.partitions and p not in away:
-            with _noting_unreadable(p, after):
-                _check_tags(store, run, None, p, after, solr)
+    for number in partitions:
+        if number is not None and 0 <= number < run.partitions and number not in unreadable:
+            with _recording_unreadable(number, after):
+                _check_tags(store, run, None, number, after, solr)
     still = after.partitions("index", "rejected")
     for problem in wrong:
         problem["mended"] = problem["partition"] not in still and problem["partition"] not in unusable

@@ -1,43 +1,47 @@
-"""Looking at Solr again and again: what it holds of each run, counted anew only where that has changed since the last look."""
+"""Scanning Solr again and again: the documents of each run, counted only where they have changed since the last scan."""
 
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from indexing.solr import Solr, SolrError
 
-# A Solr that hangs is as good as one that is down. Counting is another matter: 56 million documents take 1.2 s.
+# A Solr that hangs is treated like one that is down. Counting may take longer: 56 million documents take 1.2 s.
 ANSWER_SECONDS = 2.0
+
+Counts = dict[int | None, int]  # documents by partition; None: those without one
+Version = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class Collection:
-    """What Solr says of one run: its documents by partition (None where they aren't counted), and what is coming in."""
+    """A run in Solr: its documents by partition (None where they aren't counted), and those being posted."""
 
-    counts: dict[int | None, int] | None
-    waiting: int  # documents posted that searches don't see before the next commit
+    counts: Counts | None
+    waiting: int  # documents posted but not committed
     per_second: float | None  # documents posted, over the last minute or so
 
 
 @dataclass(frozen=True)
 class SolrStatus:
-    """What Solr says: what the alias shows, and of the runs ``asked`` for, the collections of those that it has."""
+    """The state of Solr: the runs behind the alias, and the collections there are of the runs ``requested``."""
 
     published: list[str]
-    asked: frozenset[str]
+    requested: frozenset[str]
     collections: dict[str, Collection]
 
 
 class SolrWatch:
-    """Looks at a Solr; for one thread at a time. Two requests a look, and one for each collection that has changed."""
+    """Scans a Solr; for one thread at a time. A scan is two requests, and one for each collection that has changed."""
 
     def __init__(self, solr: Solr, alias: str) -> None:
         self.solr, self.alias = solr, alias
-        self._counts: dict[str, tuple[tuple, dict[int | None, int]]] = {}
-        self._posted: dict[str, tuple[tuple | None, int]] = {}
+        self._counts: dict[str, tuple[Version | None, Counts]] = {}
+        self._posted: dict[str, tuple[Version | None, int]] = {}
 
     def scan(self, names: Iterable[str], seconds: float | None = None) -> SolrStatus:
-        """Return what Solr says of the runs ``names``. After ``seconds`` of counting the rest is left to the next look.
+        """Return the state of the runs ``names``. After ``seconds`` of counting the rest is left to the next scan.
 
         Raises `SolrError` where Solr doesn't answer.
         """
@@ -49,8 +53,10 @@ class SolrWatch:
         cores = self._cores(len(cluster.get("live_nodes", []))) if there else {}
         found = {}
         for name, description in there.items():
-            states = [cores.get(core) for core in _leaders(name, description)]
-            if states and all(states):
+            leaders = _leaders(name, description)
+            states = [cores[core] for core in leaders if core in cores]
+            version: Version | None
+            if states and len(states) == len(leaders):
                 version = (description.get("creationTimeMillis"), *(core["version"] for core in states))
                 added, rate = (sum(core[key] for core in states) for key in ("added", "rate"))
             else:
@@ -59,8 +65,8 @@ class SolrWatch:
             found[name] = Collection(counts, self._waiting(name, version, counts, added), rate or None)
         return SolrStatus(targets.split(",") if targets else [], names, found)
 
-    def _cores(self, nodes: int) -> dict[str, dict]:
-        """Return what the metrics of each core say: a version of what searches see, documents added ever, and of late."""
+    def _cores(self, nodes: int) -> dict[str, dict[str, Any]]:
+        """Return of each core a version of its searcher, the documents ever added, and the rate of the last minute."""
         parameters = {
             "group": "core",
             "prefix": "SEARCHER.searcher.indexVersion,SEARCHER.searcher.openedAt,UPDATE.updateHandler.cumulativeAdds",
@@ -70,9 +76,9 @@ class SolrWatch:
         try:
             answer = self.solr.read("admin/metrics", parameters, ANSWER_SECONDS)
         except SolrError:
-            return {}  # they can be turned off; rates are unknown then, and counts asked for at every look
+            return {}  # metrics can be turned off: rates are then unknown, and counts requested for at every look
         found = {}
-        for node in (answer, *answer.values()):  # with several nodes there is one such answer in it for each
+        for node in (answer, *answer.values()):  # of several nodes, each has such an answer within
             metrics = node.get("metrics") if isinstance(node, dict) else None
             for core, values in (metrics or {}).items():
                 try:
@@ -83,22 +89,21 @@ class SolrWatch:
                     continue
         return found
 
-    def _count(self, name: str, version: tuple | None, until: float | None) -> dict[int | None, int] | None:
-        before, counts = self._counts.get(name, (None, None))
-        if version is not None and before == version:
-            return counts
+    def _count(self, name: str, version: Version | None, until: float | None) -> Counts | None:
+        if version is not None and name in self._counts and self._counts[name][0] == version:
+            return self._counts[name][1]
         if until is not None and time.monotonic() > until:
             return None
         try:
             counts = self.solr.counts(name)
-        except SolrError:  # this collection alone, for Solr has just answered
+        except SolrError:  # only this collection fails, for Solr has just answered
             return None
         # The version was read before: an index that changed in between is counted again the next time.
         self._counts[name] = (version, counts)
         return counts
 
-    def _waiting(self, name: str, version: tuple | None, counts: dict | None, added: int) -> int:
-        """Return how many documents were posted since what searches see last changed, as far as we saw it change."""
+    def _waiting(self, name: str, version: Version | None, counts: Counts | None, added: int) -> int:
+        """Return how many documents were posted since the last change of the searcher that a scan has seen."""
         before, then = self._posted.get(name, (None, 0))
         if before != version:
             then = 0 if counts == {} else added
@@ -106,8 +111,8 @@ class SolrWatch:
         return max(added - then, 0)
 
 
-def _leaders(collection: str, description: dict) -> list[str]:
-    """Return what Solr's metrics call the leading core of each shard; nothing where one has none."""
+def _leaders(collection: str, description: dict[str, Any]) -> list[str]:
+    """Return the names of the leading core of each shard in Solr's metrics; none where a shard has no leader."""
     found = [
         f"solr.core.{collection}.{shard}.{replica['core'].removeprefix(f'{collection}_{shard}_')}"
         for shard, state in description["shards"].items()

@@ -1,248 +1,293 @@
-"""Looking at a store again and again: how far every corpus and run is, at the cost of what has changed since the last look."""
+"""Scanning a store again and again: how far every corpus and run is, at the cost of what has changed since the last scan."""
 
 import json
 import shlex
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
+from typing import NotRequired, TypedDict, final
 
 from conf.errors import TinyTagsError
+from indexing.folder_cache import FolderCache
 from indexing.index import ExpectedCounts
+from indexing.states import Problem, States, Working, Writer, start_working, states, working, writer_of
 from ingest import corpus as corpora
 from ingest.formats import ingest_command
 from storage import layout, runs
 from storage.lease import holder
-from storage.store import StoreError, StoreUnavailableError
+from storage.runs import Run
+from storage.store import Store, StoreError, StoreUnavailableError
 
 # In HDFS each file is a request.
 THREADS = 8
-# A file may come into a folder within one tick of the store's clock after we listed it, and the folder's time stay the same.
-SETTLED_SECONDS = 2.0
-# So many failed partitions are named with their reason.
+# So many failed partitions of a step are read and named.
 NAMED = 3
-# Of a job at work counts what it did in the last minute, if that is enough to tell by.
-RECENT_SECONDS, RECENT_PARTITIONS = 60.0, 10
+NO_REASON = "no reason was recorded"
+
+
+@final
+class CorpusStatus(TypedDict):
+    """A corpus, as the API and `tinytags status --json` have it."""
+
+    corpus: str
+    images: int
+    partitions: int
+    format: str
+    classes: list[str] | None
+    hash: str
+    ingest: States
+    writer: Writer | None
+    problems: list[Problem]
+    redo: list[str]  # the commands that repeat what failed
+    working: list[Working]
+
+
+@final
+class RunStatus(TypedDict):
+    """A run, as the API and `tinytags status --json` have it; a scan of Solr fills in ``published`` and ``index``."""
+
+    run: str
+    corpus: str
+    model: str
+    model_hash: str
+    trees: int | None
+    min_confidence: float
+    similar: bool
+    images: int
+    partitions: int
+    tag: States
+    writer: Writer | None
+    problems: list[Problem]
+    redo: list[str]
+    working: list[Working]
+    published: bool
+    index: States | None  # None where it isn't known
+    statistics_read: NotRequired[int]  # of how many partitions, where not of all
+
+
+@final
+class BrokenCorpus(TypedDict):
+    """A corpus that can't be read."""
+
+    corpus: str
+    error: str
+
+
+@final
+class BrokenRun(TypedDict):
+    """A run that can't be read."""
+
+    run: str
+    error: str
 
 
 @dataclass(frozen=True, eq=False)
 class StoreStatus:
-    """What the store says: corpora and runs as dicts fit for JSON, and what the index should hold of each run.
+    """The state of a store, and what the index should hold of each run.
 
-    ``expected`` is None for a run of which not all statistics are read yet; ``read`` tells how many are.
+    ``expected`` is None for a run until all its statistics are read; ``read`` is how many are.
     """
 
-    corpora: list[dict]
-    runs: list[dict]
+    corpora: list[CorpusStatus | BrokenCorpus]
+    runs: list[RunStatus | BrokenRun]
     expected: dict[str, ExpectedCounts | None]
     read: dict[str, int]
 
 
-@dataclass
-class _Memory:
-    """What was read of one corpus or run: its manifest, and files and folders, each with the time at which it was written."""
+@dataclass(frozen=True)
+class _Failure:
+    """The record of a partition that failed: why, and the verb that helps where that is known."""
 
-    written: float
-    manifest: object = None
-    files: dict[str, tuple[float, object]] = field(default_factory=dict)
-    # The time of a folder, when that was first seen and last listed, and the numbers in it with their times.
-    folders: dict[str, tuple[float, float, float, dict[int, float]]] = field(default_factory=dict)
+    partition: int
+    error: str
+    remedy: str | None
 
-    def has(self, path: str, written: float) -> bool:
-        return self.files.get(path, (None,))[0] == written
+
+@dataclass(frozen=True, eq=False)
+class _ScannedCorpus:
+    status: CorpusStatus
+    command: list[str]  # that ingests it
+
+
+@dataclass(frozen=True, eq=False)
+class _ScannedRun:
+    run: Run
+    folder: FolderCache
+    status: RunStatus
+    done: dict[int, float]
+    failures: list[_Failure]
+    rejected: dict[int, int]
 
 
 class StoreWatch:
-    """Looks at a store; for one thread at a time.
+    """Scans a store; for one thread at a time.
 
-    A corpus or run at rest costs one request a look, one that is being written some four, and the statistics of each
-    partition are read once.
+    A corpus or run that doesn't change costs one request a scan, one that is being written some four, and the statistics
+    of each partition are read once.
     """
 
-    def __init__(self, store) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
-        self._memories: dict[str, _Memory] = {}
+        self._folders: dict[str, FolderCache] = {}
 
     def scan(self, seconds: float | None = None) -> StoreStatus:
-        """Return what the store says now. After ``seconds`` of reading statistics the rest is left to the next look.
+        """Return the state of the store. After ``seconds`` of reading statistics the rest is left to the next scan.
 
-        Raises `StoreError` where the store itself can't be read; what is broken in it is told under its own name.
+        Raises `StoreError` where the store itself can't be read; a broken corpus or run is reported as such.
         """
         until = None if seconds is None else time.monotonic() + seconds
         with ThreadPoolExecutor(THREADS) as pool:
-            names = {kind: list(self.store.times(kind)) for kind in ("corpora", "runs")}
-            folders = {f"{kind}/{name}" for kind in names for name in names[kind]}
-            self._memories = {folder: kept for folder, kept in self._memories.items() if folder in folders}
-            found = [told for told in pool.map(self._corpus, names["corpora"]) if told]
-            seen = [told for told in pool.map(self._run, names["runs"]) if told]
-            errors = self._read_statistics(pool, [told for told in seen if "error" not in told], until)
-        seen = [
-            {"run": told["run"], "error": errors[told["run"]]} if told["run"] in errors else told
-            for told in seen
-        ]
+            corpus_names, run_names = (list(self.store.times(kind)) for kind in (layout.CORPORA, layout.RUNS))
+            paths = [*map(layout.corpus_folder, corpus_names), *map(layout.run_folder, run_names)]
+            self._folders = {path: self._folders.get(path) or FolderCache(self.store, path) for path in paths}
+            scanned_corpora = [found for found in pool.map(self._corpus, corpus_names) if found]
+            scanned_runs = [found for found in pool.map(self._run, run_names) if found]
+            whole = [found for found in scanned_runs if isinstance(found, _ScannedRun)]
+            errors = self._read_statistics(pool, whole, until)
+        commands = {
+            found.status["corpus"]: found.command
+            for found in scanned_corpora
+            if isinstance(found, _ScannedCorpus)
+        }
+        run_statuses: list[RunStatus | BrokenRun] = []
         expected, read = {}, {}
-        commands = {told["corpus"]: told.pop("command") for told in found if "command" in told}
-        for told in seen:
-            if "error" not in told:
-                expected[told["run"]], read[told["run"]] = self._expected(told)
-                told["redo"] = _redo(told, commands.get(told["corpus"]))
-        return StoreStatus(found, seen, expected, read)
+        for found in scanned_runs:
+            if not isinstance(found, _ScannedRun):
+                run_statuses.append(found)
+                continue
+            name = found.run.name
+            if name in errors:
+                run_statuses.append({"run": name, "error": errors[name]})
+                continue
+            found.status["redo"] = _redo(found, commands.get(found.run.corpus))
+            run_statuses.append(found.status)
+            expected[name], read[name] = _expected(found)
+        return StoreStatus(
+            [found.status if isinstance(found, _ScannedCorpus) else found for found in scanned_corpora],
+            run_statuses,
+            expected,
+            read,
+        )
 
-    def _corpus(self, name: str) -> dict | None:
-        folder = layout.corpus_folder(name)
+    def _corpus(self, name: str) -> _ScannedCorpus | BrokenCorpus | None:
+        folder = self._folders[layout.corpus_folder(name)]
         try:
-            there = self.store.times(folder)
-            corpus = self._manifest(folder, there, lambda: corpora.open_corpus(self.store, name))
+            folder.refresh()
+            corpus = folder.manifest(lambda: corpora.open_corpus(self.store, name))
             if corpus is None:
                 return None
-            done, failed = self._partitions(folder, there, corpus.partitions)
-            writer = self._writer(layout.corpus_lease(name), there)
-            command = shlex.join(ingest_command(corpus))
-            told = {
-                "corpus": name, "images": corpus.images, "partitions": corpus.partitions, "format": corpus.format,
-                "classes": corpus.classes, "hash": corpus.hash, "ingest": states(corpus.partitions, done, failed),
-                "writer": writer,
-                "problems": self._failures(folder, "ingest", failed, done, lambda p: layout.corpus_failed(name, p)),
-            }  # fmt: skip
-            return told | {
-                "redo": [command] if told["ingest"]["failed"] else [],
-                "working": _working(told, "ingest", writer, done),
-                "command": command,
-            }
+            done, failed = _partitions(folder, corpus.partitions)
+            failures = self._failures(folder, failed, lambda p: layout.corpus_failed(name, p))
+            writer = self._writer(folder, layout.corpus_lease(name))
+            ingest, command = states(corpus.partitions, done, failed), ingest_command(corpus)
+            return _ScannedCorpus(
+                {
+                    "corpus": name, "images": corpus.images, "partitions": corpus.partitions, "format": corpus.format,
+                    "classes": corpus.classes, "hash": corpus.hash, "ingest": ingest, "writer": writer,
+                    "problems": _problems("ingest", failures),
+                    "redo": [shlex.join(command)] if ingest["failed"] else [],
+                    "working": working("ingest", writer, corpus.images, corpus.partitions, ingest["pending"], done),
+                },
+                command,
+            )  # fmt: skip
         except StoreUnavailableError:
             raise
         except TinyTagsError as error:
             return {"corpus": name, "error": str(error)}
 
-    def _run(self, name: str) -> dict | None:
-        folder = layout.run_folder(name)
+    def _run(self, name: str) -> _ScannedRun | BrokenRun | None:
+        folder = self._folders[layout.run_folder(name)]
         try:
-            there = self.store.times(folder)
-            run = self._manifest(folder, there, lambda: runs.open_run(self.store, name))
+            folder.refresh()
+            run = folder.manifest(lambda: runs.open_run(self.store, name))
             if run is None:
                 return None
-            done, failed = self._partitions(folder, there, run.partitions)
-            refused = {
-                p: self._read(folder, layout.run_rejected(name, p), written, self._read_rejected)
-                for p, written in self._numbers(folder, "rejected", there, ".jsonl").items()
+            done, failed = _partitions(folder, run.partitions)
+            failures = self._failures(folder, failed, lambda p: layout.run_failed(name, p))
+            rejected = {
+                p: folder.read(layout.run_rejected(name, p), written, self._read_rejected)
+                for p, written in folder.numbers("rejected", ".jsonl").items()
                 if p in done
             }
-            tagging = self._writer(layout.run_lease(name), there)
-            indexing = self._writer(layout.run_index_lease(name), there)
-            told = {
+            tagging = self._writer(folder, layout.run_lease(name))
+            indexing = self._writer(folder, layout.run_index_lease(name))
+            tag = states(run.partitions, done, failed)
+            status: RunStatus = {
                 "run": name, "corpus": run.corpus, "model": run.model, "model_hash": run.model_hash, "trees": run.trees,
                 "min_confidence": run.min_confidence, "similar": run.descriptor is not None, "images": run.images,
-                "partitions": run.partitions,
-                "tag": states(run.partitions, done, failed), "writer": tagging or indexing,
-                "problems": self._failures(folder, "tag", failed, done, lambda p: layout.run_failed(name, p)),
+                "partitions": run.partitions, "tag": tag, "writer": tagging or indexing,
+                "problems": _problems("tag", failures), "redo": [],
+                "working": working("tag", tagging, run.images, run.partitions, tag["pending"], done),
+                "published": False, "index": None,
             }  # fmt: skip
-            told["problems"] += [
-                {"step": "index", "partition": p, "error": f"Solr refused {count:,}; the first: {reason}"}
-                for p, (count, reason) in list(refused.items())[:NAMED]
+            status["problems"] += [
+                {"step": "index", "partition": p, "error": f"Solr rejected {count:,}; the first: {reason}"}
+                for p, (count, reason) in list(rejected.items())[:NAMED]
             ]
-            told["working"] = _working(told, "tag", tagging, done)
             if indexing:
-                told["working"].append({"step": "index"} | indexing | {"unit": "documents"})
-            return told | {"done": done, "refused": {p: count for p, (count, _) in refused.items()}}
+                status["working"].append(start_working("index", indexing, "documents"))
+            return _ScannedRun(
+                run, folder, status, done, failures, {p: count for p, (count, _) in rejected.items()}
+            )
         except StoreUnavailableError:
             raise
         except TinyTagsError as error:
             return {"run": name, "error": str(error)}
 
-    def _manifest(self, folder: str, there: dict[str, float], read: Callable[[], object]):
-        """Return the manifest of a corpus or run, or None where it has none; with another one it is another thing."""
-        written = there.get(layout.MANIFEST)
-        if written is None:
-            return None
-        memory = self._memories.get(folder)
-        if memory is None or memory.written != written:
-            memory = self._memories[folder] = _Memory(written)
-        if memory.manifest is None:
-            memory.manifest = read()
-        return memory.manifest
+    def _failures(
+        self, folder: FolderCache, failed: Mapping[int, float], path: Callable[[int], str]
+    ) -> list[_Failure]:
+        """Return the first failed partitions."""
+        found = []
+        for p, written in list(failed.items())[:NAMED]:
+            error, remedy = folder.read(path(p), written, self._read_failure)
+            found.append(_Failure(p, error, remedy))
+        return found
 
-    def _partitions(
-        self, folder: str, there: dict[str, float], partitions: int
-    ) -> tuple[dict[int, float], dict[int, float]]:
-        """Return the partitions that are done, and those that failed, each with the time of that."""
-        done = self._numbers(folder, "statistics", there)
-        return {p: written for p, written in done.items() if p < partitions}, self._numbers(
-            folder, "failed", there
-        )
-
-    def _numbers(
-        self, folder: str, name: str, there: dict[str, float], ending: str = ".json"
-    ) -> dict[int, float]:
-        """Return the numbered files of a folder with their times; listed again only where the folder has changed."""
-        written = there.get(name)
-        if written is None:
-            return {}
-        memory, now = self._memories[folder], time.monotonic()
-        before, first, listed, numbers = memory.folders.get(name, (None, now, now, {}))
-        if before == written and listed - first >= SETTLED_SECONDS:
-            return numbers
-        numbers = {
-            p: at
-            for file, at in self.store.times(f"{folder}/{name}").items()
-            if (p := layout.partition_of(file, ending)) is not None
-        }
-        numbers = dict(sorted(numbers.items()))
-        memory.folders[name] = (written, first if before == written else now, now, numbers)
-        return numbers
-
-    def _read(self, folder: str, path: str, written: float, read: Callable[[str], object]):
-        """Return what ``read`` makes of a file, read once for each time it is written."""
-        memory = self._memories[folder]
-        if not memory.has(path, written):
-            memory.files[path] = (written, read(path))
-        return memory.files[path][1]
-
-    def _failures(self, folder: str, step: str, failed, done, path: Callable[[int], str]) -> list[dict]:
-        """Return the first partitions that failed in a step, each with its reason."""
-        return [
-            {"step": step, "partition": p, "error": self._read(folder, path(p), failed[p], self._read_reason)}
-            for p in [p for p in failed if p not in done][:NAMED]
-        ]
-
-    def _read_reason(self, path: str) -> str:
+    def _read_failure(self, path: str) -> tuple[str, str | None]:
+        """Return why a partition failed, and the verb that helps, as its record has them."""
         try:
-            return str(self.store.read_json(path)["error"])
+            record = self.store.read_json(path)
+            return str(record["error"]), record.get("remedy")
         except StoreUnavailableError:
             raise
         except (StoreError, KeyError):
-            return "nobody wrote down why"
+            return NO_REASON, None
 
     def _read_rejected(self, path: str) -> tuple[int, str]:
-        """Return how many documents of a partition Solr refused, and why the first one."""
+        """Return how many documents of a partition Solr rejected, and why the first one."""
         lines = self.store.read_bytes(path)
         try:
             reason = str(json.loads(lines.partition(b"\n")[0])["reason"])
         except (ValueError, KeyError, TypeError):
-            reason = "nobody wrote down why"
+            reason = NO_REASON
         return lines.count(b"\n"), reason
 
-    def _writer(self, path: str, there: dict[str, float]) -> dict | None:
-        held = holder(self.store, path) if path.rsplit("/", 1)[1] in there else None
-        return held and {key: getattr(held, key) for key in ("user", "host", "pid", "since")}
+    def _writer(self, folder: FolderCache, lease: str) -> Writer | None:
+        return writer_of(holder(self.store, lease)) if folder.has(lease.rsplit("/", 1)[1]) else None
 
-    def _read_statistics(self, pool, seen: list[dict], until: float | None) -> dict[str, str]:
-        """Read the statistics of runs that aren't read yet, until time is up; return what went wrong, by run."""
-        left, errors = [], {}
-        for told in seen:
-            run = self._memories[layout.run_folder(told["run"])].manifest
-            paths = [(run, p, layout.run_statistics(run.name, p), at) for p, at in told["done"].items()]
-            left += [
-                entry for entry in paths if not self._memories[layout.run_folder(run.name)].has(*entry[2:])
-            ]
+    def _read_statistics(
+        self, pool: ThreadPoolExecutor, scanned: Iterable[_ScannedRun], until: float | None
+    ) -> dict[str, str]:
+        """Read the statistics that aren't read yet, until the time is up; return the first error of each run."""
+        errors: dict[str, str] = {}
+        left = [
+            (found, p, written)
+            for found in scanned
+            for p, written in found.done.items()
+            if not found.folder.is_read(layout.run_statistics(found.run.name, p), written)
+        ]
 
-        def read(entry) -> None:
-            run, p, path, written = entry
+        def read(entry: tuple[_ScannedRun, int, float]) -> None:
+            found, p, written = entry
+            run = found.run
             try:
-                self._read(
-                    layout.run_folder(run.name), path, written,
-                    lambda _: runs.read_statistics(self.store, run, p)["tagged"],
-                )  # fmt: skip
+                found.folder.read(
+                    layout.run_statistics(run.name, p),
+                    written,
+                    lambda path: runs.read_statistics(self.store, run, p)["tagged"],
+                )
             except StoreUnavailableError:
                 raise
             except TinyTagsError as error:
@@ -254,77 +299,39 @@ class StoreWatch:
             list(pool.map(read, left[start : start + 8 * THREADS]))
         return errors
 
-    def _expected(self, told: dict) -> tuple[ExpectedCounts | None, int]:
-        """Return what the index should hold of a run, None where not all statistics are read yet, and how many are."""
-        name, done, refused = told["run"], told.pop("done"), told.pop("refused")
-        memory = self._memories[layout.run_folder(name)]
-        tagged = {}
-        for p, written in done.items():
-            path = layout.run_statistics(name, p)
-            if memory.has(path, written):
-                tagged[p] = {"tagged": memory.files[path][1]}
-        return ExpectedCounts(memory.manifest, tagged, refused) if len(tagged) == len(done) else None, len(
-            tagged
-        )
+
+def _partitions(folder: FolderCache, partitions: int) -> tuple[dict[int, float], dict[int, float]]:
+    """Return the partitions that are done, and those that failed and are not done, each with its time."""
+    done = {p: written for p, written in folder.numbers("statistics").items() if p < partitions}
+    return done, {p: written for p, written in folder.numbers("failed").items() if p not in done}
 
 
-def states(partitions: int, done: Iterable[int], failed: Iterable[int]) -> dict[str, int]:
-    """Return how many partitions are pending, done and failed in a step; one that was done since it failed is done."""
-    done = set(done)
-    failed = set(failed) - done
-    return {"pending": partitions - len(done) - len(failed), "done": len(done), "failed": len(failed)}
+def _problems(step: str, failures: Iterable[_Failure]) -> list[Problem]:
+    return [{"step": step, "partition": failure.partition, "error": failure.error} for failure in failures]
 
 
-def rates(per_second: float | None, seconds_left: float | None) -> dict[str, float | None]:
-    return {
-        "per_second": per_second and round(per_second, 1),
-        "seconds_left": None if seconds_left is None else round(seconds_left, 1),
-    }
+def _expected(found: _ScannedRun) -> tuple[ExpectedCounts | None, int]:
+    """Return what the index should hold of a run, None until all its statistics are read, and how many are."""
+    tagged = {}
+    for p, written in found.done.items():
+        path = layout.run_statistics(found.run.name, p)
+        if found.folder.is_read(path, written):
+            tagged[p] = {"tagged": found.folder.known(path)}
+    expected = ExpectedCounts(found.run, tagged, found.rejected) if len(tagged) == len(found.done) else None
+    return expected, len(tagged)
 
 
-def seconds_a_partition(done: Iterable[float], since: float, now: float) -> float | None:
-    """Return how long a job that began at ``since`` takes a partition of late; None before it has done one.
-
-    ``done`` are the times at which partitions were done, by it and before. They come in bursts, one from each worker; and
-    a job that has come to a halt gets slower by the second.
-    """
-    times = sorted(at for at in done if at >= since)
-    if not times:
-        return None
-    now = max(now, times[-1])
-    recent = [at for at in times if at >= now - RECENT_SECONDS]
-    if len(recent) >= RECENT_PARTITIONS:
-        times = recent
-    steps = len(times) - 1
-    if steps and times[-1] - times[0] >= 1:
-        return max((times[-1] - times[0]) / steps, (now - times[0]) / (steps + 1))
-    return max(now - since, 0.1) / len(times)
-
-
-def _working(told: dict, step: str, writer: dict | None, done: dict[int, float]) -> list[dict]:
-    """Return who works at a step, how fast and for how long still; nothing where nobody does."""
-    if not writer:
-        return []
-    since = datetime.fromisoformat(writer["since"]).timestamp()
-    seconds = seconds_a_partition(done.values(), since, time.time())
-    images = told["images"] / max(told["partitions"], 1)
-    found = rates(images / seconds, told[step]["pending"] * seconds) if seconds else rates(None, None)
-    return [{"step": step} | writer | {"unit": "images"} | found]
-
-
-def _redo(told: dict, ingest: str | None) -> list[str]:
-    """Return the commands that do again what failed of a run, in their order; ``ingest`` is the one that made its corpus."""
-    commands = []
-    if told["tag"]["failed"]:
-        tagging = [problem for problem in told["problems"] if problem["step"] == "tag"]
-        corrupt = [p["partition"] for p in tagging if "`tinytags ingest` with --partition" in p["error"]]
-        if corrupt and ingest:
-            commands.append(ingest + "".join(f" --partition {p}" for p in corrupt))
-        words = ["tinytags", "tag", "--corpus", told["corpus"], "--model", told["model"]]
-        words += ["--min-confidence", str(told["min_confidence"])]
-        words += ["--similar"] if told["similar"] else []
-        commands.append(shlex.join(words))
-    refused = [problem["partition"] for problem in told["problems"] if problem["step"] == "index"]
-    if refused:
-        commands.append(f"tinytags index {told['run']}" + "".join(f" --partition {p}" for p in refused))
-    return commands
+def _redo(found: _ScannedRun, ingest: list[str] | None) -> list[str]:
+    """Return the commands that repeat what failed of a run, in order; ``ingest`` is the one that makes its corpus."""
+    run, commands = found.run, []
+    if found.failures:
+        damaged = [str(failure.partition) for failure in found.failures if failure.remedy == "ingest"]
+        if damaged and ingest:
+            commands.append([*ingest, *(word for p in damaged for word in ("--partition", p))])
+        words = ["tinytags", "tag", "--corpus", run.corpus, "--model", run.model]
+        words += ["--min-confidence", str(run.min_confidence)]
+        commands.append([*words, *(["--similar"] if run.descriptor is not None else [])])
+    if rejected := list(found.rejected)[:NAMED]:
+        options = (word for p in rejected for word in ("--partition", str(p)))
+        commands.append(["tinytags", "index", run.name, *options])
+    return [shlex.join(command) for command in commands]

@@ -1,28 +1,31 @@
-"""What is searched now: the collections behind the alias, and their counts, kept for as long as they are true."""
+"""What the alias points to now: its collections and their counts, cached until one of them changes."""
 
 import threading
 import time
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from indexing.query.counts import Cell, Counts, query_cells
 from indexing.query.search_state import SearchState
-from indexing.solr import Solr, SolrError
+from indexing.solr import RefusedError, Solr, SolrError
 
 CHECK_SECONDS = 1.0
-# A Solr that hangs is as good as one that is down.
+# A Solr that hangs is treated like one that is down.
 ANSWER_SECONDS = 2.5
+
+Version = tuple[Any, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """One state of what is searched. A page is made from one of these, so it never shows half of one and half of another."""
+    """One state of what is published. A page is made from one of these, so it never shows half of one and half of another."""
 
     collections: tuple[str, ...]
     counts: Counts
 
     def of(self, state: SearchState) -> "Snapshot":
-        """Return what a search looks into: all of it, or the runs that it names by themselves, their corpus or model."""
+        """Return what a search covers: all of it, or the runs that it names, or whose corpus or model it names."""
         counts = self.counts.of_sources(state)
         if counts is self.counts:
             return self
@@ -30,7 +33,7 @@ class Snapshot:
 
 
 class PublishedIndex:
-    """Looks at most once a second whether the alias has moved or an index has changed; safe to use from many threads."""
+    """Checks at most once a second whether the alias has moved or an index has changed; safe to use from many threads."""
 
     def __init__(self, solr: Solr, alias: str, check_seconds: float = CHECK_SECONDS) -> None:
         self.solr, self.alias, self.check_seconds = solr, alias, check_seconds
@@ -38,20 +41,19 @@ class PublishedIndex:
         self._checked = float("-inf")
         self._failed: SolrError | None = None
         self._snapshot = Snapshot((), Counts.of([]))
-        self._versions: dict[str, tuple] = {}
+        self._versions: dict[str, Version] = {}
         self._cells: dict[str, list[Cell]] = {}
 
     def now(self, fresh: bool = False) -> Snapshot:
-        """Return what is searched; ``fresh`` looks even if that was done a moment ago. Raises `SolrError`."""
+        """Return what is published; ``fresh`` checks even if that was done a moment ago. Raises `SolrError`."""
         with self._lock:
             if fresh or time.monotonic() - self._checked > self.check_seconds:
                 self._failed = None
                 try:
                     self._check()
                 except SolrError as error:
-                    self._failed = (
-                        error  # all who waited for a Solr that hangs need not wait for it once more each
-                    )
+                    # Threads that waited for a Solr that hangs don't each wait for it again.
+                    self._failed = error
                 self._checked = time.monotonic()
             if self._failed:
                 raise self._failed
@@ -69,19 +71,17 @@ class PublishedIndex:
         counts = Counts.of(cell for name in cells for cell in cells[name])
         self._versions, self._cells, self._snapshot = versions, cells, Snapshot(tuple(sorted(cells)), counts)
 
-    def _collections(self) -> dict[str, dict]:
+    def _collections(self) -> dict[str, dict[str, Any]]:
         """Return the shards of each collection behind the alias; none where nothing is published."""
         parameters = {"action": "CLUSTERSTATUS", "collection": self.alias}
         try:
             cluster = self.solr.read("admin/collections", parameters, ANSWER_SECONDS)["cluster"]
-        except SolrError as error:
-            if error.status == 400 and "not found" in str(error):
-                return {}
-            raise
+        except RefusedError:  # there is no such alias: nothing else in this request can be wrong
+            return {}
         return {name: description["shards"] for name, description in cluster["collections"].items()}
 
-    def _version(self, collection: str, shards: dict) -> tuple:
-        """Return what changes when what can be searched changes: the version of each shard's open index."""
+    def _version(self, collection: str, shards: dict[str, Any]) -> Version:
+        """Return a value that changes whenever searches could: the version of each shard's open index."""
         versions = []
         for name in sorted(shards):
             replicas = shards[name]["replicas"].values()
@@ -95,7 +95,7 @@ class PublishedIndex:
             except SolrError as error:
                 if error.status != 404:
                     raise
-                # A core on another node: documents of a run are the same whenever they are posted, so their number tells.
+                # A core on another node. A run's documents are the same whenever they are posted, so their number is enough.
                 found = self.solr.select(collection, {"q": "*:*", "rows": 0}, timeout=ANSWER_SECONDS)
                 return ("documents", found["response"]["numFound"])
         return tuple(versions)

@@ -1,12 +1,13 @@
-"""One search: from what a URL asks to a request of Solr that ends early, and to hits."""
+"""One search: from its state to a request of Solr that ends early, and to hits."""
 
 import base64
 import random
 import struct
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from indexing.fields import HIT_FIELDS
 from indexing.query.counts import COUNTED, Level
@@ -16,28 +17,32 @@ from indexing.solr import Solr, SolrError
 
 # What Solr returns of a hit, for its parameter fl.
 HIT_NAMES = ",".join(field.name for field in HIT_FIELDS)
-# A page's few rows take some milliseconds. A Solr that takes longer than this hangs, also to people who wait.
+# A page's few rows take some milliseconds: a Solr that takes longer than this hangs.
 ROWS_SECONDS = ANSWER_SECONDS
 EXPORT_SECONDS = 10
-# A page far back waits so long for its turn.
+# How long a page far back waits for one of the two places.
 FAR_BACK_SECONDS = 10
-# From so many hits on, Next goes on from the last one instead of counting past all before it.
+# Beyond so many hits, Next continues from the last one instead of skipping all before it.
 CURSOR_FROM = 3_000
-# Of more hits than these only a part is shuffled, twice what numbered pages show.
+# Of more hits than these only a part is shuffled: twice what numbered pages show.
 SHUFFLED_HITS = 2 * NUMBERED_ROWS
-# So many hits of an export are asked for at a time: of 56 million documents a request takes 0.2 s, whether for these or for half of them.
+# So many hits of an export are requested at a time: with 56 million documents that takes 0.2 s, and half as many take as long.
 EXPORT_ROWS = 10_000
-# Solr keeps all hits before a page in memory while it looks for the page: far back, two look at a time, the others wait.
+# Solr keeps all hits before a page in memory while it collects the page: far back, two requests run at a time, others wait.
 _FAR_BACK = threading.BoundedSemaphore(2)
 
 
+Hit = dict[str, Any]  # a document as Solr returns it
+T = TypeVar("T")
+
+
 class TooBusyError(SolrError):
-    """More is asked for at once than Solr is asked for: it was not, and is not to blame."""
+    """Too many requests at once: this one was not sent to Solr."""
 
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """What a search found: ``hits`` are documents as Solr gives them, ``after`` is where the next page may go on.
+    """One page of a search: ``hits`` are documents as Solr returns them, ``after`` is where the next page may continue.
 
     ``searched`` are the collections that the search covers, ``published`` all that the alias points to.
     """
@@ -46,7 +51,7 @@ class SearchResult:
     searched: Snapshot
     state: SearchState
     total: int
-    hits: list[dict]
+    hits: list[Hit]
     after: After | None
     seconds: float
 
@@ -63,11 +68,11 @@ def search(solr: Solr, published: PublishedIndex, state: SearchState) -> SearchR
     return SearchResult(everything, snapshot, state, total, hits, after, time.perf_counter() - began)
 
 
-def export(solr: Solr, published: PublishedIndex, state: SearchState) -> tuple[int, Iterator[list[dict]]]:
-    """Return how many hits a search has, whatever its page, and all of them, some thousands at a time.
+def export(solr: Solr, published: PublishedIndex, state: SearchState) -> tuple[int, Iterator[list[Hit]]]:
+    """Return how many hits a search has, and all of them whatever its page, some thousands at a time.
 
-    What is shuffled on the page comes by confidence. Raises `SolrError` where Solr is down, for the first ones at once.
-    All come from the runs that are published now.
+    A random order is replaced by that of confidence. Raises `SolrError` where Solr is down; for the first hits at once.
+    All hits come from the runs that are published now.
     """
     state = state.with_sort("confidence" if state.sort == "random" else state.sort)
     snapshot, first = _with_snapshot(
@@ -75,7 +80,7 @@ def export(solr: Solr, published: PublishedIndex, state: SearchState) -> tuple[i
     )
     snapshot = snapshot.of(state)
 
-    def all_hits(found: list[dict]) -> Iterator[list[dict]]:
+    def all_hits(found: list[Hit]) -> Iterator[list[Hit]]:
         while found:
             yield found
             last = After(float(found[-1]["confidence"]), found[-1]["id"])
@@ -85,24 +90,24 @@ def export(solr: Solr, published: PublishedIndex, state: SearchState) -> tuple[i
     return snapshot.counts.total(state), all_hits(first)
 
 
-def page_hits(solr: Solr, snapshot: Snapshot, state: SearchState) -> list[dict]:
+def page_hits(solr: Solr, snapshot: Snapshot, state: SearchState) -> list[Hit]:
     return hits(solr, snapshot, state, state.start, state.per_page)
 
 
-def neighbours(solr: Solr, published: PublishedIndex, state: SearchState, at: int) -> list[dict | None]:
+def neighbours(solr: Solr, published: PublishedIndex, state: SearchState, at: int) -> list[Hit | None]:
     """Return the hits before, at and after place ``at`` (from 0) of a search; None where there is none."""
     first = max(at - 1, 0)
     _, found = _with_snapshot(
         published, lambda snapshot: hits(solr, snapshot.of(state), state, first, at + 2 - first)
     )
-    found = [*([None] if at == 0 else []), *found, None, None, None]
-    return found[:3]
+    around: list[Hit | None] = [*([None] if at == 0 else []), *found, None, None, None]
+    return around[:3]
 
 
-def find_image(solr: Solr, published: PublishedIndex, corpus: str, partition: int, row: int) -> list[dict]:
-    """Return the documents of one image: one of each run that tagged it and is searched now."""
+def find_image(solr: Solr, published: PublishedIndex, corpus: str, partition: int, row: int) -> list[Hit]:
+    """Return the documents of one image: one of each published run that tagged it."""
 
-    def ask(snapshot: Snapshot) -> list[dict]:
+    def query(snapshot: Snapshot) -> list[Hit]:
         if not snapshot.collections:
             return []
         parameters = {
@@ -114,11 +119,11 @@ def find_image(solr: Solr, published: PublishedIndex, corpus: str, partition: in
         }
         return _select(solr, snapshot, parameters | {"sort": "id asc", "rows": 20})
 
-    return _with_snapshot(published, ask)[1]
+    return _with_snapshot(published, query)[1]
 
 
-def hits(solr: Solr, snapshot: Snapshot, state: SearchState, start: int, rows: int) -> list[dict]:
-    """Return ``rows`` hits from place ``start`` on, or behind ``state.after`` where the state has that."""
+def hits(solr: Solr, snapshot: Snapshot, state: SearchState, start: int, rows: int) -> list[Hit]:
+    """Return ``rows`` hits from place ``start`` on, or after ``state.after`` where the state has that."""
     counts = snapshot.counts
     levels = counts.levels_of(state)
     after = state.after
@@ -133,7 +138,7 @@ def hits(solr: Solr, snapshot: Snapshot, state: SearchState, start: int, rows: i
     # The index is sorted from high to low and Solr stops early only in that order. But within one level of votes the order
     # is the same both ways, and how many hits each level has is known: so take the levels one by one. Of a network's levels
     # Solr sorts all hits: they are a percent each.
-    found = []
+    found: list[Hit] = []
     start = start if after is None else 0
     for level, count in zip(counts.levels, counts.by_level(state).tolist(), strict=True):
         here = None
@@ -163,7 +168,7 @@ def _confidence_order(
     rows: int,
     after: After | None,
     order: str = "desc",
-) -> list[dict]:
+) -> list[Hit]:
     parameters = _query(snapshot, state, levels) | {
         "sort": f"confidence {order},id asc",
         "start": start,
@@ -177,7 +182,7 @@ def _confidence_order(
 
 def _corpus_order(
     solr: Solr, snapshot: Snapshot, state: SearchState, levels: list[Level], start: int, rows: int
-) -> list[dict]:
+) -> list[Hit]:
     parameters = _query(snapshot, state, levels)
     if after := state.after:
         p, row = after.partition, after.row
@@ -185,7 +190,7 @@ def _corpus_order(
             "later": f"partition:{{{p:d} TO *]",
             "rest": f"+partition:[{p:d} TO {p:d}] +row:{{{row:d} TO *]",
         }
-        # The same image as other runs see it: an id begins with the end of the run's name.
+        # The same image in other runs: an id begins with the end of the run's name.
         others = [id for name in snapshot.collections if (id := f"{name[-8:]}:{p:d}:{row:d}") > after.id]
         if others:
             behind["others"] = "{!terms f=id v=$places}"
@@ -202,11 +207,11 @@ def _corpus_order(
 
 def _random_order(
     solr: Solr, snapshot: Snapshot, state: SearchState, levels: list[Level], start: int, rows: int
-) -> list[dict]:
-    """Return hits in an order that the search's seed decides, as long as the index stays as it is.
+) -> list[Hit]:
+    """Return hits in an order given by the search's seed, as long as the index doesn't change.
 
-    To shuffle 50 million hits Solr would look at each. So of many hits those of some rows of every partition are
-    shuffled, of as many rows as hold all numbered pages: which rows, the seed decides too.
+    To shuffle 50 million hits Solr would have to read each. So of many hits those of some rows of every partition are
+    shuffled, of as many rows as hold all numbered pages; the seed also selects the rows.
     """
     parameters = _query(snapshot, state, levels)
     order = {"sort": f"random_{state.seed} asc,id asc", "start": start, "rows": rows}
@@ -221,10 +226,10 @@ def _random_order(
             "around": f"row:[0 TO {first + width - 1 - most:d}]",
         }
         some = parameters | ranges | {"q": f"{parameters['q'][:-1]} must=$some}}"}
-        found = _ask(solr, snapshot, some | order | {"minExactCount": total})
-        # Where these rows hold less than others do, all pages alike come from all rows.
+        found = _query_solr(solr, snapshot, some | order | {"minExactCount": total})
+        # Where these rows hold fewer hits than others do, all pages come from all rows.
         if found["numFound"] >= SHUFFLED_HITS // 2:
-            return found["docs"]
+            return _docs(found)
     return _select(solr, snapshot, parameters | order)
 
 
@@ -238,7 +243,7 @@ def _query(snapshot: Snapshot, state: SearchState, levels: list[Level]) -> dict[
     clauses = ["must=$levels"]
     parameters = {"levels": _range(counts.trees, levels)}
     if state.answer:
-        # A tag is right where the label is the same word, which a query can only say one word at a time.
+        # A tag is right where the label has the same value, which a query can only express one value at a time.
         for number, tag in enumerate(tags):
             parameters |= {
                 f"word{number}": tag,
@@ -269,14 +274,14 @@ def _range(trees: int | None, levels: list[Level]) -> str:
     return f"confidence:[{levels[0].ends()[0]:.7f} TO {levels[-1].ends()[1]:.7f}}}"
 
 
-def _select(solr: Solr, snapshot: Snapshot, parameters: dict) -> list[dict]:
-    # Solr stops as soon as it has the rows: totals are known already. segmentTerminateEarly isn't needed for that, and
+def _select(solr: Solr, snapshot: Snapshot, parameters: dict[str, Any]) -> list[Hit]:
+    # Solr stops as soon as it has the rows: totals are known from the counts. segmentTerminateEarly isn't needed for that, and
     # gives no rows at all beyond the first page.
-    return _ask(solr, snapshot, parameters | {"minExactCount": parameters["rows"]})["docs"]
+    return _docs(_query_solr(solr, snapshot, parameters | {"minExactCount": parameters["rows"]}))
 
 
-def _ask(solr: Solr, snapshot: Snapshot, parameters: dict) -> dict:
-    """Ask the collections themselves, not the alias, which may move between two questions."""
+def _query_solr(solr: Solr, snapshot: Snapshot, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Query the collections themselves, not the alias, which may move between two requests."""
     names = snapshot.collections
     parameters = parameters | {"fl": HIT_NAMES}
     if len(names) > 1:
@@ -284,32 +289,38 @@ def _ask(solr: Solr, snapshot: Snapshot, parameters: dict) -> dict:
     far_back = parameters.get("start", 0) >= CURSOR_FROM
     if far_back and not _FAR_BACK.acquire(timeout=FAR_BACK_SECONDS):
         raise TooBusyError(
-            f"too many pages this far back are asked for at once; try again in {FAR_BACK_SECONDS} seconds"
+            f"too many requests for pages this far back; try again in {FAR_BACK_SECONDS} seconds"
         )
     seconds = ROWS_SECONDS if parameters["rows"] <= PER_PAGE[-1] else EXPORT_SECONDS
     try:
-        return solr.select(names[0], parameters, timeout=seconds)["response"]
+        response: dict[str, Any] = solr.select(names[0], parameters, timeout=seconds)["response"]
+        return response
     finally:
         if far_back:
             _FAR_BACK.release()
 
 
-def _with_snapshot(published: PublishedIndex, ask):
-    """Return the current snapshot and what ``ask`` says of it; anew where a collection went away in between."""
+def _with_snapshot(published: PublishedIndex, query: Callable[[Snapshot], T]) -> tuple[Snapshot, T]:
+    """Return the current snapshot and ``query`` of it, repeated with a new one where a collection was dropped meanwhile."""
     snapshot = published.now()
     try:
-        return snapshot, ask(snapshot)
+        return snapshot, query(snapshot)
     except SolrError as error:
         if error.status not in (400, 404):
             raise
         again = published.now(fresh=True)
         if again.collections == snapshot.collections:
             raise
-        return again, ask(again)
+        return again, query(again)
+
+
+def _docs(response: dict[str, Any]) -> list[Hit]:
+    docs: list[Hit] = response["docs"]
+    return docs
 
 
 def cursor_mark(after: After) -> str:
-    """Return Solr's cursor behind a document for ``confidence desc,id asc``, or the same with ``confidence asc``.
+    """Return Solr's cursor after a document for ``confidence desc,id asc``, or the same with ``confidence asc``.
 
     It is the sort values as javabin in base64 (org.apache.solr.search.CursorMark, common.util.JavaBinCodec): version 2,
     a list of 2 (0x82), a float (0x08) and a string (0x20 + bytes).
@@ -319,6 +330,6 @@ def cursor_mark(after: After) -> str:
     return base64.b64encode(values).decode()
 
 
-def documents(found: Iterable[dict]) -> list[dict]:
-    """Return hits with their fields in one order and without Solr's own, as the API shows them."""
+def documents(found: Iterable[Hit]) -> list[Hit]:
+    """Return hits with their fields in the order of `HIT_FIELDS` and without Solr's own, as the API has them."""
     return [{field.name: hit[field.name] for field in HIT_FIELDS if field.name in hit} for hit in found]

@@ -1,8 +1,10 @@
-"""A store, and a client of the real Solr that cleans up after each test."""
+"""A store, and a client of the real Solr; after each test, what it created there is dropped."""
 
 import pytest
+from small_runs import ALIAS
 
 from indexing.solr import Solr
+from storage.runs import list_runs
 from storage.store import open_store
 
 
@@ -12,16 +14,27 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def client(solr):
-    """A client of the real Solr; what the test makes there is dropped."""
+def client(solr, store, monkeypatch):
+    """A client of the real Solr; the collections and aliases of this test, and no others, are dropped after it."""
+    names, aliases = set(), {ALIAS}
+    create, set_alias = Solr.create, Solr.set_alias
+
+    def record_create(self, collection, *args, **options):
+        names.add(collection)
+        create(self, collection, *args, **options)
+
+    def record_alias(self, alias, collections):
+        aliases.add(alias)
+        set_alias(self, alias, collections)
+
+    monkeypatch.setattr(Solr, "create", record_create)
+    monkeypatch.setattr(Solr, "set_alias", record_alias)
     client = Solr(solr.url, patience=60)
-
-    def aliases():
-        return set(client.read("admin/collections", {"action": "LISTALIASES"})["aliases"])
-
-    before, aliases_before = set(client.collections()), aliases()
     yield client
-    for name in aliases() - aliases_before:
-        client.delete_alias(name)
-    for name in set(client.collections()) - before:
+    monkeypatch.undo()
+    for alias in aliases:
+        if client.alias(alias):
+            client.delete_alias(alias)
+    # Processes of their own create collections of the store's runs too.
+    for name in {*names, *list_runs(store)} & set(client.collections()):
         client.delete(name)

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import uuid
+import zlib
 
 import numpy as np
 
@@ -12,6 +14,9 @@ from ingest.image import IMAGE_BYTES
 from storage import layout
 from storage.runs import Run, create_run
 
+# Of this process alone: other test processes may use the same Solr.
+UNIQUE = uuid.uuid4().hex
+ALIAS = f"tags-{UNIQUE[:8]}"
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
@@ -21,7 +26,7 @@ def make_run(
     model="forest-10",
     partitions=3,
     images=500,
-    corpus_hash="c" * 64,
+    corpus_hash=2 * UNIQUE,
     spoil=None,
     descriptor=None,
 ):
@@ -42,7 +47,7 @@ def make_run(
 
 def write_tags(store, run, partition, images, spoil=None):
     """Write the tags file of a partition, then its statistics."""
-    random = np.random.default_rng([partition, int(run.prefix, 16)])
+    random = np.random.default_rng([partition, zlib.crc32(f"{run.corpus} {run.model}".encode())])
     votes = random.integers(2, 11, images)
     documents = []
     for row in np.flatnonzero(votes >= 4).tolist():

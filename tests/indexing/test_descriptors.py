@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from small_runs import documents, indexed, make_corpus, make_run
+from small_runs import ALIAS, documents, indexed, make_corpus, make_run
 
 from indexing import nearness, verify
 from indexing.fields import FIELDS
@@ -36,7 +36,7 @@ def make_described_run(store, spoil=described, **options):
 def run(store, client):
     """A run with descriptors, in the index on two shards."""
     run = make_described_run(store)
-    index_run(store, run.name, client, "tags", shards=2)
+    index_run(store, run.name, client, ALIAS, shards=2)
     return run
 
 
@@ -104,7 +104,7 @@ def test_a_descriptor_that_changed_is_found_and_mended(store, client, run):
 
 def test_a_run_without_descriptors_is_in_the_same_fields_and_takes_no_room_for_them(store, client):
     run = make_run(store, corpus_hash=make_corpus(store).hash)
-    index_run(store, run.name, client, "tags")
+    index_run(store, run.name, client, ALIAS)
     assert indexed(client, run) == documents(store, run)
     assert verify_run(store, run.name, client)["ok"]
     assert nearest(client, run, [0] * NUMBERS, 12) == []

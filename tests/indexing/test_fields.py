@@ -10,7 +10,7 @@ from indexing.fields import DESCRIPTOR_NUMBERS, FACETS, FIELDS, HIT_FIELDS
 from indexing.solr import CONFIGSET
 from storage.runs import Run
 from tagging import descriptor
-from tagging.tags import documents
+from tagging.tags import documents, winners
 
 
 def test_the_schema_of_solr_is_the_table():
@@ -38,7 +38,12 @@ def test_documents_have_the_fields_of_the_table_in_its_order(trees):
     run = Run("tiny", "c" * 64, "model", "m" * 64, 0.0, classes, 2, 1, trees=trees, descriptor="d")
     votes = np.array([[7, 3], [0, 10]], np.uint16) if trees else np.array([[0.7, 0.3], [0, 1]], np.float32)
     lines, _ = documents(
-        run, 0, votes, np.array([1, -1]), classes, descriptors=np.zeros((2, DESCRIPTOR_NUMBERS), np.int8)
+        run,
+        0,
+        winners(votes),
+        np.array([1, -1]),
+        classes,
+        descriptors=np.zeros((2, DESCRIPTOR_NUMBERS), np.int8),
     )
     full, least = map(json.loads, lines.splitlines())
     kinds = ("all", "forests", "some") if trees else ("all", "some")

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from small_runs import documents, indexed, make_corpus, make_run, write_tags
+from small_runs import ALIAS, documents, indexed, make_corpus, make_run, write_tags
 
 from conf.errors import LeaseHeldError, TinyTagsError
 from indexing import index
@@ -51,16 +51,16 @@ def change(client, run, *commands):
 def test_a_run_ends_in_the_index_as_it_was_tagged_and_the_alias_shows_it(store, client, small_bodies):
     run = make_run(store, partitions=5)
     lines = documents(store, run)
-    summary = index_run(store, run.name, client, "tags")
+    summary = index_run(store, run.name, client, ALIAS)
     assert indexed(client, run) == lines
-    assert client.alias("tags") == [run.name]
+    assert client.alias(ALIAS) == [run.name]
     assert summary.pop("seconds") > 0
     assert summary == {
         "run": run.name, "partitions": 5, "posted": [0, 1, 2, 3, 4], "done": 5, "untagged": [], "failed": [],
-        "documents": len(lines), "rejected": 0, "complete": True, "left": [], "alias": "tags", "previous": [],
+        "documents": len(lines), "rejected": 0, "complete": True, "left": [], "alias": ALIAS, "previous": [],
         "published": True,
     }  # fmt: skip
-    again = index_run(store, run.name, client, "tags")
+    again = index_run(store, run.name, client, ALIAS)
     assert (again["posted"], again["documents"], again["previous"]) == ([], len(lines), [run.name])
     assert not store.exists(layout.run_index_lease(run.name))
 
@@ -73,7 +73,7 @@ def test_documents_come_through_byte_for_byte_whatever_is_in_their_text(store, c
             document["tag"] = tag
 
     run = make_run(store, partitions=1, spoil=spoil)
-    index_run(store, run.name, client, "tags")
+    index_run(store, run.name, client, ALIAS)
     assert indexed(client, run) == documents(store, run)
     assert {d["tag"] for d in indexed(client, run).values()} >= set(tags)
 
@@ -84,38 +84,38 @@ def test_two_shards_end_the_same(store, client, small_bodies):
             lines[7]["votes"] = "x"
 
     run = make_run(store, partitions=4, spoil=spoil)
-    summary = index_run(store, run.name, client, "tags", shards=2)
+    summary = index_run(store, run.name, client, ALIAS, shards=2)
     assert (summary["rejected"], summary["complete"]) == (1, True)
     wanted = {key: d for key, d in documents(store, run).items() if d["votes"] != "x"}
     assert indexed(client, run) == wanted
-    assert index_run(store, run.name, client, "tags")["posted"] == [], "the shards there are will do"
+    assert index_run(store, run.name, client, ALIAS)["posted"] == [], "the shards there are will do"
     with pytest.raises(TinyTagsError, match=rf"on 2 shards, not 3; `tinytags retire {run.name}`"):
-        index_run(store, run.name, client, "tags", shards=3)
+        index_run(store, run.name, client, ALIAS, shards=3)
 
 
 def test_a_partition_without_a_tagged_image_is_done(store, client):
     run = make_run(store, partitions=2, spoil=lambda p, lines: lines.clear() if p == 0 else None)
-    summary = index_run(store, run.name, client, "tags")
+    summary = index_run(store, run.name, client, ALIAS)
     assert (summary["complete"], summary["posted"]) == (True, [1])
 
 
 def test_a_dry_run_tells_and_writes_nothing(store, client):
     run = make_run(store)
     before = files(store, run)
-    told = index_run(store, run.name, client, "tags", dry_run=True)
+    told = index_run(store, run.name, client, ALIAS, dry_run=True)
     assert (told["post"], told["documents"], told["publish"]) == ([0, 1, 2], len(documents(store, run)), True)
     assert not client.exists(run.name)
-    assert client.alias("tags") == []
+    assert client.alias(ALIAS) == []
 
-    index_run(store, run.name, client, "tags", publication="no")
+    index_run(store, run.name, client, ALIAS, publication="no")
     change(client, run, {"delete": {"query": "partition:1 AND tag:dog"}}, [stranger(run, 2)])
     held = indexed(client, run)
-    told = index_run(store, run.name, client, "tags", dry_run=True)
+    told = index_run(store, run.name, client, ALIAS, dry_run=True)
     assert (told["done"], told["post"], told["delete"]) == (1, [1, 2], [2])
-    told = index_run(store, run.name, client, "tags", dry_run=True, partitions=[0])
+    told = index_run(store, run.name, client, ALIAS, dry_run=True, partitions=[0])
     assert (told["post"], told["delete"]) == ([0], [0])
     assert indexed(client, run) == held
-    assert client.alias("tags") == []
+    assert client.alias(ALIAS) == []
     assert files(store, run) == before
 
 
@@ -140,7 +140,7 @@ def test_a_document_that_solr_refuses_is_set_aside_with_its_reason_and_the_other
     lines = documents(store, run)
     refused = [d for d in lines.values() if d["votes"] == "x" or "colour" in d or len(d["tag"]) > 1000]
     assert len(refused) == 3
-    summary = index_run(store, run.name, client, "tags")
+    summary = index_run(store, run.name, client, ALIAS)
     assert (summary["rejected"], summary["complete"], summary["published"]) == (3, True, True)
     assert indexed(client, run) == {d["id"]: d for d in lines.values() if d not in refused}
     rejected = list(map(json.loads, store.read_bytes(layout.run_rejected(run.name, 1)).splitlines()))
@@ -149,10 +149,8 @@ def test_a_document_that_solr_refuses_is_set_aside_with_its_reason_and_the_other
     assert all(r["document"]["id"] in r["reason"] for r in rejected)
     assert runs.rejected_partitions(store, run) == [1]
 
-    assert index_run(store, run.name, client, "tags")["posted"] == [], (
-        "what was refused is not tried for ever"
-    )
-    again = index_run(store, run.name, client, "tags", partitions=[1])
+    assert index_run(store, run.name, client, ALIAS)["posted"] == [], "what was refused is not tried for ever"
+    again = index_run(store, run.name, client, ALIAS, partitions=[1])
     assert (again["posted"], again["rejected"], again["complete"]) == ([1], 3, True)
 
 
@@ -162,10 +160,10 @@ def test_a_collection_made_anew_has_refused_nothing_yet(store, client):
             lines[:] = [lines[0] | {"votes": "x"}]
 
     run = make_run(store, spoil=spoil)
-    index_run(store, run.name, client, "tags", publication="no")
-    retire(store, run.name, client, "tags")
+    index_run(store, run.name, client, ALIAS, publication="no")
+    retire(store, run.name, client, ALIAS)
     write_tags(store, run, 0, 500)  # as if the cause had been mended
-    summary = index_run(store, run.name, client, "tags")
+    summary = index_run(store, run.name, client, ALIAS)
     assert (summary["rejected"], summary["complete"]) == (0, True)
     assert indexed(client, run) == documents(store, run)
 
@@ -174,16 +172,16 @@ def test_when_nearly_everything_is_refused_it_is_not_the_documents(store, client
     monkeypatch.setattr(index, "REFUSED_ENOUGH", 20)
     run = make_run(store, partitions=1, spoil=lambda p, lines: [d.update(colour="green") for d in lines])
     with pytest.raises(
-        SolrError, match=r"refuses nearly every document .*unknown field 'colour'.*tinytags retire"
+        SolrError, match=r"rejects nearly every document .*unknown field 'colour'.*tinytags retire"
     ):
-        index_run(store, run.name, client, "tags")
+        index_run(store, run.name, client, ALIAS)
     assert runs.rejected_partitions(store, run) == []
-    assert client.alias("tags") == []
+    assert client.alias(ALIAS) == []
 
 
 def test_a_run_of_which_everything_is_refused_does_not_take_the_place_of_another(store, client):
     shown = make_run(store)
-    index_run(store, shown.name, client, "tags")
+    index_run(store, shown.name, client, ALIAS)
 
     def spoil(partition, lines):
         for document in lines:
@@ -191,9 +189,9 @@ def test_a_run_of_which_everything_is_refused_does_not_take_the_place_of_another
 
     run = make_run(store, model="refused", partitions=2, images=100, spoil=spoil)
     for _ in range(2):  # nor when it is asked again, and everything is known to be refused
-        with pytest.raises(SolrError, match=r"refuses all .* documents of"):
-            index_run(store, run.name, client, "tags")
-        assert client.alias("tags") == [shown.name]
+        with pytest.raises(SolrError, match=r"rejects all .* documents of"):
+            index_run(store, run.name, client, ALIAS)
+        assert client.alias(ALIAS) == [shown.name]
 
 
 def test_a_tags_file_that_has_changed_is_named_and_left_out(store, client):
@@ -202,7 +200,7 @@ def test_a_tags_file_that_has_changed_is_named_and_left_out(store, client):
     for p, end in ((0, b'{"id":"new"}\n'), (2, b"")):
         data = store.read_bytes(layout.run_tags(run.name, p))
         store.write_bytes(layout.run_tags(run.name, p), data.replace(b"frog", b"frug") + end)
-    summary = index_run(store, run.name, client, "tags")
+    summary = index_run(store, run.name, client, ALIAS)
     assert [failed["partition"] for failed in summary["failed"]] == [0, 2]
     assert all(
         f"{failed['partition']:05d}.jsonl: has changed since it was tagged" in failed["error"]
@@ -212,15 +210,15 @@ def test_a_tags_file_that_has_changed_is_named_and_left_out(store, client):
     assert (summary["complete"], summary["published"]) == (False, False)
     assert indexed(client, run) == {key: d for key, d in lines.items() if d["partition"] == 1}
     store.remove(layout.run_tags(run.name, 2))
-    assert "00002.jsonl: is missing" in index_run(store, run.name, client, "tags")["failed"][1]["error"]
+    assert "00002.jsonl: is missing" in index_run(store, run.name, client, ALIAS)["failed"][1]["error"]
 
 
 def test_a_redone_partition_whose_tags_file_has_changed_keeps_its_documents(store, client):
     run = make_run(store)
-    index_run(store, run.name, client, "tags")
+    index_run(store, run.name, client, ALIAS)
     held = indexed(client, run)
     store.write_bytes(layout.run_tags(run.name, 1), b"")
-    summary = index_run(store, run.name, client, "tags", partitions=[1])
+    summary = index_run(store, run.name, client, ALIAS, partitions=[1])
     assert [failed["partition"] for failed in summary["failed"]] == [1]
     assert (summary["posted"], summary["complete"]) == ([], False)
     assert indexed(client, run) == held
@@ -234,7 +232,7 @@ from indexing import index, solr
 from storage.local import LocalStore
 from storage.store import open_store
 
-root, run, url, owner, method, count, when = sys.argv[1:]
+root, run, url, alias, owner, method, count, when = sys.argv[1:]
 index.BODY_BYTES, index.GROUP_DOCUMENTS = 30_000, 600
 owner = {"Solr": solr.Solr, "Store": LocalStore}[owner]
 original, left, lock = getattr(owner, method), [int(count)], threading.Lock()
@@ -252,7 +250,7 @@ def killing(*args, **options):
             os.kill(os.getpid(), signal.SIGKILL)
 
 setattr(owner, method, killing)
-index.index_run(open_store(root), run, solr.Solr(url), "tags")
+index.index_run(open_store(root), run, solr.Solr(url), alias)
 """
 
 
@@ -293,7 +291,7 @@ def test_killed_at_any_moment_and_repeated_it_ends_the_same(
 
     run = make_run(store, partitions=12, images=200, spoil=spoil)
     lines = documents(store, run)
-    arguments = [store.root, run.name, client.url, owner, method, str(count), when]
+    arguments = [store.root, run.name, client.url, ALIAS, owner, method, str(count), when]
     child = subprocess.run(
         [sys.executable, "-c", CHILD, *arguments], cwd=ROOT, capture_output=True, timeout=120, check=False
     )
@@ -302,7 +300,7 @@ def test_killed_at_any_moment_and_repeated_it_ends_the_same(
     left = list(range(12))
     if client.exists(run.name):
         left = read_expected(store, run).pending(settled_counts(client, run))
-    summary = index_run(store, run.name, client, "tags")
+    summary = index_run(store, run.name, client, ALIAS)
     assert summary["posted"] == left, "only what was not finished is done again"
     if method == "commit" and count == 3:
         assert len(left) < 12
@@ -312,7 +310,7 @@ def test_killed_at_any_moment_and_repeated_it_ends_the_same(
     assert indexed(client, run) == {key: d for key, d in lines.items() if d["votes"] != "x"}
     rejected = list(map(json.loads, store.read_bytes(layout.run_rejected(run.name, 3)).splitlines()))
     assert [r["document"] for r in rejected] == [d for d in lines.values() if d["votes"] == "x"]
-    assert client.alias("tags") == [run.name]
+    assert client.alias(ALIAS) == [run.name]
 
 
 def test_part_of_a_partition_is_never_taken_for_all_of_it_because_of_an_old_list_of_rejected_documents(
@@ -326,7 +324,7 @@ def test_part_of_a_partition_is_never_taken_for_all_of_it_because_of_an_old_list
                 document["votes"] = "x"
 
     run = make_run(store, partitions=1, spoil=spoil)
-    assert index_run(store, run.name, client, "tags")["rejected"] == 10
+    assert index_run(store, run.name, client, ALIAS)["rejected"] == 10
     write_tags(store, run, 0, 500)
     lines = documents(store, run)
 
@@ -342,10 +340,10 @@ def test_part_of_a_partition_is_never_taken_for_all_of_it_because_of_an_old_list
         during.setattr(index, "BODY_BYTES", 10_000_000)
         during.setattr(index, "_post_body", killed)
         with pytest.raises(KilledError):
-            index_run(store, run.name, client, "tags", partitions=[0])
+            index_run(store, run.name, client, ALIAS, partitions=[0])
     client.commit(run.name)
     assert len(indexed(client, run)) == len(lines) - 10
-    summary = index_run(store, run.name, client, "tags")
+    summary = index_run(store, run.name, client, ALIAS)
     assert (summary["posted"], summary["rejected"]) == ([0], 0)
     assert indexed(client, run) == lines
 
@@ -406,7 +404,7 @@ def test_interrupted_while_solr_is_away_it_ends_at_once(store, client, small_bod
     monkeypatch.setattr(index, "_bodies", interrupted)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        index_run(store, run.name, client, "tags")
+        index_run(store, run.name, client, ALIAS)
     assert time.monotonic() - began < 10
     assert not store.exists(layout.run_index_lease(run.name))
 
@@ -416,11 +414,11 @@ def test_interrupted_while_solr_is_away_it_ends_at_once(store, client, small_bod
 
 def test_missing_and_superfluous_documents_are_mended(store, client):
     run = make_run(store, partitions=5)
-    index_run(store, run.name, client, "tags")
+    index_run(store, run.name, client, ALIAS)
     lines = documents(store, run)
     foreign = [stranger(run, 17), {"id": "lost", "run": run.name}]
     change(client, run, {"delete": {"query": "partition:1 AND tag:dog"}}, [stranger(run, 3)], foreign)
-    summary = index_run(store, run.name, client, "tags")
+    summary = index_run(store, run.name, client, ALIAS)
     assert summary["posted"] == [1, 3]
     assert (summary["complete"], summary["documents"]) == (True, len(lines))
     assert indexed(client, run) == lines
@@ -428,25 +426,25 @@ def test_missing_and_superfluous_documents_are_mended(store, client):
 
 def test_a_missing_and_a_superfluous_document_of_one_partition_are_mended_by_redoing_it(store, client):
     run = make_run(store)
-    index_run(store, run.name, client, "tags")
+    index_run(store, run.name, client, ALIAS)
     lines = documents(store, run)
     gone = next(key for key, d in lines.items() if d["partition"] == 1)
     change(client, run, {"delete": {"id": gone}}, [stranger(run, 1)])
-    assert index_run(store, run.name, client, "tags")["posted"] == [], "the counts agree"
-    summary = index_run(store, run.name, client, "tags", partitions=[1])
+    assert index_run(store, run.name, client, ALIAS)["posted"] == [], "the counts agree"
+    summary = index_run(store, run.name, client, ALIAS, partitions=[1])
     assert summary["posted"] == [1]
     assert indexed(client, run) == lines
 
 
 def test_missing_and_superfluous_at_once_are_found_out_after_posting(store, client):
     run = make_run(store)
-    index_run(store, run.name, client, "tags")
+    index_run(store, run.name, client, ALIAS)
     lines = documents(store, run)
     gone = [key for key, d in lines.items() if d["partition"] == 1][:5]
     change(
         client, run, {"delete": gone}, [stranger(run, 1)]
     )  # fewer than it should have, one of them a stranger
-    assert index_run(store, run.name, client, "tags")["complete"]
+    assert index_run(store, run.name, client, ALIAS)["complete"]
     assert indexed(client, run) == lines
 
 
@@ -460,22 +458,22 @@ def test_a_partition_that_stays_wrong_is_an_error_after_the_second_time(store, c
 
     monkeypatch.setattr(index, "_commit_and_count", settle)
     with pytest.raises(TinyTagsError, match=r"^partition 1 of run .*posting twice .*somebody else writing"):
-        index_run(store, run.name, client, "tags")
-    assert client.alias("tags") == []
+        index_run(store, run.name, client, ALIAS)
+    assert client.alias(ALIAS) == []
 
 
 def test_redoing_a_partition_shows_no_gap(store, client, small_bodies, monkeypatch):
     run = make_run(store, partitions=6)
-    index_run(store, run.name, client, "tags")
+    index_run(store, run.name, client, ALIAS)
     total, seen, stop = len(documents(store, run)), set(), threading.Event()
 
     def look():
         while not stop.is_set():
-            seen.add(client.select("tags", {"q": "*:*", "rows": 0})["response"]["numFound"])
+            seen.add(client.select(ALIAS, {"q": "*:*", "rows": 0})["response"]["numFound"])
 
     thread = threading.Thread(target=look)
     thread.start()
-    index_run(store, run.name, client, "tags", partitions=[1, 2, 3, 4, 5])
+    index_run(store, run.name, client, ALIAS, partitions=[1, 2, 3, 4, 5])
     stop.set()
     thread.join()
     assert seen == {total}
@@ -488,27 +486,27 @@ def test_what_is_tagged_is_indexed_and_not_published_until_all_of_it_is(store, c
     run = make_run(store, partitions=4)
     statistics = store.read_bytes(layout.run_statistics(run.name, 2))
     store.remove(layout.run_statistics(run.name, 2))
-    summary = index_run(store, run.name, client, "tags")
+    summary = index_run(store, run.name, client, ALIAS)
     assert (summary["untagged"], summary["complete"], summary["published"]) == ([2], False, False)
     assert summary["left"] == ["partition 2 not tagged yet"]
-    assert client.alias("tags") == []
+    assert client.alias(ALIAS) == []
     with pytest.raises(TinyTagsError, match="is not complete: partition 2 not tagged yet; `tinytags index"):
-        publish(store, run.name, client, "tags")
+        publish(store, run.name, client, ALIAS)
     with pytest.raises(TinyTagsError, match=r"partition 2 of run .* is not tagged yet"):
-        index_run(store, run.name, client, "tags", partitions=[2])
+        index_run(store, run.name, client, ALIAS, partitions=[2])
     with pytest.raises(TinyTagsError, match="has no partition 4; it has 0 to 3"):
-        index_run(store, run.name, client, "tags", partitions=[4])
+        index_run(store, run.name, client, ALIAS, partitions=[4])
 
     store.write_bytes(layout.run_statistics(run.name, 2), statistics)
-    summary = index_run(store, run.name, client, "tags")
+    summary = index_run(store, run.name, client, ALIAS)
     assert (summary["posted"], summary["complete"], summary["published"]) == ([2], True, True)
 
 
 def test_documents_of_a_partition_that_is_to_be_tagged_again_stay_until_then(store, client):
     run = make_run(store)
-    index_run(store, run.name, client, "tags")
+    index_run(store, run.name, client, ALIAS)
     store.remove(layout.run_statistics(run.name, 1))
-    assert index_run(store, run.name, client, "tags")["complete"] is False
+    assert index_run(store, run.name, client, ALIAS)["complete"] is False
     assert indexed(client, run) == documents(store, run)
 
 
@@ -518,7 +516,7 @@ def test_documents_of_a_partition_that_is_to_be_tagged_again_stay_until_then(sto
 def test_a_second_run_takes_the_place_of_the_first_and_no_answer_mixes_them(store, client, small_bodies):
     first, second = make_run(store, model="forest-10"), make_run(store, model="forest-50", partitions=4)
     totals = {run.name: len(documents(store, run)) for run in (first, second)}
-    index_run(store, first.name, client, "tags")
+    index_run(store, first.name, client, ALIAS)
     seen, wrong, stop = [], [], threading.Event()
     facet = json.dumps({"runs": {"type": "terms", "field": "run", "limit": -1}})
 
@@ -526,7 +524,7 @@ def test_a_second_run_takes_the_place_of_the_first_and_no_answer_mixes_them(stor
         mine = Solr(client.url, patience=0)
         while not stop.is_set():
             try:
-                answer = mine.select("tags", {"q": "*:*", "rows": 5, "json.facet": facet})
+                answer = mine.select(ALIAS, {"q": "*:*", "rows": 5, "json.facet": facet})
             except SolrError as error:
                 wrong.append(error)
                 continue
@@ -540,16 +538,16 @@ def test_a_second_run_takes_the_place_of_the_first_and_no_answer_mixes_them(stor
     threads = [threading.Thread(target=look) for _ in range(2)]
     for thread in threads:
         thread.start()
-    summary = index_run(store, second.name, client, "tags")
+    summary = index_run(store, second.name, client, ALIAS)
     time.sleep(0.5)
-    back = publish(store, first.name, client, "tags")
+    back = publish(store, first.name, client, ALIAS)
     time.sleep(0.5)
     stop.set()
     for thread in threads:
         thread.join()
     assert wrong == []
     assert (summary["previous"], summary["published"]) == ([first.name], True)
-    assert back == {"run": first.name, "alias": "tags", "previous": [second.name], "published": True}
+    assert back == {"run": first.name, "alias": ALIAS, "previous": [second.name], "published": True}
     # Two threads, each of which may be the first to see a change.
     assert [name for i, name in enumerate(seen) if seen[i - 1 : i] != [name]] in (
         [first.name, second.name, first.name],
@@ -558,28 +556,28 @@ def test_a_second_run_takes_the_place_of_the_first_and_no_answer_mixes_them(stor
 
 def test_beside_keeps_what_the_alias_shows_and_no_publish_leaves_it(store, client):
     first, second = make_run(store, model="forest-10"), make_run(store, model="forest-50")
-    index_run(store, first.name, client, "tags")
-    assert index_run(store, second.name, client, "tags", publication="no")["published"] is False
-    assert client.alias("tags") == [first.name]
-    assert index_run(store, second.name, client, "tags", publication="beside")["published"] is True
-    assert client.alias("tags") == [first.name, second.name]
-    index_run(store, second.name, client, "tags", publication="beside")
-    assert client.alias("tags") == [first.name, second.name]
-    both = client.select("tags", {"q": "*:*", "rows": 0})["response"]["numFound"]
+    index_run(store, first.name, client, ALIAS)
+    assert index_run(store, second.name, client, ALIAS, publication="no")["published"] is False
+    assert client.alias(ALIAS) == [first.name]
+    assert index_run(store, second.name, client, ALIAS, publication="beside")["published"] is True
+    assert client.alias(ALIAS) == [first.name, second.name]
+    index_run(store, second.name, client, ALIAS, publication="beside")
+    assert client.alias(ALIAS) == [first.name, second.name]
+    both = client.select(ALIAS, {"q": "*:*", "rows": 0})["response"]["numFound"]
     assert both == len(documents(store, first)) + len(documents(store, second))
 
 
 def test_live_shows_the_run_from_the_start(store, client, monkeypatch):
     first, second = make_run(store, model="forest-10"), make_run(store, model="forest-50")
-    index_run(store, first.name, client, "tags")
+    index_run(store, first.name, client, ALIAS)
     shown, original = [], index._post_body
 
     def post(solr, collection, body):
-        shown.append(solr.alias("tags"))
+        shown.append(solr.alias(ALIAS))
         return original(solr, collection, body)
 
     monkeypatch.setattr(index, "_post_body", post)
-    summary = index_run(store, second.name, client, "tags", publication="live")
+    summary = index_run(store, second.name, client, ALIAS, publication="live")
     assert shown == [[second.name]]
     assert (summary["previous"], summary["published"]) == ([first.name], True)
 
@@ -587,41 +585,42 @@ def test_live_shows_the_run_from_the_start(store, client, monkeypatch):
 def test_publishing_refuses_a_run_that_is_not_wholly_there(store, client):
     run = make_run(store)
     with pytest.raises(TinyTagsError, match=f"is not in Solr at .*; `tinytags index {run.name}`"):
-        publish(store, run.name, client, "tags")
-    index_run(store, run.name, client, "tags", publication="no")
+        publish(store, run.name, client, ALIAS)
+    index_run(store, run.name, client, ALIAS, publication="no")
     change(client, run, {"delete": {"query": "partition:1 AND tag:dog"}}, [stranger(run, 9)])
     with pytest.raises(TinyTagsError) as told:
-        publish(store, run.name, client, "tags")
-    assert "partition 1 not in the index as they should be (partition 1: " in str(told.value)
+        publish(store, run.name, client, ALIAS)
+    assert "partition 1 with a wrong number of documents in the index (partition 1: " in str(told.value)
     assert "1 document of partitions that the run does not have" in str(told.value)
-    assert client.alias("tags") == []
+    assert client.alias(ALIAS) == []
     with pytest.raises(TinyTagsError, match="no run 'other'"):
-        publish(store, "other", client, "tags")
+        publish(store, "other", client, ALIAS)
 
 
 def test_retiring_drops_the_collection_but_not_the_one_that_is_shown(store, client):
     first, second = make_run(store, model="forest-10"), make_run(store, model="forest-50")
     for run in (first, second):
-        index_run(store, run.name, client, "tags")
-    with pytest.raises(TinyTagsError, match=f"run '{second.name}' is what alias 'tags' shows"):
-        retire(store, second.name, client, "tags")
+        index_run(store, run.name, client, ALIAS)
+    with pytest.raises(TinyTagsError, match=f"run '{second.name}' is published as alias"):
+        retire(store, second.name, client, ALIAS)
     before = files(store, first)
-    assert retire(store, first.name, client, "tags")["shown"] == [second.name]
+    assert retire(store, first.name, client, ALIAS)["shown"] == [second.name]
     assert not client.exists(first.name)
     assert files(store, first) == before
     store.remove_tree(layout.run_folder(second.name))
-    assert retire(store, second.name, client, "tags", force=True)["shown"] == []
-    assert (client.exists(second.name), client.alias("tags")) == (False, [])
+    assert retire(store, second.name, client, ALIAS, force=True)["shown"] == []
+    assert (client.exists(second.name), client.alias(ALIAS)) == (False, [])
     with pytest.raises(TinyTagsError, match=f"no run '{second.name}' in Solr"):
-        retire(store, second.name, client, "tags")
+        retire(store, second.name, client, ALIAS)
 
 
 def test_retiring_leaves_collections_of_others_alone(store, client, monkeypatch):
     monkeypatch.setattr("indexing.solr.configset_name", lambda: "theirs")
-    client.create("their-collection")
-    with pytest.raises(TinyTagsError, match="was not made by TinyTags; it stays"):
-        retire(store, "their-collection", client, "tags", force=True)
-    assert client.exists("their-collection")
+    theirs = f"{ALIAS}-theirs"
+    client.create(theirs)
+    with pytest.raises(TinyTagsError, match="was not created by TinyTags"):
+        retire(store, theirs, client, ALIAS, force=True)
+    assert client.exists(theirs)
 
 
 # Others
@@ -633,7 +632,7 @@ def test_a_second_writer_is_told_who_the_first_is(store, client):
         lease(store, layout.run_index_lease(run.name), "the index"),
         pytest.raises(LeaseHeldError, match=f"the index of run '{run.name}' is being written by"),
     ):
-        index_run(store, run.name, client, "tags")
+        index_run(store, run.name, client, ALIAS)
     assert not client.exists(run.name)
 
 
@@ -652,9 +651,9 @@ def test_a_store_that_fails_in_the_middle_ends_it_with_its_error_and_repeating_c
     with monkeypatch.context() as during:
         during.setattr(LocalStore, "read_bytes", read_bytes)
         with pytest.raises(TinyTagsError, match="no DataNode"):
-            index_run(store, run.name, client, "tags")
+            index_run(store, run.name, client, ALIAS)
     assert not store.exists(layout.run_index_lease(run.name))
-    assert index_run(store, run.name, client, "tags")["complete"]
+    assert index_run(store, run.name, client, ALIAS)["complete"]
     assert indexed(client, run) == documents(store, run)
 
 
@@ -671,9 +670,9 @@ def test_a_run_in_hdfs_is_indexed_and_verified(hdfs, client, tmp_path):
         images=50,
         spoil=spoil,
     )
-    summary = index_run(store, run.name, client, "tags")
+    summary = index_run(store, run.name, client, ALIAS)
     assert (summary["complete"], summary["rejected"]) == (True, 1)
     assert indexed(client, run) == {key: d for key, d in documents(store, run).items() if d["votes"] != "x"}
     assert verify_run(store, run.name, client)["problems"] == []
-    assert index_run(store, run.name, client, "tags", partitions=[1])["rejected"] == 1
+    assert index_run(store, run.name, client, ALIAS, partitions=[1])["rejected"] == 1
     store.remove_tree("")

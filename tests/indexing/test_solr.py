@@ -6,7 +6,7 @@ import socket
 import threading
 
 import pytest
-from small_runs import documents, make_run
+from small_runs import ALIAS, documents, make_run
 
 from indexing import solr as module
 from indexing.solr import RefusedError, Solr, SolrError
@@ -118,17 +118,17 @@ def test_the_configset_is_named_by_its_contents(tmp_path, monkeypatch):
 
 @pytest.mark.services
 def test_a_collection_keeps_its_configset_when_the_fields_change(client, tmp_path, monkeypatch):
-    client.create("fields-before")
+    client.create(f"{ALIAS}-before")
     for file in module.CONFIGSET.iterdir():
         text = file.read_text().replace("</schema>", '<field name="colour" type="string"/></schema>')
         (tmp_path / file.name).write_text(text)
     monkeypatch.setattr(module, "CONFIGSET", tmp_path)
     module.configset_name.cache_clear()
-    client.create("fields-after")
+    client.create(f"{ALIAS}-after")
     module.configset_name.cache_clear()
-    client.update("fields-after", b'[{"id":"a","colour":"green"}]')
+    client.update(f"{ALIAS}-after", b'[{"id":"a","colour":"green"}]')
     with pytest.raises(RefusedError, match="unknown field 'colour'"):
-        client.update("fields-before", b'[{"id":"a","colour":"green"}]')
+        client.update(f"{ALIAS}-before", b'[{"id":"a","colour":"green"}]')
 
 
 @pytest.mark.services
@@ -150,11 +150,11 @@ def test_counts_are_exact_on_two_shards_and_may_be_confined(client, store):
 
 @pytest.mark.services
 def test_an_alias_is_set_read_and_dropped(client):
-    client.create("alias-a")
-    client.create("alias-b")
-    assert client.alias("shown") == []
-    client.set_alias("shown", ["alias-a"])
-    client.set_alias("shown", ["alias-a", "alias-b"])
-    assert client.alias("shown") == ["alias-a", "alias-b"]
-    client.delete_alias("shown")
-    assert client.alias("shown") == []
+    client.create(f"{ALIAS}-a")
+    client.create(f"{ALIAS}-b")
+    assert client.alias(ALIAS) == []
+    client.set_alias(ALIAS, [f"{ALIAS}-a"])
+    client.set_alias(ALIAS, [f"{ALIAS}-a", f"{ALIAS}-b"])
+    assert client.alias(ALIAS) == [f"{ALIAS}-a", f"{ALIAS}-b"]
+    client.delete_alias(ALIAS)
+    assert client.alias(ALIAS) == []

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from small_runs import documents, indexed, make_corpus, make_run, write_tags
+from small_runs import ALIAS, documents, indexed, make_corpus, make_run, write_tags
 
 from conf.errors import LeaseHeldError, TinyTagsError
 from indexing import verify
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.services
 def run(store, client):
     """A run of a corpus, in the index."""
     run = make_run(store, corpus_hash=make_corpus(store).hash)
-    index_run(store, run.name, client, "tags")
+    index_run(store, run.name, client, ALIAS)
     return run
 
 
@@ -60,7 +60,7 @@ def test_without_solr_the_files_alone_are_compared(store):
 def test_many_pages_of_a_partition_on_two_shards_are_compared(store, client, monkeypatch):
     monkeypatch.setattr(verify, "PAGE_DOCUMENTS", 50)
     run = make_run(store, corpus_hash=make_corpus(store).hash)
-    index_run(store, run.name, client, "tags", shards=2)
+    index_run(store, run.name, client, ALIAS, shards=2)
     assert verify_run(store, run.name, client)["ok"]
     gone = of_partition(store, run, 2)[321]["id"]
     change(client, run, {"delete": {"id": gone}})
@@ -73,7 +73,7 @@ def test_a_confidence_that_32_bits_cannot_hold_is_no_difference(store, client):
             document["confidence"] = document["votes"] / 30
 
     run = make_run(store, corpus_hash=make_corpus(store).hash, spoil=spoil)
-    index_run(store, run.name, client, "tags")
+    index_run(store, run.name, client, ALIAS)
     assert verify_run(store, run.name, client)["ok"]
     change(client, run, [of_partition(store, run, 0)[0] | {"confidence": 0.123}])
     assert problems(verify_run(store, run.name, client)) == [("index", 0)]
@@ -82,7 +82,7 @@ def test_a_confidence_that_32_bits_cannot_hold_is_no_difference(store, client):
 def test_images_that_cannot_be_read_now_are_not_taken_for_broken(store, client, monkeypatch):
     corpus = make_corpus(store)
     run = make_run(store, corpus_hash=corpus.hash)
-    index_run(store, run.name, client, "tags")
+    index_run(store, run.name, client, ALIAS)
     real = corpora.check_partition
 
     def check(store, corpus, partition):
@@ -104,7 +104,7 @@ STRANGER = {"id": "ffffffff:1:3", "corpus": "tiny", "row": 3, "tag": "frog", "ru
     ("damage", "partition", "what"),
     [
         (lambda d: [{"delete": {"id": d["id"]}}], 1, "1 document missing from the index: {id}"),
-        (lambda d: [[STRANGER | {"partition": 1}]], 1, "1 document too many in the index: ffffffff:1:3"),
+        (lambda d: [[STRANGER | {"partition": 1}]], 1, "1 document extra in the index: ffffffff:1:3"),
         (lambda d: [[d | {"tag": "changed"}]], 1, "1 document changed in the index: {id}"),
         (
             lambda d: [[STRANGER | {"partition": 17}]],
@@ -132,7 +132,7 @@ def test_a_difference_in_the_index_is_found_named_and_mended(store, client, run,
     assert result["documents"] == len(documents(store, run))
     assert indexed(client, run) == documents(store, run)
     assert verify_run(store, run.name, client)["problems"] == []
-    assert client.alias("tags") == [run.name]
+    assert client.alias(ALIAS) == [run.name]
 
 
 def test_a_missing_and_an_extra_document_that_balance_are_both_found_and_mended(store, client, run):
@@ -142,7 +142,7 @@ def test_a_missing_and_an_extra_document_that_balance_are_both_found_and_mended(
     assert problems(result) == [("index", 1), ("index", 1)]
     assert [p["what"].split(":")[0] for p in result["problems"]] == [
         "1 document missing from the index",
-        "1 document too many in the index",
+        "1 document extra in the index",
     ]
     assert verify_run(store, run.name, client, repair=True)["ok"]
     assert indexed(client, run) == documents(store, run)
@@ -156,7 +156,7 @@ def test_a_run_that_is_not_in_solr_is_told_and_repair_indexes_it_unpublished(sto
     assert not client.exists(run.name)
     assert verify_run(store, run.name, client, repair=True)["ok"]
     assert indexed(client, run) == documents(store, run)
-    assert client.alias("tags") == []
+    assert client.alias(ALIAS) == []
 
 
 def flip(path, change=b"\x01", at=None):
@@ -264,7 +264,7 @@ def test_rejected_documents_are_counted_and_not_missed(store, client):
             lines[7]["votes"] = "x"
 
     run = make_run(store, corpus_hash=make_corpus(store).hash, spoil=spoil)
-    index_run(store, run.name, client, "tags")
+    index_run(store, run.name, client, ALIAS)
     result = verify_run(store, run.name, client)
     assert (result["ok"], result["rejected"], result["documents"]) == (True, 1, result["tagged"] - 1)
 

@@ -7,16 +7,17 @@ import time
 from collections import Counter
 
 import pytest
-from small_runs import make_run, write_tags
+from small_runs import ALIAS, make_run, write_tags
 from small_world import make_corpus, run, write_tiny_images
 
 from conf.errors import TinyTagsError
-from indexing import watch_store
+from indexing import folder_cache, watch_store
 from indexing.index import index_run, retire
 from indexing.solr import Solr, SolrError
+from indexing.states import seconds_a_partition
 from indexing.status import read_status, run_statuses
 from indexing.watch_solr import SolrWatch
-from indexing.watch_store import StoreWatch, seconds_a_partition
+from indexing.watch_store import StoreWatch
 from storage import layout, runs
 from storage.lease import lease
 from storage.local import LocalStore
@@ -47,8 +48,8 @@ def asked(monkeypatch):
     return counter
 
 
-def fail(store, name, partition, error):
-    store.write_json(layout.run_failed(name, partition), {"partition": partition, "error": error})
+def fail(store, name, partition, error, **more):
+    store.write_json(layout.run_failed(name, partition), {"partition": partition, "error": error, **more})
 
 
 def only(found):
@@ -89,7 +90,7 @@ def test_a_look_tells_every_step_and_the_next_one_what_has_changed_since(any_sto
 def test_what_is_at_rest_costs_one_request_a_look_and_no_statistics_are_read_twice(
     store, tmp_path, asked, monkeypatch
 ):
-    monkeypatch.setattr(watch_store, "SETTLED_SECONDS", 0.0)
+    monkeypatch.setattr(folder_cache, "SETTLED_SECONDS", 0.0)
     corpus = make_corpus(store, "tiny", write_tiny_images(tmp_path / "tiny.bin", 100), 20)
     made = make_run(store, corpus_hash=corpus.hash, partitions=5, images=20)
     watch = StoreWatch(store)
@@ -153,7 +154,7 @@ def test_the_first_failures_are_named_with_their_reason_and_the_rest_counted(any
     told = only(StoreWatch(any_store).scan().runs)
     assert told["tag"]["failed"] == 5
     assert [(problem["partition"], problem["error"]) for problem in told["problems"]] == [
-        (1, "reason 1"), (2, "reason 2"), (3, "nobody wrote down why"),
+        (1, "reason 1"), (2, "reason 2"), (3, watch_store.NO_REASON),
     ]  # fmt: skip
     assert told["redo"] == ["tinytags tag --corpus tiny --model forest-10 --min-confidence 0.4"]
 
@@ -182,7 +183,7 @@ def test_a_corrupt_partition_of_the_corpus_is_ingested_again_before_the_run_is_t
     corpus = make_corpus(store, "tiny", write_tiny_images(tmp_path / "tiny.bin", 60), 20)
     made = make_run(store, corpus_hash=corpus.hash, partitions=3, images=20)
     store.remove(layout.run_statistics(made.name, 1))
-    fail(store, made.name, 1, "x.parquet: is corrupt; `tinytags ingest` with --partition mends it")
+    fail(store, made.name, 1, "x.parquet: is corrupt", remedy="ingest")
     first, second = only(StoreWatch(store).scan().runs)["redo"]
     dump = store.read_json("corpora/tiny/manifest.json")["dump"]
     assert first == f"tinytags ingest {dump} --corpus tiny --partition-images 20 --partition 1"
@@ -276,13 +277,13 @@ def counted(monkeypatch):
 @pytest.mark.parametrize("shards", [1, 2])
 def test_what_solr_holds_is_told_and_counted_again_only_when_it_has_changed(store, client, shards, counted):
     made = make_run(store, partitions=4)
-    watch, stored = SolrWatch(client, "tags"), StoreWatch(store).scan()
+    watch, stored = SolrWatch(client, ALIAS), StoreWatch(store).scan()
 
     def told():
         return only(run_statuses(stored, watch.scan(stored.expected)))
 
     assert told()["index"] == {"pending": 4, "done": 0, "failed": 0, "documents": 0, "rejected": 0}
-    index_run(store, made.name, client, "tags", shards=shards)
+    index_run(store, made.name, client, ALIAS, shards=shards)
     total = sum(map(stored.expected[made.name].count, range(4)))
     counted.clear()
     whole = {"pending": 0, "done": 4, "failed": 0, "documents": total, "rejected": 0}
@@ -293,16 +294,16 @@ def test_what_solr_holds_is_told_and_counted_again_only_when_it_has_changed(stor
     client.commit(made.name)
     gone = stored.expected[made.name].count(2)
     assert told()["index"] == whole | {"pending": 1, "done": 3, "documents": total - gone}
-    retire(store, made.name, client, "tags", force=True)
+    retire(store, made.name, client, ALIAS, force=True)
     assert (told()["index"]["documents"], told()["published"]) == (0, False)
-    index_run(store, made.name, client, "other", shards=shards)
+    index_run(store, made.name, client, f"{ALIAS}-other", shards=shards)
     assert (told()["index"], told()["published"]) == (whole, False)
 
 
 @pytest.mark.services
 def test_what_is_posted_but_not_seen_yet_is_told_while_somebody_indexes(store, client):
     made = make_run(store, partitions=4)
-    watch, stored = SolrWatch(client, "tags"), StoreWatch(store)
+    watch, stored = SolrWatch(client, ALIAS), StoreWatch(store)
     client.create(made.name)
     with lease(store, layout.run_index_lease(made.name), "x"):
         seen = stored.scan()
@@ -332,33 +333,33 @@ def test_rejected_documents_are_counted_with_solrs_reason_and_the_command(store,
             documents[3]["votes"] = "many"
 
     made = make_run(store, spoil=spoil)
-    index_run(store, made.name, client, "tags")
-    told = only(read_status(store, client, "tags")["runs"])
+    index_run(store, made.name, client, ALIAS)
+    told = only(read_status(store, client, ALIAS)["runs"])
     assert (told["index"]["rejected"], told["index"]["done"]) == (1, 3)
     problem = only(told["problems"])
     assert (problem["step"], problem["partition"]) == ("index", 1)
-    assert problem["error"].startswith("Solr refused 1; the first: ") and "many" in problem["error"]
+    assert problem["error"].startswith("Solr rejected 1; the first: ") and "many" in problem["error"]
     assert told["redo"] == [f"tinytags index {made.name} --partition 1"]
 
 
 def test_a_solr_that_is_down_leaves_the_index_unknown_and_the_rest_told(store):
     make_run(store)
-    found = read_status(store, NOBODY, "tags")
+    found = read_status(store, NOBODY, ALIAS)
     assert "does not answer" in found["solr_error"]
     told = only(found["runs"])
     assert (told["index"], told["published"], told["tag"]["done"]) == (None, False, 3)
     with pytest.raises(SolrError):
-        SolrWatch(NOBODY, "tags").scan([])
+        SolrWatch(NOBODY, ALIAS).scan([])
 
 
 @pytest.mark.services
 def test_a_run_that_solr_was_not_asked_for_is_not_taken_for_one_it_has_not(store, client):
     make_run(store)
     stored = StoreWatch(store).scan()
-    assert only(run_statuses(stored, SolrWatch(client, "tags").scan([])))["index"] is None
+    assert only(run_statuses(stored, SolrWatch(client, ALIAS).scan([])))["index"] is None
 
 
 def test_a_store_that_is_no_store_is_refused(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(TinyTagsError, match="Not a directory"):
-        read_status(open_store(str(tmp_path / "file")), NOBODY, "tags")
+        read_status(open_store(str(tmp_path / "file")), NOBODY, ALIAS)
