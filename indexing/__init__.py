@@ -1,1 +1,1 @@
-"""From the documents of a run to a Solr collection that holds exactly them, and the alias that shows it."""
+"""From the documents of a run to a Solr collection that holds exactly them, published under an alias."""

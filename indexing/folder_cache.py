@@ -25,7 +25,7 @@ class _Listing:
 
 
 class FolderCache:
-    """The folder of a corpus or run; `refresh` it, then ask. Not for several threads at once."""
+    """The folder of a corpus or run; call `refresh` before each use. For one thread at a time."""
 
     def __init__(self, store: Store, path: str) -> None:
         self.store, self.path = store, path

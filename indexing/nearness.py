@@ -23,13 +23,13 @@ def field() -> str:
 def replace_descriptors(documents: list[dict[str, Any] | None]) -> None:
     """Replace each descriptor by its nearness as Solr computes it: 1 / (1 + distance squared) in 32 bits."""
     numbers = len(_constant())
-    found = [
+    described = [
         document for document in documents if document and len(document.get("descriptor", ())) == numbers
     ]
-    if found:
-        descriptors = np.array([document.pop("descriptor") for document in found], np.int64)
+    if described:
+        descriptors = np.array([document.pop("descriptor") for document in described], np.int64)
         squared = ((descriptors - _constant()) ** 2).sum(axis=1).astype(np.float32)
-        for document, nearness in zip(found, (1 / (1 + squared)).tolist(), strict=True):
+        for document, nearness in zip(described, (1 / (1 + squared)).tolist(), strict=True):
             document[NAME] = nearness
 
 

@@ -88,7 +88,7 @@ def verify_run(store: Store, run_name: str, solr: Solr | None, repair: bool = Fa
             f"the index of run {run.name!r} is being written by {busy.user} on {busy.host} (process {busy.pid}) "
             f"since {busy.since}; verify it afterwards"
         )
-    found = Findings()
+    findings = Findings()
     counts = None
     if solr:
         exists = solr.exists(run.name)
@@ -99,20 +99,20 @@ def verify_run(store: Store, run_name: str, solr: Solr | None, repair: bool = Fa
             counts = solr.counts(run.name)
     try:
         with Progress("verify", run.partitions, "partitions") as progress:
-            _check_all(store, run, solr, counts, found, progress)
+            _check_all(store, run, solr, counts, findings, progress)
         if repair:
-            _repair(store, run, solr, found)
+            _repair(store, run, solr, findings)
     finally:
         if solr:
             solr.stop_waiting()
     return {
         "run": run.name,
         "partitions": run.partitions,
-        **found.sums,
-        "problems": found.problems,
-        "ok": all(problem["mended"] for problem in found.problems),
-        "needs_ingest": found.partitions("images"),
-        "needs_tagging": found.partitions("untagged", "statistics", "tags"),
+        **findings.sums,
+        "problems": findings.problems,
+        "ok": all(problem["mended"] for problem in findings.problems),
+        "needs_ingest": findings.partitions("images"),
+        "needs_tagging": findings.partitions("untagged", "statistics", "tags"),
     }
 
 
@@ -121,13 +121,13 @@ def _check_all(
     run: Run,
     solr: Solr | None,
     counts: dict[int | None, int] | None,
-    found: Findings,
+    findings: Findings,
     progress: Progress,
 ) -> None:
-    corpus = _check_corpus(store, run, found)
+    corpus = _check_corpus(store, run, findings)
     ingested = set(corpora.done_partitions(store, corpus)) if corpus else set()
     if solr and counts is None:
-        found.add(
+        findings.add(
             "collection",
             None,
             f"run {run.name!r} is not in Solr at {solr.url}; index it with `tinytags index {run.name}`",
@@ -144,24 +144,24 @@ def _check_all(
 
     with ThreadPoolExecutor(THREADS) as pool:
         for own in pool.map(check, range(run.partitions)):
-            found.problems += own.problems
-            found.sums = {key: value + own.sums[key] for key, value in found.sums.items()}
+            findings.problems += own.problems
+            findings.sums = {key: value + own.sums[key] for key, value in findings.sums.items()}
             progress.add(1)
     for p, count in (counts or {}).items():
         if p is None or not 0 <= p < run.partitions:
-            found.sums["documents"] += count
+            findings.sums["documents"] += count
             which = "without a partition" if p is None else f"of partition {p}, which the run does not have"
-            found.add("index", p, f"{counted(count, 'document')} {which}")
+            findings.add("index", p, f"{counted(count, 'document')} {which}")
 
 
-def _check_corpus(store: Store, run: Run, found: Findings) -> corpora.Corpus | None:
+def _check_corpus(store: Store, run: Run, findings: Findings) -> corpora.Corpus | None:
     try:
         corpus = corpora.open_corpus(store, run.corpus)
     except TinyTagsError as error:
-        found.add("corpus", None, str(error))
+        findings.add("corpus", None, str(error))
         return None
     if (corpus.hash, corpus.partitions, corpus.images) != (run.corpus_hash, run.partitions, run.images):
-        found.add(
+        findings.add(
             "corpus",
             None,
             f"corpus {corpus.name!r} is not the one that was tagged ({corpus.hash[:8]}, {corpus.images:,} images; "
@@ -172,35 +172,35 @@ def _check_corpus(store: Store, run: Run, found: Findings) -> corpora.Corpus | N
 
 
 @contextlib.contextmanager
-def _recording_unreadable(p: int, found: Findings) -> Iterator[None]:
+def _recording_unreadable(p: int, findings: Findings) -> Iterator[None]:
     """Record a file that the store can't read now: there is nothing to repair, it may be readable later."""
     try:
         yield
     except FileUnavailableError as error:
-        found.add("unreadable", p, str(error))
+        findings.add("unreadable", p, str(error))
 
 
-def _check_images(store: Store, corpus: corpora.Corpus, p: int, ingested: bool, found: Findings) -> None:
+def _check_images(store: Store, corpus: corpora.Corpus, p: int, ingested: bool, findings: Findings) -> None:
     if not ingested:
-        found.add(
+        findings.add(
             "images",
             p,
             f"partition {p} of corpus {corpus.name!r} is not ingested yet; ingest it with `tinytags ingest`",
         )
         return
     if wrong := corpora.check_partition(store, corpus, p):
-        found.add("images", p, wrong)
+        findings.add("images", p, wrong)
 
 
 def _check_tags(
-    store: Store, run: Run, corpus: corpora.Corpus | None, p: int, found: Findings, solr: Solr | None
+    store: Store, run: Run, corpus: corpora.Corpus | None, p: int, findings: Findings, solr: Solr | None
 ) -> None:
     """Check a partition's statistics and tags file, and compare its documents with those in the index."""
     if not store.exists(layout.run_statistics(run.name, p)):
         reason = "is not tagged yet"
         if store.exists(layout.run_failed(run.name, p)):
             reason = f"could not be tagged: {store.read_json(layout.run_failed(run.name, p)).get('error')}"
-        found.add("untagged", p, f"partition {p} {reason}; tag it with `tinytags tag`")
+        findings.add("untagged", p, f"partition {p} {reason}; tag it with `tinytags tag`")
         return
     try:
         statistics = read_statistics(store, run, p)
@@ -208,43 +208,43 @@ def _check_tags(
     except (FileUnavailableError, StoreUnavailableError):
         raise
     except StoreError as error:
-        found.add("statistics", p, str(error))
+        findings.add("statistics", p, str(error))
         return
     for key in ("images", "tagged", "dropped", "bad"):
-        found.sums[key] += statistics[key]
+        findings.sums[key] += statistics[key]
     if images != tagged + dropped + bad:
-        found.add(
+        findings.add(
             "statistics",
             p,
             f"{images:,} images are not {tagged:,} tagged + {dropped:,} dropped + {bad:,} bad",
         )
     if corpus and images != (there := corpus.rows(p)[1] - corpus.rows(p)[0]):
-        found.add("statistics", p, f"{images:,} images were tagged of {there:,} in the corpus")
+        findings.add("statistics", p, f"{images:,} images were tagged of {there:,} in the corpus")
     try:
         data = read_tags(store, run, statistics)
     except TagsChangedError as error:
-        found.add("tags", p, str(error))
+        findings.add("tags", p, str(error))
         return
     documents = {_key(line): line for line in data.splitlines()}
-    _leave_out_rejected(store, run, p, documents, found)
+    _leave_out_rejected(store, run, p, documents, findings)
     if solr:
-        _check_index(solr, run, p, documents, found)
+        _check_index(solr, run, p, documents, findings)
 
 
 def _leave_out_rejected(
-    store: Store, run: Run, p: int, documents: dict[bytes, bytes], found: Findings
+    store: Store, run: Run, p: int, documents: dict[bytes, bytes], findings: Findings
 ) -> None:
     if not store.exists(layout.run_rejected(run.name, p)):
         return
     for line in store.read_bytes(layout.run_rejected(run.name, p)).splitlines():
-        found.sums["rejected"] += 1
+        findings.sums["rejected"] += 1
         try:
             document = json.loads(line)["document"]
             key = document["id"].encode() if isinstance(document, dict) else _key(document.encode())
         except (ValueError, KeyError, TypeError, AttributeError):
             key = b"?"
         if documents.pop(key, None) is None:
-            found.add(
+            findings.add(
                 "rejected",
                 p,
                 f"{store.url(layout.run_rejected(run.name, p))}: document {key.decode()!r} is not of this run",
@@ -257,11 +257,11 @@ def _key(line: bytes) -> bytes:
     return match[1] if match else line
 
 
-def _check_index(solr: Solr, run: Run, p: int, documents: dict[bytes, bytes], found: Findings) -> None:
+def _check_index(solr: Solr, run: Run, p: int, documents: dict[bytes, bytes], findings: Findings) -> None:
     """Compare a partition's documents, lines by id, with those in the index; empties ``documents``."""
     extra, changed = [], []
     for hits in _pages(solr, run, p):
-        found.sums["documents"] += len(hits)
+        findings.sums["documents"] += len(hits)
         lines = []
         for hit in hits:
             line = documents.pop(hit["id"].encode(), None)
@@ -281,7 +281,7 @@ def _check_index(solr: Solr, run: Run, p: int, documents: dict[bytes, bytes], fo
         (changed, "changed in the index"),
     ):
         if ids:
-            found.add("index", p, f"{counted(len(ids), 'document')} {what}: {listed(sorted(ids), NAMED)}")
+            findings.add("index", p, f"{counted(len(ids), 'document')} {what}: {listed(sorted(ids), NAMED)}")
 
 
 def _pages(solr: Solr, run: Run, p: int) -> Iterator[list[dict[str, Any]]]:
@@ -316,19 +316,21 @@ def _as_solr(document: dict[str, Any]) -> dict[str, Any]:
 # Repair
 
 
-def _repair(store: Store, run: Run, solr: Solr | None, found: Findings) -> None:
+def _repair(store: Store, run: Run, solr: Solr | None, findings: Findings) -> None:
     """Repair the index, and mark partitions for ingest and tagging; set ``mended`` of the problems that are repaired."""
-    broken = found.partitions("images")
+    broken = findings.partitions("images")
     if broken:
         with lease(store, layout.corpus_lease(run.corpus), f"corpus {run.corpus!r}"):
             for p in broken:
                 store.remove(layout.corpus_statistics(run.corpus, p))
-    stale, unreadable = found.partitions("statistics", "tags"), found.partitions("unreadable")
+    stale, unreadable = findings.partitions("statistics", "tags"), findings.partitions("unreadable")
     if stale:
         with lease(store, layout.run_lease(run.name), f"run {run.name!r}"):
             for p in stale:
                 store.remove(layout.run_statistics(run.name, p))
-    wrong = [problem for problem in found.problems if problem["kind"] in ("collection", "index", "rejected")]
+    wrong = [
+        problem for problem in findings.problems if problem["kind"] in ("collection", "index", "rejected")
+    ]
     wrong = [problem for problem in wrong if problem["partition"] not in stale]
     if not solr or not wrong:
         return
@@ -345,5 +347,5 @@ def _repair(store: Store, run: Run, solr: Solr | None, found: Findings) -> None:
     still = after.partitions("index", "rejected")
     for problem in wrong:
         problem["mended"] = problem["partition"] not in still and problem["partition"] not in unusable
-    found.sums["documents"] = sum(solr.counts(run.name).values())
-    found.sums["rejected"] = sum(read_expected(store, run).rejected.values())
+    findings.sums["documents"] = sum(solr.counts(run.name).values())
+    findings.sums["rejected"] = sum(read_expected(store, run).rejected.values())

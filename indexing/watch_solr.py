@@ -51,7 +51,7 @@ class SolrWatch:
         targets = cluster.get("aliases", {}).get(self.alias)
         there = {name: cluster["collections"][name] for name in sorted(names & cluster["collections"].keys())}
         cores = self._cores(len(cluster.get("live_nodes", []))) if there else {}
-        found = {}
+        collections = {}
         for name, description in there.items():
             leaders = _leaders(name, description)
             states = [cores[core] for core in leaders if core in cores]
@@ -62,8 +62,8 @@ class SolrWatch:
             else:
                 version, added, rate = None, 0, None
             counts = self._count(name, version, until)
-            found[name] = Collection(counts, self._waiting(name, version, counts, added), rate or None)
-        return SolrStatus(targets.split(",") if targets else [], names, found)
+            collections[name] = Collection(counts, self._waiting(name, version, counts, added), rate or None)
+        return SolrStatus(targets.split(",") if targets else [], names, collections)
 
     def _cores(self, nodes: int) -> dict[str, dict[str, Any]]:
         """Return of each core a version of its searcher, the documents ever added, and the rate of the last minute."""
@@ -77,17 +77,17 @@ class SolrWatch:
             answer = self.solr.read("admin/metrics", parameters, ANSWER_SECONDS)
         except SolrError:
             return {}  # metrics can be turned off: rates are then unknown, and counts requested for at every look
-        found = {}
+        cores = {}
         for node in (answer, *answer.values()):  # of several nodes, each has such an answer within
             metrics = node.get("metrics") if isinstance(node, dict) else None
             for core, values in (metrics or {}).items():
                 try:
                     adds = values["UPDATE.updateHandler.cumulativeAdds"]
                     version = values["SEARCHER.searcher.indexVersion"], values["SEARCHER.searcher.openedAt"]
-                    found[core] = {"version": version, "added": adds["count"], "rate": adds["1minRate"]}
+                    cores[core] = {"version": version, "added": adds["count"], "rate": adds["1minRate"]}
                 except (KeyError, TypeError):  # a core that is just being opened
                     continue
-        return found
+        return cores
 
     def _count(self, name: str, version: Version | None, until: float | None) -> Counts | None:
         if version is not None and name in self._counts and self._counts[name][0] == version:
@@ -113,10 +113,10 @@ class SolrWatch:
 
 def _leaders(collection: str, description: dict[str, Any]) -> list[str]:
     """Return the names of the leading core of each shard in Solr's metrics; none where a shard has no leader."""
-    found = [
+    leaders = [
         f"solr.core.{collection}.{shard}.{replica['core'].removeprefix(f'{collection}_{shard}_')}"
         for shard, state in description["shards"].items()
         for replica in state["replicas"].values()
         if replica.get("leader") == "true"
     ]
-    return found if len(found) == len(description["shards"]) else []
+    return leaders if len(leaders) == len(description["shards"]) else []

@@ -141,30 +141,33 @@ class StoreWatch:
             corpus_names, run_names = (list(self.store.times(kind)) for kind in (layout.CORPORA, layout.RUNS))
             paths = [*map(layout.corpus_folder, corpus_names), *map(layout.run_folder, run_names)]
             self._folders = {path: self._folders.get(path) or FolderCache(self.store, path) for path in paths}
-            scanned_corpora = [found for found in pool.map(self._corpus, corpus_names) if found]
-            scanned_runs = [found for found in pool.map(self._run, run_names) if found]
-            whole = [found for found in scanned_runs if isinstance(found, _ScannedRun)]
+            scanned_corpora = [scanned for scanned in pool.map(self._corpus, corpus_names) if scanned]
+            scanned_runs = [scanned for scanned in pool.map(self._run, run_names) if scanned]
+            whole = [scanned for scanned in scanned_runs if isinstance(scanned, _ScannedRun)]
             errors = self._read_statistics(pool, whole, until)
         commands = {
-            found.status["corpus"]: found.command
-            for found in scanned_corpora
-            if isinstance(found, _ScannedCorpus)
+            scanned.status["corpus"]: scanned.command
+            for scanned in scanned_corpora
+            if isinstance(scanned, _ScannedCorpus)
         }
         run_statuses: list[RunStatus | BrokenRun] = []
         expected, read = {}, {}
-        for found in scanned_runs:
-            if not isinstance(found, _ScannedRun):
-                run_statuses.append(found)
+        for scanned in scanned_runs:
+            if not isinstance(scanned, _ScannedRun):
+                run_statuses.append(scanned)
                 continue
-            name = found.run.name
+            name = scanned.run.name
             if name in errors:
                 run_statuses.append({"run": name, "error": errors[name]})
                 continue
-            found.status["redo"] = _redo(found, commands.get(found.run.corpus))
-            run_statuses.append(found.status)
-            expected[name], read[name] = _expected(found)
+            scanned.status["redo"] = _redo(scanned, commands.get(scanned.run.corpus))
+            run_statuses.append(scanned.status)
+            expected[name], read[name] = _expected(scanned)
         return StoreStatus(
-            [found.status if isinstance(found, _ScannedCorpus) else found for found in scanned_corpora],
+            [
+                scanned.status if isinstance(scanned, _ScannedCorpus) else scanned
+                for scanned in scanned_corpora
+            ],
             run_statuses,
             expected,
             read,
@@ -239,11 +242,11 @@ class StoreWatch:
         self, folder: FolderCache, failed: Mapping[int, float], path: Callable[[int], str]
     ) -> list[_Failure]:
         """Return the first failed partitions."""
-        found = []
+        failures = []
         for p, written in list(failed.items())[:NAMED]:
             error, remedy = folder.read(path(p), written, self._read_failure)
-            found.append(_Failure(p, error, remedy))
-        return found
+            failures.append(_Failure(p, error, remedy))
+        return failures
 
     def _read_failure(self, path: str) -> tuple[str, str | None]:
         """Return why a partition failed, and the verb that helps, as its record has them."""
@@ -268,22 +271,22 @@ class StoreWatch:
         return writer_of(holder(self.store, lease)) if folder.has(lease.rsplit("/", 1)[1]) else None
 
     def _read_statistics(
-        self, pool: ThreadPoolExecutor, scanned: Iterable[_ScannedRun], until: float | None
+        self, pool: ThreadPoolExecutor, scanned_runs: Iterable[_ScannedRun], until: float | None
     ) -> dict[str, str]:
         """Read the statistics that aren't read yet, until the time is up; return the first error of each run."""
         errors: dict[str, str] = {}
         left = [
-            (found, p, written)
-            for found in scanned
-            for p, written in found.done.items()
-            if not found.folder.is_read(layout.run_statistics(found.run.name, p), written)
+            (scanned, p, written)
+            for scanned in scanned_runs
+            for p, written in scanned.done.items()
+            if not scanned.folder.is_read(layout.run_statistics(scanned.run.name, p), written)
         ]
 
         def read(entry: tuple[_ScannedRun, int, float]) -> None:
-            found, p, written = entry
-            run = found.run
+            scanned, p, written = entry
+            run = scanned.run
             try:
-                found.folder.read(
+                scanned.folder.read(
                     layout.run_statistics(run.name, p),
                     written,
                     lambda path: runs.read_statistics(self.store, run, p)["tagged"],
@@ -310,28 +313,30 @@ def _problems(step: str, failures: Iterable[_Failure]) -> list[Problem]:
     return [{"step": step, "partition": failure.partition, "error": failure.error} for failure in failures]
 
 
-def _expected(found: _ScannedRun) -> tuple[ExpectedCounts | None, int]:
+def _expected(scanned: _ScannedRun) -> tuple[ExpectedCounts | None, int]:
     """Return what the index should hold of a run, None until all its statistics are read, and how many are."""
     tagged = {}
-    for p, written in found.done.items():
-        path = layout.run_statistics(found.run.name, p)
-        if found.folder.is_read(path, written):
-            tagged[p] = {"tagged": found.folder.known(path)}
-    expected = ExpectedCounts(found.run, tagged, found.rejected) if len(tagged) == len(found.done) else None
+    for p, written in scanned.done.items():
+        path = layout.run_statistics(scanned.run.name, p)
+        if scanned.folder.is_read(path, written):
+            tagged[p] = {"tagged": scanned.folder.known(path)}
+    expected = (
+        ExpectedCounts(scanned.run, tagged, scanned.rejected) if len(tagged) == len(scanned.done) else None
+    )
     return expected, len(tagged)
 
 
-def _redo(found: _ScannedRun, ingest: list[str] | None) -> list[str]:
+def _redo(scanned: _ScannedRun, ingest: list[str] | None) -> list[str]:
     """Return the commands that repeat what failed of a run, in order; ``ingest`` is the one that makes its corpus."""
-    run, commands = found.run, []
-    if found.failures:
-        damaged = [str(failure.partition) for failure in found.failures if failure.remedy == "ingest"]
+    run, commands = scanned.run, []
+    if scanned.failures:
+        damaged = [str(failure.partition) for failure in scanned.failures if failure.remedy == "ingest"]
         if damaged and ingest:
             commands.append([*ingest, *(word for p in damaged for word in ("--partition", p))])
         words = ["tinytags", "tag", "--corpus", run.corpus, "--model", run.model]
         words += ["--min-confidence", str(run.min_confidence)]
         commands.append([*words, *(["--similar"] if run.descriptor is not None else [])])
-    if rejected := list(found.rejected)[:NAMED]:
+    if rejected := list(scanned.rejected)[:NAMED]:
         options = (word for p in rejected for word in ("--partition", str(p)))
         commands.append(["tinytags", "index", run.name, *options])
     return [shlex.join(command) for command in commands]

@@ -42,14 +42,14 @@ class Bar:
     percent: int
     count: int
     height: float  # percent of the highest
-    selected: bool  # whether the search's range takes it in
+    selected: bool  # whether the search's range covers it
     picked: bool  # whether the range is this bar alone
     url: str
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several links of which one is on: an order, a size, a page."""
+    """One of several links of which one is selected: an order, a size, a page."""
 
     text: str
     url: str
@@ -73,19 +73,19 @@ def facet_values(result: SearchResult) -> dict[str, FacetValues]:
 
 def _values(result: SearchResult, name: str) -> list[Value]:
     state = result.state
-    # The other runs are not among the counts of a search for one run, yet are there to be chosen.
+    # A search for one run only has the counts of that run, but the other runs can be selected too.
     counts = result.published.counts if FACETS[name].per_run else result.searched.counts
-    found = dict.fromkeys(state.values(name), 0) | counts.by_value(state, name)
-    most = max(found.values(), default=0) or 1
+    hits = dict.fromkeys(state.values(name), 0) | counts.by_value(state, name)
+    most = max(hits.values(), default=0) or 1
     return [
         Value(
             value,
-            found[value],
+            hits[value],
             value in state.values(name),
             state.toggle(name, value).url(),
-            round(100 * found[value] / most, 1),
+            round(100 * hits[value] / most, 1),
         )
-        for value in sorted(found)
+        for value in sorted(hits)
     ]
 
 
@@ -93,27 +93,27 @@ def answer_values(counts: Counts, state: SearchState) -> list[Value]:
     """Return how many tags are right and wrong; nothing where no image has a label."""
     if not counts.values("label"):
         return []
-    found = counts.by_answer(state)
-    most = max(found.values()) or 1
+    hits = counts.by_answer(state)
+    most = max(hits.values()) or 1
     return [
         Value(
             answer,
-            found[answer],
+            hits[answer],
             state.answer == answer,
             state.with_answer(None if state.answer == answer else answer).url(),
-            round(100 * found[answer] / most, 1),
+            round(100 * hits[answer] / most, 1),
         )
-        for answer in found
+        for answer in hits
     ]
 
 
 def histogram(counts: Counts, state: SearchState) -> list[Bar]:
-    found = counts.by_percent(state)
-    most = max(found.values(), default=0) or 1
+    hits = counts.by_percent(state)
+    most = max(hits.values(), default=0) or 1
     low, high = state.confidence or (0, 100)
     bars = []
-    for percent, count in found.items():
-        picked = state.confidence is not None and [p for p in found if low <= p <= high] == [percent]
+    for percent, count in hits.items():
+        picked = state.confidence is not None and [p for p in hits if low <= p <= high] == [percent]
         url = (state.without_confidence() if picked else state.with_confidence(percent, percent)).url()
         bars.append(Bar(percent, count, round(100 * count / most, 1), low <= percent <= high, picked, url))
     return bars
@@ -157,8 +157,8 @@ def ways_out(counts: Counts, state: SearchState) -> list[tuple[str, int, str]]:
         wider.append(("both right and wrong tags", state.with_answer(None)))
     if len(wider) > 1:
         wider.append(("no filters", state.without_filters()))
-    found = [(words, counts.total(widened), widened.url()) for words, widened in wider]
-    return sorted((way for way in found if way[1]), key=lambda way: way[1])
+    ways = [(words, counts.total(widened), widened.url()) for words, widened in wider]
+    return sorted((way for way in ways if way[1]), key=lambda way: way[1])
 
 
 def sorts(state: SearchState) -> list[Choice]:
@@ -177,14 +177,14 @@ def thumbnail_sizes(state: SearchState) -> list[Choice]:
     return [Choice(words, state.with_size(size).url(), size == state.size) for size, words in SIZES.items()]
 
 
-def pages(found: SearchResult) -> list[Choice | None]:
-    """Return the numbered pages around this one, the first and the last that have numbers; None where some are left out."""
-    state = found.state
-    last = min(last_page(found), state.last_numbered_page)
+def pages(result: SearchResult) -> list[Choice | None]:
+    """Return the numbered pages around this one, the first one and the last one; None for each gap."""
+    state = result.state
+    last = min(last_page(result), state.last_numbered_page)
     numbers = {1, last, *range(state.page - 2, state.page + 3)}
-    shown = sorted(n for n in numbers if 1 <= n <= last)
+    numbered = sorted(n for n in numbers if 1 <= n <= last)
     links: list[Choice | None] = []
-    for before, n in zip([0, *shown], shown, strict=False):
+    for before, n in zip([0, *numbered], numbered, strict=False):
         if n == before + 2:
             links.append(Choice(f"{n - 1:,}", state.with_page(n - 1).url()))
         elif n > before + 2:
@@ -195,20 +195,20 @@ def pages(found: SearchResult) -> list[Choice | None]:
     return links
 
 
-def last_page(found: SearchResult) -> int:
-    return max(1, -(-found.total // found.state.per_page))
+def last_page(result: SearchResult) -> int:
+    return max(1, -(-result.total // result.state.per_page))
 
 
-def next_url(found: SearchResult) -> str | None:
-    """Return the link to the next page; far from the start it goes on from the last hit."""
-    state = found.state
-    if not found.hits or state.page >= last_page(found):
+def next_url(result: SearchResult) -> str | None:
+    """Return the link to the next page; far from the start it continues after the last hit."""
+    state = result.state
+    if not result.hits or state.page >= last_page(result):
         return None
-    if found.after is None and state.page + 1 > state.last_numbered_page:
+    if result.after is None and state.page + 1 > state.last_numbered_page:
         return None
-    return state.with_page(state.page + 1, found.after).url()
+    return state.with_page(state.page + 1, result.after).url()
 
 
-def previous_url(found: SearchResult) -> str | None:
-    state = found.state
+def previous_url(result: SearchResult) -> str | None:
+    state = result.state
     return state.with_page(state.page - 1).url() if 1 < state.page <= state.last_numbered_page + 1 else None

@@ -1,1 +1,1 @@
-"""From a search, as its URL says it, to Solr and back."""
+"""A search: from its URL to Solr and back."""

@@ -134,13 +134,13 @@ def query_cells(solr: Solr, collection: str) -> list[Cell]:
     places = [names.index(name) + 1 if name in names else None for name in COUNTED]
     return [
         Cell(
-            tuple(None if place is None else found[place] for place in places),
-            _whole(found[0]),
+            tuple(None if place is None else bucket[place] for place in places),
+            _whole(bucket[0]),
             trees[0] if trees else None,
             count,
             source,
         )
-        for found, count in _cells(_facets(solr, collection, _nested(facets)), ["votes", *names])
+        for bucket, count in _cells(_facets(solr, collection, _nested(facets)), ["votes", *names])
     ]
 
 
@@ -176,10 +176,10 @@ def _cells(bucket: dict[str, Any], names: list[str]) -> Iterator[tuple[tuple[Any
     """Yield the values of nested facets, by the order of ``names`` (None where a document has none), with their counts."""
     name, *inner = names
     rest = bucket["count"]
-    for found in _buckets(bucket, name):
-        rest -= found["count"]
-        for values, count in _cells(found, inner) if inner else [((), found["count"])]:
-            yield (found["val"], *values), count
+    for inner_bucket in _buckets(bucket, name):
+        rest -= inner_bucket["count"]
+        for values, count in _cells(inner_bucket, inner) if inner else [((), inner_bucket["count"])]:
+            yield (inner_bucket["val"], *values), count
     missing = bucket.get(name, {}).get("missing")
     if missing and missing["count"]:
         for values, count in _cells(missing, inner):
@@ -299,7 +299,7 @@ class Counts:
             for place, name in enumerate(COUNTED)
         }
         values |= {name: {source.value(name) for source in self.sources} for name in PER_RUN}
-        return {name: tuple(sorted(found)) for name, found in values.items()}
+        return {name: tuple(sorted(distinct)) for name, distinct in values.items()}
 
     @cached_property
     def _dimensions(self) -> dict[str, tuple[tuple[object, ...], npt.NDArray[np.int64]]]:
@@ -314,11 +314,11 @@ class Counts:
             tuple(level.confidence for level in self.levels),
             [level.confidence for level in _levels(self.cells)],
         )
-        found = {}
+        places_by_name = {}
         for name, (values, of_cells) in dimensions.items():
             places = {value: place for place, value in enumerate(values)}
-            found[name] = values, np.array([places[value] for value in of_cells], np.int64)
-        return found
+            places_by_name[name] = values, np.array([places[value] for value in of_cells], np.int64)
+        return places_by_name
 
     def _sums(self, state: SearchState, by: str, without: str = "") -> npt.NDArray[np.int64]:
         """Return the (values,) hits for each value of a dimension, one filter of the search left out."""

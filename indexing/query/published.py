@@ -96,6 +96,6 @@ class PublishedIndex:
                 if error.status != 404:
                     raise
                 # A core on another node. A run's documents are the same whenever they are posted, so their number is enough.
-                found = self.solr.select(collection, {"q": "*:*", "rows": 0}, timeout=ANSWER_SECONDS)
-                return ("documents", found["response"]["numFound"])
+                answer = self.solr.select(collection, {"q": "*:*", "rows": 0}, timeout=ANSWER_SECONDS)
+                return ("documents", answer["response"]["numFound"])
         return tuple(versions)

@@ -80,12 +80,12 @@ def export(solr: Solr, published: PublishedIndex, state: SearchState) -> tuple[i
     )
     snapshot = snapshot.of(state)
 
-    def all_hits(found: list[Hit]) -> Iterator[list[Hit]]:
-        while found:
-            yield found
-            last = After(float(found[-1]["confidence"]), found[-1]["id"])
-            full = len(found) >= EXPORT_ROWS
-            found = hits(solr, snapshot, replace(state, after=last), 0, EXPORT_ROWS) if full else []
+    def all_hits(batch: list[Hit]) -> Iterator[list[Hit]]:
+        while batch:
+            yield batch
+            last = After(float(batch[-1]["confidence"]), batch[-1]["id"])
+            full = len(batch) >= EXPORT_ROWS
+            batch = hits(solr, snapshot, replace(state, after=last), 0, EXPORT_ROWS) if full else []
 
     return snapshot.counts.total(state), all_hits(first)
 
@@ -97,10 +97,10 @@ def page_hits(solr: Solr, snapshot: Snapshot, state: SearchState) -> list[Hit]:
 def neighbours(solr: Solr, published: PublishedIndex, state: SearchState, at: int) -> list[Hit | None]:
     """Return the hits before, at and after place ``at`` (from 0) of a search; None where there is none."""
     first = max(at - 1, 0)
-    _, found = _with_snapshot(
+    _, nearby = _with_snapshot(
         published, lambda snapshot: hits(solr, snapshot.of(state), state, first, at + 2 - first)
     )
-    around: list[Hit | None] = [*([None] if at == 0 else []), *found, None, None, None]
+    around: list[Hit | None] = [*([None] if at == 0 else []), *nearby, None, None, None]
     return around[:3]
 
 
@@ -138,7 +138,7 @@ def hits(solr: Solr, snapshot: Snapshot, state: SearchState, start: int, rows: i
     # The index is sorted from high to low and Solr stops early only in that order. But within one level of votes the order
     # is the same both ways, and how many hits each level has is known: so take the levels one by one. Of a network's levels
     # Solr sorts all hits: they are a percent each.
-    found: list[Hit] = []
+    collected: list[Hit] = []
     start = start if after is None else 0
     for level, count in zip(counts.levels, counts.by_level(state).tolist(), strict=True):
         here = None
@@ -152,11 +152,13 @@ def hits(solr: Solr, snapshot: Snapshot, state: SearchState, start: int, rows: i
             continue
         if count:
             order = "asc" if level.votes is None else "desc"
-            found += _confidence_order(solr, snapshot, state, [level], start, rows - len(found), here, order)
+            collected += _confidence_order(
+                solr, snapshot, state, [level], start, rows - len(collected), here, order
+            )
         start = 0
-        if len(found) >= rows:
+        if len(collected) >= rows:
             break
-    return found
+    return collected
 
 
 def _confidence_order(
@@ -226,10 +228,10 @@ def _random_order(
             "around": f"row:[0 TO {first + width - 1 - most:d}]",
         }
         some = parameters | ranges | {"q": f"{parameters['q'][:-1]} must=$some}}"}
-        found = _query_solr(solr, snapshot, some | order | {"minExactCount": total})
+        response = _query_solr(solr, snapshot, some | order | {"minExactCount": total})
         # Where these rows hold fewer hits than others do, all pages come from all rows.
-        if found["numFound"] >= SHUFFLED_HITS // 2:
-            return _docs(found)
+        if response["numFound"] >= SHUFFLED_HITS // 2:
+            return _docs(response)
     return _select(solr, snapshot, parameters | order)
 
 
@@ -330,6 +332,6 @@ def cursor_mark(after: After) -> str:
     return base64.b64encode(values).decode()
 
 
-def documents(found: Iterable[Hit]) -> list[Hit]:
+def documents(batch: Iterable[Hit]) -> list[Hit]:
     """Return hits with their fields in the order of `HIT_FIELDS` and without Solr's own, as the API has them."""
-    return [{field.name: hit[field.name] for field in HIT_FIELDS if field.name in hit} for hit in found]
+    return [{field.name: hit[field.name] for field in HIT_FIELDS if field.name in hit} for hit in batch]

@@ -19,7 +19,7 @@ SORTS = {
 PER_PAGE = (30, 60, 120)
 ANSWERS = ("right", "wrong")
 SIZES = {"s": "S", "m": "M", "l": "L"}  # of thumbnails
-# Solr collects everything before a numbered page anew: 60 ms at this depth. Beyond it, pages go on from a document.
+# For a numbered page Solr collects all hits before it: 60 ms at this depth. Beyond, pages continue after a document.
 NUMBERED_ROWS = 30_000
 MOST_VALUES, LONGEST_VALUE = 200, 220  # of one filter
 MOST_SEED = MOST_PAGE = 999_999_999
@@ -32,7 +32,7 @@ PARAMETERS = (*FACETS, *RANGES, "answer", "sort", "seed", "per_page", "size", "p
 
 
 class BadSearchError(TinyTagsError):
-    """A URL that isn't a valid search: the message says what is wrong with it."""
+    """A URL that isn't a valid search: the message names the parameter and what it has to be."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What people write who mean no search: ideas in several contexts, and a world whose stored words are all of these."""
+"""Strings that attack a search: ideas in several contexts, and documents whose values are these strings."""
 
 import itertools
 import json
@@ -26,10 +26,18 @@ STRINGS = sorted(
     {context.replace("{}", idea) for ideas in IDEAS.values() for idea, context in itertools.product(ideas, CONTEXTS)}
 )  # fmt: skip
 
+# Each idea once, in one of the contexts.
+REPRESENTATIVES = [
+    CONTEXTS[number % len(CONTEXTS)].replace("{}", idea)
+    for number, idea in enumerate(idea for ideas in IDEAS.values() for idea in ideas)
+]
+
 LONGEST = 220
 # Strings that can be stored as a tag and asked for again.
 TAGS = [text for text in STRINGS if len(text) <= LONGEST and text.isprintable()]
 PLAIN = "plain"
+# Tags that nobody can search for, but that an index may hold.
+ODD = [text for text in STRINGS if len(text) <= 300 and not text.isprintable() and "\x1f" not in text]
 
 
 def documents(

@@ -7,7 +7,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 
-from indexing.query.counts import percent
+from indexing.query.counts import COUNTED, PER_RUN, Cell, Source, percent
 from ingest.corpus import Corpus, create_corpus, open_corpus, read_partition, write_partition
 from ingest.formats import open_dump
 from ingest.image import IMAGE_BYTES, SIDE
@@ -145,6 +145,18 @@ def shares(document: dict) -> int:
     if "trees" not in document:
         return int((100 * Decimal(str(document["confidence"]))).quantize(Decimal(1), ROUND_HALF_UP))
     return percent(document["votes"], document["trees"])
+
+
+def count_cells(documents: list[dict]) -> list[Cell]:
+    """Return the cells of documents, counted one by one."""
+    cells = {}
+    for document in documents:
+        source = Source(tuple(document[name] for name in PER_RUN))
+        votes = document.get("votes", shares(document))
+        values = tuple(document.get(name) for name in COUNTED)
+        key = values, votes, document.get("trees"), source
+        cells[key] = cells.get(key, 0) + 1
+    return [Cell(*key[:3], count, key[3]) for key, count in cells.items()]
 
 
 def matches(

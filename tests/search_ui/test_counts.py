@@ -4,22 +4,10 @@ import functools
 import itertools
 
 import numpy as np
-from searchable import CLASSES, matches, shares
+from searchable import CLASSES, count_cells, matches, shares
 
 from indexing.query.counts import COUNTED, PER_RUN, Cell, Counts, Source, percent
 from indexing.query.search_state import SearchState
-
-
-def count(documents):
-    """Return the cells of documents, counted one by one."""
-    cells = {}
-    for document in documents:
-        source = Source(tuple(document[name] for name in PER_RUN))
-        votes = document.get("votes", shares(document))
-        values = tuple(document.get(name) for name in COUNTED)
-        key = values, votes, document.get("trees"), source
-        cells[key] = cells.get(key, 0) + 1
-    return [Cell(*key[:3], count, key[3]) for key, count in cells.items()]
 
 
 def cell(votes, trees, documents, tag="frog"):
@@ -53,7 +41,7 @@ def test_sums_of_cells_are_sums_of_documents_for_every_search(library):
     )  # fmt: skip
     for number, runs in enumerate(([first], [second], [network], [first, second], [first, network])):
         documents = [document for run in runs for document in library.documents[run.name]]
-        counts = Counts.of(count(documents))
+        counts = Counts.of(count_cells(documents))
         # Every 11th of 1,200: that has no common factor with the numbers of values, so every pair of values occurs.
         for tags, confidence, answer, (runners_up, labels), models in searches[number::11]:
             state = SearchState(

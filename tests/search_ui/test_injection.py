@@ -1,4 +1,7 @@
-"""Tests that what people write stays a value: in requests of Solr, on pages, in attributes and in spreadsheets."""
+"""Tests that any string stays a value: in requests of Solr, on pages, in attributes and in spreadsheets.
+
+`test_hostile_strings` parses all strings without a server; these send one of each kind by HTTP.
+"""
 
 import csv
 import io
@@ -11,7 +14,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import hostile
 import numpy as np
 import pytest
-from hostile import PLAIN, STRINGS, TAGS
+from hostile import ODD, PLAIN, REPRESENTATIVES, STRINGS, TAGS
 from PIL import Image
 from served import served
 from small_world import make_corpus
@@ -33,8 +36,6 @@ STORED = [PLAIN, *TAGS]
 MARKUP = ["<script>fired()</script>", '"><img src=x onerror=fired()>', "' onmouseover='fired()"]
 CLASSES = ["<b onclick=fired()>b", "=1+1", "\"' onfocus=fired() '"]
 WRITTEN = {PLAIN, *STRINGS}
-# Tags that nobody can ask for, but that an index may hold.
-ODD = [text for text in STRINGS if len(text) <= 300 and not text.isprintable() and "\x1f" not in text]
 
 
 @pytest.fixture(scope="module")
@@ -103,19 +104,11 @@ def shape(requests: list[tuple]) -> list:
     return found
 
 
-def test_there_are_hundreds_of_strings():
-    assert len(STRINGS) >= 500
-    assert len(TAGS) >= 300
-    assert len(STORED + ODD) > len(STORED) + 30
-
-
 @pytest.mark.parametrize(
     "more", [{}, {"answer": "right"}, {"answer": "wrong", "sort": "corpus"}, {"confidence": "50-70"}]
 )
 @pytest.mark.parametrize("name", ["tag", "runner_up"])
-def test_a_word_that_is_stored_finds_its_images_by_the_request_that_a_plain_word_makes(
-    app, asked, name, more
-):
+def test_a_stored_value_finds_its_images_by_the_request_of_a_plain_value(app, asked, name, more):
     client = app.test_client()
 
     def ask(word):
@@ -127,7 +120,7 @@ def test_a_word_that_is_stored_finds_its_images_by_the_request_that_a_plain_word
 
     wanted, _ = ask(PLAIN)
     assert len(wanted) == 1 and "§" in str(wanted)
-    for word in TAGS[:: 5 if more else 1]:
+    for word in TAGS[:: 20 if more else 5]:
         found, hits = ask(word)
         assert found == wanted, word
         labels = {"right": [word], "wrong": ["wrong"]}.get(more.get("answer"), [word, "wrong"])
@@ -137,7 +130,7 @@ def test_a_word_that_is_stored_finds_its_images_by_the_request_that_a_plain_word
 @pytest.mark.parametrize(
     "name", [*PARAMETERS, "min", "max", "q", "fq", "shards", "json.facet", "stream.body", "qt"]
 )
-def test_whatever_is_written_in_a_parameter_solr_is_asked_the_same_or_nothing(app, asked, name):
+def test_a_parameter_of_any_value_makes_a_known_request_or_none(app, asked, name):
     client, statuses = app.test_client(), Counter()
 
     def ask(query):
@@ -147,18 +140,18 @@ def test_whatever_is_written_in_a_parameter_solr_is_asked_the_same_or_nothing(ap
 
     # What a word that is there, one that isn't, none at all, and a collection's name make of the page.
     allowed = [ask({name: word})[1] for word in (PLAIN, "unicorn", "")] + [ask({"run": SECOND})[1]]
-    for word in STRINGS:
+    for word in REPRESENTATIVES:
         status, found = ask({name: word})
         statuses[status] += 1
         assert status in (200, 400), word
         assert found in allowed if status == 200 else found == [], (word, found)
-    assert statuses[400] > 20
-    assert (statuses[200] > 300) == (name in FACETS)
+    assert statuses[400] > 5
+    assert (statuses[200] > 50) == (name in FACETS)
 
 
-def test_names_of_parameters_are_no_way_in_either(app, asked):
+def test_a_string_as_the_name_of_a_parameter_is_refused(app, asked):
     client = app.test_client()
-    for word in STRINGS:
+    for word in REPRESENTATIVES:
         del asked[:]
         query = {word: "1"} if word not in PARAMETERS else {}
         assert client.get("/api/search", query_string=query).status_code == 400, word
@@ -169,9 +162,9 @@ def test_names_of_parameters_are_no_way_in_either(app, asked):
 @pytest.mark.parametrize("path", ["/images/{}/0/0", "/images/{}/0/0.png", "/images/small/{}/0", "/images/small/0/{}", "/api/images/{}/0/0",
                                   "/api/models/{}", "/models/{}", "/models/{}/pixels.png", "/models/ten?with={}", "/runs/{}",
                                   "/static/{}", "/{}", "/images/small/0/0.png?scale={}", "/images/small/0/0?at={}"])  # fmt: skip
-def test_whatever_is_written_in_a_path_nothing_is_found_and_nothing_breaks(app, asked, path):
+def test_a_path_of_any_string_finds_nothing_and_breaks_nothing(app, asked, path):
     client = app.test_client()
-    for word in STRINGS:
+    for word in REPRESENTATIVES:
         del asked[:]
         answer = client.get(path.replace("{}", quote(word, safe="/" if "static" in path else "")))
         assert answer.status_code in (200, 308, 400, 404), (path, word)
@@ -236,9 +229,9 @@ def test_words_of_the_index_and_of_the_url_are_text_on_every_page(app):
     assert set(everything.names) >= {*STORED, CORPUS, MODEL}
 
 
-def test_words_that_are_refused_are_text_where_that_is_told(app):
+def test_refused_strings_are_text_in_the_error(app):
     client = app.test_client()
-    for word in STRINGS:
+    for word in REPRESENTATIVES:
         for path in (f"/?page={quote(word)}", f"/?{quote(word)}=1", f"/images/{quote(word, safe='')}/0/0",
                      f"/models/{quote(word, safe='')}", f"/?min={quote(word)}"):  # fmt: skip
             answer = client.get(path)
