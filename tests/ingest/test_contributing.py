@@ -54,7 +54,7 @@ def test_the_format_of_the_worked_example_is_ingested_and_read_back(tmp_path):
         .partition("## Add a format in ten minutes")[2]
         .partition("\n## ")[0]
     )
-    module, line = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    module, line = re.findall(r"```(?:python)?\n(.*?)```", section, re.DOTALL)
     copy = tmp_path / "code"
     shutil.copytree(ROOT / "ingest", copy / "ingest", ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "ingest" / "formats" / "raw_28.py").write_text(module)
