@@ -66,7 +66,7 @@ CORRECTED_BLOCK = 256
 @click.option(
     "--corrections",
     is_flag=True,
-    help="Learn from what people corrected on the page, too: the last word on each image.",
+    help="Also train on the corrections made on the page, on the latest one of each image.",
 )
 @settings_options("store", "webhdfs", "master", "database")
 @json_option
@@ -74,18 +74,16 @@ def main(corpus, model, trees, depth, bins, seed, holdout, engine, corrections, 
     """Train a random forest on a labelled corpus.
 
     A corpus that says which images are for testing (CIFAR-10 and MNIST do) is trained on the others and measured on
-    these; of any other, a seeded share is held out. The model's card tells accuracy, confusion and, for every number
-    of votes, how many tags are kept and how many of these are right.
+    these; of any other, a seeded share is held out. The model's card has the accuracy, the confusion matrix and, for each
+    number of votes, how many tags are kept and how many of these are right.
     """  # fmt: skip
     card = train_forest(settings, corpus, model, trees, depth, bins, seed, holdout, engine, corrections)
     from tagging.quality import describe
 
-    learnt = counted(card["trained_on"]["images"], "image") + (
+    trained_on = counted(card["trained_on"]["images"], "image") + (
         f" and {counted(card['trained_on']['corrections'], 'correction')}" if corrections else ""
     )
-    summary = (
-        f"model {model}: {learnt}, {counted(trees, 'tree')}, fitted in {duration(card['seconds']['fit'])}\n"
-    )
+    summary = f"model {model}: {trained_on}, {counted(trees, 'tree')}, fitted in {duration(card['seconds']['fit'])}\n"
     report(card, summary + describe(card["quality"]), as_json)
 
 
@@ -93,9 +91,9 @@ def train_forest(
     settings: Settings, corpus: str, model: str, trees: int = 10, depth: int = 10, bins: int = 50, seed: int = SEED,
     holdout: float = HOLDOUT, engine: str = "mllib", corrections: bool = False,
 ) -> dict:  # fmt: skip
-    """Train, measure and save a forest; return its card. With ``corrections`` it learns from those in the database, too.
+    """Train, measure and save a forest; return its card. With ``corrections`` it is also trained on those in the database.
 
-    Raises `TinyTagsError` for a corpus without labels, a name that another model has, and where nothing was corrected.
+    Raises `TinyTagsError` for a corpus without labels, for the name of another model, and where there are no corrections.
     """
     from ingest.corpus import open_corpus
     from jobs.runner import runner_module
@@ -116,11 +114,11 @@ def train_forest(
             f"corpus {corpus!r} has no labels to learn from; ingest one that has, like CIFAR-10"
         )
     part = functools.partial(choose, source, seed, holdout, train=True)
-    corrected, told = Corrected.nothing(), {}
+    corrected, correction_facts = Corrected.nothing(), {}
     if corrections:
         held_out = held_out_blocks(store, source, seed, holdout)
         part, corrected, digest = with_corrections(settings, store, source, part, held_out)
-        told = {"corrections": len(corrected.labels), "corrections_hash": digest}
+        correction_facts = {"corrections": len(corrected.labels), "corrections_hash": digest}
     parameters = {"trees": trees, "depth": depth, "bins": bins, "seed": seed}
     if not source.splits:
         parameters["holdout"] = holdout
@@ -145,7 +143,7 @@ def train_forest(
         card = {
             "engine": engine, "parameters": parameters,
             "trained_on": {"corpus": corpus, "corpus_hash": source.hash, "images": images - len(corrected.labels),
-                           **told},
+                           **correction_facts},
             "measured_on": {"corpus": corpus, "corpus_hash": source.hash, "images": quality["images"],
                             "part": "test" if source.splits else f"held out, {holdout:.0%}"},
             "quality": quality, "seconds": seconds,
@@ -154,7 +152,7 @@ def train_forest(
 
 
 def choose(corpus, seed: int, holdout: float, partition: int, train: bool) -> np.ndarray:
-    """Return which rows of a partition are to train on, or to measure on: (n,) bool; the same for the same seed."""
+    """Return which rows of a partition are for training, or for measuring: (n,) bool; the same for the same seed."""
     start, stop = corpus.rows(partition)
     if corpus.splits:
         first, last = corpus.splits["train" if train else "test"]
@@ -165,7 +163,7 @@ def choose(corpus, seed: int, holdout: float, partition: int, train: bool) -> np
 
 
 class Corrected(NamedTuple):
-    """What people corrected, to be learnt beside the rows of a corpus."""
+    """Corrected images, for training beside the rows of a corpus."""
 
     images: np.ndarray  # (n, 3072) uint8
     labels: np.ndarray  # (n,) int32
@@ -176,38 +174,38 @@ class Corrected(NamedTuple):
 
 
 def with_corrections(settings: Settings, store, corpus, part, held_out) -> tuple:
-    """Return ``part`` without the rows that people corrected, what they corrected, and its sha256.
+    """Return ``part`` without the corrected rows, the corrected images, and the sha256 of the corrections.
 
-    An image that is among the ``held_out`` blocks is not to be learnt, whichever corpus it was corrected in. Notes what is
-    left out, and why.
+    An image in the ``held_out`` blocks is never used for training, whichever corpus it was corrected in. Prints a note on
+    the corrections that are left out, with the reasons.
     """
     from records.corrections import open_corrections
     from records.training import read_corrected
 
     corrections = open_corrections(settings.database)
-    said = corrections.newest()
-    found, images, labels, reasons = read_corrected(store, said, corpus.classes)
+    newest = corrections.newest()
+    usable, images, labels, reasons = read_corrected(store, newest, corpus.classes)
     measured = {image.tobytes() for image in images}
     measured &= {image.tobytes() for block, _ in held_out for image in block} if measured else set()
     kept = [n for n, image in enumerate(images) if image.tobytes() not in measured]
-    if len(kept) < len(found):
+    if len(kept) < len(usable):
         reasons.append(
-            f"{len(found) - len(kept):,} of images that corpus {corpus.name!r} keeps for measuring"
+            f"{len(usable) - len(kept):,} of images that corpus {corpus.name!r} keeps for measuring"
         )
     if reasons and kept:
-        note(f"train: without {counted(len(said) - len(kept), 'correction')}: {'; '.join(reasons)}")
+        note(f"train: without {counted(len(newest) - len(kept), 'correction')}: {'; '.join(reasons)}")
     if not kept:
         raise TinyTagsError(
             f"database {corrections.address!r} has no correction to learn from{''.join(f'; {reason}' for reason in reasons)}; "
             "leave --corrections out, or correct tags on the pages of images"
         )
-    learnt = [found[n] for n in kept]
+    used = [usable[n] for n in kept]
     own = {}
-    for one in learnt:
+    for one in used:
         if one.corpus_hash == corpus.hash:
             own.setdefault(one.partition, []).append(one.row)
-    words = [[one.corpus_hash, one.partition, one.row, one.label] for one in learnt]
-    digest = hashlib.sha256(json.dumps(words).encode()).hexdigest()
+    facts = [[one.corpus_hash, one.partition, one.row, one.label] for one in used]
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     return functools.partial(_others, part, own), Corrected(images[kept], labels[kept]), digest
 
 
@@ -278,8 +276,8 @@ def fit_mllib(settings: Settings, store, corpus, model: str, parameters: dict, p
 
         began = time.monotonic()
         note(f"train: preparing the images of corpus {corpus.name!r}")
-        # Part of what decides a forest: MLlib draws each tree's images task by task. Four keep two cores busy to the end:
-        # with three one idles, with sixteen merging the statistics costs more.
+        # The number of tasks changes the forest: MLlib draws each tree's images task by task. Four keep two cores busy to the
+        # end: with three one idles, with sixteen merging the statistics costs more.
         parameters["tasks"] = 2 * spark.sparkContext.defaultParallelism
         vectors = labelled_vectors(spark, store, corpus, part, parameters["tasks"], corrected).cache()
         images = vectors.count()
@@ -305,8 +303,8 @@ def fit_mllib(settings: Settings, store, corpus, model: str, parameters: dict, p
 def labelled_vectors(spark, store, corpus, part, tasks: int, corrected: Corrected):
     """Return a DataFrame of label (double) and features (vector) of the rows in ``part``, read by up to ``tasks`` tasks.
 
-    What people ``corrected`` comes last, as if it were one more partition. Each task reads its own rows; pixels go to the
-    JVM as one flat array a block, with no object an image, laid out as MLlib's vectors are within Spark.
+    The ``corrected`` images come last, as one more partition. Each task reads its own rows; pixels go to the JVM as one
+    flat array a block, with no object an image, in the layout of MLlib's vectors within Spark.
     `pyspark.ml.functions.array_to_vector` makes an object of each pixel, which takes twice as long.
     """
     from pyspark.ml.linalg import VectorUDT
@@ -344,12 +342,12 @@ def labelled_vectors(spark, store, corpus, part, tasks: int, corrected: Correcte
 
     sizes = [int(part(p).sum()) for p in range(corpus.partitions)]
     slices = even_slices([*sizes, len(corrected.labels)], tasks)
-    # Told the classes, MLlib need not look for the largest label, and a class that no image has keeps its place.
+    # With the classes given, MLlib does not scan for the largest label, and a class without images keeps its place.
     nominal = {"ml_attr": {"type": "nominal", "vals": corpus.classes, "name": "label"}}
     label = StructField("label", DoubleType(), metadata=nominal)
     plain = StructType([label, StructField("features", VectorUDT.sqlType())])
     frame = spark.range(0, len(slices), 1, max(len(slices), 1)).mapInArrow(read, plain)
-    # The same rows, now called vectors: PySpark has no word for that, its JVM has.
+    # The same rows, typed as vectors: PySpark has no function for that, its JVM has.
     schema = StructType([label, StructField("features", VectorUDT())])
     session = spark._jsparkSession
     vectors = session.internalCreateDataFrame(

@@ -174,13 +174,13 @@ def _cells(confusion: list[list[int]]) -> list[list[Confusion]]:
 
 
 def _mistakes(confusion: list[list[int]], names: list[str]) -> list[tuple[str, str, int, float]]:
-    found = [
+    mistakes = [
         (names[label], names[tag], count, count / sum(row))
         for label, row in enumerate(confusion)
         for tag, count in enumerate(row)
         if count and label != tag
     ]
-    return sorted(found, key=lambda mistake: -mistake[2])[:MISTAKES]
+    return sorted(mistakes, key=lambda mistake: -mistake[2])[:MISTAKES]
 
 
 def _listed_mistakes(
@@ -213,7 +213,7 @@ def _share(value: Any) -> float | None:
 
 def facts(card: dict[str, Any]) -> list[tuple[str, str]]:
     """Return how a model was made, as (name, text); what is not on its card is left out."""
-    found = [
+    rows = [
         ("kind", card.get("kind")),
         ("engine", card.get("engine")),
         ("trees", card.get("trees")),
@@ -229,7 +229,7 @@ def facts(card: dict[str, Any]) -> list[tuple[str, str]]:
         *((f"version of {name}", value) for name, value in _items(card.get("versions"))),
         ("hash", str(card.get("hash") or "")[:16]),
     ]
-    return [(name, str(value)) for name, value in found if value not in (None, "")]
+    return [(name, str(value)) for name, value in rows if value not in (None, "")]
 
 
 def together(sides: Iterable[list[tuple[str, str]]]) -> list[tuple[str, list[str]]]:

@@ -86,14 +86,14 @@ def kind_class(kind: object) -> type[Model]:
     if place is None:
         raise UnknownKindError(f"kind {kind!r} of model is unknown; known are {', '.join(KINDS)}", kind)
     module, _, name = place.partition(":")
-    found: type[Model] = getattr(importlib.import_module(module), name)
-    return found
+    model: type[Model] = getattr(importlib.import_module(module), name)
+    return model
 
 
 def explained_kind(kind: object) -> type[Explained] | None:
     """Return the class of a kind of model where it is an `Explained` one; None for other and for unknown kinds."""
     try:
-        found: Any = kind_class(kind)
+        model: Any = kind_class(kind)
     except UnknownKindError:
         return None
-    return found if hasattr(found, "pixel_importance") else None
+    return model if hasattr(model, "pixel_importance") else None

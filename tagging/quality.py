@@ -86,7 +86,7 @@ def quality(tally: Tally, classes: Iterable[str]) -> dict[str, Any]:
     )
     images = int(tally.counts.sum())
     names = list(classes)
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "images": images,
         "accuracy": _share(right.sum(), images),
         "classes": {
@@ -104,15 +104,15 @@ def quality(tally: Tally, classes: Iterable[str]) -> dict[str, Any]:
     if tally.classes <= MATRIX_CLASSES:
         matrix = np.zeros(tally.classes**2, np.int64)
         matrix[tally.pairs] = tally.counts
-        found["confusion"] = matrix.reshape(tally.classes, tally.classes).tolist()
+        result["confusion"] = matrix.reshape(tally.classes, tally.classes).tolist()
     else:
         off = np.flatnonzero(~on_diagonal)
         largest = off[np.argsort(-tally.counts[off], kind="stable")[:LARGEST_MISTAKES]]
-        found["mistakes"] = [
+        result["mistakes"] = [
             {"label": names[labels[at]], "tag": names[tags[at]], "images": int(tally.counts[at])}
             for at in largest.tolist()
         ]
-    return found
+    return result
 
 
 def measure(

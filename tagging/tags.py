@@ -42,10 +42,10 @@ def winners(votes: Votes) -> Winners:
     others = votes.copy()
     others[images, best] = 0
     second = others.argmax(axis=1)
-    found = [best, votes[images, best], second, others[images, second]]
+    columns = [best, votes[images, best], second, others[images, second]]
     if votes.dtype.kind == "f":
-        found[1:4:2] = (np.rint(probability * PROBABILITY_STEPS) for probability in found[1:4:2])
-    return Winners(*(array.astype(np.uint16) for array in found))
+        columns[1:4:2] = (np.rint(probability * PROBABILITY_STEPS) for probability in columns[1:4:2])
+    return Winners(*(array.astype(np.uint16) for array in columns))
 
 
 def minimum_votes(min_confidence: float, voters: int | None) -> int:

@@ -63,9 +63,9 @@ def test_calibration_is_what_counting_held_out_images_one_by_one_gives(library, 
     ):
         votes = forest.votes(images)
         for row, label in zip(votes, labels, strict=True):
-            found = counted.setdefault(int(row.max()), [0, 0])
-            found[0] += 1
-            found[1] += int(row.argmax() == label)
+            data = counted.setdefault(int(row.max()), [0, 0])
+            data[0] += 1
+            data[1] += int(row.argmax() == label)
     quality = read_quality(card)
     assert {bin.low // 10: [bin.images, bin.right] for bin in quality.bins} == counted
     assert sum(bin.images for bin in quality.bins) == card["measured_on"]["images"] == quality.images
@@ -157,8 +157,8 @@ def test_a_card_of_another_form_has_no_quality_and_breaks_nothing(broken):
 
 
 def test_the_list_has_the_best_model_first_and_those_without_quality_last(world):
-    found = world.page.get("/api/models").json["models"]
-    accuracy = {model["model"]: model["accuracy"] for model in found}
+    data = world.page.get("/api/models").json["models"]
+    accuracy = {model["model"]: model["accuracy"] for model in data}
     assert set(accuracy) == {"ten", "seven", "trained", "deep"}
     assert (accuracy["ten"], accuracy["trained"]) == (
         None, read_card(world.store, "trained")["quality"]["accuracy"]
@@ -250,9 +250,9 @@ def test_a_model_without_quality_has_a_page_with_what_there_is(world):
     assert "Its quality is unknown: the card has none." in page_text
     assert "Reliability of the confidence" not in page_text and "Pixel importance" in page_text
     assert "The most important pixels" in page_text
-    found = world.page.get("/api/models/ten").json
-    assert (found["calibration"], found["thresholds"], found["mistakes"]) == (None, None, None)
-    assert found["top_pixels"] == [{"row": 0, "column": 0, "channel": "red", "share": 1.0}]
+    data = world.page.get("/api/models/ten").json
+    assert (data["calibration"], data["thresholds"], data["mistakes"]) == (None, None, None)
+    assert data["top_pixels"] == [{"row": 0, "column": 0, "channel": "red", "share": 1.0}]
     both = text(world.page.get("/models/ten?with=trained"))
     assert "Its quality is unknown" in both and "Reliability of the confidence" in both
 
@@ -366,12 +366,12 @@ def test_the_picture_is_the_importance_of_each_pixel(world):
     assert large.shape == (256, 256, 3) and np.array_equal(large[::8, ::8], wanted)
     green = picture(world.page.get("/models/deep/pixels.png?scale=1&channel=green"))
     assert np.array_equal(green, np.repeat(wanted[:, :, 1:2], 3, axis=2))
-    found = world.page.get("/api/models/deep").json
+    data = world.page.get("/api/models/deep").json
     importance = pixel_importance(forest)
-    top = found["top_pixels"][0]
+    top = data["top_pixels"][0]
     at = ("red", "green", "blue").index(top["channel"]) * 1024 + top["row"] * 32 + top["column"]
     assert importance[at] == importance.max() == pytest.approx(top["share"], abs=1e-6)
-    assert found["channels"]["blue"] == pytest.approx(importance[2048:].sum(), abs=1e-6)
+    assert data["channels"]["blue"] == pytest.approx(importance[2048:].sum(), abs=1e-6)
 
 
 def test_a_picture_is_kept_by_the_hash_of_its_model(world):
@@ -425,11 +425,11 @@ def test_each_threshold_leads_to_the_search_of_the_run_that_is_shown(page, searc
         "classes": {name: {"images": 1, "tagged": 1, "precision": 1, "recall": 1} for name in CLASSES}})  # fmt: skip
     try:
         html = page.get("/models/ten").get_data(as_text=True)
-        found = re.findall(r'<a href="(/\?model=ten[^"]*)"[^>]*>(\d+) % or more', html)
-        assert [int(percent) for _, percent in found] == [40, 50, 60, 70, 80, 90, 100], (
+        data = re.findall(r'<a href="(/\?model=ten[^"]*)"[^>]*>(\d+) % or more', html)
+        assert [int(percent) for _, percent in data] == [40, 50, 60, 70, 80, 90, 100], (
             "none below the run's own"
         )
-        for url, percent in found:
+        for url, percent in data:
             total = page.get(url.replace("&amp;", "&").replace("/?", "/api/search?")).json["total"]
             documents = searchable.documents[searchable.first.name]
             assert total == sum(100 * d["votes"] >= int(percent) * d["trees"] for d in documents)
@@ -447,15 +447,15 @@ def test_each_threshold_leads_to_the_search_of_the_run_that_is_shown(page, searc
 
 @pytest.mark.services
 def test_the_api_has_the_whole_card_and_what_the_page_shows_of_it(page, searchable, card):
-    found = page.get("/api/models/trained").json
-    assert found["card"] == json.loads(json.dumps(card))
-    assert sum(bin["images"] for bin in found["calibration"]) == card["quality"]["images"]
-    assert [row["images"] for row in found["thresholds"]] == [
+    data = page.get("/api/models/trained").json
+    assert data["card"] == json.loads(json.dumps(card))
+    assert sum(bin["images"] for bin in data["calibration"]) == card["quality"]["images"]
+    assert [row["images"] for row in data["thresholds"]] == [
         row["images"] for row in card["quality"]["thresholds"]
     ]
-    assert sum(found["channels"].values()) == pytest.approx(1, abs=1e-5)
-    assert page.get(found["pixels"]["red"]).mimetype == "image/png"
-    assert found["runs"] == []
+    assert sum(data["channels"].values()) == pytest.approx(1, abs=1e-5)
+    assert page.get(data["pixels"]["red"]).mimetype == "image/png"
+    assert data["runs"] == []
     runs = page.get("/api/models/ten").json["runs"]
     assert runs == [{"run": searchable.first.name, "published": True}]
 

@@ -142,10 +142,10 @@ def test_a_search_finds_its_tags_and_estimates_their_precision(world, page):
     everything = page.get("/api/search").json
     assert everything["total"] == world.tagged["tagged"]
     percents = (world.best.votes[world.best.votes >= 5_000] + 50) // 100
-    found = page.get("/api/search?confidence=80-100").json
-    assert found["total"] == int((percents >= 80).sum())
+    result = page.get("/api/search?confidence=80-100").json
+    assert result["total"] == int((percents >= 80).sum())
     row = next(r for r in world.card["quality"]["thresholds"] if r["confidence"] == 0.8)
-    (estimate,) = found["expected"]
+    (estimate,) = result["expected"]
     assert (estimate["model"], estimate["low"], estimate["images"]) == ("colours", 80, row["images"])
     assert estimate["precision"] == pytest.approx(row["precision"], abs=1e-5)
     html = page.get("/?confidence=80-100").get_data(as_text=True)

@@ -1,4 +1,4 @@
-"""Forests that the tests make themselves, and the plainest way to walk one."""
+"""Random forests for tests, and a plain implementation of walking one."""
 
 import numpy as np
 

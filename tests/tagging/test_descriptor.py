@@ -1,4 +1,4 @@
-"""Images that look alike have descriptors that are near, by the formula that is written down, the same numbers everywhere."""
+"""Tests of `tagging.descriptor`: similar images have a small distance, and the numbers are those of the documented formula."""
 
 import math
 
@@ -15,7 +15,7 @@ WRITTEN = [
 
 
 def scenes(count, seed=0):
-    """Return (count, 3, 32, 32) uint8 pictures of a coloured sky, a coloured ground and a few bars and discs before them."""
+    """Return (count, 3, 32, 32) uint8 pictures with a coloured sky, a coloured ground and a few bars and discs."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0:32, 0:32]
     pictures = np.empty((count, 3, 32, 32))
@@ -46,7 +46,7 @@ def moved(pictures, right, down):
 
 
 def by_the_formula(picture):
-    """Return the descriptor of one (3, 32, 32) picture the slow way, (60,) float64, not rounded."""
+    """Return the descriptor of one (3, 32, 32) picture by the formula, (60,) float64, not rounded."""
     red, green, blue = picture.astype(float)
     light = 0.299 * red + 0.587 * green + 0.114 * blue
     planes = [
@@ -55,7 +55,7 @@ def by_the_formula(picture):
         0.5 * red - 0.418688 * green - 0.081312 * blue,
     ]
     lowest = [(0, 0), (0, 1), (1, 0), (0, 2), (1, 1), (2, 0)]
-    found = []
+    values = []
     for plane, kept in zip(planes, (6, 3, 3), strict=True):
         means = plane.reshape(8, 4, 8, 4).mean(axis=(1, 3))
         for v, u in lowest[:kept]:
@@ -64,8 +64,8 @@ def by_the_formula(picture):
                 for y in range(8)
                 for x in range(8)
             )
-            found.append(total * math.sqrt((2 if v else 1) * (2 if u else 1)) / 8 / 8)
-    found[0] = (found[0] - 128) / 2
+            values.append(total * math.sqrt((2 if v else 1) * (2 if u else 1)) / 8 / 8)
+    values[0] = (values[0] - 128) / 2
     whole = picture.astype(int)
     whole = (whole[0] + 2 * whole[1] + whole[2]).tolist()
     sums = [[0] * 16 for _ in range(3)]
@@ -78,8 +78,8 @@ def by_the_formula(picture):
             kind = 0 if high * 7 // 4 < wide else slanted
             sums[kind][y // 8 * 4 + x // 8] += length
     total = sum(map(sum, sums))
-    found += [min(150 * math.sqrt(cell / (total + 100_000)), 127) for kind in sums for cell in kind]
-    return np.array(found)
+    values += [min(150 * math.sqrt(cell / (total + 100_000)), 127) for kind in sums for cell in kind]
+    return np.array(values)
 
 
 def test_the_numbers_are_those_of_the_formula():
@@ -87,15 +87,15 @@ def test_the_numbers_are_those_of_the_formula():
         scenes(20), np.random.default_rng(1).integers(0, 256, (3, 3, 32, 32), np.uint8),
         np.random.default_rng(2).integers(0, 2, (3, 3, 32, 32)).astype(np.uint8) * 255,
     ])  # fmt: skip
-    told = describe(flat(pictures))
-    assert told.shape == (26, NUMBERS) and told.dtype == np.int8
-    for numbers, picture in zip(told, pictures, strict=True):
+    descriptors = describe(flat(pictures))
+    assert descriptors.shape == (26, NUMBERS) and descriptors.dtype == np.int8
+    for numbers, picture in zip(descriptors, pictures, strict=True):
         exact = by_the_formula(picture)
         assert abs(numbers[:COLOURS] - exact[:COLOURS]).max() < 0.5001
         np.testing.assert_array_equal(numbers[COLOURS:], np.rint(exact[COLOURS:]))
 
 
-def test_the_same_image_has_the_same_numbers_whichever_are_described_with_it():
+def test_the_numbers_of_an_image_do_not_depend_on_the_others_in_its_block():
     images = flat(scenes(2 * BLOCK + 7))
     whole = describe(images)
     for size in (1, 3, BLOCK, 100):
@@ -106,7 +106,7 @@ def test_the_same_image_has_the_same_numbers_whichever_are_described_with_it():
     assert describe(images[:0]).shape == (0, NUMBERS)
 
 
-def test_numbers_that_were_written_once_are_still_these():
+def test_the_numbers_stay_the_same_from_release_to_release():
     y, x = np.mgrid[0:32, 0:32]
     picture = np.stack([8 * x, 255 - 6 * y, (x - 16) ** 2 // 2 + (y - 16) ** 2 // 2]).astype(np.uint8)
     assert describe(flat(picture))[0].tolist() == WRITTEN
@@ -144,7 +144,7 @@ def test_nothing_leaves_the_range_of_a_byte():
         assert abs(numbers - by_the_formula(picture)).max() < 0.5001, "it did not wrap around"
 
 
-def test_a_copy_that_was_moved_or_lit_otherwise_is_nearest_and_another_image_far():
+def test_a_moved_or_lighter_or_noisy_copy_is_nearest_and_other_images_are_far():
     pictures = scenes(400)
     known = describe(flat(pictures))
     lighter = (pictures[:100] * 1.12 + 10).clip(0, 255).astype(np.uint8)
@@ -159,6 +159,6 @@ def test_a_copy_that_was_moved_or_lit_otherwise_is_nearest_and_another_image_far
         (darker, 0.95),
         (noisy, 0.98),
     ):
-        found = distances(describe(flat(copies)), known)
-        assert (found.argmin(axis=1) == np.arange(100)).mean() >= share
-        assert np.median(found[np.arange(100), np.arange(100)]) < 0.5 * np.median(found)
+        values = distances(describe(flat(copies)), known)
+        assert (values.argmin(axis=1) == np.arange(100)).mean() >= share
+        assert np.median(values[np.arange(100), np.arange(100)]) < 0.5 * np.median(values)

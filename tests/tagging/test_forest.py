@@ -1,4 +1,4 @@
-"""A packed forest votes exactly as its trees do, and nothing but a forest is loaded as one."""
+"""Tests of `tagging.forest`: a packed forest votes exactly as its trees do, and only a forest is loaded as one."""
 
 import io
 import json
@@ -107,7 +107,7 @@ def test_any_number_of_images_is_voted_on(forest, images, count):
     np.testing.assert_array_equal(votes, forest.votes(images)[:count])
 
 
-def test_rows_may_lie_apart_be_read_only_or_run_backwards(forest, images):
+def test_rows_may_be_apart_in_memory_read_only_or_in_reverse(forest, images):
     wide = np.zeros((len(images), 4_000), np.uint8)
     wide[:, 500:3572] = images
     buffer = np.frombuffer(b"?" + images.tobytes(), np.uint8)[1:].reshape(-1, 3072)
@@ -123,7 +123,7 @@ def test_rows_may_lie_apart_be_read_only_or_run_backwards(forest, images):
     )
 
 
-def test_threads_may_ask_for_votes_at_once(random, images):
+def test_threads_may_vote_at_once(random, images):
     forest = pack([random_tree(random, 6) for _ in range(10)], NAMES)
     parts = np.array_split(images, 8)
     with ThreadPoolExecutor(4) as threads:
@@ -137,7 +137,7 @@ def test_images_of_another_size_or_type_are_refused(forest):
             forest.votes(wrong)
 
 
-def test_a_tree_comes_back_out_as_it_went_in(random, images):
+def test_a_tree_is_unpacked_as_it_was_packed(random, images):
     trees = [random_tree(random, 6, split_chance=0.8) for _ in range(4)]
     forest = pack(trees, NAMES)
     again = pack([forest.tree(number) for number in range(4)], NAMES)

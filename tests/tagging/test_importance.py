@@ -43,11 +43,11 @@ def slow_depths(forest, tree: int) -> list[int]:
 def test_depths_are_those_of_walking_from_parent_to_child():
     random = np.random.default_rng(0)
     forest = pack([random_tree(random, depth, 4) for depth in (0, 1, 3, 8, 12)], list("abcd"))
-    found = node_depths(forest)
+    depths = node_depths(forest)
     for tree in range(forest.trees):
-        assert found[forest.starts[tree] : forest.starts[tree + 1]].tolist() == slow_depths(forest, tree)
+        assert depths[forest.starts[tree] : forest.starts[tree + 1]].tolist() == slow_depths(forest, tree)
     ends = zip(forest.starts[:-1], forest.starts[1:], strict=True)
-    assert [found[first:last].max() for first, last in ends] == forest.depths.tolist()
+    assert [depths[first:last].max() for first, last in ends] == forest.depths.tolist()
 
 
 def test_a_forest_without_splits_has_no_importance():

@@ -1,4 +1,4 @@
-"""Votes become tags by one rule, and tags become documents byte for byte."""
+"""Tests of `tagging.tags`: votes become tags by one rule, and tags become documents byte for byte."""
 
 import json
 from dataclasses import replace
@@ -45,7 +45,7 @@ def test_a_document_is_the_one_described_byte_for_byte():
     )
 
 
-def test_a_document_has_no_runner_up_without_votes_and_no_label_where_nobody_said():
+def test_a_document_has_no_runner_up_without_votes_and_no_label_without_a_label():
     run = NumberedRun(**vars(RUN))
     data, _ = documents(run, 0, winners(votes({"cat": 10})), np.array([-1]), NAMES)
     assert data == (
@@ -55,7 +55,7 @@ def test_a_document_has_no_runner_up_without_votes_and_no_label_where_nobody_sai
     assert documents(run, 0, winners(votes({"cat": 10})))[0] == data
 
 
-def test_a_document_has_its_image_s_descriptor_where_there_are_descriptors_and_is_the_same_otherwise():
+def test_a_descriptor_is_all_that_documents_with_descriptors_have_more():
     run = NumberedRun(**vars(RUN))
     given = votes({"cat": 3, "dog": 3}, {"cat": 10}, {"frog": 4})
     descriptors = np.array([[1, 2, 3], [-128, 0, 127], [-1, 9, 10]], np.int8)

@@ -1,4 +1,4 @@
-"""A forest trained by scikit-learn votes as scikit-learn's own trees do."""
+"""Tests of `tagging.forest.scikit_learn`: a forest votes as scikit-learn's own trees do."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def random():
 
 
 def pictures(random, n):
-    """Return n noisy images and their labels: each class brightens another band of rows, in one of ten ways."""
+    """Return n noisy images and their labels: each class has its own brighter band of rows."""
     labels = random.integers(0, 10, n)
     images = random.integers(0, 200, (n, 3, 32, 32))
     for image, label in zip(images, labels, strict=True):
@@ -42,13 +42,13 @@ def test_every_vote_is_that_of_scikit_learns_own_tree(random, training, monkeypa
     assert (parameters["trees"], parameters["depth"], parameters["seed"]) == (11, 10, 5)
 
     images = np.concatenate(
-        [pictures(random, 5_000)[0], random.integers(0, 256, (5_000, 3072), dtype=np.uint8)]
+        [pictures(random, 1_000)[0], random.integers(0, 256, (1_000, 3072), dtype=np.uint8)]
     )
     expected = np.zeros((len(images), 10), int)
     for tree in fitted[0].estimators_:
         expected[np.arange(len(images)), tree.predict(images).astype(int)] += 1
     np.testing.assert_array_equal(forest.votes(images), expected)
-    assert len(np.unique(expected, axis=0)) > 1_000  # the images did take many ways
+    assert len(np.unique(expected, axis=0)) > 500, "the images take many different paths"
 
 
 def test_a_seed_gives_the_same_forest_on_any_number_of_cores(training):
