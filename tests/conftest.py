@@ -88,7 +88,7 @@ def guard(request, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def solr(tmp_path_factory):
-    """A running Solr without collections; who makes some, names them after itself and drops them."""
+    """A running Solr, one for each worker; a test drops the collections and aliases that it creates."""
     from operations.services import Solr, free_port
 
     service = Solr(tmp_path_factory.mktemp("solr"), port=free_port(1000), heap="512m")
@@ -99,7 +99,7 @@ def solr(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def hdfs(tmp_path_factory):
-    """A running HDFS with one DataNode; who writes, writes below a folder named after itself."""
+    """A running HDFS with one DataNode; each test writes below a folder of its own."""
     from operations.services import Hdfs, free_port
 
     service = Hdfs(tmp_path_factory.mktemp("hdfs"), free_port(), free_port(), datanode_port=free_port(-2, 1))
@@ -119,13 +119,13 @@ def store_address(request, tmp_path):
 
 @pytest.fixture(scope="session")
 def yarn(tmp_path_factory, hdfs):
-    """A running YARN with one node of 4 GB, on the HDFS above; its `conf_dir` is what Spark wants."""
+    """A running YARN with one node of 4 GB, on the HDFS above; its `conf_dir` is Spark's HADOOP_CONF_DIR."""
     from operations.services import Yarn, free_port
 
     service = Yarn(tmp_path_factory.mktemp("yarn"), hdfs, port=free_port(-2, -1, 1), http_port=free_port())
     service.start()
     yield service
-    service.kill()  # it has nothing to keep, and after a job takes 17 s to stop
+    service.kill()  # it keeps nothing, and takes 17 s to stop after a job
 
 
 @pytest.fixture(scope="session")

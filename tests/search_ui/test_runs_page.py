@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from between import Relay
+from relay import Relay
 from searchable import ALIAS, CLASSES
 from small_world import finish, make_corpus, start, write_tiny_images
 from werkzeug.serving import make_server

@@ -7,7 +7,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
-from between import Relay
+from relay import Relay
 from served import started
 
 from conf.settings import Settings

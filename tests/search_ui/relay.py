@@ -1,4 +1,4 @@
-"""What can stand between the page and Solr: a relay that passes everything on, refuses it, or takes it and says nothing."""
+"""A relay between the page and Solr that forwards everything, refuses connections, or accepts them and never answers."""
 
 import contextlib
 import socket
@@ -6,7 +6,7 @@ import threading
 
 
 class Relay:
-    """A port that stands for another one; ``mode`` is "pass", "refuse" or "silent" and may change at any time."""
+    """A port in front of another one; ``mode`` is "pass", "refuse" or "silent" and may change at any time."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -18,11 +18,11 @@ class Relay:
         threading.Thread(target=self._accept, args=[self._listening], daemon=True).start()
 
     def become(self, mode: str) -> None:
-        """Change; "refuse" closes what is open, as a process does that is killed."""
+        """Change the mode; "refuse" closes open connections, as a killed process does."""
         before, self.mode = self.mode, mode
         if mode == "refuse":
             self._stop_listening()
-            self._hang_up()
+            self._close_connections()
         elif before == "refuse":
             self._listening = socket.create_server(("127.0.0.1", self.port))
             threading.Thread(target=self._accept, args=[self._listening], daemon=True).start()
@@ -30,13 +30,13 @@ class Relay:
     def close(self) -> None:
         self.mode = "refuse"
         self._stop_listening()
-        self._hang_up()
+        self._close_connections()
 
     def _stop_listening(self) -> None:
-        _shut(self._listening)  # wakes who waits in accept
+        _shut(self._listening)  # wakes the thread that waits in accept
         self._listening.close()
 
-    def _hang_up(self) -> None:
+    def _close_connections(self) -> None:
         with self._lock:
             pairs, self._pairs = self._pairs, set()
         for connection in pairs:
@@ -56,9 +56,9 @@ class Relay:
             with self._lock:
                 self._pairs |= {client, server}
             for source, sink in ((client, server), (server, client)):
-                threading.Thread(target=self._carry, args=[source, sink], daemon=True).start()
+                threading.Thread(target=self._forward, args=[source, sink], daemon=True).start()
 
-    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
+    def _forward(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 if self.mode == "pass":
@@ -68,5 +68,5 @@ class Relay:
 
 
 def _shut(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # the other end may have been quicker
+    with contextlib.suppress(OSError):  # the other end may have closed it
         connection.shutdown(socket.SHUT_RDWR)
