@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import waitress
 from PIL import Image
-from searchable import ORDERS, UPRIGHT, make_corpus, matches, shares, upright_picture
+from searchable import CLASSES, ORDERS, UPRIGHT, make_corpus, matches, shares, upright_picture
 from served import started
 
 from conf.errors import TinyTagsError
@@ -271,6 +271,32 @@ def test_several_runs_are_told_apart_by_corpus_model_and_run(page, searchable, s
     assert "every model" in empty and "every run" in empty
     assert page.get("/api/search?corpus=elsewhere").json["total"] == 0
     assert "every corpus" in page.get("/?corpus=elsewhere").text
+
+
+@pytest.mark.services
+def test_the_label_is_a_filter_a_facet_and_a_column(page, searchable):
+    documents = searchable.documents[searchable.first.name]
+    wanted = [d for d in documents if matches(d, ("frog", "ship"), labels=("frog", "<b>deer</b>"))]
+    query = "tag=frog&tag=ship&label=frog&label=%3Cb%3Edeer%3C/b%3E"
+    answer = page.get(f"/api/search?{query}").json
+    assert answer["total"] == len(wanted) > 0
+    assert answer["labelled"]["right"] == sum(d["tag"] == d["label"] for d in wanted)
+    counted = {value["value"]: (value["count"], value["selected"]) for value in answer["labels"]}
+    assert counted == {
+        name: (
+            sum(matches(d, ("frog", "ship"), labels=(name,)) for d in documents),
+            name in ("frog", "<b>deer</b>"),
+        )
+        for name in CLASSES
+    }
+    with page.get(f"/export.csv?{query}") as exported:
+        rows = list(csv.DictReader(io.StringIO(exported.text)))
+    assert sorted(row["id"] for row in rows) == sorted(d["id"] for d in wanted)
+    assert {row["label"] for row in rows} == {"frog", "<b>deer</b>"}
+    html = page.get("/?label=frog").text
+    assert '<details class="more" id="label-facet" open>' in html
+    assert "label frog" in html, "among the selected filters"
+    assert 'id="label-facet">' in page.get("/").text
 
 
 @pytest.mark.services
