@@ -41,13 +41,13 @@ def run(store, client):
 
 
 def nearest(client, run, numbers, count):
-    asked = {
+    parameters = {
         "q": f"{{!knn f=descriptor topK=50}}{numbers}",
         "fl": "id,score",
         "sort": "score desc",
         "rows": count,
     }
-    return client.select(run.name, asked)["response"]["docs"]
+    return client.select(run.name, parameters)["response"]["docs"]
 
 
 def post(client, run, *commands):
@@ -89,7 +89,7 @@ def test_the_nearest_are_those_of_comparing_with_all(store, client, run):
     assert found / len(range(0, len(posted), 25)) > 0.97
 
 
-def test_a_descriptor_that_changed_is_found_and_mended(store, client, run):
+def test_a_descriptor_that_changed_is_found_and_repaired(store, client, run):
     document = next(d for d in documents(store, run).values() if d["partition"] == 1)
     for change in ({}, {"descriptor": [document["descriptor"][0] ^ 1, *document["descriptor"][1:]]}):
         damaged = document | change if change else {k: v for k, v in document.items() if k != "descriptor"}
@@ -112,18 +112,18 @@ def test_a_run_without_descriptors_is_in_the_same_fields_and_takes_no_room_for_t
     assert "descriptor" not in fields and "descriptor" in [field.name for field in FIELDS]
 
 
-def test_nearness_tells_descriptors_apart():
+def test_nearness_distinguishes_descriptors():
     random = np.random.default_rng(1)
     numbers = random.integers(-128, 128, (2_000, NUMBERS))
     changed = numbers.copy()
     changed[np.arange(2_000), random.integers(0, NUMBERS, 2_000)] += 1
-    told = (
+    samples = (
         [{"descriptor": row} for row in numbers.tolist()],
         [{"descriptor": row} for row in changed.tolist()],
     )
-    for rows in told:
+    for rows in samples:
         nearness.replace_descriptors(rows)
-    same = sum(before == after for before, after in zip(*told, strict=True))
+    same = sum(before == after for before, after in zip(*samples, strict=True))
     assert same <= 20
     documents = [None, {"id": "1"}, {"id": "2", "descriptor": [1, 2]}]
     nearness.replace_descriptors(documents)

@@ -89,7 +89,9 @@ def test_two_shards_end_the_same(store, client, small_bodies):
     wanted = {key: d for key, d in documents(store, run).items() if d["votes"] != "x"}
     assert indexed(client, run) == wanted
     assert index_run(store, run.name, client, ALIAS)["posted"] == [], "the shards there are will do"
-    with pytest.raises(TinyTagsError, match=rf"on 2 shards, not 3; `tinytags retire {run.name}`"):
+    with pytest.raises(
+        TinyTagsError, match=rf"on 2 shards, not 3; drop it with `tinytags retire {run.name}`"
+    ):
         index_run(store, run.name, client, ALIAS, shards=3)
 
 
@@ -102,18 +104,18 @@ def test_a_partition_without_a_tagged_image_is_done(store, client):
 def test_a_dry_run_tells_and_writes_nothing(store, client):
     run = make_run(store)
     before = files(store, run)
-    told = index_run(store, run.name, client, ALIAS, dry_run=True)
-    assert (told["post"], told["documents"], told["publish"]) == ([0, 1, 2], len(documents(store, run)), True)
+    plan = index_run(store, run.name, client, ALIAS, dry_run=True)
+    assert (plan["post"], plan["documents"], plan["publish"]) == ([0, 1, 2], len(documents(store, run)), True)
     assert not client.exists(run.name)
     assert client.alias(ALIAS) == []
 
     index_run(store, run.name, client, ALIAS, publication="no")
     change(client, run, {"delete": {"query": "partition:1 AND tag:dog"}}, [stranger(run, 2)])
     held = indexed(client, run)
-    told = index_run(store, run.name, client, ALIAS, dry_run=True)
-    assert (told["done"], told["post"], told["delete"]) == (1, [1, 2], [2])
-    told = index_run(store, run.name, client, ALIAS, dry_run=True, partitions=[0])
-    assert (told["post"], told["delete"]) == ([0], [0])
+    plan = index_run(store, run.name, client, ALIAS, dry_run=True)
+    assert (plan["done"], plan["post"], plan["delete"]) == (1, [1, 2], [2])
+    plan = index_run(store, run.name, client, ALIAS, dry_run=True, partitions=[0])
+    assert (plan["post"], plan["delete"]) == ([0], [0])
     assert indexed(client, run) == held
     assert client.alias(ALIAS) == []
     assert files(store, run) == before
@@ -127,7 +129,7 @@ def stranger(run, partition):
 # Refused documents
 
 
-def test_a_document_that_solr_refuses_is_set_aside_with_its_reason_and_the_others_are_in(
+def test_a_document_that_solr_rejects_is_kept_with_its_reason_and_the_others_are_indexed(
     store, client, small_bodies
 ):
     def spoil(partition, lines):
@@ -162,14 +164,14 @@ def test_a_collection_made_anew_has_refused_nothing_yet(store, client):
     run = make_run(store, spoil=spoil)
     index_run(store, run.name, client, ALIAS, publication="no")
     retire(store, run.name, client, ALIAS)
-    write_tags(store, run, 0, 500)  # as if the cause had been mended
+    write_tags(store, run, 0, 500)  # as if the cause had been fixed
     summary = index_run(store, run.name, client, ALIAS)
     assert (summary["rejected"], summary["complete"]) == (0, True)
     assert indexed(client, run) == documents(store, run)
 
 
 def test_when_nearly_everything_is_refused_it_is_not_the_documents(store, client, monkeypatch):
-    monkeypatch.setattr(index, "REFUSED_ENOUGH", 20)
+    monkeypatch.setattr(index, "MOST_REJECTED", 20)
     run = make_run(store, partitions=1, spoil=lambda p, lines: [d.update(colour="green") for d in lines])
     with pytest.raises(
         SolrError, match=r"rejects nearly every document .*unknown field 'colour'.*tinytags retire"
@@ -180,18 +182,18 @@ def test_when_nearly_everything_is_refused_it_is_not_the_documents(store, client
 
 
 def test_a_run_of_which_everything_is_refused_does_not_take_the_place_of_another(store, client):
-    shown = make_run(store)
-    index_run(store, shown.name, client, ALIAS)
+    published = make_run(store)
+    index_run(store, published.name, client, ALIAS)
 
     def spoil(partition, lines):
         for document in lines:
             document["votes"] = "x"
 
     run = make_run(store, model="refused", partitions=2, images=100, spoil=spoil)
-    for _ in range(2):  # nor when it is asked again, and everything is known to be refused
+    for _ in range(2):  # nor when it is repeated, and everything is known to be rejected
         with pytest.raises(SolrError, match=r"rejects all .* documents of"):
             index_run(store, run.name, client, ALIAS)
-        assert client.alias(ALIAS) == [shown.name]
+        assert client.alias(ALIAS) == [published.name]
 
 
 def test_a_tags_file_that_has_changed_is_named_and_left_out(store, client):
@@ -313,10 +315,10 @@ def test_killed_at_any_moment_and_repeated_it_ends_the_same(
     assert client.alias(ALIAS) == [run.name]
 
 
-def test_part_of_a_partition_is_never_taken_for_all_of_it_because_of_an_old_list_of_rejected_documents(
+def test_part_of_a_partition_is_never_counted_as_all_of_it_because_of_an_old_list_of_rejected_documents(
     store, client, small_bodies, monkeypatch
 ):
-    """Killed while a partition is posted anew, with exactly as many documents missing as were once rejected."""
+    """Killed while a partition is posted again, with exactly as many documents missing as were once rejected."""
 
     def spoil(partition, lines):
         if partition == 0:
@@ -412,7 +414,7 @@ def test_interrupted_while_solr_is_away_it_ends_at_once(store, client, small_bod
 # An index that isn't as it should be
 
 
-def test_missing_and_superfluous_documents_are_mended(store, client):
+def test_missing_and_extra_documents_are_repaired(store, client):
     run = make_run(store, partitions=5)
     index_run(store, run.name, client, ALIAS)
     lines = documents(store, run)
@@ -424,7 +426,7 @@ def test_missing_and_superfluous_documents_are_mended(store, client):
     assert indexed(client, run) == lines
 
 
-def test_a_missing_and_a_superfluous_document_of_one_partition_are_mended_by_redoing_it(store, client):
+def test_a_missing_and_an_extra_document_of_one_partition_are_repaired_by_repeating_it(store, client):
     run = make_run(store)
     index_run(store, run.name, client, ALIAS)
     lines = documents(store, run)
@@ -467,11 +469,11 @@ def test_redoing_a_partition_shows_no_gap(store, client, small_bodies, monkeypat
     index_run(store, run.name, client, ALIAS)
     total, seen, stop = len(documents(store, run)), set(), threading.Event()
 
-    def look():
+    def watch():
         while not stop.is_set():
             seen.add(client.select(ALIAS, {"q": "*:*", "rows": 0})["response"]["numFound"])
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=watch)
     thread.start()
     index_run(store, run.name, client, ALIAS, partitions=[1, 2, 3, 4, 5])
     stop.set()
@@ -490,7 +492,10 @@ def test_what_is_tagged_is_indexed_and_not_published_until_all_of_it_is(store, c
     assert (summary["untagged"], summary["complete"], summary["published"]) == ([2], False, False)
     assert summary["left"] == ["partition 2 not tagged yet"]
     assert client.alias(ALIAS) == []
-    with pytest.raises(TinyTagsError, match="is not complete: partition 2 not tagged yet; `tinytags index"):
+    with pytest.raises(
+        TinyTagsError,
+        match="is not complete: partition 2 not tagged yet; complete and publish it with `tinytags index",
+    ):
         publish(store, run.name, client, ALIAS)
     with pytest.raises(TinyTagsError, match=r"partition 2 of run .* is not tagged yet"):
         index_run(store, run.name, client, ALIAS, partitions=[2])
@@ -520,7 +525,7 @@ def test_a_second_run_takes_the_place_of_the_first_and_no_answer_mixes_them(stor
     seen, wrong, stop = [], [], threading.Event()
     facet = json.dumps({"runs": {"type": "terms", "field": "run", "limit": -1}})
 
-    def look():
+    def watch():
         mine = Solr(client.url, patience=0)
         while not stop.is_set():
             try:
@@ -535,7 +540,7 @@ def test_a_second_run_takes_the_place_of_the_first_and_no_answer_mixes_them(stor
             if seen[-1:] != [name]:
                 seen.append(name)
 
-    threads = [threading.Thread(target=look) for _ in range(2)]
+    threads = [threading.Thread(target=watch) for _ in range(2)]
     for thread in threads:
         thread.start()
     summary = index_run(store, second.name, client, ALIAS)
@@ -570,28 +575,30 @@ def test_beside_keeps_what_the_alias_shows_and_no_publish_leaves_it(store, clien
 def test_live_shows_the_run_from_the_start(store, client, monkeypatch):
     first, second = make_run(store, model="forest-10"), make_run(store, model="forest-50")
     index_run(store, first.name, client, ALIAS)
-    shown, original = [], index._post_body
+    aliases, original = [], index._post_body
 
     def post(solr, collection, body):
-        shown.append(solr.alias(ALIAS))
+        aliases.append(solr.alias(ALIAS))
         return original(solr, collection, body)
 
     monkeypatch.setattr(index, "_post_body", post)
     summary = index_run(store, second.name, client, ALIAS, publication="live")
-    assert shown == [[second.name]]
+    assert aliases == [[second.name]]
     assert (summary["previous"], summary["published"]) == ([first.name], True)
 
 
-def test_publishing_refuses_a_run_that_is_not_wholly_there(store, client):
+def test_a_run_that_is_not_complete_is_not_published(store, client):
     run = make_run(store)
-    with pytest.raises(TinyTagsError, match=f"is not in Solr at .*; `tinytags index {run.name}`"):
+    with pytest.raises(
+        TinyTagsError, match=f"is not in Solr at .*; index it with `tinytags index {run.name}`"
+    ):
         publish(store, run.name, client, ALIAS)
     index_run(store, run.name, client, ALIAS, publication="no")
     change(client, run, {"delete": {"query": "partition:1 AND tag:dog"}}, [stranger(run, 9)])
-    with pytest.raises(TinyTagsError) as told:
+    with pytest.raises(TinyTagsError) as error:
         publish(store, run.name, client, ALIAS)
-    assert "partition 1 with a wrong number of documents in the index (partition 1: " in str(told.value)
-    assert "1 document of partitions that the run does not have" in str(told.value)
+    assert "partition 1 with a wrong number of documents in the index (partition 1: " in str(error.value)
+    assert "1 document of partitions that the run does not have" in str(error.value)
     assert client.alias(ALIAS) == []
     with pytest.raises(TinyTagsError, match="no run 'other'"):
         publish(store, "other", client, ALIAS)

@@ -14,13 +14,13 @@ from indexing.solr import RefusedError, Solr, SolrError
 
 @pytest.fixture
 def answering(monkeypatch):
-    """A server that gives the answers it is told, one a request: (status, JSON); `asked` lists the requests."""
+    """A server that returns the given answers, one a request: (status, JSON); `requests` lists the requests."""
     monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
-    answers, asked = [], []
+    answers, requests = [], []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
-            asked.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            requests.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
             status, answer = answers.pop(0)
             data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
@@ -34,7 +34,7 @@ def answering(monkeypatch):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    server.answers, server.asked = answers, asked
+    server.answers, server.requests = answers, requests
     server.url = f"http://127.0.0.1:{server.server_port}/solr"
     yield server
     server.shutdown()
@@ -46,7 +46,7 @@ def answering(monkeypatch):
 def test_a_busy_solr_is_asked_again_with_the_same_body(answering, status):
     answering.answers += [(status, {"error": {"msg": "busy"}}), (status, b"<html>no</html>"), (200, {})]
     Solr(answering.url).update("run", b"[1]")
-    assert answering.asked == [("/solr/run/update", b"[1]")] * 3
+    assert answering.requests == [("/solr/run/update", b"[1]")] * 3
 
 
 def test_pauses_grow_and_stay_below_their_cap(answering, monkeypatch):
@@ -63,20 +63,20 @@ def test_pauses_grow_and_stay_below_their_cap(answering, monkeypatch):
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 409])
-def test_what_solr_refuses_for_good_is_not_asked_again(answering, status):
+def test_a_request_that_solr_rejects_is_not_repeated(answering, status):
     answering.answers += [(status, {"error": {"msg": "no\n  such thing"}})]
-    with pytest.raises(SolrError, match=rf"answers {status} for run/update: no such thing$") as told:
+    with pytest.raises(SolrError, match=rf"answers {status} for run/update: no such thing$") as error:
         Solr(answering.url).update("run", b"[1]")
-    assert told.value.status == status
-    assert isinstance(told.value, RefusedError) == (status == 400)
-    assert len(answering.asked) == 1
+    assert error.value.status == status
+    assert isinstance(error.value, RefusedError) == (status == 400)
+    assert len(answering.requests) == 1
 
 
 def test_patience_ends(answering):
     answering.answers += [(503, {"error": {"msg": "not yet"}})] * 1000
     with pytest.raises(SolrError, match=r"answers 503 .*not yet"):
         Solr(answering.url, patience=0.2).update("run", b"[]")
-    assert len(answering.asked) > 2
+    assert len(answering.requests) > 2
 
 
 def test_waiting_ends_when_it_is_told_to(answering):
@@ -96,12 +96,12 @@ def test_an_answer_that_is_no_json_is_told(answering):
 def test_a_solr_that_is_not_there_is_named_with_the_way_to_start_it():
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/solr"
-    with pytest.raises(SolrError) as told:
+    with pytest.raises(SolrError) as error:
         Solr(url, patience=0.1).collections()
-    assert str(told.value).startswith(f"Solr at {url} does not answer (Connection refused); ")
-    assert "scripts/services up solr" in str(told.value)
-    assert "\n" not in str(told.value)
-    assert told.value.status is None
+    assert str(error.value).startswith(f"Solr at {url} does not answer (Connection refused); ")
+    assert "scripts/services up solr" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert error.value.status is None
 
 
 def test_the_configset_is_named_by_its_contents(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Tests of `indexing.verify` on a real Solr: everything that can be wrong with a run is found, and mended where it can be."""
+"""Tests of `indexing.verify` on a real Solr: everything that can be wrong with a run is found, and repaired where it can be."""
 
 import json
 from pathlib import Path
@@ -115,7 +115,7 @@ STRANGER = {"id": "ffffffff:1:3", "corpus": "tiny", "row": 3, "tag": "frog", "ru
     ],
     ids=["missing", "extra", "changed", "foreign", "without-partition"],
 )
-def test_a_difference_in_the_index_is_found_named_and_mended(store, client, run, damage, partition, what):
+def test_a_difference_in_the_index_is_found_named_and_repaired(store, client, run, damage, partition, what):
     document = of_partition(store, run, 1)[7]
     change(client, run, *damage(document))
     held = indexed(client, run)
@@ -124,7 +124,7 @@ def test_a_difference_in_the_index_is_found_named_and_mended(store, client, run,
     assert result["problems"] == [
         {"kind": "index", "partition": partition, "what": what.format(**document), "mended": False}
     ]
-    assert indexed(client, run) == held, "without repair it only looks"
+    assert indexed(client, run) == held, "without repair nothing is written"
 
     result = verify_run(store, run.name, client, repair=True)
     assert result["ok"] is True
@@ -135,7 +135,7 @@ def test_a_difference_in_the_index_is_found_named_and_mended(store, client, run,
     assert client.alias(ALIAS) == [run.name]
 
 
-def test_a_missing_and_an_extra_document_that_balance_are_both_found_and_mended(store, client, run):
+def test_a_missing_and_an_extra_document_that_balance_are_both_found_and_repaired(store, client, run):
     gone = of_partition(store, run, 1)[0]
     change(client, run, {"delete": {"id": gone["id"]}}, [gone | {"id": "ffffffff:1:0"}])
     result = verify_run(store, run.name, client)
@@ -178,7 +178,7 @@ def test_a_flipped_byte_in_a_page_of_a_partition_is_found_and_the_partition_mark
 
     result = verify_run(store, run.name, client, repair=True)
     assert (result["ok"], result["needs_ingest"]) == (False, [2])
-    assert not store.exists(layout.corpus_statistics("tiny", 2)), "now `tinytags ingest` makes it anew"
+    assert not store.exists(layout.corpus_statistics("tiny", 2)), "now `tinytags ingest` makes it again"
     assert problems(verify_run(store, run.name, client)) == [("images", 2)]
     make_corpus(store)
     assert verify_run(store, run.name, client)["ok"]
@@ -202,8 +202,8 @@ def test_a_changed_tags_file_is_found_and_the_partition_marked_for_tagging(store
 
     result = verify_run(store, run.name, client, repair=True)
     assert (result["ok"], result["needs_tagging"]) == (False, [1])
-    assert not store.exists(layout.run_statistics(run.name, 1)), "now `tinytags tag` makes it anew"
-    assert indexed(client, run) == lines, "what is shown stays"
+    assert not store.exists(layout.run_statistics(run.name, 1)), "now `tinytags tag` makes it again"
+    assert indexed(client, run) == lines, "the index stays as it is"
     write_tags(store, run, 1, 500)
     assert verify_run(store, run.name, client)["ok"]
 
@@ -283,7 +283,7 @@ def test_rejected_documents_are_counted_and_not_missed(store, client):
 def test_a_run_that_is_being_indexed_is_not_judged(store, client, run):
     with (
         lease(store, layout.run_index_lease(run.name), "the index"),
-        pytest.raises(LeaseHeldError, match="verify it when"),
+        pytest.raises(LeaseHeldError, match="verify it afterwards"),
     ):
         verify_run(store, run.name, client)
 

@@ -1,4 +1,4 @@
-"""Tests of `indexing.status` and what it looks with: every step as it is now, in both stores, at the cost of what has changed."""
+"""Tests of `indexing.status` and its scans: the state of every step, in both stores, at the cost of what has changed."""
 
 import json
 import os
@@ -32,8 +32,8 @@ def any_store(store_address):
 
 
 @pytest.fixture
-def asked(monkeypatch):
-    """Counts what is asked of a local store."""
+def requests(monkeypatch):
+    """Counts the requests of a local store."""
     counter = Counter()
 
     def counting(name, original):
@@ -53,14 +53,14 @@ def fail(store, name, partition, error, **more):
 
 
 def only(found):
-    (told,) = found
-    return told
+    (status,) = found
+    return status
 
 
 # The store
 
 
-def test_a_look_tells_every_step_and_the_next_one_what_has_changed_since(any_store, tmp_path):
+def test_a_scan_has_every_step_and_the_next_one_what_has_changed_since(any_store, tmp_path):
     corpus = make_corpus(any_store, "tiny", write_tiny_images(tmp_path / "tiny.bin", 100), 20)
     made = make_run(any_store, corpus_hash=corpus.hash, partitions=5, images=20)
     any_store.remove(layout.run_statistics(made.name, 3))
@@ -69,15 +69,19 @@ def test_a_look_tells_every_step_and_the_next_one_what_has_changed_since(any_sto
     watch = StoreWatch(any_store)
     stored = watch.scan()
     assert only(stored.corpora)["ingest"] == {"pending": 0, "done": 5, "failed": 0}
-    told = only(stored.runs)
-    assert told["tag"] == {"pending": 1, "done": 3, "failed": 1}
-    assert told["problems"] == [{"step": "tag", "partition": 4, "error": "is corrupt"}]
+    status = only(stored.runs)
+    assert status["tag"] == {"pending": 1, "done": 3, "failed": 1}
+    assert status["problems"] == [{"step": "tag", "partition": 4, "error": "is corrupt"}]
     assert sorted(stored.expected[made.name].statistics) == [0, 1, 2]
 
     write_tags(any_store, made, 4, 20)
     again = watch.scan()
-    told = only(again.runs)
-    assert (told["tag"], told["problems"], told["redo"]) == ({"pending": 1, "done": 4, "failed": 0}, [], [])
+    status = only(again.runs)
+    assert (status["tag"], status["problems"], status["redo"]) == (
+        {"pending": 1, "done": 4, "failed": 0},
+        [],
+        [],
+    )
     expected = again.expected[made.name]
     assert expected.count(4) == runs.read_statistics(any_store, made, 4)["tagged"]
 
@@ -87,24 +91,24 @@ def test_a_look_tells_every_step_and_the_next_one_what_has_changed_since(any_sto
     assert watch.scan().runs == []
 
 
-def test_what_is_at_rest_costs_one_request_a_look_and_no_statistics_are_read_twice(
-    store, tmp_path, asked, monkeypatch
+def test_what_is_at_rest_costs_one_request_a_scan_and_no_statistics_are_read_twice(
+    store, tmp_path, requests, monkeypatch
 ):
     monkeypatch.setattr(folder_cache, "SETTLED_SECONDS", 0.0)
     corpus = make_corpus(store, "tiny", write_tiny_images(tmp_path / "tiny.bin", 100), 20)
     made = make_run(store, corpus_hash=corpus.hash, partitions=5, images=20)
     watch = StoreWatch(store)
     watch.scan()
-    asked.clear()
+    requests.clear()
     watch.scan()
     at_rest = {("times", path): 1 for path in ("corpora", "runs", "corpora/tiny", f"runs/{made.name}")}
-    assert asked == at_rest
-    asked.clear()
+    assert requests == at_rest
+    requests.clear()
     path = layout.run_statistics(made.name, 2)
     store.write_json(path, store.read_json(path) | {"tagged": 7})
-    asked.clear()
+    requests.clear()
     assert watch.scan().expected[made.name].count(2) == 7, "done again, it is read again"
-    assert asked == at_rest | {("times", f"runs/{made.name}/statistics"): 1, ("read_bytes", path): 1}
+    assert requests == at_rest | {("times", f"runs/{made.name}/statistics"): 1, ("read_bytes", path): 1}
 
 
 def test_a_file_that_comes_within_one_tick_of_the_clock_is_seen_all_the_same(store, tmp_path):
@@ -134,7 +138,7 @@ def test_another_corpus_under_the_same_name_is_seen_as_another_one(store, tmp_pa
 
 def test_a_look_that_runs_out_of_time_goes_on_at_the_next_one(store, monkeypatch):
     made = make_run(store, partitions=40, images=4)
-    monkeypatch.setattr(watch_store, "THREADS", 1)  # eight files, then it looks at the clock
+    monkeypatch.setattr(watch_store, "THREADS", 1)  # eight files, then it checks the time
     watch = StoreWatch(store)
     stored = watch.scan(seconds=0)
     assert only(stored.runs)["tag"]["done"] == 40, "that is known from the names of files alone"
@@ -151,15 +155,15 @@ def test_the_first_failures_are_named_with_their_reason_and_the_rest_counted(any
         any_store.remove(layout.run_statistics(made.name, p))
         fail(any_store, made.name, p, f"reason {p}")
     any_store.write_bytes(layout.run_failed(made.name, 3), b"?")
-    told = only(StoreWatch(any_store).scan().runs)
-    assert told["tag"]["failed"] == 5
-    assert [(problem["partition"], problem["error"]) for problem in told["problems"]] == [
+    status = only(StoreWatch(any_store).scan().runs)
+    assert status["tag"]["failed"] == 5
+    assert [(problem["partition"], problem["error"]) for problem in status["problems"]] == [
         (1, "reason 1"), (2, "reason 2"), (3, watch_store.NO_REASON),
     ]  # fmt: skip
-    assert told["redo"] == ["tinytags tag --corpus tiny --model forest-10 --min-confidence 0.4"]
+    assert status["redo"] == ["tinytags tag --corpus tiny --model forest-10 --min-confidence 0.4"]
 
 
-def test_the_command_that_is_named_is_the_one_that_mends_a_corpus(tmp_path):
+def test_the_command_that_is_named_repairs_a_corpus(tmp_path):
     """A dump with labels and classes of its own: run as it stands, the command finds the very same corpus."""
     store = open_store(str(tmp_path / "store"))
     dump = write_tiny_images(tmp_path / "a folder" / "tiny images.bin", 100)
@@ -179,7 +183,7 @@ def test_the_command_that_is_named_is_the_one_that_mends_a_corpus(tmp_path):
     assert json.loads(out)["already_done"] == 5
 
 
-def test_a_corrupt_partition_of_the_corpus_is_ingested_again_before_the_run_is_tagged_again(store, tmp_path):
+def test_a_damaged_partition_of_the_corpus_is_ingested_again_before_the_run_is_tagged_again(store, tmp_path):
     corpus = make_corpus(store, "tiny", write_tiny_images(tmp_path / "tiny.bin", 60), 20)
     made = make_run(store, corpus_hash=corpus.hash, partitions=3, images=20)
     store.remove(layout.run_statistics(made.name, 1))
@@ -205,8 +209,8 @@ def test_who_writes_how_fast_and_for_how_long_still_is_told_while_it_lasts(any_s
         for p in range(3):
             time.sleep(0.7)
             write_tags(any_store, made, p, 20)
-        told = only(watch.scan().runs)
-        job = only(told["working"])
+        status = only(watch.scan().runs)
+        job = only(status["working"])
         seconds = time.time() - began
         assert 0.5 * 60 / (seconds + 1.5) < job["per_second"] < 2 * 60 / seconds
         assert job["seconds_left"] == pytest.approx(2 * 20 / job["per_second"], rel=0.05)
@@ -232,7 +236,7 @@ def test_how_long_a_partition_takes_is_what_it_took_of_late():
     assert halted == sorted(halted) and halted[-1] > 4
 
 
-def test_a_store_that_is_away_is_told_at_once_not_once_for_each_run(store, monkeypatch):
+def test_a_store_that_is_unavailable_is_an_error_at_once_not_once_for_each_run(store, monkeypatch):
     for model in ("a", "b", "c"):
         make_run(store, model=model)
     watch = StoreWatch(store)
@@ -249,7 +253,7 @@ def test_a_store_that_is_away_is_told_at_once_not_once_for_each_run(store, monke
         watch.scan()
 
 
-def test_a_broken_statistics_file_is_told_under_its_run_and_hides_no_other(store):
+def test_a_broken_statistics_file_is_reported_under_its_run_and_hides_no_other(store):
     broken, whole = make_run(store, model="a"), make_run(store, model="b")
     store.write_bytes(layout.run_statistics(broken.name, 1), b"{}")
     first, second = StoreWatch(store).scan().runs
@@ -275,33 +279,35 @@ def counted(monkeypatch):
 
 @pytest.mark.services
 @pytest.mark.parametrize("shards", [1, 2])
-def test_what_solr_holds_is_told_and_counted_again_only_when_it_has_changed(store, client, shards, counted):
+def test_what_solr_holds_is_reported_and_counted_again_only_when_it_has_changed(
+    store, client, shards, counted
+):
     made = make_run(store, partitions=4)
     watch, stored = SolrWatch(client, ALIAS), StoreWatch(store).scan()
 
-    def told():
+    def status():
         return only(run_statuses(stored, watch.scan(stored.expected)))
 
-    assert told()["index"] == {"pending": 4, "done": 0, "failed": 0, "documents": 0, "rejected": 0}
+    assert status()["index"] == {"pending": 4, "done": 0, "failed": 0, "documents": 0, "rejected": 0}
     index_run(store, made.name, client, ALIAS, shards=shards)
     total = sum(map(stored.expected[made.name].count, range(4)))
     counted.clear()
     whole = {"pending": 0, "done": 4, "failed": 0, "documents": total, "rejected": 0}
     for _ in range(3):
-        assert (told()["index"], told()["published"]) == (whole, True)
+        assert (status()["index"], status()["published"]) == (whole, True)
     assert counted[made.name] == 1
     client.delete_partitions(made.name, [2])
     client.commit(made.name)
     gone = stored.expected[made.name].count(2)
-    assert told()["index"] == whole | {"pending": 1, "done": 3, "documents": total - gone}
+    assert status()["index"] == whole | {"pending": 1, "done": 3, "documents": total - gone}
     retire(store, made.name, client, ALIAS, force=True)
-    assert (told()["index"]["documents"], told()["published"]) == (0, False)
+    assert (status()["index"]["documents"], status()["published"]) == (0, False)
     index_run(store, made.name, client, f"{ALIAS}-other", shards=shards)
-    assert (told()["index"], told()["published"]) == (whole, False)
+    assert (status()["index"], status()["published"]) == (whole, False)
 
 
 @pytest.mark.services
-def test_what_is_posted_but_not_seen_yet_is_told_while_somebody_indexes(store, client):
+def test_what_is_posted_but_not_committed_is_reported_while_somebody_indexes(store, client):
     made = make_run(store, partitions=4)
     watch, stored = SolrWatch(client, ALIAS), StoreWatch(store)
     client.create(made.name)
@@ -311,12 +317,12 @@ def test_what_is_posted_but_not_seen_yet_is_told_while_somebody_indexes(store, c
         assert (job["step"], job["unit"], job["waiting"]) == ("index", "documents", 0)
         lines = store.read_bytes(layout.run_tags(made.name, 0)).splitlines()
         client.update(made.name, b"[" + b",".join(lines) + b"]")
-        told = only(run_statuses(seen, watch.scan(seen.expected)))
-        assert (only(told["working"])["waiting"], told["index"]["documents"]) == (len(lines), 0)
+        status = only(run_statuses(seen, watch.scan(seen.expected)))
+        assert (only(status["working"])["waiting"], status["index"]["documents"]) == (len(lines), 0)
         client.commit(made.name)
-        told = only(run_statuses(seen, watch.scan(seen.expected)))
-        assert (only(told["working"])["waiting"], told["index"]["documents"]) == (0, len(lines))
-        assert told["index"]["done"] == 1
+        status = only(run_statuses(seen, watch.scan(seen.expected)))
+        assert (only(status["working"])["waiting"], status["index"]["documents"]) == (0, len(lines))
+        assert status["index"]["done"] == 1
         # Solr works its rates out every five seconds.
         until = time.monotonic() + 15
         while not job["per_second"]:
@@ -334,26 +340,26 @@ def test_rejected_documents_are_counted_with_solrs_reason_and_the_command(store,
 
     made = make_run(store, spoil=spoil)
     index_run(store, made.name, client, ALIAS)
-    told = only(read_status(store, client, ALIAS)["runs"])
-    assert (told["index"]["rejected"], told["index"]["done"]) == (1, 3)
-    problem = only(told["problems"])
+    status = only(read_status(store, client, ALIAS)["runs"])
+    assert (status["index"]["rejected"], status["index"]["done"]) == (1, 3)
+    problem = only(status["problems"])
     assert (problem["step"], problem["partition"]) == ("index", 1)
     assert problem["error"].startswith("Solr rejected 1; the first: ") and "many" in problem["error"]
-    assert told["redo"] == [f"tinytags index {made.name} --partition 1"]
+    assert status["redo"] == [f"tinytags index {made.name} --partition 1"]
 
 
-def test_a_solr_that_is_down_leaves_the_index_unknown_and_the_rest_told(store):
+def test_a_solr_that_is_down_leaves_the_index_unknown_and_the_rest_known(store):
     make_run(store)
     found = read_status(store, NOBODY, ALIAS)
     assert "does not answer" in found["solr_error"]
-    told = only(found["runs"])
-    assert (told["index"], told["published"], told["tag"]["done"]) == (None, False, 3)
+    status = only(found["runs"])
+    assert (status["index"], status["published"], status["tag"]["done"]) == (None, False, 3)
     with pytest.raises(SolrError):
         SolrWatch(NOBODY, ALIAS).scan([])
 
 
 @pytest.mark.services
-def test_a_run_that_solr_was_not_asked_for_is_not_taken_for_one_it_has_not(store, client):
+def test_a_run_that_was_not_requested_from_solr_is_not_reported_as_missing(store, client):
     make_run(store)
     stored = StoreWatch(store).scan()
     assert only(run_statuses(stored, SolrWatch(client, ALIAS).scan([])))["index"] is None

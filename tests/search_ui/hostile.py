@@ -59,7 +59,7 @@ def documents(
     ]  # fmt: skip
 
 
-def put(solr, run: str, found: list[dict]) -> None:
+def insert(solr, run: str, found: list[dict]) -> None:
     """Make a collection of documents as they are, as no job of ours would."""
     solr.create(run)
     solr.update(run, json.dumps(found).encode())

@@ -29,8 +29,8 @@ from storage.store import open_store
 
 pytestmark = pytest.mark.services
 
-RUN, SECOND, SHOWN = "search-ui-hostile", "search-ui-hostile-names", "search-ui-hostile-shown"
-# What a corpus and a model are called where nobody checked.
+RUN, SECOND, ALIAS = "search-ui-hostile", "search-ui-hostile-names", "search-ui-hostile-hostile_settings"
+# Names of a corpus and a model that no check has seen.
 CORPUS, MODEL = '"><img src=x onerror=fired()>', "{!func}sum(1,1)"
 STORED = [PLAIN, *TAGS]
 MARKUP = ["<script>fired()</script>", '"><img src=x onerror=fired()>', "' onmouseover='fired()"]
@@ -39,19 +39,19 @@ WRITTEN = {PLAIN, *STRINGS}
 
 
 @pytest.fixture(scope="module")
-def shown(searchable, tmp_path_factory):
+def hostile_settings(searchable, tmp_path_factory):
     """Settings of a page that shows nothing but hostile words, of images, runs, models and corpora."""
     folder = tmp_path_factory.mktemp("hostile")
     shutil.copytree(searchable.store.root, folder / "store")
-    settings = Settings(store=str(folder / "store"), solr=searchable.solr.url, alias=SHOWN)
+    settings = Settings(store=str(folder / "store"), solr=searchable.solr.url, alias=ALIAS)
     make_hostile_corpus(settings, folder)
-    # What is right has images in the store; what is wrong has none, for nobody looks at it.
+    # The documents that are right have images in the store; the wrong ones have none, as no test opens them.
     found = hostile.documents(RUN, STORED + ODD) + hostile.documents(RUN, STORED, label="wrong", first=700)
-    hostile.put(searchable.solr, RUN, found)
-    hostile.put(searchable.solr, SECOND, hostile.documents(SECOND, [PLAIN, "frog"], CORPUS, MODEL))
-    searchable.solr.set_alias(SHOWN, [RUN, SECOND])
+    hostile.insert(searchable.solr, RUN, found)
+    hostile.insert(searchable.solr, SECOND, hostile.documents(SECOND, [PLAIN, "frog"], CORPUS, MODEL))
+    searchable.solr.set_alias(ALIAS, [RUN, SECOND])
     yield settings
-    searchable.solr.delete_alias(SHOWN)
+    searchable.solr.delete_alias(ALIAS)
     for run in (RUN, SECOND):
         searchable.solr.delete(run)
 
@@ -72,12 +72,12 @@ def make_hostile_corpus(settings, folder) -> None:
 
 
 @pytest.fixture(scope="module")
-def app(shown):
-    return create_app(shown, {"CHECK_SECONDS": 3600})
+def app(hostile_settings):
+    return create_app(hostile_settings, {"CHECK_SECONDS": 3600})
 
 
 @pytest.fixture(scope="module")
-def asked(app):
+def requests(app):
     """Every request that Solr gets, as it is sent: (method, URL, body)."""
     pool, requests = app.extensions["tinytags"].solr._pool, []
     send = pool.request
@@ -92,7 +92,7 @@ def asked(app):
 
 
 def shape(requests: list[tuple]) -> list:
-    """Return what Solr was asked, with a mark where a whole value is a word that somebody has written, and nowhere else."""
+    """Return the requests of Solr, with a mark where a whole value is one of the strings, and nowhere else."""
     found = []
     for method, url, body in requests:
         parts = urlsplit(url)
@@ -108,15 +108,15 @@ def shape(requests: list[tuple]) -> list:
     "more", [{}, {"answer": "right"}, {"answer": "wrong", "sort": "corpus"}, {"confidence": "50-70"}]
 )
 @pytest.mark.parametrize("name", ["tag", "runner_up"])
-def test_a_stored_value_finds_its_images_by_the_request_of_a_plain_value(app, asked, name, more):
+def test_a_stored_value_finds_its_images_by_the_request_of_a_plain_value(app, requests, name, more):
     client = app.test_client()
 
     def ask(word):
-        del asked[:]
+        del requests[:]
         with client.get("/export.jsonl", query_string={name: word, "run": RUN, **more}) as answer:
             assert answer.status_code == 200, word
             hits = [json.loads(line) for line in answer.data.splitlines()]
-        return shape(asked), [(hit[name], hit["label"]) for hit in hits]
+        return shape(requests), [(hit[name], hit["label"]) for hit in hits]
 
     wanted, _ = ask(PLAIN)
     assert len(wanted) == 1 and "§" in str(wanted)
@@ -130,13 +130,13 @@ def test_a_stored_value_finds_its_images_by_the_request_of_a_plain_value(app, as
 @pytest.mark.parametrize(
     "name", [*PARAMETERS, "min", "max", "q", "fq", "shards", "json.facet", "stream.body", "qt"]
 )
-def test_a_parameter_of_any_value_makes_a_known_request_or_none(app, asked, name):
+def test_a_parameter_of_any_value_makes_a_known_request_or_none(app, requests, name):
     client, statuses = app.test_client(), Counter()
 
     def ask(query):
-        del asked[:]
+        del requests[:]
         with client.get("/export.jsonl" if name in FACETS else "/api/search", query_string=query) as answer:
-            return answer.status_code, shape(asked)
+            return answer.status_code, shape(requests)
 
     # What a word that is there, one that isn't, none at all, and a collection's name make of the page.
     allowed = [ask({name: word})[1] for word in (PLAIN, "unicorn", "")] + [ask({"run": SECOND})[1]]
@@ -149,29 +149,29 @@ def test_a_parameter_of_any_value_makes_a_known_request_or_none(app, asked, name
     assert (statuses[200] > 50) == (name in FACETS)
 
 
-def test_a_string_as_the_name_of_a_parameter_is_refused(app, asked):
+def test_a_string_as_the_name_of_a_parameter_is_refused(app, requests):
     client = app.test_client()
     for word in REPRESENTATIVES:
-        del asked[:]
+        del requests[:]
         query = {word: "1"} if word not in PARAMETERS else {}
         assert client.get("/api/search", query_string=query).status_code == 400, word
         assert client.get("/export.csv", query_string=query).status_code == 400, word
-        assert asked == []
+        assert requests == []
 
 
 @pytest.mark.parametrize("path", ["/images/{}/0/0", "/images/{}/0/0.png", "/images/small/{}/0", "/images/small/0/{}", "/api/images/{}/0/0",
                                   "/api/models/{}", "/models/{}", "/models/{}/pixels.png", "/models/ten?with={}", "/runs/{}",
                                   "/static/{}", "/{}", "/images/small/0/0.png?scale={}", "/images/small/0/0?at={}"])  # fmt: skip
-def test_a_path_of_any_string_finds_nothing_and_breaks_nothing(app, asked, path):
+def test_a_path_of_any_string_finds_nothing_and_breaks_nothing(app, requests, path):
     client = app.test_client()
     for word in REPRESENTATIVES:
-        del asked[:]
+        del requests[:]
         answer = client.get(path.replace("{}", quote(word, safe="/" if "static" in path else "")))
         assert answer.status_code in (200, 308, 400, 404), (path, word)
         if answer.status_code == 200:  # a path that means another page, as /models/?with= does
             assert answer.mimetype in ("text/html", "application/json"), (path, word)
         assert "root:" not in answer.text and "[project]" not in answer.text and "fired()<" not in answer.text
-        bodies = "".join(str(body) for _, _, body in asked)
+        bodies = "".join(str(body) for _, _, body in requests)
         assert "passwd" not in bodies and "delete" not in bodies
 
 
@@ -236,7 +236,7 @@ def test_refused_strings_are_text_in_the_error(app):
                      f"/models/{quote(word, safe='')}", f"/?min={quote(word)}"):  # fmt: skip
             answer = client.get(path)
             assert answer.status_code in (200, 302, 308, 400, 404), path
-            if answer.status_code in (200, 400, 404):  # a redirection has a page that nobody sees
+            if answer.status_code in (200, 400, 404):  # a redirection has a page that no browser shows
                 Page(answer.text)
 
 
@@ -261,20 +261,20 @@ def test_names_of_files_classes_and_failures_are_text_on_every_page(app):
 
 
 def test_a_browser_runs_none_of_it(chromium, app):
-    fired, complaints, asked = [], [], set()
+    fired, complaints, requests = [], [], set()
     with served(app) as address, chromium.new_context(base_url=address) as context:
-        _look_around(context, fired, complaints, asked)
+        _visit(context, fired, complaints, requests)
     assert fired == []
-    assert asked == {urlsplit(address).netloc}
+    assert requests == {urlsplit(address).netloc}
 
 
-def _look_around(context, fired: list, complaints: list, asked: set) -> None:
+def _visit(context, fired: list, complaints: list, requests: set) -> None:
     context.expose_function("fired", lambda *words: fired.append(words))
     page = context.new_page()
     page.on("dialog", lambda dialog: (fired.append(dialog.message), dialog.dismiss()))
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
+    page.on("request", lambda request: requests.add(urlsplit(request.url).netloc))
     page.goto(f"/?run={RUN}&per_page=120")
     assert set(page.locator(".facet .name").all_text_contents()) >= set(STORED)
     for word in [
@@ -285,7 +285,7 @@ def _look_around(context, fired: list, complaints: list, asked: set) -> None:
         "${jndi:ldap://127.0.0.1/x}",
     ]:
         page.goto(f"/?run={RUN}")
-        # As a person would: the link leads to what it says.
+        # As a user would.
         page.locator("#filters section").first.locator("a", has=page.get_by_text(word, exact=True)).click()
         page.wait_for_url(lambda url: "tag=" in url)
         page.wait_for_function("document.querySelectorAll('.grid li').length === 2")
@@ -294,7 +294,7 @@ def _look_around(context, fired: list, complaints: list, asked: set) -> None:
         page.locator(".grid a").first.click()
         page.wait_for_url("**/images/**")
         assert page.locator("h1").first.text_content().startswith(word)
-    # Of some images there are no pictures, which the browser tells; that it refused a script it would tell as well.
+    # Some images have no pixels, which the browser logs; it would also log a script that it refused.
     assert {complaint.split(":")[0] for complaint in complaints} <= {"Failed to load resource"}
     complaints.clear()
     for path in (

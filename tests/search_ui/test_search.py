@@ -1,4 +1,4 @@
-"""Tests of searches against a real Solr: what is found, counted and shown, against the documents themselves."""
+"""Tests of searches against a real Solr: hits, counts and orders, compared with the documents themselves."""
 
 import itertools
 import json
@@ -18,7 +18,7 @@ from indexing.solr import Solr, SolrError
 
 @pytest.fixture
 def published(searchable):
-    """What the alias shows when it is first asked."""
+    """What the alias points to at the first search."""
     return PublishedIndex(Solr(searchable.solr.url, patience=0), ALIAS, check_seconds=3600)
 
 
@@ -101,15 +101,15 @@ def test_pages_that_go_on_from_a_document_show_everything_once(
     show(*runs)
     wanted = [d for run in runs for d in searchable.documents[run.name] if matches(d, confidence=(50, 100))]
     wanted.sort(key=ORDERS[sort])
-    state, shown = SearchState(confidence=(50, 100), sort=sort), []
+    state, listed = SearchState(confidence=(50, 100), sort=sort), []
     while True:
         found = search(published.solr, published, state)
-        shown += ids(found)
+        listed += ids(found)
         if len(found.hits) < state.per_page:
             break
         state = state.with_page(state.page + 1, found.after)
     assert state.after is not None
-    assert shown == [d["id"] for d in wanted]
+    assert listed == [d["id"] for d in wanted]
 
 
 @pytest.mark.services
@@ -122,39 +122,39 @@ def test_a_shuffled_search_shows_everything_once_in_an_order_that_its_seed_decid
     wanted = [d["id"] for run in runs for d in searchable.documents[run.name] if matches(d, ("frog", "ship"))]
     orders = []
     for seed in (0, 1, 1, 999_999_999):
-        state, shown = SearchState({"tag": ("frog", "ship")}, sort="random", seed=seed), []
+        state, listed = SearchState({"tag": ("frog", "ship")}, sort="random", seed=seed), []
         for page in range(1, -(-len(wanted) // 30) + 1):
             found = search(published.solr, published, state.with_page(page))
             assert found.after is None
-            shown += ids(found)
-        assert sorted(shown) == sorted(wanted)
-        orders.append(shown)
+            listed += ids(found)
+        assert sorted(listed) == sorted(wanted)
+        orders.append(listed)
     assert orders[1] == orders[2]
     assert len({tuple(order) for order in [*orders, wanted]}) == 4
 
 
 @pytest.mark.services
 def test_of_very_many_hits_those_of_some_rows_are_shuffled(searchable, published, monkeypatch):
-    asked = []
+    requests = []
     select = published.solr.select
     monkeypatch.setattr(
-        published.solr, "select", lambda *args, **more: asked.append(args[1]) or select(*args, **more)
+        published.solr, "select", lambda *args, **more: requests.append(args[1]) or select(*args, **more)
     )
     monkeypatch.setattr(search_module, "SHUFFLED_HITS", 120)
     seen = set()
     for seed in range(1, 40):
         state = SearchState(confidence=(50, 100), sort="random", seed=seed)
-        shown = [
+        listed = [
             id for page in (1, 2) for id in ids(search(published.solr, published, state.with_page(page)))
         ]
-        assert len(set(shown)) == 60
-        seen |= set(shown)
-        for parameters in asked[-2:]:
+        assert len(set(listed)) == 60
+        seen |= set(listed)
+        for parameters in requests[-2:]:
             if "some" in parameters:
                 first, last = map(int, parameters["upwards"][5:-1].split(" TO "))
-                rows = {int(id.split(":")[2]) for id in shown}
+                rows = {int(id.split(":")[2]) for id in listed}
                 assert all(first <= row <= last or row <= last - 300 for row in rows)
-    assert sum("some" in parameters for parameters in asked) > 70, "hardly ever are they too few"
+    assert sum("some" in parameters for parameters in requests) > 70, "hardly ever are they too few"
     wanted = {
         d["id"] for d in searchable.documents[searchable.first.name] if matches(d, confidence=(50, 100))
     }
@@ -180,11 +180,11 @@ def test_the_cursor_we_make_is_the_one_that_solr_gives(searchable):
 
 
 @pytest.mark.services
-def test_what_a_person_writes_is_never_part_of_the_request(searchable, published, monkeypatch):
-    asked = []
+def test_what_a_user_writes_is_never_part_of_the_request(searchable, published, monkeypatch):
+    requests = []
     select = published.solr.select
     monkeypatch.setattr(
-        published.solr, "select", lambda *args, **more: asked.append(args) or select(*args, **more)
+        published.solr, "select", lambda *args, **more: requests.append(args) or select(*args, **more)
     )
     hostile = [
         "{!func}sum(1,1)",
@@ -199,7 +199,7 @@ def test_what_a_person_writes_is_never_part_of_the_request(searchable, published
         state = SearchState({"tag": (text, "frog")}, (0, 100))
         assert search(published.solr, published, state).total > 0
         assert search(published.solr, published, SearchState({"tag": (text,)})).total == 0
-    questions = asked[2:]  # after what is counted
+    questions = requests[2:]  # after those that count
     assert len({str(args) for args in questions}) == 1, "one question, whatever was written beside frog"
     assert not any(text in str(questions) for text in hostile if text != "$words")
 
@@ -212,11 +212,11 @@ def test_nothing_published_is_no_error(searchable):
 
 
 @pytest.mark.services
-def test_cells_are_asked_once_for_each_version_of_an_index(searchable, show, monkeypatch):
-    asked = []
+def test_cells_are_queried_once_for_each_version_of_an_index(searchable, show, monkeypatch):
+    requests = []
     solr = Solr(searchable.solr.url, patience=0)
     select = solr.select
-    monkeypatch.setattr(solr, "select", lambda *args, **more: asked.append(args) or select(*args, **more))
+    monkeypatch.setattr(solr, "select", lambda *args, **more: requests.append(args) or select(*args, **more))
     published = PublishedIndex(solr, ALIAS, check_seconds=0)
 
     def total():
@@ -224,15 +224,15 @@ def test_cells_are_asked_once_for_each_version_of_an_index(searchable, show, mon
 
     first, second = (len(searchable.documents[run.name]) for run in (searchable.first, searchable.second))
     assert [total(), total(), total()] == [first] * 3
-    assert len(asked) == 2, "once for what there is, once for the cells"
+    assert len(requests) == 2, "once for what there is, once for the cells"
     show(searchable.first, searchable.second)
     assert [total(), total()] == [first + second] * 2
-    assert [name for name, _ in asked[::2]] == [searchable.first.name, searchable.second.name]
+    assert [name for name, _ in requests[::2]] == [searchable.first.name, searchable.second.name]
     # An index that changes is counted again, even to as many documents as before.
     lost, changed = searchable.documents[searchable.second.name][:2]
     try:
         searchable.solr.update(searchable.second.name, b'{"delete":{"id":"%s"}}' % lost["id"].encode())
-        assert total() == first + second, "nobody sees what isn't committed"
+        assert total() == first + second, "what isn't committed is not visible"
         searchable.solr.commit(searchable.second.name)
         assert total() == first + second - 1
     finally:
@@ -266,7 +266,7 @@ def test_whoever_searches_while_the_alias_moves_sees_one_run_or_the_other(search
     assert len(set(totals.values())) == 2
     seen, wrong, stop = set(), [], threading.Event()
 
-    def look():
+    def search_on():
         client = app.test_client()
         while not stop.is_set():
             answer = client.get("/api/search?tag=frog&tag=ship&page=2")
@@ -280,7 +280,7 @@ def test_whoever_searches_while_the_alias_moves_sees_one_run_or_the_other(search
             ]:
                 wrong.append(answer.json)
 
-    threads = [threading.Thread(target=look) for _ in range(3)]
+    threads = [threading.Thread(target=search_on) for _ in range(3)]
     for thread in threads:
         thread.start()
     for run in [searchable.second, searchable.first] * 10:
