@@ -20,7 +20,7 @@ from storage.store import open_store
 folder = sys.argv[1]
 pictures = np.random.default_rng(0).integers(0, 256, (300, 28, 28), np.uint8)
 pictures.tofile(f"{folder}/some.raw28")
-(np.arange(300, dtype=np.uint8) % 10).tofile(f"{folder}/labels.bin")
+(np.arange(300) % 10).astype(np.uint8).tofile(f"{folder}/labels.bin")
 
 dump = open_dump(f"{folder}/some.raw28", labels=f"{folder}/labels.bin")
 assert (dump.format, dump.images, list(FORMATS)[-1]) == ("raw-28", 300, "raw-28")
