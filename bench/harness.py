@@ -1,30 +1,40 @@
-"""Measures two ways of doing the same work in alternating rounds, and says how the one stands to the other."""
+"""Measures two ways of doing the same work in alternating rounds, and compares them."""
 
+import contextlib
 import gc
 import math
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-# A way that is over sooner is repeated within its round: shorter times say more of the clock than of the way.
+# A shorter run is repeated within its round: a shorter time measures the clock.
 LEAST_SECONDS = 0.05
-# A bench fails only where a figure misses this share of its target (or exceeds its target divided by it): that is a step
-# that has lost its design. Machines that run tests are busy with other things, and small work is mostly start-up.
+# A bench fails only where a figure misses this share of its target (or exceeds its target divided by it): a step has lost
+# its design. Machines that run tests are busy with other things, and small work is mostly start-up.
 GENEROUS = 0.1
 
 
 class UnequalError(Exception):
-    """Two ways of doing the same work came to different results."""
+    """Two ways of doing the same work have different results."""
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """The seconds of each request of a run, and the result to compare."""
+
+    seconds: list[float]
+    result: Any = None
 
 
 @dataclass(frozen=True)
 class Way:
     """One way of doing some work.
 
-    ``run()`` does it and returns what is compared, or `Latencies` where it times its own requests; ``before()``, where
-    given, is done before each run and not timed. ``work`` is how many units one run, or one request, does.
+    ``run()`` does it and returns the result to compare, or `Latencies` where it times its own requests; ``before()`` runs
+    before each run and is not timed. ``work`` is the number of units of one run, or of one request.
     """
 
     name: str
@@ -34,32 +44,8 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Latencies:
-    """The seconds that each request of a run took, and what is compared."""
-
-    seconds: list[float]
-    result: Any = None
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One number that a comparison comes to in each round, from the seconds of our requests and of theirs.
-
-    ``target`` is the least that it should be, the most where ``at_most``; None where it is only told. ``generous`` is the
-    share of it that still is no failure.
-    """
-
-    name: str
-    of: Callable[["Side", "Side"], float]
-    target: float | None = None
-    at_most: bool = False
-    unit: str = "x"
-    generous: float = GENEROUS
-
-
-@dataclass(frozen=True)
 class Side:
-    """What one way took in one round."""
+    """The seconds of one way in one round."""
 
     seconds: list[float]
     work: float
@@ -70,77 +56,144 @@ class Side:
         return self.work * len(self.seconds) / sum(self.seconds)
 
 
+@dataclass(frozen=True)
+class Figure:
+    """One number of each round, from the seconds of our requests and of theirs.
+
+    ``target`` is its least value, the most with ``at_most``; None where there is no target. ``generous`` is the share of it
+    that is no failure.
+    """
+
+    name: str
+    of: Callable[[Side, Side], float]
+    target: float | None = None
+    at_most: bool = False
+    unit: str = "x"
+    generous: float = GENEROUS
+
+
 def speed(target: float | None = None) -> Figure:
-    """How many times as fast we are as the other way."""
+    """Return how many times as fast as the other way we are."""
     return Figure("ratio", lambda ours, theirs: ours.rate / theirs.rate, target)
 
 
 def median_speed(target: float | None = None) -> Figure:
-    """How many times as fast our median request is as theirs."""
+    """Return how many times as fast as theirs our median request is."""
     return Figure("ratio", lambda ours, theirs: median(theirs.seconds) / median(ours.seconds), target)
 
 
-def extra_milliseconds(percent: int, target: float, generous: float = GENEROUS) -> Figure:
-    """How much later than theirs our request is answered, at a percentile of the requests of a round."""
-    return Figure(
-        f"p{percent}",
-        lambda ours, theirs: 1000 * (percentile(ours.seconds, percent) - percentile(theirs.seconds, percent)),
-        target,
-        at_most=True,
-        unit="ms",
-        generous=generous,
-    )
+def extra_milliseconds(percent: int, target: float) -> Figure:
+    """Return how much later than theirs our request is answered, at a percentile of the requests of a round."""
+
+    def extra(ours: Side, theirs: Side) -> float:
+        return 1000 * (percentile(ours.seconds, percent) - percentile(theirs.seconds, percent))
+
+    return Figure(f"p{percent}", extra, target, at_most=True, unit="ms")
 
 
 def percentile(values: list[float], percent: float) -> float:
-    """The smallest of ``values`` that at least ``percent`` % of them do not exceed."""
+    """Return the smallest of ``values`` that at least ``percent`` % of them do not exceed."""
     return sorted(values)[max(math.ceil(len(values) * percent / 100) - 1, 0)]
+
+
+def latencies(items: Iterable[Any], request: Callable[[Any], Any]) -> Latencies:
+    """Send a request for each item, one after the other, and time each; making the items is not timed."""
+    seconds = []
+    for item in items:
+        began = time.perf_counter()
+        request(item)
+        seconds.append(time.perf_counter() - began)
+    return Latencies(seconds)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two ways of doing the same work, and what is to be said of them.
+    """Two ways of doing the same work, and the figures of both.
 
-    ``same(ours, theirs)`` gets what the two ways return and raises `UnequalError`, or returns False, unless they are
-    equal. A JVM wants more than one ``warm_ups``. ``about`` are parameters that tell like comparisons apart; ``note`` says what a reader has to know.
+    ``same(ours, theirs)`` gets the results of the two ways and raises `UnequalError`, or returns False, where they differ.
+    ``target`` is the one of the usual figure, `speed`. A JVM needs more than one ``warm_ups``. ``note`` is for readers;
+    ``about`` are parameters that tell similar comparisons apart.
     """
 
     name: str
     step: str
     ours: Way
     theirs: Way
-    unit: str
+    unit: str = "images"
+    target: float | None = None
     same: Callable[[Any, Any], bool | None] = lambda ours, theirs: ours == theirs
-    figures: tuple[Figure, ...] = field(default_factory=lambda: (speed(),))
+    figures: tuple[Figure, ...] = ()
     rounds: int = 5
     warm_ups: int = 1
     note: str = ""
     about: dict = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Table:
+    """Figures without a comparison: column names, and rows of as many values; numbers keep their digits."""
+
+    name: str
+    title: str
+    columns: tuple[str, ...]
+    rows: list[list]
+    note: str = ""
+
+
 def compare(comparison: Comparison, note: Callable[[str], None] = lambda line: None) -> list[dict]:
     """Run both ways in turn, first to warm up and then round by round; return a row, fit for JSON, for each figure.
 
-    Raises `UnequalError` where the two ways' results differ, after the warm-up or at the end.
+    Raises `UnequalError` where the two ways' results differ, after a warm-up or at the end.
     """
-    ours, theirs = comparison.ours, comparison.theirs
+    both = comparison.ours, comparison.theirs
+    figures = comparison.figures or (speed(comparison.target),)
     for _ in range(comparison.warm_ups):
-        _assert_same(comparison, *(_once(way)[1] for way in (ours, theirs)))
+        _check_same(comparison, *(_run(way)[1] for way in both))
     rounds = []
-    for number in range(comparison.rounds):
-        timed = [_once(way) for way in (ours, theirs)]
-        rounds.append(
-            tuple(Side(seconds, way.work) for (seconds, _), way in zip(timed, (ours, theirs), strict=True))
+    for n in range(comparison.rounds):
+        runs = [_run(way) for way in both]
+        rounds.append([Side(seconds, way.work) for (seconds, _), way in zip(runs, both, strict=True)])
+        if n == comparison.rounds - 1:
+            _check_same(comparison, *(result for _, result in runs))
+        values = ", ".join(number(figure.of(*rounds[-1]), figure.unit) for figure in figures)
+        note(f"  {comparison.name}, round {n + 1}: {values}")
+        del runs
+    sides = [
+        _side(way, list(way_rounds)) for way, way_rounds in zip(both, zip(*rounds, strict=True), strict=True)
+    ]
+    return [
+        _row(
+            comparison.name, comparison.step, comparison.theirs.name, [figure.of(*pair) for pair in rounds], figure,
+            comparison.note, work_unit=comparison.unit, ours=sides[0], theirs=sides[1], about=comparison.about,
         )
-        if number == comparison.rounds - 1:
-            _assert_same(comparison, *(result for _, result in timed))
-        note(f"  {comparison.name}, round {number + 1}: " + ", ".join(_figures_of(comparison, *rounds[-1])))
-        del timed
-    return [_row(comparison, figure, rounds) for figure in comparison.figures]
+        for figure in figures
+    ]  # fmt: skip
 
 
-def _once(way: Way) -> tuple[list[float], Any]:
-    """Return the seconds of one run, or of each of its requests, and what it came to."""
+def single(
+    name: str, step: str, against: str, value: float, unit: str = "x", target: float | None = None,
+    at_most: bool = False, note: str = "",
+) -> dict:  # fmt: skip
+    """Return a row like those of `compare` for one number."""
+    return _row(name, step, against, [value], Figure("", speed().of, target, at_most, unit), note)
+
+
+def _row(
+    name: str, step: str, against: str, values: list[float], figure: Figure, note: str,
+    work_unit: str = "", ours: dict | None = None, theirs: dict | None = None, about: dict | None = None,
+) -> dict:  # fmt: skip
+    value, target, at_most = median(values), figure.target, figure.at_most
+    return {
+        "name": name, "step": step, "against": against, "figure": figure.name, "unit": figure.unit,
+        "value": value, "least": min(values), "most": max(values), "values": values, "target": target, "at_most": at_most,
+        "reached": reaches(value, target, at_most), "failed": not reaches(value, target, at_most, figure.generous),
+        "equal": True, "work_unit": work_unit, "ours": ours, "theirs": theirs, "rounds": len(values), "note": note,
+        "about": about or {},
+    }  # fmt: skip
+
+
+def _run(way: Way) -> tuple[list[float], Any]:
+    """Return the seconds of one run, or of each of its requests, and its result."""
     if way.before:
         way.before()
     gc.collect()
@@ -156,89 +209,41 @@ def _once(way: Way) -> tuple[list[float], Any]:
             return [total / runs], result
 
 
-def _assert_same(comparison: Comparison, ours: Any, theirs: Any) -> None:
+def _check_same(comparison: Comparison, ours: Any, theirs: Any) -> None:
     same = comparison.same(ours, theirs)
     if same is not None and not same:
         raise UnequalError(f"{comparison.name}: {comparison.ours.name} and {comparison.theirs.name} differ")
 
 
-def _figures_of(comparison: Comparison, ours: Side, theirs: Side) -> list[str]:
-    return [number(figure.of(ours, theirs), figure.unit) for figure in comparison.figures]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Figures that a module filled in by itself: column names, and rows of as many values; numbers keep their digits."""
-
-    name: str
-    title: str
-    columns: tuple[str, ...]
-    rows: list[list]
-    note: str = ""
-
-
-def told(
-    name: str, step: str, against: str, value: float, unit: str = "x", target: float | None = None,
-    at_most: bool = False, note: str = "", generous: float = GENEROUS,
-) -> dict:  # fmt: skip
-    """Return a row like those of `compare` for one number that was found in another way."""
-    return {
-        "name": name, "step": step, "against": against, "figure": "", "unit": unit,
-        "value": value, "least": value, "most": value, "values": [value], "target": target, "at_most": at_most,
-        "reached": reaches(value, target, at_most), "failed": not reaches(value, target, at_most, generous),
-        "equal": True, "work_unit": "", "ours": None, "theirs": None, "rounds": 1, "note": note, "about": {},
-    }  # fmt: skip
-
-
-def _row(comparison: Comparison, figure: Figure, rounds: list[tuple[Side, Side]]) -> dict:
-    values = [figure.of(ours, theirs) for ours, theirs in rounds]
-    middle = median(values)
-    return {
-        "name": comparison.name,
-        "step": comparison.step,
-        "against": comparison.theirs.name,
-        "figure": figure.name,
-        "unit": figure.unit,
-        "value": middle,
-        "least": min(values),
-        "most": max(values),
-        "values": values,
-        "target": figure.target,
-        "at_most": figure.at_most,
-        "reached": reaches(middle, figure.target, figure.at_most),
-        "failed": not reaches(middle, figure.target, figure.at_most, figure.generous),
-        "equal": True,
-        "work_unit": comparison.unit,
-        "ours": _side(comparison.ours, [ours for ours, _ in rounds]),
-        "theirs": _side(comparison.theirs, [theirs for _, theirs in rounds]),
-        "rounds": len(rounds),
-        "note": comparison.note,
-        "about": comparison.about,
-    }
-
-
 def _side(way: Way, sides: list[Side]) -> dict:
     seconds = [second for side in sides for second in side.seconds]
     return {
-        "name": way.name,
-        "work": way.work,
-        "runs": len(seconds),
-        "seconds": median(seconds),
-        "p99_seconds": percentile(seconds, 99),
-        "rate": median([side.rate for side in sides]),
-    }
+        "name": way.name, "work": way.work, "runs": len(seconds), "seconds": median(seconds),
+        "p99_seconds": percentile(seconds, 99), "rate": median([side.rate for side in sides]),
+    }  # fmt: skip
 
 
 def reaches(value: float, target: float | None, at_most: bool, share: float = 1.0) -> bool:
-    """Whether ``value`` reaches ``share`` of a target: always where there is none."""
+    """Return whether ``value`` reaches ``share`` of a target: always without one."""
     if target is None:
         return True
     return value <= target / share if at_most else value >= target * share
 
 
 def number(value: float, unit: str = "") -> str:
-    """A number as people read it, three digits where it has more: ``0.61x``, ``12.4x``, ``1,230x``, ``2.40 ms``."""
+    """Return a number for people, three digits where it has more: ``0.61x``, ``12.4x``, ``1,230x``, ``2.40 ms``."""
     size = abs(value)
-    digits = 2 if size < 10 else 1 if size < 100 else 0
-    text = f"{value:,.{digits}f}"
+    text = f"{value:,.{2 if size < 10 else 1 if size < 100 else 0}f}"
     return f"{text}{unit}" if unit == "x" else f"{text} {unit}".rstrip()
+
+
+@contextlib.contextmanager
+def problems_of(what: str, results: dict, note: Callable[[str], None]) -> Iterator[None]:
+    """Add an exception of the block to the problems of ``results``, so that the next part still runs."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, UnequalError):
+            traceback.print_exc()
+        results["problems"].append(f"{what}: {type(error).__name__}: {error}")
+        note(f"PROBLEM {results['problems'][-1]}")

@@ -1,4 +1,4 @@
-"""Makes what a bench works on: images, forests trained on them, dumps, and runs drawn from what a forest really says."""
+"""Makes what a bench works on: images, forests trained on them, dumps, and runs drawn from a forest's votes."""
 
 import dataclasses
 import hashlib
@@ -21,22 +21,19 @@ from storage.runs import Run, create_run
 from tagging.forest import PackedForest, Tree, pack
 
 ARCHIVE = "cifar10-jpeg.tar.xz"
-# Images of a dump are varied in blocks of this many.
+# Images are varied in blocks of this many.
 BLOCK = 1_000
 
 
-# Images
-
-
 def shared_archive() -> Path | None:
-    """The real CIFAR-10 as JPEGs, ``train|test/CLASS/N.jpg``, in the folder TINYTAGS_SHARED_DATA; None without it."""
+    """Return CIFAR-10 as JPEGs, ``train|test/CLASS/N.jpg``, in the folder TINYTAGS_SHARED_DATA; None without it."""
     folder = os.environ.get("TINYTAGS_SHARED_DATA")
     archive = Path(folder, ARCHIVE) if folder else None
     return archive if archive and archive.is_file() else None
 
 
 def real_images(archive: Path, train: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return about ``train`` images to train on with their labels, and all that are to test on, from the JPEGs.
+    """Return about ``train`` training images with their labels, and all test images, from the JPEGs.
 
     (n, 3072) uint8, (n,) int64, (m, 3072) uint8.
     """
@@ -54,10 +51,10 @@ def real_images(archive: Path, train: int) -> tuple[np.ndarray, np.ndarray, np.n
     return np.stack(images["train"]), np.array(labels), np.stack(images["test"])
 
 
-def made_images(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return smooth pictures of ten kinds, (count, 3072) uint8, and their kinds (count,), for where there are no real ones."""
+def synthetic_images(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return smooth images of ten classes, (count, 3072) uint8, and the classes (count,), for use without real ones."""
     random = np.random.default_rng(seed)
-    kinds = np.random.default_rng(0).normal(0, 30, (10, 3, 4, 4)).astype(np.float32)
+    coarse = np.random.default_rng(0).normal(0, 30, (10, 3, 4, 4)).astype(np.float32)
     # Linear interpolation from 4 to 32 points.
     place = np.linspace(0, 3, SIDE)
     weights = np.clip(1 - np.abs(place[:, None] - np.arange(4)), 0, 1).astype(np.float32)
@@ -65,15 +62,15 @@ def made_images(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     images = np.empty((count, 3, SIDE, SIDE), np.uint8)
     for start in range(0, count, BLOCK):
         part = slice(start, min(start + BLOCK, count))
-        coarse = kinds[labels[part]] + random.normal(0, 40, (part.stop - start, 3, 4, 4)).astype(np.float32)
-        smooth = np.einsum("yi,ncij,xj->ncyx", weights, coarse, weights, optimize=True)
+        noisy = coarse[labels[part]] + random.normal(0, 40, (part.stop - start, 3, 4, 4)).astype(np.float32)
+        smooth = np.einsum("yi,ncij,xj->ncyx", weights, noisy, weights, optimize=True)
         smooth += random.normal(128, 8, smooth.shape).astype(np.float32)
         images[part] = smooth.clip(0, 255)
     return images.reshape(count, IMAGE_BYTES), labels
 
 
 def varied(pool: np.ndarray, count: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """Yield ``count`` images in blocks: those of ``pool`` drawn at random, moved by up to 3 pixels, mirrored, lit otherwise."""
+    """Yield ``count`` images in blocks: random ones of ``pool``, moved by up to 3 pixels, mirrored, with other brightness."""
     for number, start in enumerate(range(0, count, BLOCK)):
         random = np.random.default_rng([seed, number])
         chosen = np.resize(random.permutation(len(pool)), BLOCK)[: count - start]
@@ -85,12 +82,12 @@ def varied(pool: np.ndarray, count: int, seed: int = 0) -> Iterator[np.ndarray]:
         yield light[images].reshape(-1, IMAGE_BYTES)
 
 
-def write_dump(path: Path, pool: np.ndarray, count: int, told=lambda images: None) -> Path:
+def write_dump(path: Path, pool: np.ndarray, count: int, progress=lambda images: None) -> Path:
     """Write ``count`` varied images in the format of 80 Million Tiny Images: 3,072-byte records, planes column-major."""
     with open(path, "wb") as file:
         for images in varied(pool, count):
-            file.write(from_column_major(images).data)  # turning rows into columns is its own inverse
-            told(len(images))
+            file.write(from_column_major(images).data)  # a transpose is its own inverse
+            progress(len(images))
     return path
 
 
@@ -115,13 +112,10 @@ def corpus_of(source: TinyImages, name: str, partition: int) -> Corpus:
     )
 
 
-# Forests
-
-
 def grow(images: np.ndarray, labels: np.ndarray, trees: int, depth: int):
-    """Return a scikit-learn forest whose trees vote: each leaf is wholly its majority's.
+    """Return a scikit-learn forest whose trees vote: each leaf is wholly of its majority's class.
 
-    Then its mean of probabilities is a count of votes, and what it predicts is what `PackedForest` says.
+    Then its mean of probabilities is a count of votes, and its predictions are those of `PackedForest`.
     """
     from sklearn.ensemble import RandomForestClassifier
 
@@ -137,7 +131,7 @@ def grow(images: np.ndarray, labels: np.ndarray, trees: int, depth: int):
 
 
 def plain_trees(forest, depth: int | None = None) -> list[Tree]:
-    """Return a scikit-learn forest's trees in plain arrays, cut off at ``depth``."""
+    """Return a scikit-learn forest's trees in plain arrays, cut at ``depth``."""
     return [_plain_tree(tree.tree_, forest.classes_, depth) for tree in forest.estimators_]
 
 
@@ -152,55 +146,51 @@ def _plain_tree(tree, classes: np.ndarray, depth: int | None) -> Tree:
 
 
 def more_trees(trees: list[Tree], count: int) -> list[Tree]:
-    """Return ``count`` trees: those given, then the same with the pixels they look at moved, so that none is like another."""
-    found = []
+    """Return ``count`` different trees: those given, then the same with their pixels moved."""
+    more = []
     for number in range(count):
         tree, moved = trees[number % len(trees)], number // len(trees)
         plane, y, x = np.unravel_index(np.maximum(tree.feature, 0), (3, SIDE, SIDE))
         x = SIDE - 1 - x if moved % 2 else x
         feature = np.ravel_multi_index((plane, (y + moved) % SIDE, (x + 3 * moved) % SIDE), (3, SIDE, SIDE))
-        found.append(dataclasses.replace(tree, feature=feature))
-    return found
+        more.append(dataclasses.replace(tree, feature=feature))
+    return more
 
 
 def packed(trees: list[Tree]) -> PackedForest:
     return pack(trees, list(CLASSES))
 
 
-# Runs
-
-
 def drawn_run(
-    store,
-    corpus: str,
-    pool: np.ndarray,
-    images: int,
-    partition: int = 20_000,
-    trees: int = 10,
-    told=lambda images: None,
+    store, corpus: str, pool: np.ndarray, images: int, partition: int = 20_000, progress=lambda images: None
 ) -> tuple[Run, int]:
     """Write a run as the tag job does, of votes drawn from ``pool`` (m, classes); return it and its number of documents.
 
-    ``pool`` are the votes of a real forest on real images: tags, confidences and runners-up come as often as they really do,
-    and together.
+    ``pool`` are the votes of a real forest of 10 trees on real images, so that tags, confidences and runners-up have their
+    real frequencies, together.
     """
+    from tagging.tags import documents, winners
+
     partitions = -(-images // partition)
-    run = Run(corpus, "c" * 64, f"forest-{trees}", "m" * 64, 0.4, list(CLASSES), images, partitions, trees)
+    run = Run(corpus, "c" * 64, "forest-10", "m" * 64, 0.4, list(CLASSES), images, partitions, 10)
     create_run(store, run)
 
     def write(p: int) -> int:
-        from tagging.tags import documents, winners
-
         count = min(partition, images - p * partition)
         votes = pool[np.random.default_rng([images, p]).integers(0, len(pool), count)]
         lines, counts = documents(run, p, winners(votes))
         store.write_bytes(layout.run_tags(run.name, p), lines)
-        told_votes = {str(k): n for k, n in enumerate(counts.pop("votes")) if n}
-        statistics = {"partition": p, "bad": 0, **counts, "votes": told_votes, "bytes": len(lines)}
+        histogram = {str(k): n for k, n in enumerate(counts.pop("votes")) if n}
+        statistics = {"partition": p, "bad": 0, **counts, "votes": histogram, "bytes": len(lines)}
         statistics |= {"sha256": hashlib.sha256(lines).hexdigest(), "seconds": 0.0, "host": "bench"}
         store.write_json(layout.run_statistics(run.name, p), statistics)
-        told(count)
+        progress(count)
         return counts["tagged"]
 
-    with ThreadPoolExecutor(2) as pool_of_threads:
-        return run, sum(pool_of_threads.map(write, range(partitions)))
+    with ThreadPoolExecutor(2) as threads:
+        return run, sum(threads.map(write, range(partitions)))
+
+
+def images_for(documents: int, votes: np.ndarray) -> int:
+    """Return how many images have about so many documents at a confidence of 40 %."""
+    return round(documents / float((votes.max(axis=1) >= 4).mean()))

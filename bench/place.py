@@ -1,13 +1,14 @@
-"""Where a bench works: one folder, what was made in it, and the servers it started, each when first asked for."""
+"""The place where a bench works: one folder with everything made in it, and the servers, each started on first use."""
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -20,8 +21,7 @@ from conf.errors import TinyTagsError
 from conf.wording import counted
 from ingest.corpus import Corpus
 from storage import layout
-from storage.local import LocalStore
-from storage.store import open_store
+from storage.store import Store, open_store
 from tagging.forest import PackedForest
 from tagging.models import save_model
 
@@ -29,30 +29,31 @@ ROOT = Path(__file__).resolve().parent.parent
 MODEL = "forest-10"
 
 
-class Place:
-    """A context manager; at its end everything that was started is stopped, and everything that was made is removed.
+def removed(folder: Path | str) -> Callable[[], None]:
+    """Return a function that removes a folder, to call before each run."""
+    return lambda: shutil.rmtree(folder, ignore_errors=True)
 
-    The folder is TINYTAGS_BENCH_DIR, where images and forests are then kept for the next time, or a temporary one.
+
+class Place:
+    """A context manager that at its end stops everything it started and removes everything it made.
+
+    The folder is TINYTAGS_BENCH_DIR, where images and forests then stay for the next time, or a temporary one.
     """
 
-    def __init__(self, sizes: Sizes, folder: str | None = None, told=lambda line: None) -> None:
-        self.sizes, self.told = sizes, told
+    def __init__(self, sizes: Sizes, folder: str | None = None, note=lambda line: None) -> None:
+        self.sizes, self.note = sizes, note
         self.cores = cores()
-        self._given = folder or os.environ.get("TINYTAGS_BENCH_DIR")
+        self._base = folder or os.environ.get("TINYTAGS_BENCH_DIR")
         self._stack = contextlib.ExitStack()
         self._spark = self._spark_stack = self._spark_started = None
 
     def __enter__(self) -> "Place":
-        if self._given:
-            base = Path(self._given).absolute()
-            base.mkdir(parents=True, exist_ok=True)
-            self.cache = base / "kept"
-        else:
-            base = None
+        if self._base:
+            Path(self._base).mkdir(parents=True, exist_ok=True)
+        base = Path(self._base).absolute() if self._base else None
         self.folder = Path(tempfile.mkdtemp(prefix="tinytags-bench-", dir=base))
-        self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
-        if not self._given:
-            self.cache = self.folder / "kept"
+        self._stack.callback(removed(self.folder))
+        self.cache = (base or self.folder) / "kept"
         self.cache.mkdir(exist_ok=True)
         return self
 
@@ -69,24 +70,22 @@ class Place:
                 "set TINYTAGS_BENCH_DIR to a folder with more"
             )
 
-    # What is made
-
     @cached_property
-    def store(self) -> LocalStore:
+    def store(self) -> Store:
         return open_store(str(self.folder / "store"))
 
     @cached_property
-    def _pictures(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _images(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         archive = made.shared_archive()
         if archive is None:
-            images, labels = made.made_images(self.sizes.train)
-            return images, labels, made.made_images(min(self.sizes.train, 8_000), seed=1)[0]
-        return self._kept(f"images-{self.sizes.train}", lambda: made.real_images(archive, self.sizes.train))
+            test = made.synthetic_images(min(self.sizes.train, 8_000), seed=1)[0]
+            return *made.synthetic_images(self.sizes.train), test
+        return self._cached(f"images-{self.sizes.train}", lambda: made.real_images(archive, self.sizes.train))
 
     @property
     def labelled(self) -> tuple[np.ndarray, np.ndarray]:
-        """The images to train on, (n, 3072) uint8, and their labels, (n,) int64."""
-        return self._pictures[:2]
+        """The training images, (n, 3072) uint8, and their labels, (n,) int64."""
+        return self._images[:2]
 
     @property
     def real(self) -> bool:
@@ -95,8 +94,8 @@ class Place:
 
     @property
     def pool(self) -> np.ndarray:
-        """Images that the forest has not learnt from, (m, 3072) uint8."""
-        return self._pictures[2]
+        """Images that the forest was not trained on, (m, 3072) uint8."""
+        return self._images[2]
 
     def images(self, count: int) -> np.ndarray:
         """Return ``count`` varied images, (count, 3072) uint8."""
@@ -107,14 +106,14 @@ class Place:
         images, labels = self.labelled
 
         def grow():
-            self.told(f"growing {trees} trees of depth {depth} on {len(images):,} images")
+            self.note(f"growing {trees} trees of depth {depth} on {len(images):,} images")
             return made.grow(images, labels, trees, depth)
 
-        return self._kept(f"forest-{len(images)}-{trees}-{depth}", grow)
+        return self._cached(f"forest-{len(images)}-{trees}-{depth}", grow)
 
     @cached_property
     def scikit_forest(self):
-        """The forest of 10 trees, depth 10, that most figures are about."""
+        """The forest of 10 trees, depth 10, of most rows."""
         return self.grown(10, 10)
 
     @cached_property
@@ -130,34 +129,37 @@ class Place:
 
     @cached_property
     def votes(self) -> np.ndarray:
-        """What the forest says of the images it has not learnt from, (m, classes) uint16."""
+        """The forest's votes on the images it was not trained on, (m, classes) uint16."""
         return self.forest.votes(self.pool)
 
     @cached_property
     def dump(self) -> Path:
         """A dump of `Sizes.images` images in the format of 80 Million Tiny Images."""
         count = max(self.sizes.images, 30 * self.sizes.thumbnail_partition)
-        self.told(f"writing a dump of {count:,} images")
+        self.note(f"writing a dump of {count:,} images")
         return made.write_dump(self.folder / "tiny_images.bin", self.pool, count)
 
     @cached_property
     def corpus(self) -> Corpus:
         """The corpus of `Sizes.images` images of the dump."""
-        self.told(f"splitting {self.sizes.images:,} images into partitions of {self.sizes.partition:,}")
+        self.note(f"splitting {self.sizes.images:,} images into partitions of {self.sizes.partition:,}")
         return self.split("main", self.sizes.images, self.sizes.partition)
 
     def split(self, name: str, images: int, partition: int) -> Corpus:
         """Make a corpus of the first images of the dump."""
         return made.make_corpus(self.store, made.first_of(self.dump, images), name, partition, self.cores)
 
+    def parquet_paths(self, corpus: Corpus, partitions) -> list[str]:
+        return [self.store.url(layout.corpus_images(corpus.name, p)) for p in partitions]
+
     @property
     def parquet_bytes(self) -> float:
-        """What an image takes in a full partition."""
+        """The bytes of an image in a full partition."""
         start, stop = self.corpus.rows(0)
         return self.store.size(layout.corpus_images(self.corpus.name, 0)) / (stop - start)
 
-    def _kept(self, name: str, make):
-        """Return what ``make()`` gives, from the folder of what is kept where it was made before."""
+    def _cached(self, name: str, make):
+        """Return the result of ``make()``, from the cache where it was made before."""
         import joblib
 
         path = self.cache / f"{name}-{'real' if self.real else 'made'}.joblib"
@@ -169,15 +171,13 @@ class Place:
         temporary.replace(path)
         return value
 
-    # What is started
-
     @property
     def spark(self):
-        """One session on all cores, shared by everything that runs on Spark."""
+        """One session on all cores, which all rows share."""
         return self.spark_on(self.cores)
 
     def spark_on(self, count: int, **more: str):
-        """A session on ``count`` cores with ``more`` options; one that was started otherwise is stopped."""
+        """Return a session on ``count`` cores with ``more`` options; a session with others is stopped."""
         from jobs.session import open_session
 
         options = {
@@ -188,13 +188,13 @@ class Place:
             "spark.sql.warehouse.dir": str(self.folder / "warehouse"),
             # Rows of 3 KB: larger batches of them are slower.
             "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
-            # As the jobs have it, here for both ways: by TCP each task waits 40 ms for an acknowledgement.
+            # As in the jobs, here for both ways: over TCP each task waits 40 ms for an acknowledgement.
             "spark.python.unix.domain.socket.enabled": "true",
         } | more
         if self._spark and self._spark_started != (count, options):
             self.stop_spark()
         if not self._spark:
-            self.told(f"starting Spark on {counted(count, 'core')}")
+            self.note(f"starting Spark on {counted(count, 'core')}")
             self._spark_stack = contextlib.ExitStack()
             self._spark = self._spark_stack.enter_context(open_session(f"local[{count}]", "bench", **options))
             self._spark_started = count, options
@@ -213,11 +213,8 @@ class Place:
     def start_solr(self, heap: str):
         from operations.services import Solr, free_port
 
-        self.told(f"starting Solr with a heap of {heap}")
-        service = Solr(self.folder / "solr", port=free_port(1000), heap=heap)
-        service.start()
-        self._stack.callback(service.stop)
-        return service
+        self.note(f"starting Solr with a heap of {heap}")
+        return self._start(Solr(self.folder / "solr", port=free_port(1000), heap=heap))
 
     @cached_property
     def solr_client(self):
@@ -230,35 +227,30 @@ class Place:
         """A running HDFS of one DataNode (`operations.services.Hdfs`)."""
         from operations.services import Hdfs, free_port
 
-        self.told("starting HDFS")
-        service = Hdfs(
-            self.folder / "hdfs", free_port(), free_port(), datanode_port=free_port(-2, 1), heap="512m"
-        )
+        self.note("starting HDFS")
+        ports = {"datanode_port": free_port(-2, 1)}
+        return self._start(Hdfs(self.folder / "hdfs", free_port(), free_port(), **ports, heap="512m"))
+
+    def _start(self, service):
         service.start()
         self._stack.callback(service.stop)
         return service
 
-    def stop_hdfs(self) -> None:
-        """Stop HDFS and remove what it held."""
-        self.hdfs.stop()
-        shutil.rmtree(self.hdfs.directory, ignore_errors=True)
-        del self.hdfs
-
     @contextlib.contextmanager
     def page(self, alias: str, solr: str | None = None) -> Iterator[tuple[str, int]]:
-        """Serve the search page by ``tinytags serve``; give its address and process id. ``solr`` is another Solr than the place's."""
+        """Serve the search page by ``tinytags serve``, on the place's Solr or another; yield its address and process id."""
         from operations.services import free_port, get_json
 
         port = free_port()
         words = ("serve", "--port", str(port), "--alias", alias, "--solr", solr or self.solr.url)
-        command = self.tinytags(*words)
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        process = subprocess.Popen(self.tinytags(*words), cwd=ROOT, **quiet)
         url = f"http://127.0.0.1:{port}"
         try:
             until = time.monotonic() + 60
             while not get_json(f"{url}/healthz"):
                 if process.poll() is not None or time.monotonic() > until:
-                    raise TinyTagsError("the search page does not start; `tinytags serve` tells why")
+                    raise TinyTagsError("the search page does not start; run `tinytags serve` for the reason")
                 time.sleep(0.1)
             yield url, process.pid
         finally:
@@ -268,3 +260,12 @@ class Place:
     def tinytags(self, *words: str) -> list[str]:
         """Return the command line of a verb on the place's store."""
         return [sys.executable, "-m", "tinytags", "--store", self.store.url(), *words]
+
+    def run_tinytags(self, *words: str) -> dict:
+        """Run a verb and return its JSON, with its seconds as ``wall``; raises `TinyTagsError` where it fails."""
+        self.note(f"tinytags {words[0]}")
+        began = time.perf_counter()
+        done = subprocess.run(self.tinytags(*words, "--json"), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            raise TinyTagsError(f"tinytags {words[0]} ends with {done.returncode}, see above")
+        return json.loads(done.stdout) | {"wall": time.perf_counter() - began}

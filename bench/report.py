@@ -1,4 +1,4 @@
-"""Turns rows of figures into lines for whoever waits, JSON, and the measured section of docs/performance.md."""
+"""Formats rows of figures as lines for a terminal, as JSON, and as the measured section of docs/performance.md."""
 
 import json
 from pathlib import Path
@@ -10,16 +10,13 @@ from conf.errors import TinyTagsError
 BEGIN, END = "<!-- {}: begin, written by the bench -->", "<!-- {}: end -->"
 
 
-# Lines while it goes
-
-
 def line(row: dict) -> str:
-    """One row for a terminal: what, against what, the figure with its spread, and the target."""
+    """Return one row for a terminal: the figure with its spread, the target, and both rates."""
     return f"{row['name']:24} {figure(row):34} {goal(row):18} {verdict(row):8} {rates(row)}".rstrip()
 
 
 def figure(row: dict) -> str:
-    """The figure and its spread: ``p50 2.40 ms (2.31-2.62)``."""
+    """Return the figure and its spread: ``p50 2.40 ms (2.31-2.62)``."""
     name = f"{row['figure']} " if row["figure"] not in ("", "ratio", "seconds") else ""
     spread = f" ({number(row['least'])}-{number(row['most'])})" if row["rounds"] > 1 else ""
     return f"{name}{number(row['value'], row['unit'])}{spread}"
@@ -33,33 +30,33 @@ def goal(row: dict) -> str:
 
 
 def verdict(row: dict) -> str:
-    if row["target"] is None:
-        return ""
-    return "reached" if row["reached"] else "SHORT"
+    return "" if row["target"] is None else "reached" if row["reached"] else "SHORT"
+
+
+def outcome(row: dict) -> str:
+    """Return target and verdict: ``at least 0.55x: reached``."""
+    return "" if row["target"] is None else f"{goal(row)}: {verdict(row).lower()}"
 
 
 def rates(row: dict) -> str:
-    if not row["ours"]:
+    return f"{rate(row, 'ours')} against {rate(row, 'theirs')}" if row["ours"] else ""
+
+
+def rate(row: dict, side: str) -> str:
+    """Return how fast a way is, or how long one unit takes where few go into a second: ``2.81 M images/s``, ``3.42 ms``."""
+    if not row[side]:
         return ""
-    return f"{rate(row['ours'], row['work_unit'])} against {rate(row['theirs'], row['work_unit'])}"
-
-
-def rate(side: dict, unit: str) -> str:
-    """How fast a way is, or how long one takes where few go into a second: ``2.81 M images/s``, ``3.42 ms``."""
-    if side["work"] == 1:
-        return f"{1000 * side['seconds']:,.2f} ms"
-    return f"{short(side['rate'])} {unit}/s"
+    if row[side]["work"] == 1:
+        return f"{1000 * row[side]['seconds']:,.2f} ms"
+    return f"{short(row[side]['rate'])} {row['work_unit']}/s"
 
 
 def short(value: float) -> str:
-    """A large number with three digits: ``2.81 M``, ``62.1 k``, ``31.0``."""
+    """Return a large number with three digits: ``2.81 M``, ``62.1 k``, ``31.0``."""
     for size, letter in ((1e6, " M"), (1e3, " k")):
         if value >= size:
             return f"{value / size:.3g}{letter}"
     return f"{value:.3g}"
-
-
-# JSON
 
 
 def write_json(path: Path, results: dict) -> None:
@@ -67,17 +64,13 @@ def write_json(path: Path, results: dict) -> None:
     path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
 
 
-# Markdown
-
-
 def section(results: dict) -> str:
     """Return the measured section of docs/performance.md."""
-    rows = results["rows"]
-    curve = [row for row in rows if row["name"].startswith("kernel/curve")]
-    main = [row for row in rows if row not in curve]
-    images = "varied CIFAR-10 images" if results["real_images"] else "made images, no real ones"
+    curve = [row for row in results["rows"] if row["name"].startswith("kernel/curve")]
+    main = [row for row in results["rows"] if row not in curve]
+    noted = {row["name"]: row for row in main if row["note"]}.values()
     parts = [
-        f"Measured in one run of {results['seconds'] / 60:.0f} minutes on {words(results['machine'])}; {images}.",
+        measured_on(results, f"one run of {results['seconds'] / 60:.0f} minutes"),
         "![Ratios](plots/ratios.svg)",
         markdown(
             ("step", "against", "ours", "theirs", "figure (least-most of the rounds)", "to reach"),
@@ -85,17 +78,15 @@ def section(results: dict) -> str:
                 (
                     row["step"],
                     row["against"],
-                    *(
-                        (rate(row[side], row["work_unit"]) if row[side] else "")
-                        for side in ("ours", "theirs")
-                    ),
+                    rate(row, "ours"),
+                    rate(row, "theirs"),
                     figure(row),
-                    f"{goal(row)}{': ' if row['target'] is not None else ''}{verdict(row).lower()}",
+                    outcome(row),
                 )
                 for row in main
             ],
         ),
-        "\n".join(f"- *{row['step']}, against {row['against']}*: {row['note']}." for row in _noted(main)),
+        "\n".join(f"- *{row['step']}, against {row['against']}*: {row['note']}." for row in noted),
     ]
     if curve:
         parts += [
@@ -104,41 +95,32 @@ def section(results: dict) -> str:
             markdown(
                 ("trees", "depth", "nodes", "images/s", "of reading every byte once"),
                 [
-                    (
-                        row["about"]["trees"],
-                        row["about"]["depth"],
-                        f"{row['about']['nodes']:,}",
-                        short(row["ours"]["rate"]),
-                        figure(row),
-                    )
+                    (*(f"{row['about'][name]:,}" for name in ("trees", "depth", "nodes")), short(row["ours"]["rate"]), figure(row))
                     for row in curve
                 ],
             ),
             f"{curve[0]['note'].capitalize()}.",
-        ]
+        ]  # fmt: skip
     for table in results["tables"]:
         parts += [
             f"### {table['title']}",
             f"![{table['title']}](plots/{table['name']}.svg)",
-            markdown(table["columns"], [[cell(value) for value in row] for row in table["rows"]]),
+            markdown(table["columns"], [map(_cell, row) for row in table["rows"]]),
         ]
         parts += [table["note"][:1].upper() + table["note"][1:] + "."] if table["note"] else []
     return "\n\n".join(parts)
 
 
-def _noted(rows: list[dict]) -> list[dict]:
-    """The rows that have a note, each comparison once."""
-    return list({row["name"]: row for row in rows if row["note"]}.values())
+def measured_on(results: dict, how: str = "one run") -> str:
+    """Return the sentence about the machine and the images of a measurement."""
+    images = "varied CIFAR-10 images" if results["real_images"] else "synthetic images"
+    return f"Measured in {how} on {words(results['machine'])}; {images}."
 
 
-def cell(value) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: ""}[value]
-    if isinstance(value, int):
-        return f"{value:,}"
+def _cell(value) -> str:
     if isinstance(value, float):
         return number(value)
-    return str(value)
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def markdown(columns, rows) -> str:
@@ -149,11 +131,11 @@ def markdown(columns, rows) -> str:
 
 
 def write_section(path: Path, name: str, text: str) -> None:
-    """Replace what stands between the two markers ``name`` of a document. Raises `TinyTagsError` where it has none."""
+    """Replace the text between the two markers ``name`` of a document; raises `TinyTagsError` where it lacks them."""
     begin, end = BEGIN.format(name), END.format(name)
     document = path.read_text()
     if document.count(begin) != 1 or document.count(end) != 1:
-        raise TinyTagsError(f"{path}: has no one section between {begin!r} and {end!r}; put the markers back")
+        raise TinyTagsError(f"{path}: has no one section between {begin!r} and {end!r}; restore the markers")
     before, rest = document.split(begin)
     after = rest.split(end)[1]
     path.write_text(f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}")

@@ -1,6 +1,6 @@
-"""Works out from measured rates what all of 80 Million Tiny Images takes: on one machine, on ten, on forty.
+"""Derives from measured rates the time for all of 80 Million Tiny Images: on one machine, on ten, on forty.
 
-``python -m bench.scale [RESULTS]`` writes it into docs/scale.md again, from what `bench` and `bench.full` wrote.
+``python -m bench.scale [FOLDER]`` writes docs/scale.md again from the results of `bench` and `bench.full`.
 """
 
 import json
@@ -23,19 +23,19 @@ CLUSTERS = ((10, 1), (10, 10), (40, 1), (40, 10))  # nodes, Gbit/s of each
 
 @dataclass(frozen=True)
 class Rates:
-    """What one machine does, as measured; bytes and seconds."""
+    """The measured rates of one machine; bytes and seconds."""
 
     ingest: float  # images/s, local
     tag: float
-    ingest_hdfs: float  # images/s, DataNode, NameNode and job on the one machine
+    ingest_hdfs: float  # images/s, with DataNode, NameNode and job on the one machine
     tag_hdfs: float
     replicate: float  # bytes/s that HDFS moves on one machine
     disk: float  # bytes/s written, until they are on the disk
     index: float  # documents/s
-    read_tags: float  # bytes/s that the one process reads, checks and cuts for all shards
+    read_tags: float  # bytes/s that the one indexer reads, checks and cuts for all shards
     kept: float  # documents an image
     line: float  # bytes of a document's line
-    parquet: float  # bytes that an image takes in Parquet
+    parquet: float  # bytes of an image in Parquet
     indexed: float  # bytes of a document in the index
     worker: float  # bytes of memory
     cores: int
@@ -44,12 +44,13 @@ class Rates:
 
 
 def rates(bench: dict, full: dict) -> Rates:
-    """Return the rates that are in the results of the bench and of the full one. Raises `TinyTagsError` for one that is missing."""
+    """Return the rates in the results of both benches; raises `TinyTagsError` where one is missing."""
     rows = {row["name"]: row for row in bench["rows"]}
-    tables = {table["name"]: table for table in bench["tables"]}
+    tables = {table["name"]: table["rows"] for table in bench["tables"]}
     try:
-        whole = {(row[0], row[1]): row[2] for row in tables["whole"]["rows"]}
-        images = next(row[1] for row in tables["growth"]["rows"][::-1] if row[0] == "index")
+        whole = {(step, part): seconds for step, part, seconds, *_ in tables["whole"]}
+        grown = next(row[1] for row in tables["growth"][::-1] if row[0] == "index")
+        index = full["index"]
         return Rates(
             ingest=full["images"]["ingest"]["images_per_second"],
             tag=full["images"]["tag"]["images_per_second"],
@@ -57,36 +58,33 @@ def rates(bench: dict, full: dict) -> Rates:
             tag_hdfs=rows["hdfs/tag"]["ours"]["rate"],
             replicate=rows["hdfs/ingest"]["theirs"]["rate"] * (IMAGE_BYTES + bench["parquet_bytes"]),
             disk=rows["ingest/copy-to-disk"]["theirs"]["rate"] * IMAGE_BYTES,
-            index=full["index"]["documents_per_second"],
-            read_tags=images
-            * full["index"]["kept"]
-            * full["index"]["line_bytes"]
-            / whole["index", "read tags, hash"],
-            kept=full["index"]["kept"],
-            line=full["index"]["line_bytes"],
+            index=index["documents_per_second"],
+            read_tags=grown * index["kept"] * index["line_bytes"] / whole["index", "read tags, hash"],
+            kept=index["kept"],
+            line=index["line_bytes"],
             parquet=bench["parquet_bytes"],
-            indexed=full["index"]["index_bytes"] / full["index"]["documents"],
+            indexed=index["index_bytes"] / index["documents"],
             worker=max(rows[f"growth/{step}-memory"]["value"] for step in ("ingest", "tag")) * 1e6,
             cores=bench["machine"]["cores"],
             prepare=rows["train/prepare"]["ours"]["seconds"],
             fit=rows["train/prepare"]["theirs"]["seconds"],
         )
     except (KeyError, StopIteration) as error:
-        raise TinyTagsError(
-            f"the results lack {error}; run all of `make bench` first, then `make bench-full`"
-        ) from None
+        message = f"the results lack {error}; run all of `make bench` first, then `make bench-full`"
+        raise TinyTagsError(message) from None
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step on one kind of cluster: the seconds that each resource alone would take, with the arithmetic in words."""
+    """One step on one kind of cluster: the seconds of each resource alone, with the arithmetic as text."""
 
     name: str
     seconds: dict[str, tuple[float, str]]
-    moved: float  # bytes over the network
+    moved: float = 0  # bytes over the network
 
     @property
     def wall(self) -> str:
+        """The resource that takes longest."""
         return max(self.seconds, key=lambda name: self.seconds[name][0])
 
     @property
@@ -95,63 +93,46 @@ class Step:
 
 
 def one_machine(r: Rates) -> list[Step]:
-    """The steps on one machine with a local store; its rates contain its disk."""
-    documents = IMAGES * r.kept
+    """Return the steps on one machine with a local store; its rates include its disk."""
     return [
-        Step("ingest", {"machine": _part(IMAGES, r.ingest, "images")}, 0),
-        Step("tag", {"machine": _part(IMAGES, r.tag, "images")}, 0),
-        Step("index", {"machine": _part(documents, r.index, "documents")}, 0),
+        Step("ingest", {"machine": _part(IMAGES, r.ingest, "images")}),
+        Step("tag", {"machine": _part(IMAGES, r.tag, "images")}),
+        Step("index", {"machine": _part(IMAGES * r.kept, r.index, "documents")}),
     ]
 
 
 def cluster(r: Rates, nodes: int, gbits: float) -> list[Step]:
-    """The steps on a cluster of such machines with HDFS, 3 replicas, and a shard of the index on each.
+    """Return the steps on a cluster of such machines with HDFS, 3 replicas, and a shard of the index on each.
 
     Spark doesn't know where a block is, so all but 3/nodes of what is read comes from another node; of what is written,
     two of three replicas go to other nodes, and cost these as much as moving so many bytes does. Networks send and
-    receive at once, and all nodes alike. What is read has left the memory of the nodes by then.
+    receive at once, and all nodes alike. Files that are read are no longer in the memory of the nodes.
     """
     network = nodes * gbits * 1e9 / 8
-    away = 1 - REPLICAS / nodes
+    remote = 1 - REPLICAS / nodes
     documents = IMAGES * r.kept
     dump, parquet, lines = IMAGES * IMAGE_BYTES, IMAGES * r.parquet, documents * r.line
-    ingested = dump * away + parquet * (REPLICAS - 1)
-    tagged = parquet * away + lines * (REPLICAS - 1)
-    # The one process reads all lines, and sends each to a shard that mostly is elsewhere.
+
+    def job(name: str, rate: float, read: float, written: float) -> Step:
+        moved = read * remote + written * (REPLICAS - 1)
+        replicas = _part(written * (REPLICAS - 1), r.replicate * nodes, "bytes")
+        seconds = {
+            "processors": _sum(_part(IMAGES, rate * nodes, "images"), replicas),
+            "network": _part(moved, network, "bytes"),
+            "disks": _part(read + written * REPLICAS, r.disk * nodes, "bytes"),
+        }
+        return Step(name, seconds, moved)
+
+    # The one indexer reads all lines, and sends each to a shard that mostly is on another node.
+    index = {
+        "processors": _part(documents, r.index * nodes, "documents"),
+        "the one that sends": _part(lines, r.read_tags, "bytes"),
+        "its network": _part(lines, gbits * 1e9 / 8, "bytes"),
+    }
     return [
-        Step(
-            "ingest",
-            {
-                "processors": _sum(
-                    _part(IMAGES, r.ingest_hdfs * nodes, "images"),
-                    _part(parquet * (REPLICAS - 1), r.replicate * nodes, "bytes"),
-                ),
-                "network": _part(ingested, network, "bytes"),
-                "disks": _part(dump + parquet * REPLICAS, r.disk * nodes, "bytes"),
-            },
-            ingested,
-        ),
-        Step(
-            "tag",
-            {
-                "processors": _sum(
-                    _part(IMAGES, r.tag_hdfs * nodes, "images"),
-                    _part(lines * (REPLICAS - 1), r.replicate * nodes, "bytes"),
-                ),
-                "network": _part(tagged, network, "bytes"),
-                "disks": _part(parquet + lines * REPLICAS, r.disk * nodes, "bytes"),
-            },
-            tagged,
-        ),
-        Step(
-            "index",
-            {
-                "processors": _part(documents, r.index * nodes, "documents"),
-                "the one that sends": _part(lines, r.read_tags, "bytes"),
-                "its network": _part(lines, gbits * 1e9 / 8, "bytes"),
-            },
-            2 * lines,
-        ),
+        job("ingest", r.ingest_hdfs, dump, parquet),
+        job("tag", r.tag_hdfs, parquet, lines),
+        Step("index", index, 2 * lines),
     ]
 
 
@@ -184,47 +165,32 @@ def _amount(value: float, unit: str) -> str:
 
 
 def section(bench: dict, full: dict) -> str:
-    """Return the derived section of docs/scale.md: the rates, and what follows from them, the arithmetic shown."""
-    r = rates(bench, full)
+    """Return the derived section of docs/scale.md: the rates, and the hours and bytes that follow, with the arithmetic."""
+    r, index = rates(bench, full), full["index"]
     documents = IMAGES * r.kept
-    kinds = [("one machine, local store", one_machine(r))]
-    kinds += [(f"{nodes} nodes, {gbits} Gbit/s, HDFS", cluster(r, nodes, gbits)) for nodes, gbits in CLUSTERS]
-    lines = []
-    for kind, steps in kinds:
-        lines += [
-            (
-                kind,
-                step.name,
-                _hours(step.hours),
-                step.wall,
-                f"{step.moved / 1e9:,.0f} GB",
-                MOVES[step.name, step.wall],
-            )
-            for step in steps
-        ]
-        total = sum(step.hours for step in steps)
-        lines.append(
-            (kind, "**all**", f"**{_hours(total)}**", "", f"{sum(s.moved for s in steps) / 1e9:,.0f} GB", "")
-        )
-    arithmetic = [
-        (kind, step.name, resource, words, _hours(seconds / 3600))
-        for kind, steps in kinds
-        for step in steps
-        for resource, (seconds, words) in step.seconds.items()
-    ]
-    dump, parquet, lines_bytes, indexed = (
-        IMAGES * IMAGE_BYTES, IMAGES * r.parquet, documents * r.line, documents * r.indexed,
-    )  # fmt: skip
+    kinds = {"one machine, local store": one_machine(r)}
+    kinds |= {f"{nodes} nodes, {gbits} Gbit/s, HDFS": cluster(r, nodes, gbits) for nodes, gbits in CLUSTERS}
+    hours, arithmetic = [], []
+    for kind, steps in kinds.items():
+        for step in steps:
+            gigabytes, move = f"{step.moved / 1e9:,.0f} GB", MOVES[step.name, step.wall]
+            hours.append((kind, step.name, _hours(step.hours), step.wall, gigabytes, move))
+            for resource, (seconds, words) in step.seconds.items():
+                arithmetic.append((kind, step.name, resource, words, _hours(seconds / 3600)))
+        total, moved = sum(step.hours for step in steps), sum(step.moved for step in steps)
+        hours.append((kind, "**all**", f"**{_hours(total)}**", "", f"{moved / 1e9:,.0f} GB", ""))
+    dump, parquet = IMAGES * IMAGE_BYTES, IMAGES * r.parquet
+    lines, indexed = documents * r.line, documents * r.indexed
     sizes = [
         ("dump", f"{IMAGES:,} images x {IMAGE_BYTES:,} bytes", dump),
         ("corpus", f"{IMAGES:,} images x {r.parquet:,.0f} bytes in Parquet", parquet),
-        ("tags", f"{documents:,.0f} documents x {r.line:.0f} bytes", lines_bytes),
+        ("tags", f"{documents:,.0f} documents x {r.line:.0f} bytes", lines),
         ("index", f"{documents:,.0f} documents x {r.indexed:.1f} bytes", indexed),
-        ("on one machine", "all of these", dump + parquet + lines_bytes + indexed),
+        ("on one machine", "all of these", dump + parquet + lines + indexed),
         (
             "on a cluster",
             f"{REPLICAS} x (dump, corpus, tags) + index",
-            REPLICAS * (dump + parquet + lines_bytes) + indexed,
+            REPLICAS * (dump + parquet + lines) + indexed,
         ),
     ]
     measured = [
@@ -246,19 +212,18 @@ def section(bench: dict, full: dict) -> str:
             report.markdown(("what", "rate"), measured),
             "### Hours",
             report.markdown(
-                ("on", "step", "time", "the wall", "over the network", "what would move it"), lines
+                ("on", "step", "time", "the wall", "over the network", "what would move it"), hours
             ),
             f"Training takes {_hours((r.prepare + r.fit) / 3600)} on one machine, and is done once.",
             "### Disk and memory",
             report.markdown(
-                ("what", "arithmetic", "size"),
-                [(what, words, f"{size / 1e9:,.1f} GB") for what, words, size in sizes],
+                ("what", "arithmetic", "size"), [(*words, f"{size / 1e9:,.1f} GB") for *words, size in sizes]
             ),
-            f"Memory: {r.cores} workers of {r.worker / 1e6:,.0f} MB on each node, whatever the size of the corpus; Solr's heap "
-            f"of {full['index']['heap']}, of which {full['index']['heap_used_bytes'] / 1e6:,.0f} MB were in use at most with "
-            f"{full['index']['documents']:,} documents on one node.",
+            f"Memory: {r.cores} workers of {r.worker / 1e6:,.0f} MB on each node, whatever the size of the corpus; Solr's "
+            f"heap of {index['heap']}, of which at most {index['heap_used_bytes'] / 1e6:,.0f} MB were in use with "
+            f"{index['documents']:,} documents on one node.",
             "### Arithmetic",
-            "A step takes as long as the slowest of what it needs, if all go on at once:",
+            "A step takes as long as the slowest of its resources, if all are used at once:",
             report.markdown(("on", "step", "resource", "amount / rate", "time"), arithmetic),
         ]
     )
@@ -271,52 +236,40 @@ def _hours(hours: float) -> str:
 
 
 def full_section(full: dict) -> str:
-    """Return the measured section of docs/scale.md: what `bench.full` found."""
-    rows = [
-        (
-            row["step"],
-            row["against"],
-            report.figure(row),
-            f"{report.goal(row)}{': ' if row['target'] is not None else ''}{report.verdict(row).lower()}",
+    """Return the measured section of docs/scale.md: the results of `bench.full`."""
+    rows = [(row["step"], row["against"], report.figure(row), report.outcome(row)) for row in full["rows"]]
+    images = full["images"]
+    tenths = [
+        (name, *map(report.short, part["parts_per_second"]))
+        for name, part in (
+            ("ingest, images/s", images["ingest"]),
+            ("tag, images/s", images["tag"]),
+            ("index, documents/s", full["index"]),
         )
-        for row in full["rows"]
     ]
-    parts = [
-        f"Measured in one run of {full['seconds'] / 60:.0f} minutes on {machine.words(full['machine'])}; "
-        + ("varied CIFAR-10 images." if full["real_images"] else "made images, no real ones."),
-        report.markdown(("what", "how", "figure", "to reach"), rows),
-        "Rates over each tenth of the work, first to last:",
-        report.markdown(
-            ("step", *(str(tenth) for tenth in range(1, 11))),
-            [
-                (name, *(report.short(rate) for rate in found["parts_per_second"]))
-                for name, found in (
-                    ("ingest, images/s", full["images"]["ingest"]),
-                    ("tag, images/s", full["images"]["tag"]),
-                    ("index, documents/s", full["index"]),
-                )
-            ],
-        ),
-    ]
-    return "\n\n".join(parts)
+    return "\n\n".join(
+        [
+            report.measured_on(full, f"one run of {full['seconds'] / 60:.0f} minutes"),
+            report.markdown(("what", "how", "figure", "to reach"), rows),
+            "Rates over each tenth of the work, first to last:",
+            report.markdown(("step", *map(str, range(1, 11))), tenths),
+        ]
+    )
 
 
 def write(folder: Path) -> None:
     """Write both sections of docs/scale.md from the results in ``folder``."""
     full = _read(folder / "scale.json")
     report.write_section(DOCUMENT, "bench-full", full_section(full))
-    note(f"bench: what was measured is in {DOCUMENT}")
     report.write_section(DOCUMENT, "scale", section(_read(folder / "full.json"), full))
-    note("bench: what follows from it is there too")
+    note(f"bench: measured and derived figures in {DOCUMENT}")
 
 
 def _read(path: Path) -> dict:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise TinyTagsError(
-            f"{path}: is not there; `make bench` and `make bench-full` write the results"
-        ) from None
+        raise TinyTagsError(f"{path} does not exist; `make bench` and `make bench-full` write it") from None
 
 
 @click.command("scale")

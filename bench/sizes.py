@@ -1,42 +1,37 @@
-"""How much of everything a bench measures: in full, in a few minutes, or in seconds for tests."""
+"""The amounts that a bench measures: in full, in under 3 minutes, or in seconds for tests."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Amounts; all are of images unless the name says otherwise."""
+    """Amounts, of images unless the name says otherwise; 0 or () leaves a part out."""
 
     name: str
     rounds: int
     train: int  # of the forest
     images: int  # in the corpus that is tagged
     partition: int
-    # The forest alone.
-    read: int  # several times what a processor's caches hold
+    read: int  # several times the processor's caches
     predict: int  # for scikit-learn and onnxruntime
     mllib: int
-    zipped: int  # for one RDD a tree; 0 leaves it out
+    zipped: int  # for one RDD a tree
     curve: int
     curve_trees: tuple[int, ...]
     curve_depths: tuple[int, ...]
-    curve_grown: int  # trees grown for the curve; the others are these, their pixels moved
-    # From dump to tags.
+    curve_grown: int  # trees that are trained for the curve; the others are these with their pixels moved
     tag: int
     ingest: int
     binary: int  # for Spark's binaryRecords
     hdfs: int
-    # From tags to the page.
     index_documents: int
     search_documents: int
     searches: int  # a round
     pages: int  # a round
     thumbnail_partition: int
-    # Growth.
     growth: tuple[int, ...]
     growth_partitions: tuple[int, ...]
     growth_partitions_images: int
-    # Once, as the commands do it; 0 leaves it out.
     whole: int
     fitted: int  # for training by MLlib
 
@@ -57,8 +52,7 @@ QUICK = Sizes(
     curve=5_000, curve_trees=(10, 50), curve_depths=(10,), curve_grown=10,
     tag=200_000, ingest=100_000, binary=3_000, hdfs=40_000,
     index_documents=60_000, search_documents=100_000, searches=50, pages=60, thumbnail_partition=512,
-    growth=(), growth_partitions=(), growth_partitions_images=0,
-    whole=0, fitted=0,
+    growth=(), growth_partitions=(), growth_partitions_images=0, whole=0, fitted=0,
 )  # fmt: skip
 
 TINY = Sizes(
@@ -67,6 +61,5 @@ TINY = Sizes(
     curve=300, curve_trees=(10, 20), curve_depths=(3,), curve_grown=5,
     tag=1_000, ingest=500, binary=200, hdfs=500,
     index_documents=1_000, search_documents=2_000, searches=5, pages=5, thumbnail_partition=300,
-    growth=(100, 500), growth_partitions=(100, 250), growth_partitions_images=500,
-    whole=500, fitted=0,
+    growth=(100, 500), growth_partitions=(100, 250), growth_partitions_images=500, whole=500, fitted=0,
 )  # fmt: skip

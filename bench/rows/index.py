@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 from bench import made
-from bench.harness import Comparison, Way, speed
+from bench.harness import Comparison, Way
 from indexing.index import BODY_BYTES, THREADS, index_run
 from storage import layout
 
@@ -16,33 +16,29 @@ BATCHES = (1_000, 5_000, 20_000)
 
 
 def measured(place):
-    count = place.sizes.index_documents
+    count, rounds = place.sizes.index_documents, min(place.sizes.rounds, 3)
     client, store = place.solr_client, place.store
-    kept = (place.votes.max(axis=1) >= 4).mean()
-    run, documents = made.drawn_run(
-        store, "index", place.votes, int(count / kept), min(place.sizes.partition, count)
-    )
+    images = made.images_for(count, place.votes)
+    run, documents = made.drawn_run(store, "index", place.votes, images, min(place.sizes.partition, count))
     lines = [store.read_bytes(layout.run_tags(run.name, p)) for p in range(run.partitions)]
-    ours = Way(
+
+    def way(name: str, collection: str, index) -> Way:
+        return Way(name, index, documents, before=lambda: renew(client, collection))
+
+    ours = way(
         "tinytags index",
+        run.name,
         lambda: index_run(store, run.name, client, "bench", publication="no")["documents"],
-        documents,
-        before=lambda: renew(client, run.name),
     )
     bodies = list(bodies_of(lines))
     yield Comparison(
         "index/bare",
         STEP,
         ours,
-        Way(
-            "the same bodies by a bare client",
-            lambda: post(client, "bare", bodies, THREADS),
-            documents,
-            before=lambda: renew(client, "bare"),
-        ),
+        way("the same bodies by a bare client", "bare", lambda: post(client, "bare", bodies, THREADS)),
         "documents",
-        figures=(speed(0.9),),
-        rounds=min(place.sizes.rounds, 3),
+        target=0.9,
+        rounds=rounds,
         warm_ups=2,
         note=f"{len(bodies)} bodies of {BODY_BYTES / 1e6:.0f} MB, ready in memory, {THREADS} in flight; "
         "ours are read from the store and checked, and counted in Solr",
@@ -53,15 +49,10 @@ def measured(place):
         "index/pysolr",
         STEP,
         ours,
-        Way(
-            "pysolr.add",
-            lambda: add(client, "pysolr", parsed, best),
-            documents,
-            before=lambda: renew(client, "pysolr"),
-        ),
+        way("pysolr.add", "pysolr", lambda: add(client, "pysolr", parsed, best)),
         "documents",
-        figures=(speed(1.4),),
-        rounds=min(place.sizes.rounds, 3),
+        target=1.4,
+        rounds=rounds,
         note=f"{best:,} documents a batch, the best of {', '.join(f'{size:,}' for size in BATCHES)}; "
         "its documents are parsed already",
     )
@@ -70,7 +61,7 @@ def measured(place):
 
 
 def renew(client, collection: str) -> None:
-    """Drop a collection and make it anew."""
+    """Create an empty collection, in place of one of the same name."""
     if client.exists(collection):
         client.delete(collection)
     client.create(collection)
@@ -82,40 +73,25 @@ def count_documents(client, collection: str) -> int:
 
 def bodies_of(lines: list[bytes]):
     """Yield the documents of tags files as bodies of the size that `tinytags index` posts."""
-    body, size = [], 0
-    for data in lines:
-        for start, end in _pieces(data):
-            body.append(data[start:end])
-            size += end - start
-            if size >= BODY_BYTES:
-                yield b"[" + b"".join(body)[:-1].replace(b"\n", b",") + b"]"
-                body, size = [], 0
-    if body:
-        yield b"[" + b"".join(body)[:-1].replace(b"\n", b",") + b"]"
-
-
-def _pieces(data: bytes, size: int = BODY_BYTES // 8):
-    start = 0
+    data, start = b"".join(lines), 0
     while start < len(data):
-        end = min(start + size, len(data))
-        end = data.find(b"\n", end - 1) + 1
-        yield start, end
-        start = end
+        end = data.find(b"\n", min(start + BODY_BYTES, len(data)) - 1)
+        yield b"[" + data[start:end].replace(b"\n", b",") + b"]"
+        start = end + 1
 
 
 def post(client, collection: str, bodies: list[bytes], threads: int) -> int:
-    """Post bodies as they are over kept connections, then commit; return the number of documents then seen."""
+    """Post bodies over kept connections, then commit; return the number of visible documents."""
     url = urlsplit(client.url)
 
     def post_some(some: list[bytes]) -> None:
         connection = http.client.HTTPConnection(url.netloc)
         for body in some:
-            connection.request(
-                "POST", f"{url.path}/{collection}/update", body, {"Content-Type": "application/json"}
-            )
-            answer = connection.getresponse()
-            answer.read()
-            assert answer.status == 200, answer.status
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", f"{url.path}/{collection}/update", body, headers)
+            response = connection.getresponse()
+            response.read()
+            assert response.status == 200, response.status
         connection.close()
 
     with ThreadPoolExecutor(threads) as pool:
@@ -125,7 +101,7 @@ def post(client, collection: str, bodies: list[bytes], threads: int) -> int:
 
 
 def add(client, collection: str, documents: list[dict], batch: int) -> int:
-    """Add documents by pysolr, a batch at a time, then commit; return the number of documents then seen."""
+    """Add documents by pysolr, a batch at a time, then commit; return the number of visible documents."""
     import pysolr
 
     solr = pysolr.Solr(f"{client.url}/{collection}", timeout=600)

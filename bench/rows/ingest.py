@@ -1,21 +1,22 @@
 """Ingest to a local folder, against copying the bytes and against Spark's own way to read records."""
 
 import os
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from bench import made
-from bench.harness import Comparison, UnequalError, Way, speed
-from bench.rows.tag import first_images
+from bench.harness import Comparison, Way
+from bench.place import removed
+from bench.rows.tag import first_images, run_job
 from ingest.corpus import Corpus, create_corpus
 from ingest.image import IMAGE_BYTES, from_column_major
 from storage import layout
 
 STEP = "ingest, all cores, dump to Parquet"
 COPY_BYTES = 1 << 20
+COPY = "copying the bytes, read and write"
 
 
 def measured(place):
@@ -29,37 +30,31 @@ def measured(place):
         count,
         before=lambda: store.remove_tree(layout.corpus_folder(corpus.name)),
     )
-    ways = (
-        ("copy", 1, False, 0.4),
-        ("copy-all-cores", place.cores, False, None),
-        ("copy-to-disk", place.cores, True, None),
-    )
-    for name, threads, synced, target in ways:
+    for name, threads, synced, target, words in (
+        ("copy", 1, False, 0.4, COPY),
+        ("copy-all-cores", place.cores, False, None, f"{COPY}, all cores"),
+        ("copy-to-disk", place.cores, True, None, f"{COPY}, all cores, each file to the disk"),
+    ):
         folder = place.folder / name
+
+        def copied(folder=folder, threads=threads, synced=synced) -> int:
+            return copy(place.dump, folder, corpus, threads, synced)
+
         yield Comparison(
             f"ingest/{name}",
             STEP,
             ours,
-            Way(
-                "copying the bytes, read and write"
-                + (", all cores" if threads > 1 else "")
-                + (", each file to the disk" if synced else ""),
-                lambda folder=folder, threads=threads, synced=synced: copy(
-                    place.dump, folder, corpus, threads, synced
-                ),
-                count,
-                before=lambda folder=folder: shutil.rmtree(folder, ignore_errors=True),
-            ),
-            "images",
+            Way(words, copied, count, before=removed(folder)),
+            target=target,
             same=lambda images, copied: images == count and copied == count * IMAGE_BYTES,
-            figures=(speed(target),),
             rounds=sizes.rounds,
             note=f"{count * IMAGE_BYTES / 1e6:,.0f} MB into {corpus.partitions} files, {threads} at a time; ingest waits "
             "until each is on the disk, " + ("and so does the copy" if synced else "the copy does not"),
         )
-        shutil.rmtree(folder, ignore_errors=True)
-    small = _first_records(place.dump, place.folder / "few_images.bin", sizes.binary)
-    folder = place.folder / "binary-records"
+        removed(folder)()
+    small, folder = place.folder / "few_images.bin", place.folder / "binary-records"
+    with open(place.dump, "rb") as dump:
+        small.write_bytes(dump.read(sizes.binary * IMAGE_BYTES))
     yield Comparison(
         "ingest/binary-records",
         STEP,
@@ -68,31 +63,25 @@ def measured(place):
             "Spark binaryRecords, DataFrame, Parquet",
             lambda: binary_records(spark, small, folder),
             sizes.binary,
-            before=lambda: shutil.rmtree(folder, ignore_errors=True),
+            before=removed(folder),
         ),
-        "images",
+        target=10,
         same=lambda images, _: same_images(store, corpus, folder, sizes.binary),
-        figures=(speed(10),),
         rounds=sizes.rounds,
         note=f"Spark on {sizes.binary:,} images",
     )
-    shutil.rmtree(folder, ignore_errors=True)
+    removed(folder)()
     small.unlink()
     store.remove_tree(layout.corpus_folder(corpus.name))
 
 
 def ingest(store, spark, corpus: Corpus, source) -> int:
-    """Split a dump as `tinytags ingest` does, in a session that is there already; return the number of images."""
+    """Split a dump as `tinytags ingest` does, in an existing session; return the number of images."""
     from ingest.corpus import write_partition
-    from jobs.spark import SparkRunner
 
     create_corpus(store, corpus)
     partitions = list(range(corpus.partitions))
-    results, errors, _ = SparkRunner(spark).run(
-        "ingest", partitions, lambda p: write_partition(store, corpus, p, source), total=corpus.images
-    )
-    if errors:
-        raise UnequalError(f"partitions were not split: {errors}")
+    results = run_job(spark, "ingest", partitions, lambda p: write_partition(store, corpus, p, source))
     return sum(result["images"] for result in results)
 
 
@@ -116,7 +105,7 @@ def copy(dump: Path, folder: Path, corpus: Corpus, threads: int, synced: bool) -
 
 
 def binary_records(spark, dump: Path, folder: Path) -> None:
-    """Split a dump the way that Spark's documentation leads to."""
+    """Split a dump as in Spark's documentation."""
 
     def to_row(record_and_number):
         record, number = record_and_number
@@ -129,14 +118,8 @@ def binary_records(spark, dump: Path, folder: Path) -> None:
 
 
 def same_images(store, corpus: Corpus, folder: Path, count: int) -> bool:
-    """Whether the Parquet that Spark wrote holds the first images of the corpus."""
+    """Return whether the Parquet that Spark wrote holds the first images of the corpus."""
     import pyarrow.parquet
 
     theirs = pyarrow.parquet.read_table(folder).sort_by("row")["image"].to_pylist()
     return b"".join(theirs) == first_images(store, corpus, count).tobytes()
-
-
-def _first_records(dump: Path, path: Path, count: int) -> Path:
-    with open(dump, "rb") as source:
-        path.write_bytes(source.read(count * IMAGE_BYTES))
-    return path

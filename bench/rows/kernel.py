@@ -1,9 +1,9 @@
-"""The forest kernel on one core, against reading every byte and against other ways to walk a forest."""
+"""The forest kernel on one core, against reading every byte and against other implementations of a forest."""
 
 import numpy as np
 
 from bench import made, mllib
-from bench.harness import Comparison, UnequalError, Way, speed
+from bench.harness import Comparison, Way
 
 STEP = "forest kernel, one core"
 
@@ -14,20 +14,26 @@ def measured(place):
     yield Comparison(
         "kernel/read",
         STEP,
-        Way("packed forest", lambda: forest.votes(images), len(images)),
-        Way("reading every byte once", lambda: int(images.max()), len(images)),
-        "images",
+        ours_of(forest, images),
+        reading(images),
+        target=0.55,
         same=lambda votes, most: (votes.sum(axis=1) == forest.trees).all() and most == images.max(),
-        figures=(speed(0.55),),
         rounds=2 * sizes.rounds + 1,
         note=f"{images.nbytes / 1e6:,.0f} MB; numpy's max() is the fastest reader tried",
     )
     some = images[: sizes.predict]
-    ours = Way("packed forest", lambda: forest.votes(some), len(some))
-    yield against_scikit_learn(ours, place.scikit_forest, some, sizes.rounds)
-    yield against_onnx(ours, place.scikit_forest, some, sizes.rounds)
+    for against in (against_scikit_learn, against_onnx):
+        yield against(ours_of(forest, some), place.scikit_forest, some, sizes.rounds)
     yield from _curve(place, images[: sizes.curve])
     yield from _against_mllib(place)
+
+
+def ours_of(forest, images: np.ndarray) -> Way:
+    return Way("packed forest", lambda: forest.votes(images), len(images))
+
+
+def reading(images: np.ndarray) -> Way:
+    return Way("reading every byte once", lambda: int(images.max()), len(images))
 
 
 def against_scikit_learn(ours: Way, forest, images: np.ndarray, rounds: int) -> Comparison:
@@ -36,9 +42,8 @@ def against_scikit_learn(ours: Way, forest, images: np.ndarray, rounds: int) -> 
         STEP,
         ours,
         Way("scikit-learn predict", lambda: forest.predict(images), len(images)),
-        "images",
+        target=15,
         same=lambda votes, tags: (votes.argmax(axis=1) == tags).all(),
-        figures=(speed(15),),
         rounds=rounds,
         note="one core, trees of which each leaf is of one class: the same votes",
     )
@@ -50,26 +55,18 @@ def against_onnx(ours: Way, forest, images: np.ndarray, rounds: int) -> Comparis
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    model = to_onnx(forest, images[:1].astype(np.float32), options={"zipmap": False})
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    floats = images.astype(np.float32)
-
-    def predict() -> np.ndarray:
-        _, shares = session.run(None, {session.get_inputs()[0].name: floats})
-        return shares
-
+    model = to_onnx(forest, images[:1].astype(np.float32), options={"zipmap": False}).SerializeToString()
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    inputs = {session.get_inputs()[0].name: images.astype(np.float32)}
     return Comparison(
         "kernel/onnxruntime",
         STEP,
         ours,
-        Way("onnxruntime's tree ensemble", predict, len(images)),
-        "images",
+        Way("onnxruntime's tree ensemble", lambda: session.run(None, inputs)[1], len(images)),
+        target=7,
         same=lambda votes, shares: (votes == np.rint(shares * forest.n_estimators)).all(),
-        figures=(speed(7),),
         rounds=rounds,
-        note="one thread; turning the pixels into the floats that it takes is not counted",
+        note="one thread; the conversion of pixels to floats is not counted",
     )
 
 
@@ -77,7 +74,7 @@ def _against_mllib(place):
     images, forest = place.pool[: place.sizes.mllib], place.forest
     model = mllib.to_ml(place.spark, forest, str(place.folder / "ml"))
     frame = mllib.images_in_memory(place.spark, images, parts=1)
-    vectors = mllib.vectors_in_memory(frame)
+    vectors = mllib.in_memory(mllib.vectors_of(frame))
     for name, theirs, target, note in (
         ("mllib", lambda: mllib.vectors_of(frame), 400, "both from images in memory"),
         ("mllib-vectors", lambda: vectors, None, "its vectors in memory already"),
@@ -85,15 +82,14 @@ def _against_mllib(place):
         yield Comparison(
             f"kernel/{name}",
             STEP,
-            Way("packed forest", lambda: forest.votes(images), len(images)),
+            ours_of(forest, images),
             Way(
                 f"MLlib transform, {note}",
                 lambda theirs=theirs: mllib.transformed_votes(model, theirs()),
                 len(images),
             ),
-            "images",
+            target=target,
             same=np.array_equal,
-            figures=(speed(target),),
             rounds=place.sizes.rounds,
             warm_ups=3,
             note="MLlib as one task",
@@ -109,25 +105,19 @@ def _curve(place, images: np.ndarray):
         grown = made.plain_trees(place.grown(sizes.curve_grown, max(sizes.curve_depths)), depth)
         for trees in sizes.curve_trees:
             forest = made.packed(made.more_trees(grown, trees))
+            about = {
+                "trees": trees,
+                "depth": depth,
+                "nodes": len(forest.feature),
+                "megabytes": images.nbytes / 1e6,
+            }
             yield Comparison(
                 f"kernel/curve-{trees}-{depth}",
                 f"{trees} trees, depth {depth}",
-                Way("packed forest", lambda forest=forest: forest.votes(images), len(images)),
-                Way("reading every byte once", lambda: int(images.max()), len(images)),
-                "images",
-                same=lambda votes, most, trees=trees: _all_voted(votes, trees),
-                figures=(speed(),),
+                ours_of(forest, images),
+                reading(images),
+                same=lambda votes, most, trees=trees: (votes.sum(axis=1) == trees).all(),
                 rounds=sizes.rounds,
                 note=f"{sizes.curve_grown} trees are trained, the others are these with their pixels moved",
-                about={
-                    "trees": trees,
-                    "depth": depth,
-                    "nodes": len(forest.feature),
-                    "megabytes": images.nbytes / 1e6,
-                },
+                about=about,
             )
-
-
-def _all_voted(votes: np.ndarray, trees: int) -> None:
-    if not (votes.sum(axis=1) == trees).all():
-        raise UnequalError(f"an image has not got the votes of {trees} trees")

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from bench.harness import Comparison, Figure, Way, speed
+from bench.harness import Comparison, Figure, Way
 from bench.rows.page import Client
 from ingest import corpus as corpora
 from ingest.corpus import ROW_GROUP_IMAGES, read_image
@@ -14,7 +14,7 @@ from ingest.image import IMAGE_BYTES, to_png
 from storage import layout
 
 THUMBNAILS = 30
-CONNECTIONS = 6  # what a browser opens to one host
+CONNECTIONS = 6  # of a browser to one host
 
 
 def measured(place):
@@ -23,56 +23,45 @@ def measured(place):
         corpus = place.corpus
     else:
         corpus = place.split("thumbnails", THUMBNAILS * size, size)
-    wanted = Wanted(place.store, corpus)
-    floor = Way("reading those 30 x 3,072 bytes", wanted.read, THUMBNAILS)
-    for cold in (True, False):
-        before = wanted.choose_cold if cold else wanted.choose
-        state = "cold" if cold else "warm"
-        yield Comparison(
-            f"thumbnails/{state}",
-            f"30 thumbnails from 30 partitions, {state}",
-            Way("row groups read, PNGs made", wanted.thumbnails, THUMBNAILS, before=before),
-            Way(floor.name, floor.run, THUMBNAILS, before=wanted.go_cold if cold else None),
+    sample = Sample(place.store, corpus)
+
+    def compared(name: str, words: str, way: str, run, cold: bool, note: str, figures: tuple = ()):
+        before, before_theirs = (sample.choose_cold, sample.drop_caches) if cold else (sample.choose, None)
+        return Comparison(
+            f"thumbnails/{name}",
+            f"30 thumbnails from 30 partitions, {words}",
+            Way(way, run, THUMBNAILS, before=before),
+            Way("reading those 30 x 3,072 bytes", sample.read, THUMBNAILS, before=before_theirs),
             "thumbnails",
-            same=wanted.check,
-            figures=(speed(),),
+            same=sample.check,
+            figures=figures,
             rounds=2 * place.sizes.rounds + 1,
-            note=f"partitions of {size:,} images; "
-            + ("neither footers nor files in memory" if cold else "footers and files in memory"),
+            note=f"partitions of {size:,} images{note}",
         )
-    # Pixels come from the store alone, so that no Solr need run.
+
+    way = "row groups read, PNGs made"
+    yield compared("cold", "cold", way, sample.thumbnails, True, "; neither footers nor files in memory")
+    yield compared("warm", "warm", way, sample.thumbnails, False, "; footers and files in memory")
+    # Pixels come from the store alone, without Solr.
     with place.page("none", solr="http://127.0.0.1:1/solr") as (url, _):
         clients = [Client(url) for _ in range(CONNECTIONS)]
-        yield Comparison(
-            "thumbnails/page",
-            "30 thumbnails from 30 partitions, by HTTP",
-            Way(
-                f"the page's PNGs over {CONNECTIONS} connections",
-                lambda: fetch(clients, wanted.paths()),
-                THUMBNAILS,
-                before=wanted.choose_cold,
-            ),
-            Way(floor.name, floor.run, THUMBNAILS, before=wanted.go_cold),
-            "thumbnails",
-            same=wanted.check,
-            figures=(
-                Figure("all 30", lambda ours, _: 1000 * sum(ours.seconds), 150, at_most=True, unit="ms"),
-            ),
-            rounds=2 * place.sizes.rounds + 1,
-            note=f"partitions of {size:,} images, none of these asked before, the files not in memory",
-        )
+        seconds = Figure("all 30", lambda ours, _: 1000 * sum(ours.seconds), 150, at_most=True, unit="ms")
+        yield compared(
+            "page", "by HTTP", f"the page's PNGs over {CONNECTIONS} connections",
+            lambda: fetch(clients, sample.paths()), True, ", each requested once, the files not in memory", (seconds,),
+        )  # fmt: skip
 
 
-class Wanted:
+class Sample:
     """Thirty images, one of each partition, chosen anew for each round."""
 
     def __init__(self, store, corpus) -> None:
         self.store, self.corpus = store, corpus
         self._random = np.random.default_rng(0)
-        self._places: list[tuple[int, int, int]] = []  # partition, row, where its bytes are in the file
+        self._places: list[tuple[int, int, int]] = []  # partition, row, offset of its bytes in the file
 
     def choose(self) -> None:
-        """Choose images and find where their bytes are."""
+        """Choose images and find the offsets of their bytes."""
         import pyarrow.parquet
 
         self._places = []
@@ -87,10 +76,10 @@ class Wanted:
 
     def choose_cold(self) -> None:
         self.choose()
-        self.go_cold()
+        self.drop_caches()
 
-    def go_cold(self) -> None:
-        """Forget the footers, and let the system forget the files."""
+    def drop_caches(self) -> None:
+        """Drop the footers, and the files from the system's memory."""
         corpora._footer.cache_clear()
         for p in range(THUMBNAILS):
             with open(self._path(p), "rb") as file:
@@ -100,12 +89,12 @@ class Wanted:
         return [to_png(read_image(self.store, self.corpus, p, row).images[0]) for p, row, _ in self._places]
 
     def read(self) -> list[bytes]:
-        found = []
+        images = []
         for p, _, offset in self._places:
             with open(self._path(p), "rb", buffering=0) as file:
                 file.seek(offset)
-                found.append(file.read(IMAGE_BYTES))
-        return found
+                images.append(file.read(IMAGE_BYTES))
+        return images
 
     def paths(self) -> list[str]:
         return [f"/images/{self.corpus.name}/{p}/{row}.png" for p, row, _ in self._places]
@@ -118,12 +107,8 @@ class Wanted:
 
 
 def fetch(clients: list[Client], paths: list[str]) -> list[bytes]:
-    """Get all paths over the clients' connections at once, as a browser does."""
-    with ThreadPoolExecutor(len(clients)) as pool:
-        found = list(
-            pool.map(
-                lambda number: [clients[number].get(path) for path in paths[number :: len(clients)]],
-                range(len(clients)),
-            )
-        )
-    return [found[i % len(clients)][i // len(clients)] for i in range(len(paths))]
+    """Get all paths over the clients' connections in parallel, as a browser does."""
+    step = len(clients)
+    with ThreadPoolExecutor(step) as pool:
+        parts = list(pool.map(lambda i: [clients[i].get(path) for path in paths[i::step]], range(step)))
+    return [parts[i % step][i // step] for i in range(len(paths))]

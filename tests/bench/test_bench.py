@@ -1,4 +1,4 @@
-"""Tests of the bench: its statistics, its tables and files, and that it notices where two ways differ."""
+"""Tests of the bench: its statistics, its tables and files, and its checks that two ways have the same results."""
 
 import dataclasses
 import json
@@ -17,8 +17,8 @@ from bench.harness import (
     compare,
     percentile,
     reaches,
+    single,
     speed,
-    told,
 )
 from bench.place import Place
 from bench.rows.ingest import copy
@@ -39,7 +39,7 @@ def ways(ours, theirs, **options) -> Comparison:
 # Rounds
 
 
-def test_a_ratio_is_worked_out_for_each_round_and_the_median_told():
+def test_a_ratio_is_computed_for_each_round_and_its_median_is_the_figure():
     (row,) = compare(ways([9, 1, 2, 4], [9, 4, 4, 4], figures=(speed(1.5),)))
     assert row["values"] == [4, 2, 1], "the warm-up does not count"
     assert (row["value"], row["least"], row["most"]) == (2, 1, 4)
@@ -55,7 +55,7 @@ def test_ways_take_turns():
     assert order == ["a", "b"] * 5
 
 
-def test_what_comes_before_a_run_is_not_timed():
+def test_preparation_is_not_timed():
     slow = Way("slow to prepare", lambda: None, 1, before=lambda: __import__("time").sleep(0.05))
     (row,) = compare(Comparison("a/b", "a", slow, Way("quick", lambda: None, 1), "images", rounds=1))
     assert row["ours"]["seconds"] < 0.04
@@ -69,7 +69,7 @@ def test_a_short_way_is_repeated_within_its_round():
     assert row["ours"]["runs"] == 1
 
 
-def test_ways_that_come_to_different_results_are_noticed():
+def test_different_results_are_an_error():
     different = Comparison("a/b", "a", Way("one", lambda: 1, 1), Way("two", lambda: 2, 1), "images")
     with pytest.raises(UnequalError, match="a/b: one and two differ"):
         compare(different)
@@ -81,7 +81,7 @@ def test_ways_that_come_to_different_results_are_noticed():
         compare(changing)
 
 
-def test_percentiles_are_values_that_were_there():
+def test_percentiles_are_among_the_values():
     values = [0.5, 0.1, 0.3, 0.2, 0.4]
     assert (percentile(values, 50), percentile(values, 99), percentile(values, 1)) == (0.3, 0.5, 0.1)
     assert percentile([7], 99) == 7
@@ -92,7 +92,7 @@ def test_percentiles_are_values_that_were_there():
     [(2, 2, False, 1, 1), (1, 2, False, 0, 1), (0.9, 2, False, 0, 0), (5, 5, True, 1, 1), (9, 5, True, 0, 1),
      (11, 5, True, 0, 0), (-3, 5, True, 1, 1), (0, None, False, 1, 1)],
 )  # fmt: skip
-def test_half_a_target_is_short_but_no_failure(value, target, at_most, reached, generous):
+def test_a_figure_a_little_short_of_its_target_is_no_failure(value, target, at_most, reached, generous):
     assert reaches(value, target, at_most) == bool(reached)
     assert reaches(value, target, at_most, 0.5) == bool(generous)
 
@@ -116,9 +116,9 @@ def results():
     }  # fmt: skip
     for name, rate in named.items():
         side = {"work": 100, "rate": rate, "seconds": 20.0}
-        rows.append(told(name, name, "other", 1.0) | {"ours": side, "theirs": side, "work_unit": "images"})
+        rows.append(single(name, name, "other", 1.0) | {"ours": side, "theirs": side, "work_unit": "images"})
     rows += [
-        told(f"growth/{step}-memory", step, "memory", 200.0, "MB", 300, True) for step in ("ingest", "tag")
+        single(f"growth/{step}-memory", step, "memory", 200.0, "MB", 300, True) for step in ("ingest", "tag")
     ]
     growth = [["index", n, 2, 20_000, n / 1e4, 1e4, None, None] for n in (10_000, 100_000)]
     growth += [
@@ -140,7 +140,7 @@ def results():
 @pytest.fixture
 def full_results():
     """Results as the full bench leaves them."""
-    asked = {
+    requested = {
         "p50_ms": 2.5,
         "p99_ms": 9.0,
         "pages_per_second": 100.0,
@@ -148,7 +148,7 @@ def full_results():
         "failed": 0,
         "failure": None,
     }
-    page = {f"{name}, {users}": asked for name in ("first", "filtered", "page 1,000") for users in load.USERS}
+    page = {f"{name}, {users}": requested for name in ("first", "filtered", "page 1,000") for users in load.USERS}
     step = {"images": 5_000_000, "images_per_second": 5e5, "parts_per_second": [1e5] * 10}
     found = {
         "index": {"documents": 56_000_000, "documents_per_second": 5e4, "kept": 0.71, "line_bytes": 230.0,
@@ -163,7 +163,7 @@ def full_results():
     return found | {"rows": rows}
 
 
-def test_a_line_tells_figure_spread_target_and_rates(results):
+def test_a_line_has_figure_spread_target_and_rates(results):
     line = report.line(results["rows"][0])
     assert line.split()[:6] == ["kernel/read", "6.00x", "(4.00-8.00)", "at", "least", "0.55x"]
     assert line.endswith("reached  7.5 images/s against 1.25 images/s")
@@ -182,7 +182,7 @@ def test_the_section_has_a_row_a_figure_and_tables_of_the_rest(results):
     assert section.count("\n| ---") + section.count("\n|---") == 4
 
 
-def test_a_section_replaces_only_what_stands_between_its_markers(tmp_path):
+def test_a_section_replaces_only_the_text_between_its_markers(tmp_path):
     path = tmp_path / "page.md"
     path.write_text(
         "before\n\n<!-- bench: begin, written by the bench -->\n\nold\n\n<!-- bench: end -->\n\nafter\n"
@@ -216,7 +216,7 @@ def test_plots_are_small(results, tmp_path):
     assert [path.read_bytes() for path in drawn] == [path.read_bytes() for path in again]
 
 
-def test_scale_is_worked_out_from_the_rates_of_the_results(results, full_results):
+def test_scale_is_derived_from_the_rates_of_the_results(results, full_results):
     rates = scale.rates(results, full_results)
     assert rates.disk == 1e5 * 3072
     one = {step.name: step for step in scale.one_machine(rates)}
@@ -244,7 +244,7 @@ def test_evenness_is_the_rate_in_each_part():
     assert full.rates([(0, 0), (4, 0), (5, 50), (6, 100), (10, 100)], 100, 2) == pytest.approx([10, 10])
 
 
-def test_rows_of_the_full_bench_hold_to_their_targets(full_results):
+def test_rows_of_the_full_bench_have_their_targets(full_results):
     rows = {row["name"]: row for row in full_results["rows"]}
     assert rows["full/index-even"]["value"] == 0.8
     assert rows["full/filtered-1-p99"]["target"] == 60
@@ -314,7 +314,7 @@ def test_a_drawn_run_has_statistics_and_documents_that_agree(place):
         assert (document["votes"], document.get("runner_up_votes", 0)) in kept
 
 
-def test_documents_that_differ_are_noticed_in_any_order():
+def test_different_documents_are_an_error_in_any_order():
     ours = [b'{"id":"a","votes":4}', b'{"id":"b","votes":5}']
     same_documents(ours, ours[::-1])
     for theirs in (
@@ -335,32 +335,32 @@ def test_copying_copies_each_partition(place, tmp_path):
 
 
 @pytest.mark.services
-def test_similar_images_are_found_as_by_comparing_with_all_and_their_cost_is_told(place, monkeypatch):
-    monkeypatch.setattr(similar, "ASKED", 40)
-    rows, sizes, looked = similar.measure(place)
+def test_similar_images_are_those_of_a_comparison_with_all(place, monkeypatch):
+    monkeypatch.setattr(similar, "QUERIES", 40)
+    rows, sizes, searched = similar.measure(place)
     assert [row["name"] for row in rows] == ["similar/tag", "similar/index"] and all(
         row["equal"] for row in rows
     )
-    assert looked["documents"] == rows[1]["ours"]["work"] and looked["recall"] > 0.98
+    assert searched["documents"] == rows[1]["ours"]["work"] and searched["recall"] > 0.98
     assert sizes["with"][1] > sizes["without"][1] + 60
-    text = similar.section(place, rows, sizes, looked)
+    text = similar.section(place, rows, sizes, searched)
     assert text.count("\n| ") == 5 and "index, bytes a document" in text
 
 
 @pytest.mark.services
-def test_users_are_given_as_many_pages_as_were_asked_for(place):
+def test_users_request_the_given_number_of_pages(place):
     with place.page("none", solr="http://127.0.0.1:1/solr") as (url, _):
-        asked = load.ask(url, 3, iter(["/healthz"] * 20), 20)
-        assert (asked["pages"], asked["users"], asked["failed"]) == (20, 3, 0)
-        assert 0 < asked["p50_ms"] <= asked["p99_ms"] <= asked["most_ms"]
-        asked = load.ask(url, 2, iter(["/"] * 4), 4)
-        assert (asked["pages"], asked["failed"]) == (4, 4)
-        assert asked["failure"] == "GET / is answered with 503"
-        assert load.ask(url, 1, iter(["/healthz"] * 10**6), 10**6, seconds=0.3)["pages"] < 10**5
+        result = load.request_pages(url, 3, iter(["/healthz"] * 20), 20)
+        assert (result["pages"], result["users"], result["failed"]) == (20, 3, 0)
+        assert 0 < result["p50_ms"] <= result["p99_ms"] <= result["most_ms"]
+        result = load.request_pages(url, 2, iter(["/"] * 4), 4)
+        assert (result["pages"], result["failed"]) == (4, 4)
+        assert result["failure"] == "GET / has status 503"
+        assert load.request_pages(url, 1, iter(["/healthz"] * 10**6), 10**6, seconds=0.3)["pages"] < 10**5
 
 
 @pytest.mark.services
-def test_groups_measure_equal_work_and_leave_json_behind(tmp_path):
+def test_groups_measure_equal_work_and_leave_only_json(tmp_path):
     results = command.measure(TINY, ["search", "page", "thumbnails"], str(tmp_path))
     assert results["problems"] == []
     names = {row["name"] for row in results["rows"]}
@@ -374,13 +374,13 @@ def test_groups_measure_equal_work_and_leave_json_behind(tmp_path):
     } == names
     report.write_json(tmp_path / "out.json", results)
     row = json.loads((tmp_path / "out.json").read_text())["rows"][0]
-    assert set(row) == set(told("a", "b", "c", 1.0))
+    assert set(row) == set(single("a", "b", "c", 1.0))
     assert {"cores", "memory_gib", "versions"} <= set(results["machine"])
     kept = [path.name for path in tmp_path.iterdir()]
     assert sorted(kept) == ["kept", "out.json"], "servers, dumps and stores are gone"
 
 
-def test_a_problem_in_one_group_is_told_and_the_others_go_on(tmp_path, monkeypatch, capsys):
+def test_a_problem_in_one_comparison_is_reported_and_the_others_run(tmp_path, monkeypatch, capsys):
     class Broken:
         @staticmethod
         def measured(place):
@@ -397,12 +397,12 @@ def test_a_problem_in_one_group_is_told_and_the_others_go_on(tmp_path, monkeypat
         "broken/a: UnequalError: broken/a: one and two differ",
         "kernel: OSError: no disk",
     ]
-    assert command.tell(results) == 1
+    assert command.print_results(results) == 1
     assert "no disk" in capsys.readouterr().out
 
 
-def test_a_figure_far_from_its_target_is_a_failure_and_one_a_little_short_is_none(capsys):
-    rows = [told("a/near", "a", "b", 0.4, target=0.55), told("a/far", "a", "b", 0.05, target=0.55)]
-    assert command.tell({"rows": rows[:1], "problems": []}) == 0
-    assert command.tell({"rows": rows, "problems": []}) == 1
+def test_a_figure_far_from_its_target_is_a_failure(capsys):
+    rows = [single("a/near", "a", "b", 0.4, target=0.55), single("a/far", "a", "b", 0.05, target=0.55)]
+    assert command.print_results({"rows": rows[:1], "problems": []}) == 0
+    assert command.print_results({"rows": rows, "problems": []}) == 1
     assert "far from its target: a/far" in capsys.readouterr().out
