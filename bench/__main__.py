@@ -11,7 +11,7 @@ import click
 from bench import machine, plots, report
 from bench.harness import Comparison, Table, compare, problems_of
 from bench.place import ROOT, Place
-from bench.sizes import FULL, QUICK, Sizes
+from bench.sizes import FULL, QUICK
 from conf.command import note, run
 from conf.wording import duration
 
@@ -50,7 +50,10 @@ def main(quick, only, listed, out):
         return
     sizes = QUICK if quick else FULL
     groups = [name for name in GROUPS if name in (only or (QUICK_GROUPS if quick else GROUPS))]
-    results = measure(sizes, groups)
+    with Place(sizes, note=timed_note()) as place:
+        if sizes is FULL:
+            place.check_disk(NEEDED_BYTES)
+        results = measure(place, groups)
     path = out / f"{'-'.join([sizes.name, *only])}.json"
     report.write_json(path, results)
     note(f"bench: {duration(results['seconds'])}; figures in {path}")
@@ -67,28 +70,25 @@ def timed_note() -> Callable[[str], None]:
     return lambda line: note(f"{time.monotonic() - began:6.0f} s  {line}")
 
 
-def measure(sizes: Sizes, groups: list[str], folder: str | None = None) -> dict:
+def measure(place: Place, groups: list[str]) -> dict:
     """Measure groups and return everything, fit for JSON; errors are in ``problems``, and the other groups still run."""
-    began, note = time.monotonic(), timed_note()
+    began, note = time.monotonic(), place.note
     results = {
-        "version": 1, "mode": sizes.name, "began": datetime.now(UTC).isoformat(timespec="seconds"),
+        "version": 1, "mode": place.sizes.name, "began": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine.describe(), "rows": [], "tables": [], "problems": [], "seconds_by_group": {},
+        "real_images": place.real,
     }  # fmt: skip
     note(machine.words(results["machine"]))
     if results["machine"]["load"] > BUSY * results["machine"]["cores"]:
         note(f"this machine is busy (load {results['machine']['load']}), which changes the figures")
-    with Place(sizes, folder, note) as place:
-        if sizes is FULL:
-            place.check_disk(NEEDED_BYTES)
-        results["real_images"] = place.real
-        for name in groups:
-            started = time.monotonic()
-            with problems_of(name, results, note):
-                for thing in _module(name).measured(place):
-                    _add(thing, results, note)
-            results["seconds_by_group"][name] = round(time.monotonic() - started, 1)
-        if "tag" in groups:
-            results["parquet_bytes"] = place.parquet_bytes
+    for name in groups:
+        started = time.monotonic()
+        with problems_of(name, results, note):
+            for thing in _module(name).measured(place):
+                _add(thing, results, note)
+        results["seconds_by_group"][name] = round(time.monotonic() - started, 1)
+    if "tag" in groups:
+        results["parquet_bytes"] = place.parquet_bytes
     results["seconds"] = round(time.monotonic() - began, 1)
     return results
 

@@ -148,7 +148,9 @@ def full_results():
         "failed": 0,
         "failure": None,
     }
-    page = {f"{name}, {users}": requested for name in ("first", "filtered", "page 1,000") for users in load.USERS}
+    page = {
+        f"{name}, {users}": requested for name in ("first", "filtered", "page 1,000") for users in load.USERS
+    }
     step = {"images": 5_000_000, "images_per_second": 5e5, "parts_per_second": [1e5] * 10}
     found = {
         "index": {"documents": 56_000_000, "documents_per_second": 5e4, "kept": 0.71, "line_bytes": 230.0,
@@ -360,8 +362,8 @@ def test_users_request_the_given_number_of_pages(place):
 
 
 @pytest.mark.services
-def test_groups_measure_equal_work_and_leave_only_json(tmp_path):
-    results = command.measure(TINY, ["search", "page", "thumbnails"], str(tmp_path))
+def test_groups_measure_equal_work(place, tmp_path):
+    results = command.measure(place, ["search", "page", "thumbnails"])
     assert results["problems"] == []
     names = {row["name"] for row in results["rows"]}
     assert {
@@ -376,11 +378,15 @@ def test_groups_measure_equal_work_and_leave_only_json(tmp_path):
     row = json.loads((tmp_path / "out.json").read_text())["rows"][0]
     assert set(row) == set(single("a", "b", "c", 1.0))
     assert {"cores", "memory_gib", "versions"} <= set(results["machine"])
-    kept = [path.name for path in tmp_path.iterdir()]
-    assert sorted(kept) == ["kept", "out.json"], "servers, dumps and stores are gone"
 
 
-def test_a_problem_in_one_comparison_is_reported_and_the_others_run(tmp_path, monkeypatch, capsys):
+def test_a_place_removes_its_files_and_keeps_what_the_next_one_reads(tmp_path):
+    with Place(TINY, str(tmp_path)) as place:
+        assert place.dump.exists() and len(list(tmp_path.iterdir())) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_a_problem_in_one_comparison_is_reported_and_the_others_run(place, monkeypatch, capsys):
     class Broken:
         @staticmethod
         def measured(place):
@@ -391,7 +397,7 @@ def test_a_problem_in_one_comparison_is_reported_and_the_others_run(tmp_path, mo
             raise OSError("no disk")
 
     monkeypatch.setattr(command, "_module", lambda name: Broken)
-    results = command.measure(TINY, ["kernel"], str(tmp_path))
+    results = command.measure(place, ["kernel"])
     assert [row["name"] for row in results["rows"]] == ["broken/b"]
     assert results["problems"] == [
         "broken/a: UnequalError: broken/a: one and two differ",

@@ -1,9 +1,10 @@
-"""Tests of `operations.doctor`: what is there is told, and what is missing with how to mend it."""
+"""Tests of `operations.doctor`: each check, and the fix for what is missing."""
 
 import http.server
 import json
 import shutil
 import threading
+from dataclasses import replace
 
 import pytest
 from small_world import run, run_json
@@ -17,9 +18,9 @@ NO_SOLR = "http://127.0.0.1:1/solr"
 
 
 def check(settings: Settings, name: str) -> dict:
-    """Return what the doctor finds of one thing."""
-    (found,) = [check for check in examine(settings)["checks"] if check["name"] == name]
-    return found
+    """Return the check of a name."""
+    (result,) = [check for check in examine(settings)["checks"] if check["name"] == name]
+    return result
 
 
 @pytest.fixture
@@ -28,11 +29,11 @@ def settings(tmp_path):
 
 
 @pytest.mark.services
-def test_with_everything_there_all_is_well(tmp_path, solr, hdfs):
+def test_with_everything_installed_all_checks_pass(tmp_path, solr, hdfs):
     words = ["--store", f"{hdfs.url}/x", "--webhdfs", hdfs.webhdfs, "--solr", solr.url]
-    found = run_json("doctor", *words)
-    assert found["healthy"] is True
-    assert {check["name"]: check["state"] for check in found["checks"]} == dict.fromkeys(
+    result = run_json("doctor", *words)
+    assert result["healthy"] is True
+    assert {check["name"]: check["state"] for check in result["checks"]} == dict.fromkeys(
         ["Python", "packages", "Java", "Spark", "Solr", "HDFS", "store", "disk"], "good"
     )
     out, _ = run("doctor", *words)
@@ -41,7 +42,7 @@ def test_with_everything_there_all_is_well(tmp_path, solr, hdfs):
 
 
 @pytest.mark.spark
-def test_a_solr_that_is_not_started_is_told_but_no_illness(settings):
+def test_a_stopped_solr_is_missing_but_not_bad(settings):
     result = examine(settings)
     assert result["healthy"] is True
     assert (
@@ -50,41 +51,44 @@ def test_a_solr_that_is_not_started_is_told_but_no_illness(settings):
     )
 
 
-def test_what_is_bad_makes_the_exit_code_1(tmp_path):
+def test_a_bad_check_makes_the_exit_code_1(tmp_path):
     out, err = run("doctor", "--solr", NO_SOLR, "--store", tmp_path, code=1, JAVA_HOME="/nowhere")
     assert err == ""
     assert "BAD     Java: JAVA_HOME '/nowhere' has no bin/java" in out
     assert out.splitlines()[-1] == "some steps can't run; see above"
 
 
-def test_a_java_that_is_too_old_or_missing_is_told_with_the_remedy(settings, tmp_path, monkeypatch):
+def test_an_old_or_missing_java_is_bad_with_the_fix(settings, tmp_path, monkeypatch):
     java = tmp_path / "jdk" / "bin" / "java"
     java.parent.mkdir(parents=True)
     java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\" 2019-01-15' >&2\n")
     java.chmod(0o755)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "jdk"))
-    found = check(settings, "Java")
-    assert (found["state"], found["what"].split(":")[0]) == ("bad", f"{java} is Java 11")
-    assert "apt-get install" in found["fix"]
+    result = check(settings, "Java")
+    assert (result["state"], result["what"].split(":")[0]) == ("bad", f"{java} is Java 11")
+    assert "apt-get install" in result["fix"]
     monkeypatch.delenv("JAVA_HOME")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "no java on the PATH" in check(settings, "Java")["what"]
+    missing = check(settings, "Java")
+    assert missing["what"].startswith("no java on the PATH") and "--master processes" in missing["fix"]
+    processes = replace(settings, master="processes")
+    assert [check(processes, name)["state"] for name in ("Java", "Spark")] == ["missing", "good"]
 
 
-def test_spark_wants_a_python_that_is_one_and_yarn_its_configuration(settings, monkeypatch):
+def test_spark_needs_a_python_and_yarn_its_configuration(settings, monkeypatch):
     monkeypatch.setenv("PYSPARK_PYTHON", "/no/python")
     assert check(settings, "Spark")["what"] == "PYSPARK_PYTHON '/no/python' is no program"
     monkeypatch.delenv("PYSPARK_PYTHON")
     monkeypatch.delenv("HADOOP_CONF_DIR", raising=False)
-    found = check(Settings(store=settings.store, master="yarn"), "Spark")
+    result = check(Settings(store=settings.store, master="yarn"), "Spark")
     assert (
-        found["state"] == "bad"
-        and "without HADOOP_CONF_DIR" in found["what"]
-        and "yarn-site.xml" in found["fix"]
+        result["state"] == "bad"
+        and "without HADOOP_CONF_DIR" in result["what"]
+        and "yarn-site.xml" in result["fix"]
     )
 
 
-def test_a_solr_that_is_too_old_is_told_with_the_reason(settings):
+def test_an_old_solr_is_bad_with_the_reason(settings):
     class Old(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
@@ -98,33 +102,33 @@ def test_a_solr_that_is_too_old_is_told_with_the_reason(settings):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         address = f"http://127.0.0.1:{server.server_port}/solr"
-        found = check(Settings(store=settings.store, solr=address), "Solr")
+        result = check(Settings(store=settings.store, solr=address), "Solr")
     finally:
         server.shutdown()
         server.server_close()
-    assert (found["state"], found["what"]) == ("bad", f"9.7.0 at {address}")
-    assert "CVE-" in found["fix"]
+    assert (result["state"], result["what"]) == ("bad", f"9.7.0 at {address}")
+    assert "CVE-" in result["fix"]
 
 
-def test_an_hdfs_without_a_namenode_is_told(tmp_path):
+def test_an_hdfs_without_a_namenode_is_bad(tmp_path):
     webhdfs = f"http://127.0.0.1:{free_port()}"
-    found = check(Settings(store="hdfs://127.0.0.1:1/x", webhdfs=webhdfs, solr=NO_SOLR), "HDFS")
-    assert (found["state"], found["what"]) == ("bad", f"no NameNode answers at {webhdfs}")
-    assert found["fix"] == "scripts/services up hdfs"
+    result = check(Settings(store="hdfs://127.0.0.1:1/x", webhdfs=webhdfs, solr=NO_SOLR), "HDFS")
+    assert (result["state"], result["what"]) == ("bad", f"no NameNode answers at {webhdfs}")
+    assert result["fix"] == "scripts/services up hdfs"
 
 
-def test_a_store_that_is_a_file_is_told(tmp_path):
+def test_a_store_that_is_a_file_is_bad(tmp_path):
     (tmp_path / "file").write_bytes(b"x")
-    found = check(Settings(store=str(tmp_path / "file"), solr=NO_SOLR), "store")
-    assert found["state"] == "bad" and "Not a directory" in found["what"]
-    assert "TINYTAGS_STORE" in found["fix"]
+    result = check(Settings(store=str(tmp_path / "file"), solr=NO_SOLR), "store")
+    assert result["state"] == "bad" and "Not a directory" in result["what"]
+    assert "TINYTAGS_STORE" in result["fix"]
 
 
-def test_a_full_disk_is_told(settings, monkeypatch):
+def test_a_full_disk_is_bad(settings, monkeypatch):
     assert check(settings, "disk")["state"] == "good"
     monkeypatch.setattr(doctor, "DISK_BYTES", shutil.disk_usage("/").total * 2)
-    found = check(settings, "disk")
-    assert found["state"] == "bad" and " GB free at " in found["what"]
+    result = check(settings, "disk")
+    assert result["state"] == "bad" and " GB free at " in result["what"]
 
 
 def test_examining_writes_nothing(settings, tmp_path):

@@ -1,11 +1,10 @@
-"""Tests of `operations.repair`: what one step can't mend keeps none of the others from mending theirs."""
+"""Tests of `operations.repair`: each step repairs what it can, whatever another step could not."""
 
 from pathlib import Path
 
 import pytest
 from small_world import (
     CLASSES,
-    MASTER,
     contents,
     error_line,
     make_corpus,
@@ -48,7 +47,7 @@ def world(tmp_path, solr, request):
         tag_partition(store, corpus, made, partition)
     client = Solr(solr.url, patience=60)
     index_run(store, made.name, client, "repair", publication="no")
-    yield store, made, ["--store", store.url(), "--solr", solr.url]
+    yield store, made, ["--store", store.url(), "--solr", solr.url, "--master", "processes"]
     client.delete(made.name)
 
 
@@ -61,14 +60,14 @@ def flip_a_byte(store: LocalStore, partition: int) -> None:
 
 @pytest.mark.services
 @pytest.mark.parametrize("world", [None, descriptor.NAME], indirect=True)
-def test_without_the_dump_images_stay_broken_but_tags_are_mended(world, tmp_path):
+def test_without_the_dump_images_stay_broken_and_tags_are_repaired(world, tmp_path):
     store, made, settings = world
     before = contents(Path(store.url("runs")))
     (tmp_path / "tiny_images.bin").rename(tmp_path / "moved.bin")
     flip_a_byte(store, 1)
     store.write_bytes(layout.run_tags(made.name, 2), b"{}\n")
-    found = run_json("verify", made.name, "--repair", *settings, code=1)
-    assert [(problem["kind"], problem["partition"], problem["mended"]) for problem in found["problems"]] == [
+    result = run_json("verify", made.name, "--repair", *settings, code=1)
+    assert [(problem["kind"], problem["partition"], problem["mended"]) for problem in result["problems"]] == [
         ("images", 1, False), ("tags", 2, True)
     ]  # fmt: skip
     assert contents(Path(store.url("runs"))) == before
@@ -80,7 +79,7 @@ def test_without_the_dump_images_stay_broken_but_tags_are_mended(world, tmp_path
 
 
 @pytest.mark.spark
-def test_a_corpus_whose_classes_were_given_is_split_again_with_them(tmp_path):
+def test_a_corpus_with_given_classes_is_split_again_with_them(tmp_path):
     store = open_store(str(tmp_path / "store"))
     folder = write_cifar(tmp_path / "cifar", 100, 50)
     corpus = make_corpus(store, "mine", folder, 60, classes=[f"kind {i}" for i in range(10)])
@@ -89,14 +88,14 @@ def test_a_corpus_whose_classes_were_given_is_split_again_with_them(tmp_path):
     before = contents(Path(store.url("corpora/mine/images")))
     store.remove(layout.corpus_statistics("mine", 1))
     store.remove(layout.corpus_images("mine", 1))
-    settings = Settings(store=store.url(), master=MASTER)
+    settings = Settings(store=store.url(), master="processes")
     repair._ingest_again(settings, store, None, made.name, {"needs_ingest": [1]})
     assert contents(Path(store.url("corpora/mine/images"))) == before
     assert store.exists(layout.corpus_statistics("mine", 1))
 
 
 @pytest.mark.services
-def test_without_the_model_tags_stay_broken_and_are_told(world):
+def test_without_the_model_tags_stay_broken_and_are_reported(world):
     store, made, settings = world
     store.remove_tree("models/forest")
     store.remove(layout.run_tags(made.name, 2))
@@ -106,7 +105,7 @@ def test_without_the_model_tags_stay_broken_and_are_told(world):
 
 
 @pytest.mark.services
-def test_another_model_of_the_same_name_does_not_mix_its_tags_in(world):
+def test_another_model_of_the_same_name_adds_no_tags(world):
     store, made, settings = world
     store.remove_tree("models/forest")
     forest, _ = train(*make_images(1000, seed=2), CLASSES, trees=5, depth=5)
@@ -114,20 +113,20 @@ def test_another_model_of_the_same_name_does_not_mix_its_tags_in(world):
     store.remove(layout.run_tags(made.name, 2))
     others = [store.read_bytes(layout.run_tags(made.name, p)) for p in (0, 1, 3)]
     _, err = run("verify", made.name, "--repair", *settings, code=1)
-    assert "verify: corpus 'tiny' or model 'forest' is not the one that made run " in err
+    assert "verify: corpus 'tiny' or model 'forest' is not the one of run " in err
     assert [store.read_bytes(layout.run_tags(made.name, p)) for p in (0, 1, 3)] == others
     assert not store.exists(layout.run_tags(made.name, 2))
-    assert runs.list_runs(store) == [made.name], "and no other run comes of it"
+    assert runs.list_runs(store) == [made.name], "and there is no other run"
 
 
 @pytest.mark.services
 @pytest.mark.parametrize("world", ["colours-edges-0"], indirect=True)
-def test_a_run_with_descriptors_of_another_version_is_left_alone(world):
+def test_a_run_with_descriptors_of_another_version_is_not_changed(world):
     store, made, settings = world
     store.remove(layout.run_tags(made.name, 2))
     _, err = run("verify", made.name, "--repair", *settings, code=1)
     assert (
-        f"verify: run {made.name} describes its images by 'colours-edges-0', this version by {descriptor.NAME!r}"
+        f"verify: run {made.name} has descriptors 'colours-edges-0', this version computes {descriptor.NAME!r}"
         in err
     )
     assert runs.list_runs(store) == [made.name]

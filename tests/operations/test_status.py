@@ -1,4 +1,4 @@
-"""Tests of `operations.status`: where everything stands, also where something is broken, and that looking changes nothing."""
+"""Tests of `operations.status`: the state of each step, also of damaged parts, without any change."""
 
 import os
 from pathlib import Path
@@ -52,7 +52,7 @@ def make_run(store, done: list[int], failed: list[int]) -> runs.Run:
     return made
 
 
-def test_an_empty_store_says_how_to_begin(store, settings):
+def test_an_empty_store_shows_the_first_command(store, settings):
     status = read_status(settings)
     assert (status["corpora"], status["models"], status["runs"]) == ([], [], [])
     lines = describe(status).splitlines()
@@ -77,7 +77,7 @@ def test_partitions_are_counted_by_step_and_state(store, settings, tmp_path):
     assert lines[2] == f"  run {made.name}: tag 2 of 5 partitions done, 1 failed; index unknown"
 
 
-def test_who_writes_is_told(store, settings, tmp_path):
+def test_a_writer_is_named(store, settings, tmp_path):
     make_corpus(store, "tiny", write_tiny_images(tmp_path / "t.bin", 100), 20)
     made = make_run(store, done=[], failed=[])
     with lease(store, layout.corpus_lease("tiny"), "x"), lease(store, layout.run_index_lease(made.name), "x"):
@@ -88,7 +88,7 @@ def test_who_writes_is_told(store, settings, tmp_path):
     assert read_status(settings)["corpora"][0]["writer"] is None
 
 
-def test_what_is_broken_is_named_and_does_not_hide_the_rest(store, settings, tmp_path):
+def test_damaged_parts_are_named_beside_the_rest(store, settings, tmp_path):
     dump = write_tiny_images(tmp_path / "t.bin", 100)
     for name in ("edited", "garbage", "held", "whole"):
         make_corpus(store, name, dump, 50)
@@ -116,7 +116,7 @@ def test_what_is_broken_is_named_and_does_not_hide_the_rest(store, settings, tmp
     assert "corpus whole: 100 images, ingest 2 of 2 partitions done" in text
 
 
-def test_looking_writes_nothing(tmp_path):
+def test_reading_the_status_writes_nothing(tmp_path):
     settings = Settings(store=str(tmp_path / "store"), solr=NO_SOLR)
     read_status(settings)
     assert not (tmp_path / "store").exists()
