@@ -25,7 +25,7 @@ demo: setup
 	@$(BIN)/tinytags demo $(DEMO)
 
 # Two workers keep two cores busy; each has servers of its own. The order in tests/conftest.py ends them together.
-PYTEST := -m pytest -n $(or $(WORKERS),2) --dist loadgroup --no-loadscope-reorder --durations=15 --durations-min=1 \
+PYTEST := -m pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder --durations=15 --durations-min=1 \
 	$(if $(FAST),--fast) $(TESTS)
 
 test:

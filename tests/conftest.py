@@ -22,8 +22,24 @@ MARKERS = {
     "chromium": "services",
     "spark": "spark",
 }
-# What takes longest comes first, so that both workers end at the same time; see `make test`'s last lines.
-LONGEST_FIRST = ("hdfs", "test_tinytags", "test_accessibility", "test_bench")
+# A worker runs whole files, so that their fixtures are set up once. Those that take longest come first, so that both
+# workers end at the same time.
+LONGEST_FIRST = (
+    "test_spark_submit",
+    "test_index",
+    "test_tinytags",
+    "test_train_forest",
+    "test_tag_images",
+    "test_split_dump",
+    "test_bench",
+    "test_injection",
+    "test_demo",
+    "test_services",
+    "test_api",
+    "test_runs_page",
+    "test_accessibility",
+    "test_models_page",
+)
 # In fast mode these are the first on the PATH, and only say which marker is missing.
 GUARDED = {"java": "spark", "mvn": "services", "chromium": "services", "google-chrome": "services"}
 
@@ -38,7 +54,7 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Set markers by fixtures, leave out what fast mode doesn't run, and order the groups for two workers."""
+    """Set markers by fixtures, leave out what fast mode doesn't run, and order the files for two workers."""
     for item in items:
         for name in used_fixtures(item) & set(MARKERS):
             item.add_marker(MARKERS[name])
@@ -46,22 +62,9 @@ def pytest_collection_modifyitems(config, items):
         slow = [item for item in items if any(map(item.get_closest_marker, MARKERS.values()))]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(group_of(item)))
-    items.sort(key=lambda item: order(item.get_closest_marker("xdist_group").args[0]))
-
-
-def group_of(item) -> str:
-    """Return the group of a test: one worker runs all tests of a group, one after another.
-
-    A file is a group, so that its fixtures are set up once. All tests on HDFS are another: some end its DataNode.
-    """
-    return "hdfs" if used_fixtures(item) & {"hdfs", "yarn"} else item.path.stem
-
-
-def order(group: str) -> int:
-    return LONGEST_FIRST.index(group) if group in LONGEST_FIRST else len(LONGEST_FIRST)
+    items.sort(
+        key=lambda item: LONGEST_FIRST.index(item.path.stem) if item.path.stem in LONGEST_FIRST else 99
+    )
 
 
 def used_fixtures(item) -> set[str]:
