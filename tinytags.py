@@ -24,7 +24,7 @@ REJECTED = 3
 JOBS = {
     "ingest": ("jobs.split_dump", "Split a dump into the partitions of a corpus."),
     "train": ("jobs.train_forest", "Train a random forest on a labelled corpus."),
-    "tag": ("jobs.tag_images", "Tag every image of a corpus with what most trees of a model say."),
+    "tag": ("jobs.tag_images", "Tag every image of a corpus with a model."),
     "evaluate": ("jobs.evaluate_model", "Measure a model on a labelled corpus."),
 }
 ORDER = [

@@ -50,7 +50,7 @@ def _check_share(_context, _option, value: float) -> float:
     callback=_check_share,
     default=0.4,
     show_default=True,
-    help="Tags below this share of the trees, 0 to 1, are dropped, and counted.",
+    help="Tags of a lower confidence, 0 to 1, are dropped, and counted.",
 )
 @click.option(
     "--similar",
@@ -61,7 +61,7 @@ def _check_share(_context, _option, value: float) -> float:
 @settings_options("store", "webhdfs", "master")
 @json_option
 def main(corpus, model, min_confidence, similar, partition, settings, as_json):
-    """Tag every image of a corpus with what most trees of a model say.
+    """Tag every image of a corpus with a model.
 
     Writes a run: JSON lines, one file a partition, that `tinytags index` brings into Solr. Its name follows from corpus,
     model, threshold and --similar: the same inputs give the same run. Stopped or killed, the same command goes on where
