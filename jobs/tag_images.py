@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # Documents are made this many images at a time, so that memory doesn't grow with the partition.
 CHUNK_IMAGES = 20_480
+# Fewer where these are more votes: 32 MB of them as uint16, for models of thousands of classes.
+CHUNK_VOTES = 1 << 24
 
 
 def _check_share(_context, _option, value: float) -> float:
@@ -201,27 +203,26 @@ def _winners(
 ) -> "Iterator[tuple[int, Winners, np.ndarray, np.ndarray | None]]":
     """Yield first row, winners, labels (n,) and the result of ``describe`` for up to `CHUNK_IMAGES` images at a time.
 
-    Each block of 256 images is tagged as it arrives, still in the processor's cache. Only its winners are kept: the votes
-    of a chunk would need 400 MB for a model of 10,000 classes.
+    Each block of 256 images is voted on as it arrives, still in the processor's cache.
     """
-    from tagging.tags import Winners, winners
+    from tagging.tags import winners
 
-    first, best, labels, descriptors = 0, [], [], []
+    first, votes, labels, descriptors = 0, [], [], []
 
     def chunk():
         described = np.concatenate(descriptors) if describe else None
-        return first, Winners.concatenate(best), np.concatenate(labels), described
+        return first, winners(np.concatenate(votes)), np.concatenate(labels), described
 
     for block in blocks:
-        best.append(winners(tagger.votes(block.images)))
+        votes.append(tagger.votes(block.images))
         labels.append(block.labels)
         if describe:
             descriptors.append(describe(block.images))
         count = block.row + len(block.images) - first
-        if count >= CHUNK_IMAGES:
+        if count >= min(CHUNK_IMAGES, CHUNK_VOTES // votes[0].shape[1]):
             yield chunk()
-            first, best, labels, descriptors = first + count, [], [], []
-    if best:
+            first, votes, labels, descriptors = first + count, [], [], []
+    if votes:
         yield chunk()
 
 

@@ -18,7 +18,7 @@ Ints = npt.NDArray[Any]  # whole numbers of any width
 
 @dataclass(frozen=True, eq=False)
 class Winners:
-    """The classes with the most and second most votes, for each of n images; needs 8 bytes an image, however many classes."""
+    """The classes with the most and second most votes, for each of n images."""
 
     tag: npt.NDArray[np.uint16]  # (n,), the winner; the lowest class where several tie
     votes: npt.NDArray[np.uint16]  # (n,), for the winner; a probability in ten-thousandths
@@ -27,12 +27,6 @@ class Winners:
 
     def __len__(self) -> int:
         return len(self.tag)
-
-    @classmethod
-    def concatenate(cls, parts: "Iterable[Winners]") -> "Winners":
-        """Return the winners of several blocks of images as one; there is at least one block."""
-        columns = zip(*([p.tag, p.votes, p.runner_up, p.runner_up_votes] for p in parts), strict=True)
-        return cls(*map(np.concatenate, columns))
 
 
 def winners(votes: Votes) -> Winners:

@@ -91,6 +91,7 @@ def _tag_parts(store, corpus, run, profiled) -> Counter:
     with (
         watch.on(corpora, "read_partition", "read Parquet, check", generator=True),
         watch.on(PackedForest, "votes", "kernel"),
+        watch.on(tags, "winners", "votes to JSON lines"),
         watch.on(tags, "documents", "votes to JSON lines"),
         watch.on(os, "fsync", "wait for the disk"),
         watch.part("write, hash, the rest"),
