@@ -1,8 +1,13 @@
 """The ``tinytags`` command: a verb for each step from a dump of images to a page of results."""
 
 import importlib
+import os
+import sys
 
 import click
+
+# Our folders come first: a conf.py in the current folder or on PYTHONPATH (every Sphinx project has one) is not ours.
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from conf.command import (
     json_option,

@@ -4,8 +4,13 @@ spark-submit --py-files dist/tinytags.zip jobs/evaluate_model.py --model forest-
 """
 
 import functools
+import os
+import sys
 
 import click
+
+if __name__ == "__main__":  # our folders first, before those of PYTHONPATH
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from conf.command import json_option, note, report, run, settings_options
 from conf.errors import TinyTagsError

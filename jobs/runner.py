@@ -78,7 +78,7 @@ def attempt(task: bytes, partition: int) -> Outcome:
     try:
         return Outcome(partition, _load(task)(partition), None)
     except Exception as error:
-        return Outcome(partition, None, _pack(error, partition))
+        return Outcome(partition, None, pack_error(error, f"at partition {partition}"))
 
 
 @functools.lru_cache(maxsize=1)  # once a worker
@@ -86,10 +86,10 @@ def _load(task: bytes) -> Task:
     return pickle.loads(task)
 
 
-def _pack(error: Exception, partition: int) -> bytes:
-    """Pickle an error with its type and attributes; a bug takes its traceback along as a note."""
+def pack_error(error: Exception, where: str) -> bytes:
+    """Pickle an error on a worker, with its type and attributes; a bug takes its traceback along as a note."""
     if not isinstance(error, TinyTagsError):
-        error.add_note(f"On a worker, at partition {partition}:\n{traceback.format_exc()}")
+        error.add_note(f"On a worker, {where}:\n{traceback.format_exc()}")
     try:
         data = pickle.dumps(error)
         pickle.loads(data)

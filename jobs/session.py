@@ -64,6 +64,8 @@ def _start(master: str, name: str, light: bool, options: dict[str, str]) -> Any:
     from pyspark.sql import SparkSession
 
     builder = SparkSession.builder.appName(f"tinytags {name}").config("spark.ui.showConsoleProgress", "false")
+    # Python workers don't import what lies in the current folder: a user's conf.py is not ours.
+    builder = builder.config("spark.executorEnv.PYTHONSAFEPATH", "1")
     if not under_spark_submit():
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # or workers start the system's Python
         builder = builder.master(master)

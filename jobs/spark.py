@@ -3,16 +3,19 @@
 import contextlib
 import functools
 import gc
+import pickle
 import time
 import uuid
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from conf.errors import TinyTagsError
 from conf.progress import Progress
 from jobs import stderr
-from jobs.runner import Collector, Outcome, Outcomes, Task, attempt
+from jobs.runner import Collector, Outcome, Outcomes, Task, attempt, pack_error
 from jobs.session import one_line_errors, open_session
+
+T = TypeVar("T")
 
 
 @contextlib.contextmanager
@@ -67,9 +70,7 @@ class SparkRunner:
                 context.cancelJobGroup(group)
                 thread.join(30)
                 if isinstance(error, ImportError):
-                    raise TinyTagsError(
-                        f"Spark gave up on {what}: {error} on an executor; PYSPARK_PYTHON says which Python there has it"
-                    ) from error
+                    raise _missing(error, what) from error
                 raise
         if failure:
             with one_line_errors(what):
@@ -90,6 +91,37 @@ class SparkRunner:
                 thread.join(0.2)
 
 
+class WorkerErrors:
+    """Brings errors of a DataFrame's workers to the driver with their types, where PySpark itself brings their text."""
+
+    def __init__(self, spark: Any) -> None:
+        self._inbox = spark.sparkContext.accumulator([], _Inbox())
+
+    def caught(self, function: Callable[[Iterator[T]], Iterator[T]]) -> Callable[[Iterator[T]], Iterator[T]]:
+        """Return ``function`` for ``mapInArrow``; where it raises an exception its rows end, and `check` raises it."""
+        inbox = self._inbox
+
+        def on_worker(batches: Iterator[T]) -> Iterator[T]:
+            try:
+                yield from function(batches)
+            except Exception as error:
+                inbox.add([pack_error(error, "in a DataFrame")])
+
+        return on_worker
+
+    def check(self, what: str) -> None:
+        """Raise the first error of a worker: the rows are then not all there. To be called after each action."""
+        for packed in self._inbox.value:
+            error = pickle.loads(packed)
+            raise _missing(error, what) if isinstance(error, ImportError) else error
+
+
+def _missing(error: ImportError, what: str) -> TinyTagsError:
+    return TinyTagsError(
+        f"Spark gave up on {what}: {error} on an executor; PYSPARK_PYTHON says which Python there has it"
+    )
+
+
 @functools.lru_cache(maxsize=1)  # once a worker and job
 def _freeze(_job: str) -> None:
     """Keep what a worker has loaded out of the garbage collection that Spark asks for after each task: 20 ms, as long as
@@ -99,11 +131,11 @@ def _freeze(_job: str) -> None:
 
 
 class _Inbox:
-    """An accumulator of outcomes: unlike ``collect`` it brings each as soon as its task is done."""
+    """An accumulator of a list: unlike ``collect`` it brings what a task adds as soon as the task is done."""
 
-    def zero(self, _value: list[Outcome]) -> list[Outcome]:
+    def zero(self, _value: list[Any]) -> list[Any]:
         return []
 
-    def addInPlace(self, value: list[Outcome], more: list[Outcome]) -> list[Outcome]:
+    def addInPlace(self, value: list[Any], more: list[Any]) -> list[Any]:
         value.extend(more)
         return value

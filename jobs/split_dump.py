@@ -5,9 +5,14 @@ spark-submit --py-files dist/tinytags.zip jobs/split_dump.py tiny_images.bin --c
 
 import functools
 import itertools
+import os
+import sys
 import time
 
 import click
+
+if __name__ == "__main__":  # our folders first, before those of PYTHONPATH
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from conf.command import (
     json_option,

@@ -5,7 +5,9 @@ spark-submit --py-files dist/tinytags.zip jobs/tag_images.py --corpus tiny --mod
 
 import functools
 import hashlib
+import os
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +15,9 @@ from typing import TYPE_CHECKING
 
 import click
 import numpy as np
+
+if __name__ == "__main__":  # our folders first, before those of PYTHONPATH
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from conf.command import (
     json_option,

@@ -7,12 +7,17 @@ import functools
 import hashlib
 import itertools
 import json
+import os
+import sys
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import click
 import numpy as np
+
+if __name__ == "__main__":  # our folders first, before those of PYTHONPATH
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from conf.command import json_option, note, report, run, settings_options
 from conf.errors import TinyTagsError
@@ -265,6 +270,7 @@ def fit_scikit_learn(
 def fit_mllib(settings: Settings, store, corpus, model: str, parameters: dict, part, corrected: Corrected):
     """Fit on Spark; return the packed forest, the number of images and the seconds taken."""
     from jobs.session import open_session
+    from jobs.spark import WorkerErrors
 
     options = (
         {"spark.driver.memory": "6g", "spark.driver.maxResultSize": "0"}
@@ -279,8 +285,12 @@ def fit_mllib(settings: Settings, store, corpus, model: str, parameters: dict, p
         # The number of tasks changes the forest: MLlib draws each tree's images task by task. Four keep two cores busy to the
         # end: with three one idles, with sixteen merging the statistics costs more.
         parameters["tasks"] = 2 * spark.sparkContext.defaultParallelism
-        vectors = labelled_vectors(spark, store, corpus, part, parameters["tasks"], corrected).cache()
+        errors = WorkerErrors(spark)
+        vectors = labelled_vectors(
+            spark, store, corpus, part, parameters["tasks"], corrected, errors.caught
+        ).cache()
         images = vectors.count()
+        errors.check(f"train {model}")
         if not images:
             raise TinyTagsError(f"corpus {corpus.name!r} has no labelled image to train on")
         prepared = time.monotonic()
@@ -293,6 +303,7 @@ def fit_mllib(settings: Settings, store, corpus, model: str, parameters: dict, p
             labelCol="label", featuresCol="features",
         )  # fmt: skip
         fitted = classifier.fit(vectors)
+        errors.check(f"train {model}")  # where memory is short, rows are read again
         done = time.monotonic()
         path = store.url(layout.model_spark(model))
         fitted.write().overwrite().save(path if "://" in path else f"file://{path}")
@@ -300,9 +311,10 @@ def fit_mllib(settings: Settings, store, corpus, model: str, parameters: dict, p
         return forest, images, {"prepare": round(prepared - began, 1), "fit": round(done - prepared, 1)}
 
 
-def labelled_vectors(spark, store, corpus, part, tasks: int, corrected: Corrected):
+def labelled_vectors(spark, store, corpus, part, tasks: int, corrected: Corrected, caught=lambda read: read):
     """Return a DataFrame of label (double) and features (vector) of the rows in ``part``, read by up to ``tasks`` tasks.
 
+    ``caught`` wraps the function that reads them on workers, as `jobs.spark.WorkerErrors.caught` does.
     The ``corrected`` images come last, as one more partition. Each task reads its own rows; pixels go to the JVM as one
     flat array a block, with no object an image, in the layout of MLlib's vectors within Spark.
     `pyspark.ml.functions.array_to_vector` makes an object of each pixel, which takes twice as long.
@@ -346,7 +358,7 @@ def labelled_vectors(spark, store, corpus, part, tasks: int, corrected: Correcte
     nominal = {"ml_attr": {"type": "nominal", "vals": corpus.classes, "name": "label"}}
     label = StructField("label", DoubleType(), metadata=nominal)
     plain = StructType([label, StructField("features", VectorUDT.sqlType())])
-    frame = spark.range(0, len(slices), 1, max(len(slices), 1)).mapInArrow(read, plain)
+    frame = spark.range(0, len(slices), 1, max(len(slices), 1)).mapInArrow(caught(read), plain)
     # The same rows, typed as vectors: PySpark has no function for that, its JVM has.
     schema = StructType([label, StructField("features", VectorUDT())])
     session = spark._jsparkSession

@@ -199,12 +199,14 @@ def write_dump(settings: Settings, corpus: str, folder: Path) -> list[str]:
 
 def _verb(settings: Settings, *words: str, result: bool = False) -> Any:
     """Show and run a command; return its JSON with ``result``, else None."""
+    from jobs.archive import ROOT
+
     note(f"\n$ tinytags {shlex.join(words)}")
     began = time.monotonic()
     environment = os.environ | {
         f"TINYTAGS_{name.upper()}": value for name, value in vars(settings).items() if value
     }
-    command = [sys.executable, "-m", "tinytags", *words, *(["--json"] if result else [])]
+    command = [sys.executable, str(ROOT / "tinytags.py"), *words, *(["--json"] if result else [])]
     # In a process group of its own, so that it gets Ctrl-C once: a second one would interrupt its clean-up.
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE if result else None, text=True, process_group=0

@@ -67,6 +67,19 @@ def make_corpus(store, name: str, path: Path, partition_images: int, **options) 
     return corpus
 
 
+def write_hostile(folder: Path) -> Path:
+    """Write modules of the names of ours into ``folder``; return a file that is there once any of them was executed."""
+    marker = folder / "executed"
+    code = f"open({str(marker)!r}, 'a').write(__file__ + '\\n')\n"
+    folder.mkdir(exist_ok=True)
+    for name in ("conf", "storage", "ingest", "tagging"):
+        (folder / f"{name}.py").write_text(code)
+    (folder / "jobs").mkdir()
+    for name in ("__init__", "runner", "worker", "tag_images"):
+        (folder / "jobs" / f"{name}.py").write_text(code)
+    return marker
+
+
 def clean_environment(**more: str) -> dict[str, str]:
     """Return the environment without settings of whoever runs the tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TINYTAGS_")}
@@ -98,9 +111,9 @@ def run(*words, code: int = 0, cwd: Path | None = None, **environment: str) -> t
     return finish(start(*words, cwd=cwd, **environment), code)
 
 
-def run_json(*words, code: int = 0, **environment: str) -> dict:
+def run_json(*words, code: int = 0, cwd: Path | None = None, **environment: str) -> dict:
     """Run the real command with --json; return the one object on its stdout."""
-    out, _ = run(*words, "--json", code=code, **environment)
+    out, _ = run(*words, "--json", code=code, cwd=cwd, **environment)
     assert out.count("\n") == 1
     return json.loads(out)
 

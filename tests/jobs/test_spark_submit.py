@@ -12,7 +12,15 @@ import venv
 from pathlib import Path
 
 import pytest
-from small_world import PATIENCE, contents, make_corpus, wait_until, write_cifar, write_tiny_images
+from small_world import (
+    PATIENCE,
+    contents,
+    make_corpus,
+    wait_until,
+    write_cifar,
+    write_hostile,
+    write_tiny_images,
+)
 
 from jobs.archive import PACKAGES, write_zip
 from operations.services import free_port, get_json
@@ -47,8 +55,11 @@ def python(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def submit(python, tmp_path_factory):
-    """Run a job with spark-submit from an empty folder; return the object that it prints, or else its last line."""
+    """Run a job with spark-submit from a folder, also on PYTHONPATH, of modules with our names that must not be executed;
+    return the object that it prints, or else its last line."""
     folder = tmp_path_factory.mktemp("elsewhere")
+    empty = tmp_path_factory.mktemp("empty")
+    marker = write_hostile(folder)
     with open(folder / "tinytags.zip", "wb") as file:
         write_zip(file)
     environment = {
@@ -58,8 +69,9 @@ def submit(python, tmp_path_factory):
     }
     environment |= {"PYSPARK_PYTHON": str(python), "SPARK_LOCAL_IP": "127.0.0.1"}
     assert subprocess.run(
-        [python, "-c", "import conf"], cwd=folder, env=environment, capture_output=True
+        [python, "-c", "import conf"], cwd=empty, env=environment, capture_output=True
     ).returncode
+    environment["PYTHONPATH"] = str(folder)
 
     def submit(job: str, *words, options=("--master", "local[2]"), code: int = 0, **more: str) -> dict | str:
         command = [
@@ -75,6 +87,7 @@ def submit(python, tmp_path_factory):
             env=environment | more, timeout=PATIENCE, check=False,
         )  # fmt: skip
         assert ended.returncode == code, ended.stdout + ended.stderr[-5000:]
+        assert not marker.exists(), marker.read_text()
         last = ended.stdout.splitlines()[-1]  # spark-submit puts the driver's stderr in stdout too
         return last if code else json.loads(last)
 

@@ -1,0 +1,26 @@
+"""Tests that modules of the user's with the names of ours, in the current folder or on PYTHONPATH, are never executed."""
+
+import pytest
+from small_world import MASTER, run, run_json, write_cifar, write_hostile, write_tiny_images
+
+
+@pytest.mark.parametrize("master", ["processes[2]", pytest.param(MASTER, marks=pytest.mark.spark)])
+@pytest.mark.parametrize("on_path", [False, True], ids=["in the current folder", "and on PYTHONPATH"])
+def test_the_chain_runs_in_a_folder_with_a_conf_py(tmp_path, master, on_path):
+    folder = tmp_path / "sphinx"
+    marker = write_hostile(folder)
+    cifar = write_cifar(tmp_path / "cifar", 60, 20)
+    tiny = write_tiny_images(tmp_path / "tiny_images.bin", 60)
+    environment = {"TINYTAGS_MASTER": "processes", "TINYTAGS_SOLR": "http://127.0.0.1:1/solr"}
+    if on_path:
+        environment["PYTHONPATH"] = str(folder)
+    here = {"cwd": folder, **environment}
+    run("ingest", cifar, "--corpus", "cifar", **here)
+    run_json(
+        "train", "--corpus", "cifar", "--model", "forest", "--engine", "scikit-learn", "--trees", 2, **here
+    )
+    run("ingest", tiny, "--corpus", "tiny", "--partition-images", 20, **here)
+    tagged = run_json("tag", "--corpus", "tiny", "--model", "forest", "--master", master, **here)
+    assert tagged["partitions_tagged"] == 3
+    assert tagged["run"] in run("status", **here)[0]
+    assert not marker.exists(), marker.read_text()
