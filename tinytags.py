@@ -318,7 +318,7 @@ def _reasons(result: dict) -> list[str]:
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command with ``argv`` (default: the process's own) and exit."""
-    run(command, argv)
+    run(command, argv, "tinytags")
 
 
 if __name__ == "__main__":

@@ -106,11 +106,11 @@ def note(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def run(command: click.Command, argv: list[str] | None = None) -> NoReturn:
-    """Run ``command`` and exit: 0 done, 1 a clear error, 2 usage, 75 another process holds the lease, 130 interrupted."""
+def run(command: click.Command, argv: list[str] | None = None, name: str | None = None) -> NoReturn:
+    """Run ``command``, called ``name``, and exit: 0 done, 1 a clear error, 2 usage, 75 another process holds the lease, 130 interrupted."""
     signal.signal(signal.SIGTERM, _interrupt)  # so that a stopped process releases its lease
     try:
-        status = command.main(argv, standalone_mode=False)
+        status = command.main(argv, name, standalone_mode=False)
     except click.exceptions.Exit as error:
         status = error.exit_code
     except click.UsageError as error:

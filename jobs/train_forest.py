@@ -109,14 +109,14 @@ def train_forest(
     check_name("model", model)
     store = open_store(settings.store, settings.webhdfs or None)
     source = open_corpus(store, corpus)
+    if not source.classes:
+        raise TinyTagsError(
+            f"corpus {corpus!r} has no labels to learn from; ingest one that has, like CIFAR-10"
+        )
     if engine == "mllib" and runner_module(settings.master) != "jobs.spark":
         raise TinyTagsError(
             f"MLlib needs Spark, and the master is {settings.master!r}: train with `--engine scikit-learn`, or on a Spark master "
             "like --master 'local[*]'"
-        )
-    if not source.classes:
-        raise TinyTagsError(
-            f"corpus {corpus!r} has no labels to learn from; ingest one that has, like CIFAR-10"
         )
     part = functools.partial(choose, source, seed, holdout, train=True)
     corrected, correction_facts = Corrected.nothing(), {}

@@ -1,5 +1,7 @@
-"""A small world to try commands in: images that can be learnt, written as a dump, and the real command run on them."""
+"""A small world to try commands in: images that can be learnt, written as a dump, and the command run on them."""
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -7,9 +9,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
+import tinytags
 from ingest.corpus import Corpus, create_corpus, write_partition
 from ingest.formats import open_dump
 from ingest.image import from_column_major
@@ -18,6 +22,8 @@ CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 TINYTAGS = Path(sys.executable).with_name("tinytags")
 # Enough workers to see that they don't get into each other's way.
 MASTER = "local[2]"
+# As many workers without a JVM.
+PROCESSES = "processes[2]"
 # Others may be busy on the machine too.
 PATIENCE = 240
 
@@ -81,9 +87,9 @@ def write_hostile(folder: Path) -> Path:
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """Return the environment without settings of whoever runs the tests."""
+    """Return the environment without settings of whoever runs the tests; tasks run in the command's own process."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TINYTAGS_")}
-    return kept | {"TINYTAGS_MASTER": MASTER} | more
+    return kept | {"TINYTAGS_MASTER": "processes[1]"} | more
 
 
 def start(*words, cwd: Path | None = None, **environment: str) -> subprocess.Popen:
@@ -107,12 +113,32 @@ def finish(process: subprocess.Popen, code: int = 0) -> tuple[str, str]:
 
 
 def run(*words, code: int = 0, cwd: Path | None = None, **environment: str) -> tuple[str, str]:
-    """Run the real command to its end; return stdout and stderr."""
+    """Run the command in this process, to its end with ``code``; return stdout and stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    with (
+        mock.patch.dict(os.environ, clean_environment(**environment), clear=True),
+        contextlib.chdir(cwd or "."),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            tinytags.main([str(word) for word in words])
+        except SystemExit as ended:
+            assert ended.code == code, f"exit code {ended.code}\n{out.getvalue()}\n{err.getvalue()}"
+        finally:
+            signal.signal(signal.SIGTERM, on_sigterm)
+    assert "Traceback" not in err.getvalue(), err.getvalue()
+    return out.getvalue(), err.getvalue()
+
+
+def run_process(*words, code: int = 0, cwd: Path | None = None, **environment: str) -> tuple[str, str]:
+    """Run the real command in a process of its own, to its end with ``code``; return stdout and stderr."""
     return finish(start(*words, cwd=cwd, **environment), code)
 
 
 def run_json(*words, code: int = 0, cwd: Path | None = None, **environment: str) -> dict:
-    """Run the real command with --json; return the one object on its stdout."""
+    """Run the command in this process with --json; return the one object on its stdout."""
     out, _ = run(*words, "--json", code=code, cwd=cwd, **environment)
     assert out.count("\n") == 1
     return json.loads(out)

@@ -1,7 +1,7 @@
 """Tests that modules of the user's with the names of ours, in the current folder or on PYTHONPATH, are never executed."""
 
 import pytest
-from small_world import MASTER, run, run_json, write_cifar, write_hostile, write_tiny_images
+from small_world import MASTER, run_process, write_cifar, write_hostile, write_tiny_images
 
 
 @pytest.mark.parametrize("master", ["processes[2]", pytest.param(MASTER, marks=pytest.mark.spark)])
@@ -15,12 +15,12 @@ def test_the_chain_runs_in_a_folder_with_a_conf_py(tmp_path, master, on_path):
     if on_path:
         environment["PYTHONPATH"] = str(folder)
     here = {"cwd": folder, **environment}
-    run("ingest", cifar, "--corpus", "cifar", **here)
-    run_json(
+    run_process("ingest", cifar, "--corpus", "cifar", **here)
+    run_process(
         "train", "--corpus", "cifar", "--model", "forest", "--engine", "scikit-learn", "--trees", 2, **here
     )
-    run("ingest", tiny, "--corpus", "tiny", "--partition-images", 20, **here)
-    tagged = run_json("tag", "--corpus", "tiny", "--model", "forest", "--master", master, **here)
-    assert tagged["partitions_tagged"] == 3
-    assert tagged["run"] in run("status", **here)[0]
+    run_process("ingest", tiny, "--corpus", "tiny", "--partition-images", 20, **here)
+    out, _ = run_process("tag", "--corpus", "tiny", "--model", "forest", "--master", master, **here)
+    assert "3 partitions tagged now" in out
+    assert "tag 3 of 3 partitions done" in run_process("status", **here)[0]
     assert not marker.exists(), marker.read_text()

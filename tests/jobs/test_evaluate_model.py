@@ -1,4 +1,4 @@
-"""Tests of `jobs.evaluate_model`: what it measures on Spark is what the votes of all images say."""
+"""Tests of `jobs.evaluate_model`: what it measures on workers is what the votes of all images say."""
 
 import shutil
 from pathlib import Path
@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from small_world import (
     CLASSES,
+    MASTER,
+    PROCESSES,
     contents,
     error_line,
     make_corpus,
@@ -48,10 +50,16 @@ def world(tmp_path_factory):
     return store, forest, known
 
 
-def test_the_quality_is_that_of_all_labelled_images_whatever_the_order_of_classes(world):
+@pytest.mark.parametrize("master", [PROCESSES, "spark"])
+def test_the_quality_is_that_of_all_labelled_images_whatever_the_order_of_classes(world, master, request):
+    if master == "spark":
+        request.getfixturevalue("spark")
+        master = MASTER
     store, forest, known = world
     before = contents(Path(store.url()))
-    result = run_json("evaluate", "--model", "forest", "--corpus", "reordered", "--store", store.url())
+    result = run_json(
+        "evaluate", "--model", "forest", "--corpus", "reordered", "--store", store.url(), "--master", master
+    )
     labels = np.where(known == 255, -1, known.astype(int))
     expected = measure(forest.votes(make_images(1500)[0]), labels, CLASSES, 5)
     assert result["quality"] == expected

@@ -1,4 +1,4 @@
-"""Tests of `jobs.split_dump` through the real command: whatever happens in between, the same corpus stands there at the end."""
+"""Tests of `jobs.split_dump` through the command: whatever happens in between, the same corpus stands there at the end."""
 
 import json
 import os
@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from small_world import (
     CLASSES,
+    MASTER,
+    PROCESSES,
     alive,
     contents,
     error_line,
@@ -37,6 +39,8 @@ from storage.hdfs import HdfsStore
 from storage.lease import lease
 from storage.store import open_store
 
+# Commands that are killed or interrupted, on either kind of workers.
+MASTERS = [PROCESSES, pytest.param(MASTER, marks=pytest.mark.spark)]
 # Small partitions, so that a job has a middle to be killed in; the last one is ragged.
 IMAGES, PARTITION_IMAGES, PARTITIONS = 11_950, 200, 60
 
@@ -79,8 +83,12 @@ def markers(folder: Path) -> dict[str, int]:
     return times(folder / "statistics")
 
 
-def test_the_corpus_is_the_same_as_without_spark_and_is_made_once(ingest, folder, undisturbed):
-    result = run_json(*ingest)
+@pytest.mark.parametrize("master", [PROCESSES, "spark"])
+def test_the_corpus_is_the_same_on_all_workers_and_is_made_once(ingest, folder, undisturbed, master, request):
+    if master == "spark":
+        request.getfixturevalue("spark")
+        master = MASTER
+    result = run_json(*ingest, TINYTAGS_MASTER=master)
     assert contents(folder) == undisturbed
     assert (result["images"], result["partitions"], result["split"]) == (IMAGES, PARTITIONS, PARTITIONS)
     assert (result["already_done"], result["images_split"]) == (0, IMAGES)
@@ -89,24 +97,27 @@ def test_the_corpus_is_the_same_as_without_spark_and_is_made_once(ingest, folder
     out, err = run(*ingest)
     assert out == f"corpus tiny: {IMAGES:,} images in {PARTITIONS} partitions, no labels; all done already\n"
     assert err == f"corpus 'tiny': {PARTITIONS} of {PARTITIONS} partitions done already\n", (
-        "Spark is not started"
+        "no worker is started"
     )
     assert markers(folder) == before
 
 
+@pytest.mark.parametrize("master", MASTERS)
 def test_killed_at_several_moments_it_ends_the_same_and_redoes_only_what_was_left(
-    ingest, folder, undisturbed
+    ingest, folder, undisturbed, master
 ):
     chance = random.randint(2, 50)
     moments = [
-        ("while Spark starts", lambda: (folder / "lease.json").exists(), kill_driver),
+        ("at the start", lambda: (folder / "lease.json").exists(), kill_driver),
         ("right after the first marker", lambda: len(markers(folder)) >= 1, stop_group),
         ("in the middle", lambda: len(markers(folder)) >= 20, kill_driver),
         (f"after {chance} markers", lambda: len(markers(folder)) >= chance, stop_group),
     ]
+    if master == MASTER:  # each start of Spark takes seconds
+        moments = [moments[0], moments[3]]
     done = {}
     for moment, reached, kill in moments:
-        process = start(*ingest)
+        process = start(*ingest, TINYTAGS_MASTER=master)
         wait_until(lambda reached=reached: reached() or len(markers(folder)) == PARTITIONS)
         kill(process)
         assert process.wait() == -signal.SIGKILL, moment
@@ -127,22 +138,27 @@ def kill_driver(process):
     os.kill(process.pid, signal.SIGKILL)
 
 
-def test_asked_to_stop_it_says_one_line_gives_the_lease_back_and_takes_spark_along(
-    ingest, folder, undisturbed
+@pytest.mark.parametrize("master", MASTERS)
+def test_interrupted_it_says_one_line_gives_the_lease_back_and_stops_all_workers(
+    ingest, folder, undisturbed, master
 ):
     moments = [
         (signal.SIGINT, lambda: (folder / "lease.json").exists()),
         (signal.SIGINT, lambda: len(markers(folder)) >= 1),
         (signal.SIGTERM, lambda: len(markers(folder)) >= 20),
     ]
+    if master == MASTER:  # each start of Spark takes seconds
+        moments = moments[::2]
     for sign, reached in moments:
-        process = start(*ingest)
+        process = start(*ingest, TINYTAGS_MASTER=master)
         wait_until(reached, process)
         process.send_signal(sign)
         out, err = finish(process, 130)
         assert out == ""
-        told = [line for line in err.splitlines() if line and "done already" not in line]
-        assert told == ["tinytags: interrupted; finished work is kept, and the same command continues it"]
+        lines = [line for line in err.splitlines() if line and "done already" not in line]
+        assert [line for line in lines if not line.startswith("ingest: ")] == [
+            "tinytags: interrupted; finished work is kept, and the same command continues it"
+        ]
         assert not (folder / "lease.json").exists()
         wait_until(lambda process=process: not alive(process), seconds=30)
     done = markers(folder)

@@ -1,4 +1,4 @@
-"""Tests of `jobs.tag_images` through the real command: the same run stands there at the end, whatever happens in between."""
+"""Tests of `jobs.tag_images` through the command: the same run stands there at the end, whatever happens in between."""
 
 import hashlib
 import json
@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from small_world import (
     CLASSES,
+    MASTER,
+    PROCESSES,
     alive,
     contents,
     error_line,
@@ -38,6 +40,8 @@ from tagging import descriptor
 from tagging.forest.scikit_learn import train
 from tagging.models import load_model, save_model
 
+# Commands that are killed or interrupted, on either kind of workers.
+MASTERS = [PROCESSES, pytest.param(MASTER, marks=pytest.mark.spark)]
 # The last partition is ragged.
 IMAGES, PARTITION_IMAGES, PARTITIONS = 11_950, 200, 60
 
@@ -101,8 +105,14 @@ def markers(folder: Path) -> dict[str, int]:
     return times(folder / "statistics")
 
 
-def test_the_run_is_the_same_as_without_spark_and_is_made_once(tag, folder, world, undisturbed):
-    result = run_json(*tag)
+@pytest.mark.parametrize("master", [PROCESSES, "spark"])
+def test_the_run_is_the_same_on_all_workers_and_is_made_once(
+    tag, folder, world, undisturbed, master, request
+):
+    if master == "spark":
+        request.getfixturevalue("spark")
+        master = MASTER
+    result = run_json(*tag, TINYTAGS_MASTER=master)
     assert contents(folder) == undisturbed
     assert (result["run"], result["partitions"], result["partitions_tagged"]) == (
         world[1].name,
@@ -147,17 +157,22 @@ def test_what_the_statistics_say_is_what_the_forest_says(world):
     assert {document["partition"] for document in documents} == {59}
 
 
-def test_killed_at_several_moments_it_ends_the_same_and_redoes_only_what_was_left(tag, folder, undisturbed):
+@pytest.mark.parametrize("master", MASTERS)
+def test_killed_at_several_moments_it_ends_the_same_and_redoes_only_what_was_left(
+    tag, folder, undisturbed, master
+):
     chance = random.randint(2, 50)
     moments = [
-        ("while Spark starts", lambda: (folder / "lease.json").exists(), kill_driver),
+        ("at the start", lambda: (folder / "lease.json").exists(), kill_driver),
         ("right after the first marker", lambda: len(markers(folder)) >= 1, stop_group),
         ("in the middle", lambda: len(markers(folder)) >= 20, kill_driver),
         (f"after {chance} markers", lambda: len(markers(folder)) >= chance, stop_group),
     ]
+    if master == MASTER:  # each start of Spark takes seconds
+        moments = [moments[0], moments[3]]
     done = {}
     for moment, reached, kill in moments:
-        process = start(*tag)
+        process = start(*tag, TINYTAGS_MASTER=master)
         wait_until(lambda reached=reached: reached() or len(markers(folder)) == PARTITIONS)
         kill(process)
         assert process.wait() == -signal.SIGKILL, moment
@@ -178,13 +193,15 @@ def kill_driver(process):
     os.kill(process.pid, signal.SIGKILL)
 
 
-def test_interrupted_it_says_one_line_and_gives_the_lease_back(tag, folder):
-    process = start(*tag)
+@pytest.mark.parametrize("master", MASTERS)
+def test_interrupted_it_says_one_line_and_gives_the_lease_back(tag, folder, master):
+    process = start(*tag, TINYTAGS_MASTER=master)
     wait_until(lambda: len(markers(folder)) >= 1, process)
     stop_group(process, signal.SIGINT)  # as a terminal does
     out, err = finish(process, 130)
     assert out == ""
-    assert err.strip() == "tinytags: interrupted; finished work is kept, and the same command continues it"
+    lines = [line for line in err.splitlines() if line and not line.startswith("tag: ")]
+    assert lines == ["tinytags: interrupted; finished work is kept, and the same command continues it"]
     assert not (folder / "lease.json").exists()
     wait_until(lambda: not alive(process), seconds=30)
 

@@ -20,9 +20,8 @@ from small_world import (
 
 from conf.errors import TinyTagsError
 from conf.settings import Settings
-from ingest.corpus import Corpus, open_corpus
+from ingest.corpus import Corpus, PartitionDamagedError, open_corpus
 from ingest.image import from_column_major
-from jobs.session import open_session
 from jobs.train_forest import (
     choose,
     even_slices,
@@ -59,15 +58,15 @@ def store(tmp_path_factory):
 
 
 def train(store, model: str, *words, corpus: str = "cifar", code: int = 0) -> dict:
-    """Run `tinytags train` and return the card it prints."""
-    small = ["--trees", TREES, "--depth", DEPTH]
+    """Run `tinytags train` and return the card it prints; with MLlib on the session that is kept."""
+    small = ["--trees", TREES, "--depth", DEPTH, "--master", MASTER]
     return run_json(
         "train", "--corpus", corpus, "--model", model, *small, *words, "--store", store.url(), code=code
     )
 
 
 @pytest.fixture(scope="module")
-def mllib(store):
+def mllib(store, spark):
     """The card of a forest that MLlib trained."""
     return train(store, "mllib", "--bins", 16, "--seed", 3)
 
@@ -78,10 +77,10 @@ def scikit_learn(store):
     return train(store, "sk", "--engine", "scikit-learn", "--seed", 3)
 
 
-def test_the_forest_of_mllib_votes_as_its_trees_predict_for_10000_images(store, mllib, tmp_path):
+def test_the_forest_of_mllib_votes_as_its_trees_predict_for_10000_images(store, mllib, spark, tmp_path):
     images, _ = make_images(10_000, seed=77)
     np.save(tmp_path / "images.npy", images)
-    predictions = mllib_predictions(store.url("models/mllib/spark"), str(tmp_path / "images.npy"))
+    predictions = mllib_predictions(spark, store.url("models/mllib/spark"), str(tmp_path / "images.npy"))
     assert predictions.shape == (10_000, TREES)
     expected = np.zeros((10_000, 10), int)
     for tree in range(TREES):
@@ -90,7 +89,7 @@ def test_the_forest_of_mllib_votes_as_its_trees_predict_for_10000_images(store, 
     assert len(np.unique(expected.max(axis=1))) > 4, "the trees agree here and disagree there"
 
 
-def mllib_predictions(path: str, images_path: str) -> np.ndarray:
+def mllib_predictions(spark, path: str, images_path: str) -> np.ndarray:
     """Return (n, trees) int, what each tree of a saved MLlib forest predicts by its own transform."""
     from pyspark.ml.classification import RandomForestClassificationModel
     from pyspark.ml.functions import array_to_vector
@@ -105,16 +104,15 @@ def mllib_predictions(path: str, images_path: str) -> np.ndarray:
             lists = pyarrow.ListArray.from_arrays(ends, rows.reshape(-1))
             yield pyarrow.RecordBatch.from_arrays([batch.column("id"), lists], ["id", "pixels"])
 
-    with open_session(MASTER, "tests", **{"spark.driver.memory": "2g"}) as spark:
-        spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", 500)
-        count = len(np.load(images_path, mmap_mode="r"))
-        frame = spark.range(0, count, 1, 2).mapInArrow(pixels, "id long, pixels array<double>")
-        frame = frame.select("id", array_to_vector("pixels").alias("features"))
-        forest = RandomForestClassificationModel.load(f"file://{path}")
-        for number, tree in enumerate(forest.trees):
-            tree.setPredictionCol(f"tree{number}").setRawPredictionCol("").setProbabilityCol("")
-            frame = tree.transform(frame)
-        table = frame.drop("features").toArrow().sort_by("id")
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", 500)
+    count = len(np.load(images_path, mmap_mode="r"))
+    frame = spark.range(0, count, 1, 2).mapInArrow(pixels, "id long, pixels array<double>")
+    frame = frame.select("id", array_to_vector("pixels").alias("features"))
+    forest = RandomForestClassificationModel.load(f"file://{path}")
+    for number, tree in enumerate(forest.trees):
+        tree.setPredictionCol(f"tree{number}").setRawPredictionCol("").setProbabilityCol("")
+        frame = tree.transform(frame)
+    table = frame.drop("features").toArrow().sort_by("id")
     return np.column_stack([table[f"tree{number}"].to_numpy() for number in range(len(forest.trees))]).astype(
         int
     )
@@ -219,14 +217,15 @@ def test_what_people_corrected_is_learnt_too(store, database, scikit_learn, mlli
     assert card["hash"] not in (scikit_learn["hash"], mllib["hash"])
 
 
-def test_corrections_take_the_place_of_labels_and_nothing_is_learnt_that_is_measured_on(store, database):
+def test_corrections_take_the_place_of_labels_and_nothing_is_learnt_that_is_measured_on(
+    store, database, spark
+):
     corpus = open_corpus(store, "cifar")
     settings = Settings(store=store.url(), database=database)
     part = functools.partial(choose, corpus, 0, 0.2, train=True)
     others, corrected, _ = with_corrections(settings, store, corpus, part, held_out_blocks(store, corpus))
     assert [CLASSES[label] for label in corrected.labels] == ["horse", "horse", "frog"]
-    with open_session(MASTER, "tests") as spark:
-        rows = labelled_vectors(spark, store, corpus, others, 3, corrected).collect()
+    rows = labelled_vectors(spark, store, corpus, others, 3, corrected).collect()
     plain = [block for p in range(corpus.partitions) for block in labelled_blocks(store, corpus, p, part)]
     images, labels = (np.concatenate(arrays) for arrays in zip(*plain, strict=True))
     wanted = [
@@ -341,7 +340,18 @@ def test_what_a_killed_attempt_left_does_not_become_part_of_the_model(store, sci
 
 def test_a_second_trainer_of_the_same_model_is_told_who_the_first_is(store):
     with lease(store, layout.model_lease("busy"), "model 'busy'"):
-        _, err = run("train", "--corpus", "cifar", "--model", "busy", "--store", store.url(), code=75)
+        _, err = run(
+            "train",
+            "--corpus",
+            "cifar",
+            "--model",
+            "busy",
+            "--engine",
+            "scikit-learn",
+            "--store",
+            store.url(),
+            code=75,
+        )
     assert error_line(err).startswith("tinytags: model 'busy' is being written by ")
 
 
@@ -357,27 +367,17 @@ def test_a_corpus_that_cannot_be_learnt_from_is_refused(store, corpus, words):
     assert error_line(err).startswith(f"tinytags: {words}")
 
 
-@pytest.mark.parametrize("engine", ["mllib", "scikit-learn"])
-def test_a_corrupt_partition_is_named(tmp_path, engine):
+@pytest.mark.parametrize("engine", [pytest.param("mllib", marks=pytest.mark.spark), "scikit-learn"])
+def test_a_corrupt_partition_is_raised_by_its_type_from_either_engine(tmp_path, engine, request):
+    if engine == "mllib":
+        request.getfixturevalue("spark")
     store = open_store(str(tmp_path / "store"))
     make_corpus(store, "c", write_cifar(tmp_path / "cifar", 200, 100), 100)
     store.write_bytes(layout.corpus_images("c", 1), store.read_bytes(layout.corpus_images("c", 1))[:-500])
-    _, err = run(
-        "train",
-        "--corpus",
-        "c",
-        "--model",
-        "m",
-        "--engine",
-        engine,
-        "--trees",
-        1,
-        "--store",
-        store.url(),
-        code=1,
-    )
-    assert f"{store.url(layout.corpus_images('c', 1))}: is corrupt" in error_line(err)
-    assert "`tinytags ingest` with --partition mends it" in error_line(err)
+    settings = Settings(store=store.url(), master=MASTER)
+    with pytest.raises(PartitionDamagedError) as raised:
+        train_forest(settings, "c", "m", trees=1, engine=engine)
+    assert (raised.value.corpus, raised.value.partition, raised.value.remedy) == ("c", 1, "ingest")
     assert not store.exists("models/m/model.json")
 
 
