@@ -1,28 +1,29 @@
-"""The search page: what is in Solr, as pages for people and as JSON for programs."""
+"""The search page: a Flask application that shows what is in Solr as pages and as JSON."""
 
 import contextlib
 import ctypes
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from flask import Flask
 
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 
-# Nothing is sent to the page but short URLs, and who corrected what.
+# Requests are short: URLs, and the form of a correction.
 BODY_BYTES = 64 * 1024
-# An export waits for a slow client, instead of being kept in memory to be sent.
-SENT_AHEAD_BYTES = 1 << 20
+# More than this is not buffered for a slow client: an export waits.
+BUFFER_BYTES = 1 << 20
 THREADS = 8
 _M_ARENA_MAX = -8  # malloc.h
 STATIC_SECONDS = 365 * 24 * 3600
 
 
-def create_app(settings: Settings, test_config: dict | None = None) -> Flask:
-    """Return the application; ``test_config`` is laid over Flask's configuration.
+def create_app(settings: Settings, test_config: dict[str, Any] | None = None) -> Flask:
+    """Return the application; ``test_config`` overrides Flask's configuration.
 
-    Connects to nothing: a Solr or a store that is down is told by the pages that need it.
+    It connects to nothing yet: a page that needs a Solr or a store that is unavailable reports that.
     """
     from indexing.query.counts import percent_of
     from indexing.query.published import CHECK_SECONDS, PublishedIndex
@@ -43,7 +44,7 @@ def create_app(settings: Settings, test_config: dict | None = None) -> Flask:
         REFRESH_SECONDS=REFRESH_SECONDS,
     )
     app.config.from_mapping(test_config or {})
-    app.json.sort_keys = False
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # of the default provider
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
 
     solr = Solr(settings.solr, patience=0)
@@ -63,7 +64,7 @@ def create_app(settings: Settings, test_config: dict | None = None) -> Flask:
     openapi.register(app)
     errors.register(app)
     metrics.register(app, counted)
-    versions = _static_versions(Path(app.static_folder))
+    versions = _static_versions(Path(app.static_folder or ""))
     app.add_template_global(lambda name: f"{app.static_url_path}/{name}?v={versions[name]}", "static")
     app.add_template_filter(lambda n: f"{n:,}", "number")
     app.add_template_filter(percent_of)
@@ -71,7 +72,7 @@ def create_app(settings: Settings, test_config: dict | None = None) -> Flask:
 
 
 def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None:
-    """Serve the page until Ctrl-C. Raises `TinyTagsError` where the address can't be had."""
+    """Serve the page until Ctrl-C. Raises `TinyTagsError` where it can't listen on the address."""
     import logging
     import threading
 
@@ -79,7 +80,7 @@ def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None
 
     from search_ui import refusals
 
-    # A browser asks for many thumbnails at once; that some of them wait a moment is nothing to warn of.
+    # A browser requests many thumbnails at once, so a short queue is normal.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
     _share_memory()
@@ -88,7 +89,7 @@ def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None
     try:
         server = waitress.create_server(
             app, host=host, port=port, threads=THREADS, max_request_body_size=BODY_BYTES, ident="tinytags",
-            outbuf_high_watermark=SENT_AHEAD_BYTES,
+            outbuf_high_watermark=BUFFER_BYTES,
         )  # fmt: skip
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).rstrip(".")
@@ -96,8 +97,8 @@ def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None
             f"can't listen on {host}:{port}: {reason}; choose others with --host and --port"
         ) from None
     threading.Thread(target=_warm_up, args=[app], daemon=True).start()
-    shown = f"[{host}]" if ":" in host else host
-    print(f"TinyTags: http://{shown}:{port}/ (Ctrl-C stops it)", flush=True)
+    url_host = f"[{host}]" if ":" in host else host
+    print(f"TinyTags: http://{url_host}:{port}/ (Ctrl-C stops it)", flush=True)
     try:
         server.run()  # returns on Ctrl-C
     finally:
@@ -105,14 +106,14 @@ def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None
 
 
 def _share_memory() -> None:
-    """Let all threads have their memory from one place: else glibc leaves to each what an export once took (mallopt(3))."""
+    """Let all threads share one arena of memory: else glibc keeps for each what an export once used (mallopt(3))."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
         mallopt(_M_ARENA_MAX, 1)
 
 
 def _warm_up(app: Flask) -> None:
-    """Do what the first to look would wait for: a second for the kernel, and some for counting a large index."""
+    """Do what the first request would wait for: compile the kernel, a second, and count a large index, some seconds."""
     from tagging.forest import compiled_kernel
 
     with contextlib.suppress(TinyTagsError):
@@ -121,7 +122,7 @@ def _warm_up(app: Flask) -> None:
 
 
 def _static_versions(folder: Path) -> dict[str, str]:
-    """Return a short hash of each static file: in its URL it lets browsers keep the file for good."""
+    """Return a short hash of each static file; with it in the URL, browsers cache the file for good."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:8]

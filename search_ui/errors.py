@@ -1,6 +1,7 @@
-"""What goes wrong, as a page or as JSON, never as a traceback; and the headers that every answer carries."""
+"""Errors as pages or as JSON, never as a traceback; and the headers of every response."""
 
 from flask import Flask, Response, jsonify, render_template, request
+from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from conf.errors import TinyTagsError
@@ -8,6 +9,7 @@ from indexing.query.search import TooBusyError
 from indexing.query.search_state import BadSearchError
 from indexing.solr import SolrError
 from records.corrections import BadCorrectionError, DatabaseError
+from search_ui import api
 from storage.store import StoreError
 
 HEADERS = {
@@ -21,24 +23,25 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 TITLES = {
-    400: "That is no search",
-    403: "That is not for others to do",
-    404: "Nothing is here",
-    405: "That can't be done here",
-    413: "That is too much",
-    500: "Something broke",
-    503: "The search is not available",
+    400: "This search link isn't valid",
+    403: "Not allowed",
+    404: "Page not found",
+    405: "Method not allowed",
+    413: "Request too large",
+    500: "Internal error",
+    503: "The search is unavailable",
 }
 
 
 def register(app: Flask) -> None:
-    app.register_error_handler(HTTPException, _refused)
+    """Let an application answer every exception, and add `HEADERS` to every response."""
+    app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(BadSearchError, lambda error: _answer(400, str(error)))
     app.register_error_handler(
-        BadCorrectionError, lambda error: _answer(400, str(error), "That is no correction")
+        BadCorrectionError, lambda error: _answer(400, str(error), "This correction isn't valid")
     )
     app.register_error_handler(
-        DatabaseError, lambda error: _unavailable(app, error, "Corrections are not available")
+        DatabaseError, lambda error: _unavailable(app, error, "Corrections are unavailable")
     )
     app.register_error_handler(SolrError, lambda error: _unavailable(app, error))
     app.register_error_handler(StoreError, lambda error: _unavailable(app, error))
@@ -47,37 +50,38 @@ def register(app: Flask) -> None:
     app.after_request(_add_headers)
 
 
-def _refused(error: HTTPException):
-    # Some say more in a header: Allow, with 405.
+def _http_error(error: HTTPException) -> ResponseReturnValue:
+    # Some have a header of their own: 405 has Allow.
     headers = [header for header in error.get_headers() if header[0] != "Content-Type"]
     return *_answer(error.code or 500, error.description), headers
 
 
-def _unavailable(app: Flask, error: TinyTagsError, title: str | None = None):
+def _unavailable(app: Flask, error: TinyTagsError, title: str | None = None) -> ResponseReturnValue:
     app.logger.warning("%s", error)
     if isinstance(error, SolrError) and not isinstance(error, TooBusyError):
         app.extensions["tinytags"].metrics.solr_failures.inc()
     return _answer(503, str(error), title)
 
 
-def _bug(app: Flask, error: Exception):
+def _bug(app: Flask, error: Exception) -> ResponseReturnValue:
     app.logger.exception("%s", request.full_path, exc_info=error)
-    return _answer(500, "This is a mistake in TinyTags. What it was stands in the log of the server.")
+    return _answer(500, "This is a bug in TinyTags. The server's log has the details.")
 
 
-def _answer(status: int, words: str | None, title: str | None = None):
-    if _is_for_programs():
-        return jsonify(error=words, status=status), status
-    title = title or TITLES.get(status, "That did not work")
-    return render_template("error.html", status=status, title=title, words=words), status
+def _answer(status: int, message: str | None, title: str | None = None) -> tuple[Response | str, int]:
+    if _wants_json():
+        answer: api.Error = {"error": message or "", "status": status}
+        return jsonify(answer), status
+    title = title or TITLES.get(status, "Error")
+    return render_template("error.html", status=status, title=title, message=message), status
 
 
-def _is_for_programs() -> bool:
-    """Say whether an answer is JSON: an export or a probe fails as a page for people alone who follow a link to it."""
+def _wants_json() -> bool:
+    """Return whether an error is JSON: always in the API; of an export or a probe unless a browser follows a link to it."""
     if request.path.startswith("/api/"):
         return True
-    asked = request.path.startswith("/export.") or request.path in ("/healthz", "/readyz", "/metrics")
-    return asked and "text/html" not in request.accept_mimetypes.values()
+    plain = request.path.startswith("/export.") or request.path in ("/healthz", "/readyz", "/metrics")
+    return plain and "text/html" not in request.accept_mimetypes.values()
 
 
 def _add_headers(response: Response) -> Response:

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
+from flask import abort
+
 from conf.errors import TinyTagsError
 from ingest.corpus import Block, Corpus, open_corpus, read_image
 from ingest.formats import record_offset
+from search_ui.api import Source
 from search_ui.cards import Quality, read_quality
 from storage.runs import Run, open_run
 from storage.store import Store, StoreUnavailableError
@@ -70,7 +73,7 @@ class Library:
         Those of a network are its probabilities, 0.0-1.0.
         """
         try:
-            model = load_exact_model(self.store, run.model, run.model_hash)
+            model = load_exact_model(self.store, run.model, run.model_hash)  # type: ignore[arg-type]  # stores are hashable
         except (TinyTagsError, ImportError):
             return None
         votes = dict(zip(run.classes, model.votes(block.images)[0].tolist(), strict=True))
@@ -146,7 +149,15 @@ def no_image(corpus: str, partition: int, row: int, manifest: Corpus | None) -> 
     return None
 
 
-def source(corpus: Corpus, partition: int, row: int, block: Block | None) -> dict[str, Any]:
+def known_corpus(library: Library, corpus: str, partition: int, row: int) -> Corpus:
+    """Return the corpus of an image; 404 where there is no such image. Raises `StoreUnavailableError`."""
+    manifest = library.corpus(corpus)
+    if (missing := no_image(corpus, partition, row, manifest)) or manifest is None:
+        abort(404, missing)
+    return manifest
+
+
+def source(corpus: Corpus, partition: int, row: int, block: Block | None) -> Source:
     """Return where an image comes from: the dump, the number of its record and, in a tiny-images dump, its first byte."""
     record = corpus.rows(partition)[0] + row
     split = next((name for name, (first, last) in corpus.splits.items() if first <= record < last), None)
@@ -164,7 +175,7 @@ def label(corpus: Corpus, block: Block | None) -> str | None:
     """Return the name of the label that came with an image; None where none did."""
     if block is None or not corpus.classes or not 0 <= block.labels[0] < len(corpus.classes):
         return None
-    return corpus.classes[block.labels[0]]
+    return str(corpus.classes[block.labels[0]])
 
 
 def step(corpus: Corpus, partition: int, row: int, by: int) -> tuple[int, int] | None:

@@ -47,22 +47,25 @@ class Metrics:
 
 
 def make_metrics() -> Metrics:
+    """Return new metrics, all zero."""
     registry = CollectorRegistry()
-    common = {"namespace": "tinytags", "registry": registry}
+
+    def counter(name: str, description: str, labels: tuple[str, ...] = ()) -> Counter:
+        return Counter(name, description, labels, namespace="tinytags", registry=registry)
+
     return Metrics(
         registry=registry,
-        requests=Counter("requests", "Requests answered.", ["route", "status"], **common),
+        requests=counter("requests", "Requests answered.", ("route", "status")),
         seconds=Histogram(
-            "request_seconds", "Seconds until the response began.", ["route"], buckets=SECONDS, **common
+            "request_seconds", "Seconds until the response began.", ["route"], buckets=SECONDS,
+            namespace="tinytags", registry=registry,
         ),
-        unreadable=Counter(
-            "unreadable_thumbnails", "Thumbnails whose partition could not be read.", **common
+        unreadable=counter("unreadable_thumbnails", "Thumbnails whose partition could not be read."),
+        solr_failures=counter(
+            "solr_failures", "Responses that failed, or were cut short, because Solr failed."
         ),
-        solr_failures=Counter(
-            "solr_failures", "Responses that failed, or were cut short, because Solr failed.", **common
-        ),
-        exports=Gauge("exports_running", "Exports in progress.", **common),
-    )
+        exports=Gauge("exports_running", "Exports in progress.", namespace="tinytags", registry=registry),
+    )  # fmt: skip
 
 
 def register(app: Flask, metrics: Metrics) -> None:

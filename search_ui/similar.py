@@ -1,8 +1,10 @@
 """The tagged images most similar to one: those whose descriptors in Solr are nearest to its own."""
 
 import math
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from indexing.query.published import PublishedIndex
 from indexing.query.search import HIT_NAMES, documents
@@ -20,8 +22,12 @@ SECONDS = 1.5
 
 
 def similar_images(
-    solr: Solr, published: PublishedIndex, library: Library, image: np.ndarray, place: tuple[str, int, int]
-) -> list[dict] | None:
+    solr: Solr,
+    published: PublishedIndex,
+    library: Library,
+    image: npt.NDArray[np.uint8],
+    place: tuple[str, int, int],
+) -> list[dict[str, Any]] | None:
     """Return the documents of up to 12 images nearest to ``image`` (1, 3072) uint8, which is at ``place``, nearest first.
 
     Each has its ``distance``, between descriptors. An image that several runs tagged comes once. None where no published
@@ -41,7 +47,7 @@ def similar_images(
         "collection": ",".join(names),
     }
     hits = solr.select(names[0], parameters, timeout=SECONDS)["response"]["docs"]
-    nearest = {}
+    nearest: dict[tuple[str, int, int], dict[str, Any]] = {}
     for hit in hits:
         nearest.setdefault((hit["corpus"], hit["partition"], hit["row"]), hit)
     nearest.pop(place, None)
@@ -57,7 +63,7 @@ def _is_described(library: Library, name: str) -> bool:
     return run is not None and run.descriptor == descriptor.NAME
 
 
-def _with_distance(hit: dict) -> dict:
+def _with_distance(hit: dict[str, Any]) -> dict[str, Any]:
     found = documents([hit])[0]
     # Solr's score of a Euclidean distance d is 1 / (1 + d * d).
     return found | {"distance": round(math.sqrt(max(1 / hit["score"] - 1, 0)), 1)}

@@ -1,4 +1,4 @@
-// Keys, on every page. All works without.
+// Keyboard shortcuts, on every page. The pages work without JavaScript.
 "use strict";
 
 function follow(selector) {
@@ -12,7 +12,7 @@ function step(key) {
   const here = links.indexOf(document.activeElement);
   const columns = links.findIndex((link) => link.offsetTop > links[0].offsetTop);
   const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[key];
-  if (here < 0 && (key === "ArrowUp" || key === "ArrowDown")) return false; // that scrolls
+  if (here < 0 && (key === "ArrowUp" || key === "ArrowDown")) return false; // let the page scroll
   const next = links[here < 0 ? 0 : here + by];
   if (!next) return false;
   next.focus();
@@ -21,12 +21,12 @@ function step(key) {
 
 const keys = document.getElementById("keys");
 const help = document.getElementById("help");
-help.hidden = false; // without JavaScript there are no keys
+help.hidden = false; // the shortcuts need JavaScript
 help.addEventListener("click", () => keys.showModal());
 
 document.addEventListener("keydown", (event) => {
   if (keys.open) {
-    if (event.key === "?") keys.close(); // Escape does so by itself
+    if (event.key === "?") keys.close(); // Escape closes a dialog by default
     return;
   }
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, textarea, select")) return;
@@ -38,7 +38,7 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "u") follow("a[data-key=u]");
   else if (event.key === "/" && document.getElementById("filters")) {
     const first = document.querySelector(".facet a");
-    if (!first.checkVisibility({ contentVisibilityAuto: true })) document.getElementById("filters").open = true; // folded on a phone
+    if (!first.checkVisibility({ contentVisibilityAuto: true })) document.getElementById("filters").open = true; // closed on a phone
     first.focus();
     event.preventDefault();
   }

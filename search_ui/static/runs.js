@@ -1,15 +1,15 @@
-// What a person gains by JavaScript: the page of runs follows what happens, in place, and says when it last heard.
+// Updates the page of runs in place, and shows when it was last updated. Without JavaScript a reload does it.
 "use strict";
 
 const board = document.getElementById("board");
-const heard = document.getElementById("heard");
-const trouble = document.getElementById("trouble");
+const updated = document.getElementById("updated");
+const message = document.getElementById("error");
 let last = Date.now();
-let every = Number(heard.dataset.askAgain) * 1000;
+let every = Number(updated.dataset.askAgain) * 1000;
 let failing = false;
 let timer;
 
-// Make one tree of elements like another, touching only what differs: focus, selection and scrolling stay.
+// Make one tree of elements equal to another, changing only what differs: focus, selection and scrolling stay.
 function match(here, there) {
   if (here.nodeType !== there.nodeType || here.nodeName !== there.nodeName || here.id !== there.id) {
     here.replaceWith(document.importNode(there, true));
@@ -27,38 +27,38 @@ function match(here, there) {
   old.slice(fresh.length).forEach((node) => node.remove());
 }
 
-async function ask() {
+async function update() {
   clearTimeout(timer);
   try {
     const answer = await fetch("/api/runs", { signal: AbortSignal.timeout(10000) });
     if (!answer.ok) throw new Error(answer.statusText);
-    const found = await answer.json();
-    if (found.version !== board.dataset.version) {
+    const state = await answer.json();
+    if (state.version !== board.dataset.version) {
       const page = await fetch("/runs", { signal: AbortSignal.timeout(10000) });
       if (!page.ok) throw new Error(page.statusText);
       match(board, new DOMParser().parseFromString(await page.text(), "text/html").getElementById("board"));
     }
-    every = found.ask_again_seconds * 1000;
+    every = state.ask_again_seconds * 1000;
     last = Date.now();
     failing = false;
   } catch {
     every = 5000;
     failing = true;
   }
-  tell();
-  timer = setTimeout(() => { if (!document.hidden) ask(); }, every);
+  showState();
+  timer = setTimeout(() => { if (!document.hidden) update(); }, every);
 }
 
-function tell() {
+function showState() {
   const seconds = Math.round((Date.now() - last) / 1000);
-  heard.textContent = `Heard ${seconds < 1 ? "just now" : `${seconds} s ago`}; the page follows by itself.`;
-  if (trouble.hidden === failing) {
-    trouble.textContent = failing ? "The page's server does not answer. What stands here may be old; it is asked again every 5 seconds." : "";
-    trouble.hidden = !failing;
+  updated.textContent = `Updated ${seconds < 1 ? "just now" : `${seconds} s ago`}. The page updates itself.`;
+  if (message.hidden === failing) {
+    message.textContent = failing ? "The server does not answer. This page may be out of date; it tries again every 5 seconds." : "";
+    message.hidden = !failing;
   }
 }
 
-document.addEventListener("visibilitychange", () => { if (!document.hidden) ask(); });
-setInterval(tell, 1000);
-tell();
-timer = setTimeout(ask, every);
+document.addEventListener("visibilitychange", () => { if (!document.hidden) update(); });
+setInterval(showState, 1000);
+showState();
+timer = setTimeout(update, every);

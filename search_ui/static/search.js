@@ -1,14 +1,14 @@
-// What a searcher gains by JavaScript: a range to draw and to slide, and results that change in place. All works without.
+// A range to draw and to slide, and results that change in place. The search works without JavaScript.
 "use strict";
 
 const wide = matchMedia("(min-width: 48.01rem)");
-const said = document.createElement("p"); // outside of what is replaced, so that it is read out
-said.className = "hidden";
-said.setAttribute("aria-live", "polite");
-document.body.append(said);
+const live = document.createElement("p"); // outside of what is replaced, so that screen readers announce it
+live.className = "hidden";
+live.setAttribute("aria-live", "polite");
+document.body.append(live);
 
 function unfold() {
-  // For browsers that can't show a closed <details> by style alone.
+  // For browsers that can't show the contents of a closed <details> by CSS.
   const filters = document.getElementById("filters");
   if (filters && !CSS.supports("selector(::details-content)")) filters.open = wide.matches;
 }
@@ -28,11 +28,11 @@ function addSlider(form) {
     slider.append(handle);
     return handle;
   });
-  const show = () => {
+  const update = () => {
     const [low, high] = handles.map((handle) => (handle.value - least) / (100 - least || 1));
     slider.style.setProperty("--low", low);
     slider.style.setProperty("--high", high);
-    // Where both handles meet, the one that can still move lies on top.
+    // Where both handles meet, the one that can still move is on top.
     handles[0].style.zIndex = low > 0.5 ? 2 : 1;
   };
   handles.forEach((handle, end) => {
@@ -40,20 +40,20 @@ function addSlider(form) {
       const other = handles[1 - end];
       if (end ? Number(handle.value) < Number(other.value) : Number(handle.value) > Number(other.value)) handle.value = other.value;
       boxes[end].value = handle.value;
-      show();
+      update();
     });
     handle.addEventListener("change", () => form.requestSubmit());
   });
   boxes.forEach((box, end) => {
-    box.addEventListener("input", () => { handles[end].value = box.value; show(); });
+    box.addEventListener("input", () => { handles[end].value = box.value; update(); });
     box.addEventListener("change", () => form.requestSubmit());
   });
   form.prepend(slider);
-  form.classList.add("live"); // no button is needed then
-  show();
+  form.classList.add("live"); // needs no button
+  update();
 }
 
-function letDraw(histogram, form) {
+function enableDrawing(histogram, form) {
   const bars = [...histogram.children];
   let from = null;
   let to = null;
@@ -88,13 +88,13 @@ function prepare() {
   const form = document.querySelector("form.range");
   if (!form) return;
   addSlider(form);
-  letDraw(document.querySelector(".histogram"), form);
+  enableDrawing(document.querySelector(".histogram"), form);
 }
 
 let request = null;
 
-// Show the results at a URL in place of these; where that can't be, go there.
-async function show(url, push) {
+// Replace the results by those at a URL; where that fails, navigate to it.
+async function load(url, push) {
   request?.abort();
   const mine = (request = new AbortController());
   document.querySelector("main").setAttribute("aria-busy", "true");
@@ -127,7 +127,7 @@ async function show(url, push) {
   const total = document.getElementById("total");
   if (turned) scrollTo(0, 0);
   (again || total)?.focus({ preventScroll: true });
-  said.textContent = total?.textContent.trim() ?? "";
+  live.textContent = total?.textContent.trim() ?? "";
 }
 
 function isSearch(url) {
@@ -139,14 +139,14 @@ document.addEventListener("click", (event) => {
   if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
   if (!isSearch(new URL(link.href))) return;
   event.preventDefault();
-  show(link.href, true);
+  load(link.href, true);
 });
 document.addEventListener("submit", (event) => {
   if (!event.target.matches("form.range")) return;
   event.preventDefault();
-  show(`/?${new URLSearchParams(new FormData(event.target))}`, true);
+  load(`/?${new URLSearchParams(new FormData(event.target))}`, true);
 });
 addEventListener("popstate", () => {
-  if (isSearch(new URL(location.href))) show(location.href, false);
+  if (isSearch(new URL(location.href))) load(location.href, false);
 });
 prepare();

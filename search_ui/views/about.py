@@ -3,22 +3,26 @@
 from flask import Blueprint, render_template
 
 from indexing.solr import SolrError
+from ingest.corpus import Corpus
 from search_ui.sources import sources
+from storage.runs import Run
 from storage.store import StoreUnavailableError
 
 blueprint = Blueprint("about", __name__)
 
 
 @blueprint.get("/about")
-def about():
+def about() -> str:
     """The page about TinyTags."""
     try:
-        shown = sources().published.now().collections
+        published = sources().published.now().collections
     except SolrError:
-        shown = ()
+        published = ()
+    runs: list[tuple[str, Run | None]] = []
+    corpora: dict[str, Corpus | None] = {}
     try:
-        runs = [(name, sources().library.run(name)) for name in shown]
+        runs = [(name, sources().library.run(name)) for name in published]
         corpora = {run.corpus: sources().library.corpus(run.corpus) for _, run in runs if run is not None}
     except StoreUnavailableError:
-        runs, corpora = [(name, None) for name in shown], {}
+        runs = [(name, None) for name in published]
     return render_template("about.html", runs=runs, corpora=corpora)

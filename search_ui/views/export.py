@@ -5,6 +5,7 @@ import io
 import json
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from flask import Blueprint, Response, request
 
@@ -23,7 +24,7 @@ FORMULAS = tuple("=+-@\t\r\n|%＝＋－＠")
 
 
 @blueprint.get("/export.<any(csv, jsonl):ending>")
-def export_hits(ending: str):
+def export_hits(ending: str) -> Response:
     """All hits of a search as CSV or JSON lines, streamed; the header X-Total-Count is their number."""
     state = SearchState.parse(request.args)
     if not _EXPORTS.acquire(blocking=False):
@@ -41,12 +42,12 @@ def export_hits(ending: str):
     return sources().metrics.watch_export(response)
 
 
-def _json_lines(batches: Iterator[list[dict]]) -> Iterator[str]:
+def _json_lines(batches: Iterator[list[dict[str, Any]]]) -> Iterator[str]:
     for found in batches:
         yield "".join(json.dumps(hit, ensure_ascii=False) + "\n" for hit in documents(found))
 
 
-def _csv_lines(batches: Iterator[list[dict]]) -> Iterator[str]:
+def _csv_lines(batches: Iterator[list[dict[str, Any]]]) -> Iterator[str]:
     header = [field.name for field in HIT_FIELDS]
     yield ",".join(header) + "\r\n"
     for found in batches:

@@ -1,36 +1,42 @@
 """Probes and metrics, for whoever operates the server."""
 
-from flask import Blueprint, current_app, jsonify
+from flask import Blueprint, Response, current_app, jsonify
+from flask.typing import ResponseReturnValue
 
 from indexing.solr import SolrError
+from search_ui import api
 from search_ui.sources import sources
 
 blueprint = Blueprint("health", __name__)
 
 
 @blueprint.get("/healthz")
-def healthz():
-    """The process runs, whatever else does not."""
-    return jsonify(status="alive")
+def healthz() -> Response:
+    """Whether the process runs."""
+    answer: api.Alive = {"status": "alive"}
+    return jsonify(answer)
 
 
 @blueprint.get("/readyz")
-def readyz():
+def readyz() -> ResponseReturnValue:
     """Whether a search can be answered."""
     try:
-        shown = sources().published.now(fresh=True)
+        published = sources().published.now(fresh=True)
     except SolrError as error:
         sources().metrics.solr_failures.inc()
-        return jsonify(status="not ready", reason=str(error)), 503
-    return jsonify(status="ready", collections=shown.collections)
+        failure: api.NotReady = {"status": "not ready", "reason": str(error)}
+        return jsonify(failure), 503
+    answer: api.Ready = {"status": "ready", "collections": list(published.collections)}
+    return jsonify(answer)
 
 
 @blueprint.get("/metrics")
-def metrics():
+def metrics() -> Response:
     """The counters since the start of the server, for Prometheus."""
     return sources().metrics.text()
 
 
 @blueprint.get("/favicon.ico")
-def favicon():
+def favicon() -> Response:
+    """The icon, at the address that browsers try by default."""
     return current_app.send_static_file("icon.svg")

@@ -1,15 +1,19 @@
 """One image: its page, the same as JSON, and its pixels as a PNG."""
 
-from flask import Blueprint, abort, current_app, jsonify, render_template, request
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, Response, current_app, jsonify, render_template, request
 from werkzeug.datastructures import MultiDict
 
 from indexing.query.search import documents, find_image, neighbours
 from indexing.query.search_state import NUMBERED_ROWS, SearchState, parse_position
 from indexing.solr import SolrError
-from ingest.corpus import Block
+from ingest.corpus import Block, Corpus
 from ingest.image import to_png
-from search_ui import png
-from search_ui.library import image_url, image_urls, label, no_image, png_url, source, step, version_of
+from records.corrections import Correction
+from search_ui import api, png
+from search_ui.library import image_url, image_urls, known_corpus, label, png_url, source, step, version_of
 from search_ui.similar import similar_images
 from search_ui.sources import sources
 from search_ui.views import corrections
@@ -17,11 +21,27 @@ from storage.store import StoreError
 
 blueprint = Blueprint("image", __name__)
 
+Place = tuple[str, int, int]  # corpus, partition, row
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything known about an image, for its page and for the API."""
+
+    corpus: Corpus
+    tags: list[dict[str, Any]]  # documents, with "class_votes" and "min_confidence"
+    corrections: list[Correction] | None
+    corrections_error: str | None
+    label: str | None
+    source: api.Source
+    similar: list[dict[str, Any]] | None
+    unreadable: str | None  # why its pixels can't be read
+
 
 @blueprint.get("/images/<corpus>/<int:partition>/<int:row>")
-def image(corpus: str, partition: int, row: int):
+def image(corpus: str, partition: int, row: int) -> str:
     """The page of one image."""
-    facts = _describe(corpus, partition, row)
+    facts = _facts(corpus, partition, row)
     args = MultiDict((key, value) for key, value in request.args.items(multi=True) if key != "at")
     at = parse_position(request.args.get("at"))
     state = SearchState.parse(args)
@@ -30,80 +50,73 @@ def image(corpus: str, partition: int, row: int):
         back = state.with_page(at // state.per_page + 1).url()
         around = _around_in_search(state, at, (corpus, partition, row))
         total = sources().published.now().of(state).counts.total(state) if around else None
-    manifest = facts["manifest"]
     if around is None:
         steps = {
-            "previous": step(manifest, partition, row, -1),
-            "next": step(manifest, partition, row, 1),
+            "previous": step(facts.corpus, partition, row, -1),
+            "next": step(facts.corpus, partition, row, 1),
         }
         around = {name: image_url(corpus, *place) if place else None for name, place in steps.items()}
     return render_template(
         "image.html",
-        **facts,
+        facts=facts,
         corpus=corpus,
         partition=partition,
         row=row,
-        png=png_url(corpus, partition, row, version_of(manifest)),
+        png=png_url(corpus, partition, row, version_of(facts.corpus)),
         api_url=f"/api{image_url(corpus, partition, row)}",
         around=around,
         back=back,
         at=at,
         total=total,
-        classes=corrections.classes(manifest) if corrections.wanted() and not facts["unreadable"] else [],
+        choices=corrections.choices(facts.corpus) if corrections.enabled() and not facts.unreadable else [],
         correct_url=f"{image_url(corpus, partition, row)}/corrections",
         query=f"?{request.query_string.decode('latin-1')}" if request.query_string else "",
         by=corrections.name(),
     )
 
 
-def _around_in_search(
-    state: SearchState, at: int, place: tuple[str, int, int]
-) -> dict[str, str | None] | None:
-    """Return the links to the hits before and after; None where the results have changed and this image isn't at that place."""
-    before, here, behind = neighbours(sources().solr, sources().published, state, at)
+def _around_in_search(state: SearchState, at: int, place: Place) -> dict[str, str | None] | None:
+    """Return the links to the hits before and after; None where the results have changed and this image is not at ``at``."""
+    before, here, after = neighbours(sources().solr, sources().published, state, at)
     if here is None or (here["corpus"], here["partition"], here["row"]) != place:
         return None
-    links = {}
-    for name, hit, position in (("previous", before, at - 1), ("next", behind, at + 1)):
-        known = hit is not None and position < NUMBERED_ROWS
-        links[name] = (
-            state.with_page(1).url(image_url(hit["corpus"], hit["partition"], hit["row"]), at=position)
-            if known
-            else None
-        )
+    links: dict[str, str | None] = {"previous": None, "next": None}
+    for name, hit, position in (("previous", before, at - 1), ("next", after, at + 1)):
+        if hit is not None and position < NUMBERED_ROWS:
+            url = image_url(hit["corpus"], hit["partition"], hit["row"])
+            links[name] = state.with_page(1).url(url, at=position)
     return links
 
 
 @blueprint.get("/api/images/<corpus>/<int:partition>/<int:row>")
-def api_image(corpus: str, partition: int, row: int):
+def api_image(corpus: str, partition: int, row: int) -> Response:
     """The data of the image page."""
-    facts = _describe(corpus, partition, row)
-    manifest = facts.pop("manifest")
-    said = facts.pop("corrections")
-    tags = [
-        tag["document"] | {"class_votes": tag["class_votes"], "min_confidence": tag["min_confidence"]}
-        for tag in facts.pop("tags")
-    ]
-    return jsonify(
-        corpus=corpus,
-        partition=partition,
-        row=row,
-        **facts,
-        corrections=said
-        and [{"label": c.label, "by": c.by, "at": c.at.isoformat(), "number": c.number} for c in said],
-        tags=tags,
-        png=png_url(corpus, partition, row, version_of(manifest)),
-    )
+    facts = _facts(corpus, partition, row)
+    answer: api.Image = {
+        "corpus": corpus,
+        "partition": partition,
+        "row": row,
+        "label": facts.label,
+        "source": facts.source,
+        "unreadable": facts.unreadable,
+        "corrections": None
+        if facts.corrections is None
+        else [
+            {"label": one.label, "by": one.by, "at": one.at.isoformat(), "number": one.number}
+            for one in facts.corrections
+        ],
+        "corrections_error": facts.corrections_error,
+        "tags": facts.tags,
+        "similar": facts.similar,
+        "png": png_url(corpus, partition, row, version_of(facts.corpus)),
+    }
+    return jsonify(answer)
 
 
-def _describe(corpus: str, partition: int, row: int) -> dict:
-    """Return everything known about an image; 404 where there is no such image. "unreadable" is the reason where its
-    partition can't be read.
-    """
+def _facts(corpus: str, partition: int, row: int) -> Facts:
+    """Return everything known about an image; 404 where there is no such image."""
     library = sources().library
-    manifest = library.corpus(corpus)
-    if missing := no_image(corpus, partition, row, manifest):
-        abort(404, missing)
+    manifest = known_corpus(library, corpus, partition, row)
     unreadable = block = None
     try:
         block = library.image(manifest, partition, row)
@@ -113,46 +126,41 @@ def _describe(corpus: str, partition: int, row: int) -> dict:
     for document in documents(find_image(sources().solr, sources().published, corpus, partition, row)):
         run = library.run(document["run"])
         votes = library.votes(run, block) if run is not None and block is not None else None
-        tags.append(
-            {
-                "document": document,
-                "class_votes": votes,
-                "min_confidence": run.min_confidence if run is not None else None,
-            }
-        )
-    said, unsaid = corrections.corrections_of(manifest, partition, row)
-    return {
-        "manifest": manifest,
-        "tags": tags,
-        "corrections": said,
-        "corrections_error": unsaid,
-        "label": label(manifest, block),
-        "source": source(manifest, partition, row, block),
-        "similar": _similar(block, (corpus, partition, row)),
-        "unreadable": unreadable,
-    }
+        least = run.min_confidence if run is not None else None
+        tags.append(document | {"class_votes": votes, "min_confidence": least})
+    known, corrections_error = corrections.corrections_of(manifest, partition, row)
+    return Facts(
+        manifest,
+        tags,
+        known,
+        corrections_error,
+        label(manifest, block),
+        source(manifest, partition, row, block),
+        _similar(block, (corpus, partition, row)),
+        unreadable,
+    )
 
 
-def _similar(block: Block | None, place: tuple[str, int, int]) -> list[dict] | None:
+def _similar(block: Block | None, place: Place) -> list[dict[str, Any]] | None:
     """Return the images most similar to one; None where they are unavailable: the page is useful without them."""
     if block is None:
         return None
     try:
-        found = similar_images(sources().solr, sources().published, sources().library, block.images, place)
+        hits = similar_images(sources().solr, sources().published, sources().library, block.images, place)
     except SolrError as error:
         current_app.logger.warning("similar images: %s", error)
         return None
-    versions = sources().library.versions(found or [])
-    return found and [hit | image_urls(hit, versions[hit["corpus"]]) for hit in found]
+    if hits is None:
+        return None
+    versions = sources().library.versions(hits)
+    return [hit | image_urls(hit, versions[hit["corpus"]]) for hit in hits]
 
 
 @blueprint.get("/images/<corpus>/<int:partition>/<int:row>.png")
-def pixels(corpus: str, partition: int, row: int):
-    """The pixels, each ``scale`` x ``scale`` large. Where its partition can't be read: a placeholder and 503."""
+def pixels(corpus: str, partition: int, row: int) -> Response:
+    """The pixels, each ``scale`` x ``scale`` large. Where their partition can't be read: a placeholder and 503."""
     scale = png.parse_scale(1)
-    manifest = sources().library.corpus(corpus)
-    if missing := no_image(corpus, partition, row, manifest):
-        abort(404, missing)
+    manifest = known_corpus(sources().library, corpus, partition, row)
     version = version_of(manifest)
 
     def draw() -> bytes:

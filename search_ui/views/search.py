@@ -2,15 +2,16 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import asdict
+from typing import Any
 
-from flask import Blueprint, jsonify, redirect, render_template, request
+from flask import Blueprint, Response, jsonify, redirect, render_template, request
+from flask.typing import ResponseReturnValue
 
 from indexing.fields import FACETS
 from indexing.query.counts import percent_of
 from indexing.query.search import SearchResult, documents, search
 from indexing.query.search_state import NUMBERED_ROWS, SearchState, parse_form
-from search_ui import facets
+from search_ui import api, facets
 from search_ui.library import image_urls
 from search_ui.precision_estimate import PrecisionEstimate, precision_estimates
 from search_ui.sources import sources
@@ -20,7 +21,7 @@ blueprint = Blueprint("search", __name__)
 
 
 @blueprint.get("/")
-def index():
+def index() -> ResponseReturnValue:
     """The search page."""
     if "min" in request.args or "max" in request.args:
         return redirect(parse_form(request.args).url())
@@ -55,7 +56,7 @@ def index():
     )
 
 
-def _thumbnails(found: SearchResult) -> Iterator[dict]:
+def _thumbnails(found: SearchResult) -> Iterator[dict[str, Any]]:
     """Yield what the page shows of each hit. Reads nothing from the store but manifests, which are cached."""
     query = found.state.with_page(1).url("")
     join = "&" if query else "?"
@@ -84,7 +85,7 @@ def _milliseconds(found: SearchResult) -> int:
 
 
 @blueprint.get("/api/search")
-def api_search():
+def api_search() -> Response:
     """The data of the search page."""
     state = SearchState.parse(request.args)
     found = search(sources().solr, sources().published, state)
@@ -92,46 +93,53 @@ def api_search():
     answers, values = counts.by_answer(state), facets.facet_values(found)
     versions = sources().library.versions(found.hits)
     following = facets.next_url(found)
-    return jsonify(
-        total=found.total,
-        milliseconds=_milliseconds(found),
-        collections=found.searched.collections,
-        page=state.page,
-        pages=facets.last_page(found),
-        per_page=state.per_page,
-        sort=state.sort,
-        tags=[
-            {
-                "tag": value.value,
-                "count": value.count,
-                "selected": value.selected,
-                "toggle": f"/api/search{value.toggle_url[1:]}",
-            }
-            for value in (values["tag"].values if "tag" in values else [])
+    answer: api.Search = {
+        "total": found.total,
+        "milliseconds": _milliseconds(found),
+        "collections": list(found.searched.collections),
+        "page": state.page,
+        "pages": facets.last_page(found),
+        "per_page": state.per_page,
+        "sort": state.sort,
+        "tags": [
+            {"tag": v.value, "count": v.count, "selected": v.selected, "toggle": _api_url(v.toggle_url)}
+            for v in (values["tag"].values if "tag" in values else [])
         ],
-        confidence=[
+        "confidence": [
             {"percent": bar.percent, "count": bar.count, "selected": bar.selected}
             for bar in facets.histogram(counts, state)
         ],
-        labelled={"known": sum(answers.values()), **answers},
-        **{
-            facet.plural: _api_values(values[name].values if name in values else [])
-            for name, facet in FACETS.items()
-            if name != "tag" and (name in values or not facet.per_run)
-        },
-        expected=[asdict(entry) for entry in _estimates(found)],
-        hits=[hit | image_urls(hit, versions[hit["corpus"]]) for hit in documents(found.hits)],
-        next=f"/api/search{following[1:]}" if following else None,
-    )
+        "labelled": {"known": sum(answers.values()), "right": answers["right"], "wrong": answers["wrong"]},
+        "expected": [_api_estimate(entry) for entry in _estimates(found)],
+        "hits": [hit | image_urls(hit, versions[hit["corpus"]]) for hit in documents(found.hits)],
+        "next": _api_url(following) if following else None,
+    }
+    lists = {
+        facet.plural: _api_values(values[name].values if name in values else [])
+        for name, facet in FACETS.items()
+        if name != "tag" and (name in values or not facet.per_run)
+    }
+    return jsonify(answer | lists)
 
 
-def _api_values(values: list[facets.Value]) -> list[dict]:
+def _api_url(url: str) -> str:
+    """Return the URL of a search in the API."""
+    return f"/api/search{url[1:]}"
+
+
+def _api_values(values: list[facets.Value]) -> list[api.Value]:
     return [
-        {
-            "value": v.value,
-            "count": v.count,
-            "selected": v.selected,
-            "toggle": f"/api/search{v.toggle_url[1:]}",
-        }
+        {"value": v.value, "count": v.count, "selected": v.selected, "toggle": _api_url(v.toggle_url)}
         for v in values
     ]
+
+
+def _api_estimate(entry: PrecisionEstimate) -> api.PrecisionEstimate:
+    return {
+        "model": entry.model,
+        "low": entry.low,
+        "high": entry.high,
+        "images": entry.images,
+        "precision": entry.precision,
+        "kept": entry.kept,
+    }

@@ -239,7 +239,7 @@ def test_on_a_phone_the_filters_open_by_enter(look):
 
 def test_a_question_mark_shows_the_keys_and_escape_closes_them(look):
     page = look("/?tag=frog")
-    keys = page.get_by_role("dialog", name="Keys")
+    keys = page.get_by_role("dialog", name="Keyboard shortcuts")
     first = page.locator(".grid a").first
     first.focus()
     page.keyboard.press("?")
@@ -257,7 +257,7 @@ def test_a_question_mark_shows_the_keys_and_escape_closes_them(look):
     page.keyboard.press("Escape")
     assert keys.is_hidden()
     assert first.evaluate("link => link === document.activeElement"), "one goes on where one was"
-    button = page.get_by_role("button", name="Keys")
+    button = page.get_by_role("button", name="Keyboard shortcuts")
     button.focus()
     page.keyboard.press("Enter")
     assert keys.is_visible()

@@ -121,11 +121,11 @@ def test_results_change_in_place_and_what_one_was_at_stays(browse):
     assert "images" in page.locator("[aria-live]").last.text_content(), "it is read out"
     page.locator("details.more").get_by_role("link", name="ship").click()
     page.wait_for_url("**/?tag=frog&runner_up=ship")
-    settled(page).get_by_role("link", name="Take away frog").click()
+    settled(page).get_by_role("link", name="Remove filter frog").click()
     page.wait_for_url("**/?runner_up=ship")
     page.go_back()
     page.wait_for_url("**/?tag=frog&runner_up=ship")
-    settled(page).get_by_role("link", name="Take away runner-up ship").click()
+    settled(page).get_by_role("link", name="Remove filter runner-up ship").click()
     page.wait_for_url("**/?tag=frog")
     assert page.evaluate("window.loaded") == 1, "nothing was loaded anew"
     settled(page).locator(".grid a").first.click()

@@ -1,4 +1,4 @@
-"""Tests of *Wrong tag?*: what is said on an image's page is kept, shown to all, and only taken from our own pages."""
+"""Tests of the form for corrections: they are stored, visible to everyone, and accepted only from our own pages."""
 
 import html as html_module
 import os
@@ -37,28 +37,28 @@ def correct(page, label="frog", by="Ada", path=IMAGE, **options):
     return page.post(f"{path}/corrections", data={"label": label, "by": by}, **options)
 
 
-def said(page, path=IMAGE):
+def labels(page, path=IMAGE):
     return [(c["label"], c["by"]) for c in page.get(f"/api{path}").json["corrections"]]
 
 
-def test_a_correction_is_kept_with_who_and_when_and_shown_on_the_page_and_by_the_api(page, settings, library):
-    assert said(page) == []
+def test_a_correction_has_its_name_and_time_on_the_page_and_in_the_api(page, settings, library):
+    assert labels(page) == []
     before = datetime.now(UTC).replace(microsecond=0)
     answer = correct(page, "cat, tabby", "Ada <b>L.</b>")
     assert (answer.status_code, answer.headers["Location"]) == (303, f"{IMAGE}#corrections")
     correct(page, "ship", "Bob")
-    assert said(page) == [("ship", "Bob"), ("cat, tabby", "Ada <b>L.</b>")]
-    told = page.get(f"/api{IMAGE}").json["corrections"]
-    assert before <= datetime.fromisoformat(told[1]["at"]) <= before + timedelta(minutes=1)
+    assert labels(page) == [("ship", "Bob"), ("cat, tabby", "Ada <b>L.</b>")]
+    entries = page.get(f"/api{IMAGE}").json["corrections"]
+    assert before <= datetime.fromisoformat(entries[1]["at"]) <= before + timedelta(minutes=1)
     html = page.get(IMAGE).text
     section = html[html.index('id="corrections"') :]
     words = " ".join(re.sub(r"<[^>]+>", " ", section.partition("</section>")[0]).split())
-    minute = told[1]["at"][:16].replace("T", " ")
-    assert f"ship , says Bob, {told[0]['at'][:16].replace('T', ' ')} UTC" in words
-    assert f"cat, tabby, says Ada &lt;b&gt;L.&lt;/b&gt;, {minute} UTC" in words
-    assert "<strong>ship</strong>" in section, "the last word counts"
-    assert said(create_app(settings).test_client()) == said(page), "it outlives the server"
-    assert said(page, "/images/small/0/4") == []
+    minute = entries[1]["at"][:16].replace("T", " ")
+    assert f"ship by Bob, {entries[0]['at'][:16].replace('T', ' ')} UTC" in words
+    assert f"cat, tabby by Ada &lt;b&gt;L.&lt;/b&gt;, {minute} UTC" in words
+    assert "<strong>ship</strong>" in section, "the last one counts"
+    assert labels(create_app(settings).test_client()) == labels(page), "it is stored"
+    assert labels(page, "/images/small/0/4") == []
     corpus = library.corpus
     assert [
         (c.partition, c.row, c.label, c.corpus_hash) for c in open_corrections(settings.database).newest()
@@ -71,8 +71,9 @@ def test_the_classes_to_choose_from_are_those_of_the_runs_and_only_these_are_tak
     assert options == ["choose", *(name.replace("<", "&lt;").replace(">", "&gt;") for name in CLASSES)]
     answer = correct(page, "unicorn")
     assert answer.status_code == 400
-    assert "That is no correction" in answer.text
-    assert f"is no class here; there are {', '.join(CLASSES)}" in html_module.unescape(answer.text)
+    assert f"is not a class of small; its classes are {', '.join(CLASSES)}" in html_module.unescape(
+        answer.text
+    )
     for label, by, words in (
         ("", "Ada", "the label is missing"),
         ("frog", "", "your name is missing"),
@@ -81,19 +82,19 @@ def test_the_classes_to_choose_from_are_those_of_the_runs_and_only_these_are_tak
         answer = correct(page, label, by)
         assert answer.status_code == 400 and words in answer.text
     assert page.post(f"{IMAGE}/corrections").status_code == 400
-    assert said(page) == []
+    assert labels(page) == []
 
 
 def test_an_image_without_a_tag_can_be_corrected_too(page, searchable):
     tagged = {(d["partition"], d["row"]) for d in searchable.documents[searchable.first.name]}
     row = next(row for row in range(300) if (0, row) not in tagged)
     path = f"/images/small/0/{row}"
-    assert "Do you see what it is?" in page.get(path).text
+    assert 'id="corrections"' in page.get(path).text
     assert correct(page, path=path).status_code == 303
-    assert said(page, path) == [("frog", "Ada")]
+    assert labels(page, path) == [("frog", "Ada")]
 
 
-def test_one_comes_back_into_the_search_that_the_image_was_opened_from(page):
+def test_the_form_returns_to_the_search_that_the_image_was_opened_from(page):
     path = f"{IMAGE}/corrections?tag=frog&tag=ship&confidence=50-100&at=7"
     answer = page.post(path, data={"label": "frog", "by": "Ada"})
     assert answer.headers["Location"] == f"{IMAGE}?tag=frog&tag=ship&confidence=50-100&at=7#corrections"
@@ -118,11 +119,11 @@ def test_a_correction_can_be_taken_back(page):
     correct(page, "ship", "Bob")
     newest = page.get(f"/api{IMAGE}").json["corrections"][0]["number"]
     assert page.post(f"/images/small/0/4/corrections/{newest}/remove").status_code == 303
-    assert len(said(page)) == 2, "it is another image's"
+    assert len(labels(page)) == 2, "it is another image's"
     for _ in range(2):
         answer = page.post(f"{IMAGE}/corrections/{newest}/remove?tag=frog")
         assert (answer.status_code, answer.headers["Location"]) == (303, f"{IMAGE}?tag=frog#corrections")
-        assert said(page) == [("frog", "Ada")]
+        assert labels(page) == [("frog", "Ada")]
 
 
 @pytest.mark.parametrize(
@@ -141,11 +142,11 @@ def test_a_correction_can_be_taken_back(page):
 )
 def test_only_our_own_pages_are_listened_to(page, headers, status):
     assert correct(page, headers=headers).status_code == status
-    assert said(page) == ([("frog", "Ada")] if status == 303 else [])
+    assert labels(page) == ([("frog", "Ada")] if status == 303 else [])
     correct(page, "ship")
     number = page.get(f"/api{IMAGE}").json["corrections"][0]["number"]
     assert page.post(f"{IMAGE}/corrections/{number}/remove", headers=headers).status_code == status
-    assert (("ship", "Ada") in said(page)) == (status == 403)
+    assert (("ship", "Ada") in labels(page)) == (status == 403)
 
 
 @pytest.mark.parametrize("path", ["/images/none/0/0", "/images/small/99/0", "/images/small/0/300"])
@@ -158,36 +159,36 @@ def test_a_link_corrects_nothing(page):
     correct(page)
     for path in (f"{IMAGE}/corrections?label=ship&by=Eve", f"{IMAGE}/corrections/1/remove"):
         assert page.get(path).status_code == 405
-    assert said(page) == [("frog", "Ada")]
+    assert labels(page) == [("frog", "Ada")]
 
 
-def test_a_database_that_is_away_costs_the_page_nothing_else(settings, tmp_path):
+def test_an_unavailable_database_disables_only_corrections(settings, tmp_path):
     (tmp_path / "broken.db").write_bytes(b"no database" * 1000)
     page = create_app(replace(settings, database=f"sqlite:///{tmp_path}/broken.db")).test_client()
     html = page.get(IMAGE).text
-    assert "What people said can't be read: database" in html and "file is not a database" in html
-    assert "Where it comes from" in html and 'name="label"' not in html
-    told = page.get(f"/api{IMAGE}").json
-    assert told["corrections"] is None and "file is not a database" in told["corrections_error"]
+    assert "Corrections are unavailable: database" in html and "file is not a database" in html
+    assert "<h2>Source</h2>" in html and 'name="label"' not in html
+    entries = page.get(f"/api{IMAGE}").json
+    assert entries["corrections"] is None and "file is not a database" in entries["corrections_error"]
     answer = correct(page)
-    assert answer.status_code == 503 and "Corrections are not available" in answer.text
+    assert answer.status_code == 503 and "Corrections are unavailable" in answer.text
     os.remove(tmp_path / "broken.db")
     assert correct(page).status_code == 303
-    assert said(page) == [("frog", "Ada")], "it comes back by itself"
+    assert labels(page) == [("frog", "Ada")], "it recovers by itself"
 
 
-def test_a_page_can_be_told_to_take_none(settings):
+def test_corrections_can_be_turned_off(settings):
     correct(create_app(settings).test_client())
     page = create_app(replace(settings, database="none")).test_client()
     html = page.get(IMAGE).text
-    assert 'id="corrections"' not in html and "Where it comes from" in html
-    told = page.get(f"/api{IMAGE}").json
-    assert (told["corrections"], told["corrections_error"]) == (None, None)
+    assert 'id="corrections"' not in html and "<h2>Source</h2>" in html
+    entries = page.get(f"/api{IMAGE}").json
+    assert (entries["corrections"], entries["corrections_error"]) == (None, None)
     assert correct(page).status_code == page.post(f"{IMAGE}/corrections/1/remove").status_code == 403
-    assert said(create_app(settings).test_client()) == [("frog", "Ada")]
+    assert labels(create_app(settings).test_client()) == [("frog", "Ada")]
 
 
-def test_a_number_that_no_correction_can_have_is_nowhere(page):
+def test_a_number_that_no_correction_can_have_is_not_found(page):
     for number in (2**31, 10**30):
         assert page.post(f"{IMAGE}/corrections/{number}/remove").status_code == 404
 
@@ -200,30 +201,30 @@ def test_many_correct_at_once(settings):
 
     with ThreadPoolExecutor(8) as people:
         assert set(people.map(one, range(20))) == {303}
-    assert sorted(said(app.test_client())) == sorted((CLASSES[n % 4], f"person {n}") for n in range(20))
+    assert sorted(labels(app.test_client())) == sorted((CLASSES[n % 4], f"person {n}") for n in range(20))
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_a_person_corrects_a_tag_by_keyboard_and_takes_it_back(browse, scripts):
+def test_a_person_corrects_a_tag_by_keyboard_and_undoes_it(browse, scripts):
     page = browse(f"{IMAGE}?confidence=40-100&at=0", java_script_enabled=scripts)
-    page.get_by_label("It shows").focus()
+    page.get_by_label("Correct label").focus()
     page.keyboard.type("ship")
     page.keyboard.press("Tab")
     page.keyboard.type("Una Pun")  # u, n and p are keys elsewhere
     page.keyboard.press("Enter")
     page.wait_for_url("**at=0#corrections")
-    item = page.locator(".said li")
-    assert item.inner_text().startswith("ship, says Una Pun, 20")
+    item = page.locator(".corrections li")
+    assert item.inner_text().startswith("ship by Una Pun, 20")
     assert page.get_by_label("Your name").input_value() == "Una Pun"
-    page.get_by_role("button", name="Take back ship, said by Una Pun").press("Enter")
+    page.get_by_role("button", name="Undo: ship by Una Pun").press("Enter")
     item.wait_for(state="detached")
     assert page.url.endswith("at=0#corrections")
 
 
 def test_a_form_without_a_class_or_a_name_is_not_sent(browse):
     page = browse(IMAGE)
-    page.get_by_role("button", name="Correct").click()
+    page.get_by_role("button", name="Save").click()
     assert page.url.endswith(IMAGE)
-    page.get_by_label("It shows").select_option("frog")
-    page.get_by_role("button", name="Correct").click()
-    assert page.url.endswith(IMAGE) and page.locator(".said").count() == 0
+    page.get_by_label("Correct label").select_option("frog")
+    page.get_by_role("button", name="Save").click()
+    assert page.url.endswith(IMAGE) and page.locator(".corrections").count() == 0

@@ -115,7 +115,7 @@ def test_an_empty_search_names_the_wider_ones(page, searchable):
     assert "No image matches all of these filters: frog, 99 %." in text
     assert f"any confidence: {frogs} images" in text
     assert "every tag" not in text, "that would be empty too"
-    assert "There is no page 900: the last one is 24" in page.get("/?page=900").text.replace(
+    assert "Page 900 doesn't exist: the last one is 24" in page.get("/?page=900").text.replace(
         '<a href="/?page=24">', ""
     )
 

@@ -89,14 +89,14 @@ def test_every_corpus_and_run_stands_on_the_page_with_each_step(page, searchable
     answer = page.get("/runs")
     assert answer.status_code == 200
     said = text(answer)
-    assert "Nothing is being written." in said
+    assert "No job is running." in said
     assert "Corpus small 700 images, tiny-images, labels of 4 classes" in said
     documents = len(searchable.documents[searchable.first.name])
     assert re.search(
-        rf"Run {searchable.first.name} shown by the search model ten , tags from 40 % up tag 3 0 0 index 3 0 0 {documents} documents, none rejected",
+        rf"Run {searchable.first.name} published model ten , minimum confidence 40 % tag 3 0 0 index 3 0 0 {documents} documents, none rejected",
         said,
     )
-    assert said.count("shown by the search") == 1
+    assert answer.text.count('class="chip"') == 1
     html = answer.get_data(as_text=True)
     assert f'href="/?run={searchable.first.name}"' in html
     assert 'href="/models/seven"' in html
@@ -124,10 +124,10 @@ def test_a_step_that_failed_is_named_with_its_reason_and_the_command(world):
     world.store.write_json(layout.corpus_failed("small", 1), {"partition": 1, "error": "is truncated"})
     answer = client(world.settings).get("/runs")
     said = text(answer)
-    assert "ingest 2 0 1 Partition 1: is truncated To do it again: tinytags ingest" in said
-    assert "tag 1 1 1 Partition 2: &lt;i&gt;corrupt&lt;/i&gt; To do it again:" in said
+    assert "ingest 2 0 1 Partition 1: is truncated To redo it: tinytags ingest" in said
+    assert "tag 1 1 1 Partition 2: &lt;i&gt;corrupt&lt;/i&gt; To redo it:" in said
     assert "tinytags tag --corpus small --model trained --min-confidence 0.4" in said
-    assert f"No documents yet; tinytags index {made.name} brings them in" in said
+    assert f"No documents yet; tinytags index {made.name} indexes the run" in said
 
 
 def test_documents_that_solr_refused_are_told(world, searchable):
@@ -161,7 +161,7 @@ def test_what_is_broken_is_told_in_its_place(world):
     answer = client(world.settings).get("/runs")
     assert answer.status_code == 200
     said = text(answer)
-    assert "Runs whose corpus isn't in the store" in said and "is not as it was written" in said
+    assert "Runs without a corpus in the store" in said and "is not as it was written" in said
     assert "Corpus bad" in said and "is not JSON" in said
 
 
@@ -178,8 +178,8 @@ def quickly(client, path="/runs"):
 
 def test_without_solr_the_page_says_so_and_what_the_store_knows(world):
     said = text(quickly(client(Settings(store=world.store.root, solr=NO_SOLR))))
-    assert "Solr can't be asked: Solr at http://127.0.0.1:1/solr does not answer" in said
-    assert "tag 3 0 0 index not known Solr can't be asked" in said
+    assert "Solr is unavailable: Solr at http://127.0.0.1:1/solr does not answer" in said
+    assert "tag 3 0 0 index unknown Solr is unavailable" in said
     found = quickly(client(Settings(store=world.store.root, solr=NO_SOLR)), "/api/runs").json
     assert [told["index"] for told in found["runs"]] == [None, None, None]
 
@@ -201,7 +201,7 @@ def test_a_solr_that_hangs_or_goes_away_leaves_what_was_known_and_comes_back_by_
             assert words in found["solr_error"]
             assert found["runs"] == before["runs"] and found["solr_seen"]
             said = text(quickly(page))
-            assert "What the index holds is as it was at" in said and "shown by the search" in said
+            assert "This page shows the index at" in said and "published" in said
         relay.become("pass")
         until = time.monotonic() + 15
         while page.get("/api/runs").json["solr_error"]:
@@ -217,8 +217,8 @@ def test_a_store_that_hangs_is_told_in_time_and_browsers_do_not_queue_up_for_it(
         settings = Settings(store="hdfs://127.0.0.1:8020/x", webhdfs=webhdfs, solr=solr.url)
         page = client(settings)
         said = text(quickly(page))
-        assert "The store can't be looked into: the store does not answer" in said
-        assert "Solr can't be asked" not in said
+        assert "The store is unavailable: the store does not answer" in said
+        assert "Solr is unavailable" not in said
         began = time.monotonic()
         for _ in range(5):
             assert quickly(page, "/api/runs").json["store_error"] == "the store does not answer"
@@ -230,7 +230,7 @@ def test_a_store_that_hangs_is_told_in_time_and_browsers_do_not_queue_up_for_it(
 def test_a_store_that_is_none_is_told(solr, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     said = text(quickly(client(Settings(store=str(tmp_path / "file"), solr=solr.url))))
-    assert "The store can't be looked into:" in said and "Not a directory" in said
+    assert "The store is unavailable:" in said and "Not a directory" in said
     assert "The store is empty" not in said
 
 
@@ -357,7 +357,7 @@ def test_somebody_watches_a_run_being_tagged_and_indexed_without_touching_the_pa
     try:
         index_run(world.store, run.name, searchable.solr, world.settings.alias)
         wait_for_row(page, run, "index", 3, 0, 0)
-        page.get_by_role("link", name="shown by the search").wait_for()
+        page.locator("a.chip").wait_for()
     finally:
         searchable.solr.delete_alias(world.settings.alias)
         searchable.solr.delete(run.name)
@@ -409,16 +409,16 @@ def test_focus_and_selection_stay_while_numbers_change(watched, world, often):
 def test_the_page_says_when_it_last_heard_and_when_nobody_answers(watched, world, often, monkeypatch):
     page = watched.open()
     assert re.fullmatch(
-        r"Heard (just now|\d s ago); the page follows by itself\.", page.locator("#heard").inner_text()
+        r"Updated (just now|\d s ago)\. The page updates itself\.", page.locator("#updated").inner_text()
     )
     page.route("**/api/runs", lambda route: route.abort())
     trouble = page.get_by_role("status")
-    trouble.filter(has_text="The page's server does not answer").wait_for()
+    trouble.filter(has_text="does not answer").wait_for()
     page.wait_for_timeout(1500)
-    assert int(re.search(r"Heard (\d+) s ago", page.locator("#heard").inner_text())[1]) >= 1
+    assert int(re.search(r"Updated (\d+) s ago", page.locator("#updated").inner_text())[1]) >= 1
     page.unroute("**/api/runs")
     trouble.wait_for(state="hidden", timeout=10_000)
-    assert "just now" in page.locator("#heard").inner_text()
+    assert "just now" in page.locator("#updated").inner_text()
 
 
 def test_without_javascript_a_reload_shows_what_has_happened(watched, world):
@@ -426,7 +426,7 @@ def test_without_javascript_a_reload_shows_what_has_happened(watched, world):
     page = watched.open(java_script_enabled=False)
     assert row(page, run, "tag") == ["0", "3", "0"]
     assert re.fullmatch(
-        r"As of \d\d:\d\d:\d\d UTC; reload for what has happened since\.", page.locator("#heard").inner_text()
+        r"As of \d\d:\d\d:\d\d UTC\. Reload the page to update it\.", page.locator("#updated").inner_text()
     )
     tag(world, run, 0, 1, 2)
     page.reload()

@@ -252,9 +252,9 @@ def test_a_person_goes_from_one_to_the_next(alike, show, chromium, width):
         complaints = []
         page.on("console", lambda message: complaints.append(message.text))
         page.goto(path(3))
-        heading = page.get_by_role("heading", name="Images that look alike")
+        heading = page.get_by_role("heading", name="Similar images")
         heading.scroll_into_view_if_needed()
-        thumbnails = page.get_by_role("region", name="Images that look alike").get_by_role("link")
+        thumbnails = page.get_by_role("region", name="Similar images").get_by_role("link")
         assert thumbnails.count() == 12
         for place in range(12):
             thumbnails.nth(place).scroll_into_view_if_needed()
@@ -271,7 +271,7 @@ def test_a_person_goes_from_one_to_the_next(alike, show, chromium, width):
         assert any(name in thumbnails.first.inner_text() for name in CLASSES)
         thumbnails.first.click()
         page.wait_for_url(f"**{path(3 + IMAGES - COPIES)}")
-        assert page.get_by_role("region", name="Images that look alike").get_by_role("link").count() == 12
+        assert page.get_by_role("region", name="Similar images").get_by_role("link").count() == 12
         assert complaints == []
     finally:
         context.close()

@@ -1,0 +1,376 @@
+"""The JSON responses of the API as types: views build them, mypy checks them, `search_ui.openapi` describes them.
+
+They are plain dicts: nothing is validated when a response is sent. The tests do that, with the schemas made from here.
+"""
+
+from collections.abc import Callable
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,  # pydantic needs these before Python 3.12
+)
+
+from typing_extensions import TypedDict
+
+from indexing.fields import HIT_FIELDS, Field
+from indexing.query.search_state import PER_PAGE, SORTS
+
+_Schema = dict[str, Any]
+
+
+class Keywords:
+    """Adds keywords to the JSON schema of a type."""
+
+    def __init__(self, **keywords: object) -> None:
+        self.keywords = keywords
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Callable[[Any], _Schema]) -> _Schema:
+        return handler(core_schema) | self.keywords
+
+
+class DocumentKeywords:
+    """Makes the JSON schema of a dict that of a document with more keys."""
+
+    def __init__(self, **more: _Schema) -> None:
+        self.more = more
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Callable[[Any], _Schema]) -> _Schema:
+        return document_schema(**self.more)
+
+
+def document_schema(**more: _Schema) -> _Schema:
+    """Return the JSON schema of a document, by the table of fields, with ``more`` keys that are always there."""
+    return {
+        "type": "object",
+        "properties": {field.name: _field_schema(field) for field in HIT_FIELDS} | more,
+        "required": [*(field.name for field in HIT_FIELDS if field.presence == "all"), *more],
+        "additionalProperties": False,
+    }
+
+
+def _field_schema(field: Field) -> _Schema:
+    keywords = {"minimum": field.minimum, "maximum": field.maximum, "pattern": field.pattern}
+    return {
+        "type": {str: "string", int: "integer", float: "number"}[field.python_type],
+        "description": field.description,
+        **{name: value for name, value in keywords.items() if value is not None},
+    }
+
+
+Count = Annotated[int, Keywords(minimum=0)]
+Percent = Annotated[int, Keywords(minimum=0, maximum=100)]
+Share = Annotated[float, Keywords(minimum=0, maximum=1)]
+Time = Annotated[str, Keywords(format="date-time")]
+Positive = Annotated[float, Keywords(minimum=0)]
+
+_TEXT = {"type": "string"}
+_URLS = {"url": _TEXT, "png": _TEXT}
+Document = Annotated[dict[str, Any], DocumentKeywords()]
+Hit = Annotated[dict[str, Any], DocumentKeywords(**_URLS)]
+Similar = Annotated[dict[str, Any], DocumentKeywords(**_URLS, distance={"type": "number", "minimum": 0})]
+Tagged = Annotated[
+    dict[str, Any],
+    DocumentKeywords(
+        class_votes={"type": ["object", "null"], "additionalProperties": {"type": "number", "minimum": 0}},
+        min_confidence={"type": ["number", "null"], "minimum": 0, "maximum": 1},
+    ),
+]
+
+
+class Error(TypedDict):
+    error: str
+    status: int
+
+
+# /api/search
+
+
+class Value(TypedDict):
+    """A value of a facet: the hits it would give, whether it is selected, and the search that toggles it."""
+
+    value: str
+    count: Count
+    selected: bool
+    toggle: str
+
+
+class TagValue(TypedDict):
+    tag: str
+    count: Count
+    selected: bool
+    toggle: str
+
+
+class ConfidenceBar(TypedDict):
+    percent: Percent
+    count: Count
+    selected: bool
+
+
+class Labelled(TypedDict):
+    """Of the hits whose label is known, how many have the right tag and how many a wrong one."""
+
+    known: Count
+    right: Count
+    wrong: Count
+
+
+class PrecisionEstimate(TypedDict):
+    """The precision and coverage of a model's tags in a range of confidence, measured on images it was not trained on."""
+
+    model: str
+    low: Percent
+    high: Percent
+    images: Count
+    precision: Share
+    kept: Share
+
+
+class Search(TypedDict):
+    """One page of a search. The values of every other facet are in a list of its name too: "runners_up", "models"..."""
+
+    total: Count
+    milliseconds: Count
+    collections: list[str]
+    page: Count
+    pages: Count
+    per_page: Annotated[int, Keywords(enum=list(PER_PAGE))]
+    sort: Annotated[str, Keywords(enum=list(SORTS))]
+    tags: list[TagValue]
+    confidence: list[ConfidenceBar]
+    labelled: Labelled
+    expected: list[PrecisionEstimate]
+    hits: list[Hit]
+    next: str | None
+
+
+# /api/images
+
+
+class Source(TypedDict):
+    """The record that an image comes from; ``offset`` is its first byte in a tiny-images dump."""
+
+    dump: str
+    format: str
+    record: Count
+    offset: Count | None
+    split: str | None
+    name: str | None
+
+
+class CorrectionEntry(TypedDict):
+    label: str
+    by: str
+    at: Time
+    number: Count
+
+
+class Image(TypedDict):
+    """Everything known about an image. ``unreadable`` is the reason why its pixels can't be read."""
+
+    corpus: str
+    partition: Count
+    row: Count
+    label: str | None
+    source: Source
+    unreadable: str | None
+    corrections: list[CorrectionEntry] | None
+    corrections_error: str | None
+    tags: list[Tagged]
+    similar: list[Similar] | None
+    png: str
+
+
+# /api/runs
+
+
+class States(TypedDict):
+    pending: Count
+    done: Count
+    failed: Count
+
+
+class IndexStates(States):
+    documents: Count
+    rejected: Count
+
+
+class Writer(TypedDict):
+    user: str
+    host: str
+    pid: Count
+    since: Time
+
+
+class Working(Writer):
+    """A job that writes now; its rate and the time left are null until they are known."""
+
+    step: Literal["ingest", "tag", "index"]
+    unit: str
+    per_second: Positive | None
+    seconds_left: Positive | None
+    waiting: NotRequired[Count]
+
+
+class Problem(TypedDict):
+    step: str
+    partition: Count
+    error: str
+
+
+class BrokenCorpus(TypedDict):
+    corpus: str
+    error: str
+
+
+class CorpusState(TypedDict):
+    corpus: str
+    format: str
+    classes: list[str] | None
+    hash: str
+    ingest: States
+    images: Count
+    partitions: Count
+    writer: Writer | None
+    problems: list[Problem]
+    redo: list[str]
+    working: list[Working]
+
+
+class BrokenRun(TypedDict):
+    run: str
+    error: str
+
+
+class RunState(TypedDict):
+    run: str
+    corpus: str
+    model: str
+    model_hash: str
+    trees: Count | None
+    min_confidence: Share
+    similar: bool
+    tag: States
+    index: IndexStates | None
+    published: bool
+    images: Count
+    partitions: Count
+    writer: Writer | None
+    problems: list[Problem]
+    redo: list[str]
+    working: list[Working]
+    statistics_read: NotRequired[Count]
+
+
+class Runs(TypedDict):
+    """Every corpus and run. ``version`` changes with anything else; ask again after ``ask_again_seconds``."""
+
+    version: str
+    ask_again_seconds: Count
+    store_seen: Time | None
+    solr_seen: Time | None
+    store: str
+    store_error: str | None
+    solr: str
+    solr_error: str | None
+    alias: str
+    published: list[str]
+    working: bool
+    corpora: list[CorpusState | BrokenCorpus]
+    runs: list[RunState | BrokenRun]
+
+
+# /api/models
+
+
+class BrokenModel(TypedDict):
+    model: str
+    error: str
+
+
+class ModelSummary(TypedDict):
+    model: str
+    kind: str | None
+    engine: str | None
+    hash: str
+    classes: Count
+    trees: Count | None
+    trained_on: Any
+    measured_on: Any
+    accuracy: Share | None
+    created: Time | None
+    url: str
+
+
+class Models(TypedDict):
+    models: list[ModelSummary | BrokenModel]
+
+
+class CalibrationBin(TypedDict):
+    confidence: Annotated[list[Percent], Keywords(minItems=2, maxItems=2)]
+    images: Count
+    right: Count
+    share: Share
+    interval: Annotated[list[Share], Keywords(minItems=2, maxItems=2)]
+
+
+class ThresholdRow(TypedDict):
+    percent: Percent
+    votes: Count | None
+    images: Count
+    right: Count
+    kept: Share
+    precision: Share | None
+    url: str | None
+
+
+class Mistake(TypedDict):
+    label: str
+    tag: str
+    images: Count
+    share: Share
+
+
+class PixelShare(TypedDict):
+    row: Count
+    column: Count
+    channel: Literal["red", "green", "blue"]
+    share: Share
+
+
+class ModelRun(TypedDict):
+    run: str
+    published: bool
+
+
+class Model(TypedDict):
+    """A model: its card as it is in the store, and what follows from it."""
+
+    model: str
+    url: str
+    card: dict[str, Any]
+    calibration: list[CalibrationBin] | None
+    thresholds: list[ThresholdRow] | None
+    mistakes: list[Mistake] | None
+    pixels: dict[str, str] | None
+    channels: dict[str, Share] | None
+    top_pixels: list[PixelShare]
+    runs: list[ModelRun]
+
+
+# Probes
+
+
+class Alive(TypedDict):
+    status: Literal["alive"]
+
+
+class Ready(TypedDict):
+    status: Literal["ready"]
+    collections: list[str]
+
+
+class NotReady(TypedDict):
+    status: Literal["not ready"]
+    reason: str
