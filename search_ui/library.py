@@ -73,7 +73,7 @@ class Library:
         Those of a network are its probabilities, 0.0-1.0.
         """
         try:
-            model = load_exact_model(self.store, run.model, run.model_hash)  # type: ignore[arg-type]  # stores are hashable
+            model = load_exact_model(self.store, run.model, run.model_hash)
         except (TinyTagsError, ImportError):
             return None
         votes = dict(zip(run.classes, model.votes(block.images)[0].tolist(), strict=True))
