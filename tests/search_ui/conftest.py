@@ -104,8 +104,8 @@ def chromium():
 
 @pytest.fixture
 def browse(chromium, address):
-    """Opens pages; at the end none may have complained, or asked anybody else."""
-    contexts, complaints, asked = [], [], []
+    """Opens pages; at the end none may have logged an error or requested another host."""
+    contexts, complaints, hosts = [], [], []
 
     def open_page(path="/", **options):
         context = chromium.new_context(base_url=address, viewport={"width": 1280, "height": 900}, **options)
@@ -113,7 +113,7 @@ def browse(chromium, address):
         page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: asked.append(urlsplit(request.url).netloc))
+        page.on("request", lambda request: hosts.append(urlsplit(request.url).netloc))
         page.goto(path)
         return page
 
@@ -121,4 +121,4 @@ def browse(chromium, address):
     for context in contexts:
         context.close()
     assert complaints == []
-    assert set(asked) == {urlsplit(address).netloc}
+    assert set(hosts) == {urlsplit(address).netloc}

@@ -40,22 +40,22 @@ PAGES = {
 
 
 @pytest.fixture
-def look(chromium, address):
-    """Opens pages of which some are errors, which the browser tells on its console; at the end none asked anybody else."""
-    contexts, asked = [], set()
+def open_page(chromium, address):
+    """Opens pages some of which are errors, which the browser logs; at the end none may have requested anybody else."""
+    contexts, hosts = [], set()
 
     def open_page(path, **options):
         context = chromium.new_context(base_url=address, viewport={"width": 1440, "height": 900}, **options)
         contexts.append(context)
         page = context.new_page()
-        page.on("request", lambda request: asked.add(urlsplit(request.url).netloc))
+        page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
         page.status = page.goto(path).status
         return page
 
     yield open_page
     for context in contexts:
         context.close()
-    assert asked == {urlsplit(address).netloc}
+    assert hosts == {urlsplit(address).netloc}
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def corrections(settings):
 
 @pytest.fixture(scope="session")
 def screenshots(tmp_path_factory) -> Path:
-    """Where pictures of every page go: for people to look at, kept where TINYTAGS_SCREENSHOTS says."""
+    """Where pictures of every page go: for people to open_page at, kept where TINYTAGS_SCREENSHOTS says."""
     folder = os.environ.get("TINYTAGS_SCREENSHOTS")
     folder = Path(folder) if folder else tmp_path_factory.mktemp("screenshots")
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,8 +83,8 @@ def complaints(page) -> list[str]:
     ]
 
 
-def look_everywhere(page, name: str, screenshots: Path) -> list[str]:
-    """Look at a page in every width and scheme: take a picture, ask axe-core, and see that nothing sticks out."""
+def check_everywhere(page, name: str, screenshots: Path) -> list[str]:
+    """Check a page in every width and scheme: take a screenshot, run axe-core, and see that nothing overflows."""
     wrong = []
     for width, height in WIDTHS.items():
         page.set_viewport_size({"width": width, "height": height})
@@ -99,23 +99,23 @@ def look_everywhere(page, name: str, screenshots: Path) -> list[str]:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_axe_finds_nothing_serious_on_any_page_in_any_width_light_or_dark(
-    look, screenshots, library, corrections, name
+    open_page, screenshots, library, corrections, name
 ):
     path, status = PAGES[name]
     if name == "corrected-image":
         for label, by in (("ship", "Ada"), ("<b>deer</b>", "Bénédicte van der Meer-Schmidt")):
             corrections.add(library.corpus, 1, 1, label, by)
-    page = look(path)
+    page = open_page(path)
     assert page.status == status
-    assert look_everywhere(page, name, screenshots) == []
+    assert check_everywhere(page, name, screenshots) == []
     pictures = [screenshots / f"{name}-{width}-{scheme}.png" for width in WIDTHS for scheme in SCHEMES]
     assert all(picture.stat().st_size > 2_000 for picture in pictures)
 
 
-def test_axe_finds_nothing_serious_in_what_opens(look, screenshots):
-    page = look("/?tag=frog")
+def test_axe_finds_nothing_serious_in_what_opens(open_page, screenshots):
+    page = open_page("/?tag=frog")
     page.keyboard.press("?")
-    assert look_everywhere(page, "keys", screenshots) == []
+    assert check_everywhere(page, "keys", screenshots) == []
     page.keyboard.press("Escape")
     page.set_viewport_size({"width": 390, "height": 844})
     page.locator("summary").first.click()
@@ -124,8 +124,8 @@ def test_axe_finds_nothing_serious_in_what_opens(look, screenshots):
     assert complaints(page) == []
 
 
-def test_without_javascript_there_is_a_button_and_no_list_of_keys(look):
-    page = look("/?tag=frog", java_script_enabled=False)
+def test_without_javascript_there_is_a_button_and_no_list_of_keys(open_page):
+    page = open_page("/?tag=frog", java_script_enabled=False)
     assert page.locator("#help").is_hidden(), "keys need JavaScript, so there is no list of them"
     assert page.get_by_role("button", name="Apply").is_visible()
 
@@ -136,11 +136,11 @@ def test_a_page_without_solr_is_as_plain_to_use(chromium, library, screenshots):
         page = context.new_page()
         for name, path, status in (("unavailable", "/", 503), ("unavailable-runs", "/runs", 200)):
             assert page.goto(address + path).status == status
-            assert look_everywhere(page, name, screenshots) == []
+            assert check_everywhere(page, name, screenshots) == []
 
 
-def test_axe_is_really_asked(look):
-    page = look("/?tag=frog")
+def test_axe_is_really_asked(open_page):
+    page = open_page("/?tag=frog")
     assert complaints(page) == []
     page.evaluate("document.querySelector('.brand span').remove()")
     page.evaluate("document.querySelector('.grid img').removeAttribute('alt')")
@@ -191,8 +191,8 @@ def focus_can_be_seen(page) -> bool:
 @pytest.mark.parametrize(
     "name", ["filtered", "empty", "image", "about", "runs", "model", "two-models", "error"]
 )
-def test_tab_alone_reaches_everything_that_works_and_shows_where_it_is(look, name, width):
-    page = look(PAGES[name][0])
+def test_tab_alone_reaches_everything_that_works_and_shows_where_it_is(open_page, name, width):
+    page = open_page(PAGES[name][0])
     page.set_viewport_size({"width": width, "height": WIDTHS[width]})
     page.wait_for_load_state("networkidle")
     page.emulate_media(reduced_motion="reduce")
@@ -203,8 +203,8 @@ def test_tab_alone_reaches_everything_that_works_and_shows_where_it_is(look, nam
     assert reached == sorted(reached), "Tab goes as one reads"
 
 
-def test_a_search_is_made_opened_and_left_by_keyboard_alone(look):
-    page = look("/")
+def test_a_search_is_made_opened_and_left_by_keyboard_alone(open_page):
+    page = open_page("/")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent").startswith("Skip to")
     page.keyboard.press("Enter")
@@ -228,8 +228,8 @@ def test_a_search_is_made_opened_and_left_by_keyboard_alone(look):
     page.wait_for_url("**/?tag=frog&confidence=50-*")
 
 
-def test_on_a_phone_the_filters_open_by_enter(look):
-    page = look("/")
+def test_on_a_phone_the_filters_open_by_enter(open_page):
+    page = open_page("/")
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.locator(".facet a").first.is_hidden()
     page.locator("summary").first.focus()
@@ -237,8 +237,8 @@ def test_on_a_phone_the_filters_open_by_enter(look):
     assert page.locator(".facet a").first.is_visible()
 
 
-def test_a_question_mark_shows_the_keys_and_escape_closes_them(look):
-    page = look("/?tag=frog")
+def test_a_question_mark_shows_the_keys_and_escape_closes_them(open_page):
+    page = open_page("/?tag=frog")
     keys = page.get_by_role("dialog", name="Keyboard shortcuts")
     first = page.locator(".grid a").first
     first.focus()
@@ -271,12 +271,12 @@ def test_a_question_mark_shows_the_keys_and_escape_closes_them(look):
     assert keys.is_hidden(), "in a box it is a character"
 
 
-def test_the_list_of_keys_names_each_key_that_there_is(look):
-    page = look("/about")
+def test_the_list_of_keys_names_each_key_that_there_is(open_page):
+    page = open_page("/about")
     named = set(page.locator("main .keys kbd").all_inner_texts())
     scripts = "".join(
         page.evaluate("url => fetch(url).then(answer => answer.text())", url)
-        for url in look("/").evaluate("[...document.scripts].map(script => script.src)")
+        for url in open_page("/").evaluate("[...document.scripts].map(script => script.src)")
     )
     signs = {"ArrowLeft": "←", "ArrowRight": "→", "ArrowUp": "↑", "ArrowDown": "↓", "Escape": "Esc"}
     handled = set(re.findall(r'event\.key === "([^"]+)"', scripts)) | {"ArrowLeft", "ArrowUp"}
@@ -285,8 +285,8 @@ def test_the_list_of_keys_names_each_key_that_there_is(look):
 
 
 @pytest.mark.parametrize("path", ["/", "/?tag=frog&tag=ship&confidence=50-100"])
-def test_a_page_of_results_weighs_under_100_kB_without_its_thumbnails(look, path):
-    page = look(path)
+def test_a_page_of_results_weighs_under_100_kB_without_its_thumbnails(open_page, path):
+    page = open_page(path)
     page.wait_for_load_state("networkidle")
     sent = json.loads(
         page.evaluate("""() => JSON.stringify([...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]

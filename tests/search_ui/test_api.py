@@ -246,12 +246,14 @@ def test_what_is_there_is_answered_as_the_document_says(schema, page, library):
                     schema[template]["GET"].validate_response(answers[url])
         runs = answers["/api/runs"].json
         assert (
-            {"error" in told for told in runs["corpora"]}
-            == {"error" in told for told in runs["runs"]}
+            {"error" in state for state in runs["corpora"]}
+            == {"error" in state for state in runs["runs"]}
             == {True, False}
         )
-        assert [told["working"][0]["step"] for told in runs["corpora"] if told.get("working")] == ["ingest"]
-        assert {"error" in told for told in answers["/api/models"].json["models"]} == {True, False}
+        assert [state["working"][0]["step"] for state in runs["corpora"] if state.get("working")] == [
+            "ingest"
+        ]
+        assert {"error" in state for state in answers["/api/models"].json["models"]} == {True, False}
         assert answers["/api/models/torn"].status_code == answers["/api/models/none"].status_code == 404
     finally:
         for folder in ("corpora", "runs", "models"):
@@ -276,8 +278,8 @@ def test_without_solr_every_answer_is_still_as_the_document_says(library):
         answer = app.test_client().get(url)
         statuses[path] = answer.status_code
         schema[path]["GET"].validate_response(answer)
-    away = [path for path, status in statuses.items() if status == 503]
-    assert away == [
+    unavailable = [path for path, status in statuses.items() if status == 503]
+    assert unavailable == [
         "/api/search",
         "/export.jsonl",
         "/export.csv",
@@ -301,7 +303,7 @@ def test_exports_are_the_documents_of_the_document(page, library):
 
 @pytest.mark.services
 @pytest.mark.parametrize("accept", ["*/*", "application/json", "text/html,application/xhtml+xml,*/*;q=0.8"])
-def test_programs_are_told_of_errors_in_json_and_people_who_follow_a_link_on_a_page(page, accept):
+def test_errors_are_json_for_programs_and_a_page_for_people_who_follow_a_link(page, accept):
     for path, status in {"/export.csv?page=x": 400, "/export.jsonl?colour=red": 400}.items():
         answer = page.get(path, headers={"Accept": accept})
         assert answer.status_code == status
@@ -314,7 +316,7 @@ def test_programs_are_told_of_errors_in_json_and_people_who_follow_a_link_on_a_p
         assert (answer.mimetype, answer.json["status"]) == ("application/json", status)
 
 
-def test_a_refused_method_is_told_with_those_that_there_are(library):
+def test_a_refused_method_lists_the_allowed_ones(library):
     answer = create_app(Settings(store=library.store.root)).test_client().post("/api/runs")
     assert answer.status_code == 405
     assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}

@@ -24,7 +24,7 @@ def counted(client) -> dict[tuple, float]:
 
 
 @pytest.mark.services
-def test_requests_are_counted_by_route_and_status_never_by_what_was_asked(page):
+def test_requests_are_counted_by_route_and_status_never_by_url(page):
     for path in ("/", "/?tag=frog", "/?page=x", "/api/search?tag=ship", "/nowhere", "/else/where"):
         page.get(path)
     for row in range(3):
@@ -61,10 +61,10 @@ def test_thumbnails_that_can_not_be_read_are_counted(page, library, tmp_path):
 
 
 def test_failures_of_solr_are_counted_and_wrong_searches_are_not(library):
-    away = create_app(Settings(store=library.store.root, solr="http://127.0.0.1:1/solr")).test_client()
+    client = create_app(Settings(store=library.store.root, solr="http://127.0.0.1:1/solr")).test_client()
     for path in ("/", "/api/search", "/readyz", "/export.jsonl", "/?page=x", "/healthz", "/nowhere"):
-        away.get(path)
-    assert counted(away)["tinytags_solr_failures_total",] == 4
+        client.get(path)
+    assert counted(client)["tinytags_solr_failures_total",] == 4
 
 
 @pytest.mark.services

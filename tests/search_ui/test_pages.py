@@ -143,7 +143,7 @@ def test_a_hostile_url_is_a_search_or_a_400_and_nothing_else(page):
 
 
 @pytest.mark.services
-def test_a_wrong_search_is_told_in_words_on_the_page_and_as_json(page):
+def test_an_invalid_search_is_explained_on_the_page_and_in_json(page):
     answer = page.get("/?confidence=nan-inf")
     assert answer.status_code == 400
     assert (
@@ -210,20 +210,20 @@ def test_an_export_as_csv_is_the_same_and_nothing_in_it_is_a_formula(page, searc
     confidences = [float(row["confidence"]) for row in rows]
     assert confidences == sorted(confidences, reverse=True), "what is shuffled comes by confidence"
     for row in rows:
-        said = {key: f"'{value}" if str(value).startswith("<") else str(value)
+        expected = {key: f"'{value}" if str(value).startswith("<") else str(value)
                 for key, value in found.pop(row["id"]).items()}  # fmt: skip
-        assert float(row["confidence"]) == pytest.approx(float(said.pop("confidence")), abs=1e-6)
-        assert {key: value for key, value in row.items() if value and key != "confidence"} == said
+        assert float(row["confidence"]) == pytest.approx(float(expected.pop("confidence")), abs=1e-6)
+        assert {key: value for key, value in row.items() if value and key != "confidence"} == expected
     assert found == {}
 
 
 @pytest.mark.services
-def test_who_goes_away_stops_an_export(settings, monkeypatch):
-    asked = []
+def test_a_client_that_disconnects_stops_an_export(settings, monkeypatch):
+    queries = []
     hits = search_module.hits
 
     def slowly(*args):
-        asked.append(time.monotonic())
+        queries.append(time.monotonic())
         time.sleep(0.02)
         return hits(*args)
 
@@ -237,10 +237,10 @@ def test_who_goes_away_stops_an_export(settings, monkeypatch):
             client.sendall(b"GET /export.jsonl HTTP/1.1\r\nHost: x\r\n\r\n")
             assert b"200 OK" in client.recv(200)
         until = time.monotonic() + 10
-        while not asked or time.monotonic() - asked[-1] < 0.5:
-            assert time.monotonic() < until, f"{len(asked)} questions, and no end"
+        while not queries or time.monotonic() - queries[-1] < 0.5:
+            assert time.monotonic() < until, f"{len(queries)} queries, and no end"
             time.sleep(0.05)
-        assert len(asked) < 200, "there were hundreds more to ask for"
+        assert len(queries) < 200, "hundreds more were left"
         for _ in range(2):
             assert export._EXPORTS.acquire(timeout=1)
         export._EXPORTS.release(2)
@@ -251,7 +251,7 @@ def test_who_goes_away_stops_an_export(settings, monkeypatch):
 
 
 @pytest.mark.services
-def test_several_runs_are_told_apart_by_corpus_model_and_run(page, searchable, show):
+def test_several_runs_are_filtered_by_corpus_model_and_run(page, searchable, show):
     html = page.get("/").text
     assert "run-heading" not in html and "model-heading" not in html, "one alone is no choice"
     show(searchable.first, searchable.second)
@@ -386,23 +386,23 @@ def test_two_exports_run_at_a_time_and_leave_the_page_its_threads(page):
 
 
 @pytest.mark.services
-def test_a_store_that_is_away_leaves_the_search_and_the_image_says_why(page, monkeypatch):
+def test_an_unavailable_store_leaves_the_search_and_is_reported_on_the_image(page, monkeypatch):
     hit = page.get("/api/search").json["hits"][0]
-    asked = []
+    queries = []
 
-    def away(store, name):
-        asked.append(name)
+    def unavailable(store, name):
+        queries.append(name)
         raise StoreUnavailableError("hdfs://namenode: does not answer")
 
-    monkeypatch.setattr("search_ui.library.open_corpus", away)
-    monkeypatch.setattr("search_ui.library.open_run", away)
+    monkeypatch.setattr("search_ui.library.open_corpus", unavailable)
+    monkeypatch.setattr("search_ui.library.open_run", unavailable)
     page.application.extensions["tinytags"].library._cache.clear()
     assert page.get("/").status_code == 200
     assert page.get("/api/search").json["total"] > 0
     assert page.get("/about").status_code == 200
     answer = page.get(hit["url"])
     assert answer.status_code == 503 and "does not answer" in answer.text
-    assert len(asked) == 2, "it is not asked again for every page"
+    assert len(queries) == 2, "it is not read again for every page"
 
 
 @pytest.mark.services
@@ -532,7 +532,7 @@ def test_without_solr_pages_are_503_and_the_process_is_well(offline):
     assert offline.get("/images/small/0/0.png").status_code == 200
 
 
-def test_a_solr_that_hangs_is_told_within_three_seconds_to_all_who_ask(library):
+def test_a_solr_that_hangs_is_reported_within_three_seconds_to_all_clients(library):
     with socket.create_server(("127.0.0.1", 0)) as hanging, ThreadPoolExecutor(6) as people:
         solr = f"http://127.0.0.1:{hanging.getsockname()[1]}/solr"
         app = create_app(Settings(store=library.store.root, solr=solr))
@@ -543,7 +543,7 @@ def test_a_solr_that_hangs_is_told_within_three_seconds_to_all_who_ask(library):
 
 
 @pytest.mark.services
-def test_ready_is_said_with_what_is_searched(page, searchable):
+def test_ready_lists_the_published_collections(page, searchable):
     assert page.get("/readyz").json == {"status": "ready", "collections": [searchable.first.name]}
     assert searchable.first.name in page.get("/about").text
     assert "29 June 2020" in page.get("/about").text

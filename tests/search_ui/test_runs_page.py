@@ -71,8 +71,8 @@ def tag(world, run, *partitions):
 
 
 def one(found: dict, run) -> dict:
-    (told,) = [told for told in found["runs"] if told["run"] == run.name]
-    return told
+    (state,) = [state for state in found["runs"] if state["run"] == run.name]
+    return state
 
 
 # What it says
@@ -88,13 +88,13 @@ def test_the_api_says_what_tinytags_status_says(page, settings):
 def test_every_corpus_and_run_stands_on_the_page_with_each_step(page, searchable):
     answer = page.get("/runs")
     assert answer.status_code == 200
-    said = text(answer)
-    assert "No job is running." in said
-    assert "Corpus small 700 images, tiny-images, labels of 4 classes" in said
+    words = text(answer)
+    assert "No job is running." in words
+    assert "Corpus small 700 images, tiny-images, labels of 4 classes" in words
     documents = len(searchable.documents[searchable.first.name])
     assert re.search(
         rf"Run {searchable.first.name} published model ten , minimum confidence 40 % tag 3 0 0 index 3 0 0 {documents} documents, none rejected",
-        said,
+        words,
     )
     assert answer.text.count('class="chip"') == 1
     html = answer.get_data(as_text=True)
@@ -123,14 +123,14 @@ def test_a_step_that_failed_is_named_with_its_reason_and_the_command(world):
     world.store.remove(layout.corpus_statistics("small", 1))
     world.store.write_json(layout.corpus_failed("small", 1), {"partition": 1, "error": "is truncated"})
     answer = client(world.settings).get("/runs")
-    said = text(answer)
-    assert "ingest 2 0 1 Partition 1: is truncated To redo it: tinytags ingest" in said
-    assert "tag 1 1 1 Partition 2: &lt;i&gt;corrupt&lt;/i&gt; To redo it:" in said
-    assert "tinytags tag --corpus small --model trained --min-confidence 0.4" in said
-    assert f"No documents yet; tinytags index {made.name} indexes the run" in said
+    words = text(answer)
+    assert "ingest 2 0 1 Partition 1: is truncated To redo it: tinytags ingest" in words
+    assert "tag 1 1 1 Partition 2: &lt;i&gt;corrupt&lt;/i&gt; To redo it:" in words
+    assert "tinytags tag --corpus small --model trained --min-confidence 0.4" in words
+    assert f"No documents yet; tinytags index {made.name} indexes the run" in words
 
 
-def test_documents_that_solr_refused_are_told(world, searchable):
+def test_documents_that_solr_rejected_are_reported(world, searchable):
     made = new_run(world)
     tag(world, made, 0, 1, 2)
     path = layout.run_tags(made.name, 1)
@@ -141,28 +141,28 @@ def test_documents_that_solr_refused_are_told(world, searchable):
     world.store.write_json(layout.run_statistics(made.name, 1), statistics)
     try:
         index_run(world.store, made.name, searchable.solr, world.settings.alias, publication="no")
-        said = text(client(world.settings).get("/runs"))
-        assert re.search(rf"[\d,]+ documents, 1 rejected .*tinytags index {made.name} --partition 1", said)
+        words = text(client(world.settings).get("/runs"))
+        assert re.search(rf"[\d,]+ documents, 1 rejected .*tinytags index {made.name} --partition 1", words)
     finally:
         searchable.solr.delete(made.name)
 
 
 def test_an_empty_store_says_how_to_begin(solr, tmp_path):
-    said = text(client(Settings(store=str(tmp_path / "new"), solr=solr.url)).get("/runs"))
-    assert "The store is empty" in said and "tinytags demo" in said
+    words = text(client(Settings(store=str(tmp_path / "new"), solr=solr.url)).get("/runs"))
+    assert "The store is empty" in words and "tinytags demo" in words
     assert not (tmp_path / "new").exists()
 
 
-def test_what_is_broken_is_told_in_its_place(world):
+def test_a_broken_manifest_is_reported_in_its_place(world):
     made = new_run(world)
     world.store.write_json(layout.run_manifest(made.name), {"hash": "0"})
     world.store.write_bytes("corpora/bad/manifest.json", b"{")
     world.store.remove_tree("models")
     answer = client(world.settings).get("/runs")
     assert answer.status_code == 200
-    said = text(answer)
-    assert "Runs without a corpus in the store" in said and "is not as it was written" in said
-    assert "Corpus bad" in said and "is not JSON" in said
+    words = text(answer)
+    assert "Runs without a corpus in the store" in words and "is not as it was written" in words
+    assert "Corpus bad" in words and "is not JSON" in words
 
 
 # Something is down
@@ -177,14 +177,14 @@ def quickly(client, path="/runs"):
 
 
 def test_without_solr_the_page_says_so_and_what_the_store_knows(world):
-    said = text(quickly(client(Settings(store=world.store.root, solr=NO_SOLR))))
-    assert "Solr is unavailable: Solr at http://127.0.0.1:1/solr does not answer" in said
-    assert "tag 3 0 0 index unknown Solr is unavailable" in said
+    words = text(quickly(client(Settings(store=world.store.root, solr=NO_SOLR))))
+    assert "Solr is unavailable: Solr at http://127.0.0.1:1/solr does not answer" in words
+    assert "tag 3 0 0 index unknown Solr is unavailable" in words
     found = quickly(client(Settings(store=world.store.root, solr=NO_SOLR)), "/api/runs").json
-    assert [told["index"] for told in found["runs"]] == [None, None, None]
+    assert [state["index"] for state in found["runs"]] == [None, None, None]
 
 
-def test_a_solr_that_hangs_or_goes_away_leaves_what_was_known_and_comes_back_by_itself(searchable):
+def test_a_solr_that_hangs_or_is_down_leaves_the_last_state_and_recovers(searchable):
     relay = Relay(int(searchable.solr.url.rsplit(":", 1)[1].split("/")[0]))
     try:
         settings = Settings(
@@ -193,15 +193,15 @@ def test_a_solr_that_hangs_or_goes_away_leaves_what_was_known_and_comes_back_by_
         page = client(settings)
         before = page.get("/api/runs").json
         assert before["solr_error"] is None
-        for mode, words in (("silent", "does not answer"), ("refuse", "does not answer")):
+        for mode, error in (("silent", "does not answer"), ("refuse", "does not answer")):
             relay.become(mode)
             found = quickly(page, "/api/runs").json
             while not found["solr_error"]:
                 found = quickly(page, "/api/runs").json
-            assert words in found["solr_error"]
+            assert error in found["solr_error"]
             assert found["runs"] == before["runs"] and found["solr_seen"]
-            said = text(quickly(page))
-            assert "This page shows the index at" in said and "published" in said
+            words = text(quickly(page))
+            assert "This page shows the index at" in words and "published" in words
         relay.become("pass")
         until = time.monotonic() + 15
         while page.get("/api/runs").json["solr_error"]:
@@ -211,14 +211,14 @@ def test_a_solr_that_hangs_or_goes_away_leaves_what_was_known_and_comes_back_by_
         relay.close()
 
 
-def test_a_store_that_hangs_is_told_in_time_and_browsers_do_not_queue_up_for_it(solr):
+def test_a_store_that_hangs_is_reported_in_time_and_browsers_do_not_queue_up_for_it(solr):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         webhdfs = f"http://127.0.0.1:{silent.getsockname()[1]}"
         settings = Settings(store="hdfs://127.0.0.1:8020/x", webhdfs=webhdfs, solr=solr.url)
         page = client(settings)
-        said = text(quickly(page))
-        assert "The store is unavailable: the store does not answer" in said
-        assert "Solr is unavailable" not in said
+        words = text(quickly(page))
+        assert "The store is unavailable: the store does not answer" in words
+        assert "Solr is unavailable" not in words
         began = time.monotonic()
         for _ in range(5):
             assert quickly(page, "/api/runs").json["store_error"] == "the store does not answer"
@@ -227,23 +227,23 @@ def test_a_store_that_hangs_is_told_in_time_and_browsers_do_not_queue_up_for_it(
         assert (answer.status_code, "does not answer" in text(answer)) == (503, True)
 
 
-def test_a_store_that_is_none_is_told(solr, tmp_path):
+def test_a_store_that_is_a_file_is_reported(solr, tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    said = text(quickly(client(Settings(store=str(tmp_path / "file"), solr=solr.url))))
-    assert "The store is unavailable:" in said and "Not a directory" in said
-    assert "The store is empty" not in said
+    words = text(quickly(client(Settings(store=str(tmp_path / "file"), solr=solr.url))))
+    assert "The store is unavailable:" in words and "Not a directory" in words
+    assert "The store is empty" not in words
 
 
-def test_many_browsers_share_one_look(world, monkeypatch):
-    looks = []
+def test_many_browsers_share_one_scan(world, monkeypatch):
+    scans = []
     for watch in (StoreWatch, SolrWatch):
-        original = watch.look
+        original = watch.scan
 
-        def look(self, *args, original=original, **options):
-            looks.append(type(self).__name__)
+        def scan(self, *args, original=original, **options):
+            scans.append(type(self).__name__)
             return original(self, *args, **options)
 
-        monkeypatch.setattr(watch, "look", look)
+        monkeypatch.setattr(watch, "scan", scan)
     app = create_app(world.settings, {"REFRESH_SECONDS": 60})
     answers = []
 
@@ -256,7 +256,7 @@ def test_many_browsers_share_one_look(world, monkeypatch):
     for thread in threads:
         thread.join()
     assert len(answers) == 16 and len({json.dumps(answer) for answer in answers}) == 1
-    assert sorted(looks) == ["SolrWatch", "StoreWatch"]
+    assert sorted(scans) == ["SolrWatch", "StoreWatch"]
 
 
 def test_the_version_changes_with_what_is_shown_and_with_nothing_else(world):
@@ -284,7 +284,7 @@ def test_browsers_ask_often_while_something_is_written_and_rarely_otherwise(worl
 
 @pytest.fixture
 def watched(world, chromium):
-    """Opens a page of the world above; it looks as often as it is asked, and a browser asks every 0.3 seconds."""
+    """Opens a page of the world above; every request scans the store and Solr."""
     contexts, complaints = [], []
     app = create_app(world.settings, {"REFRESH_SECONDS": 0})
     server = make_server("127.0.0.1", 0, app, threaded=True)
@@ -374,13 +374,13 @@ def test_a_real_job_is_watched_from_its_start_to_its_end(watched, world, often):
     page.get_by_text("tinytags tag --corpus tiny --model NAME").wait_for()
     job = start("tag", "--corpus", "tiny", "--model", "trained", TINYTAGS_STORE=world.store.root)
     try:
-        told = page.get_by_text(f"process {job.pid}, since")
-        told.wait_for(timeout=60_000)
+        working = page.get_by_text(f"process {job.pid}, since")
+        working.wait_for(timeout=60_000)
         assert row(page, run, "tag") != ["12", "0", "0"]
     finally:
         finish(job)
     wait_for_row(page, run, "tag", 12, 0, 0)
-    told.wait_for(state="detached")
+    working.wait_for(state="detached")
 
 
 def test_a_failure_appears_with_its_command_and_goes_when_it_is_mended(watched, world, often):
@@ -406,7 +406,9 @@ def test_focus_and_selection_stay_while_numbers_change(watched, world, often):
     assert link.evaluate("link => link === document.activeElement")
 
 
-def test_the_page_says_when_it_last_heard_and_when_nobody_answers(watched, world, often, monkeypatch):
+def test_the_page_shows_when_it_was_updated_and_when_the_server_does_not_answer(
+    watched, world, often, monkeypatch
+):
     page = watched.open()
     assert re.fullmatch(
         r"Updated (just now|\d s ago)\. The page updates itself\.", page.locator("#updated").inner_text()
