@@ -315,7 +315,7 @@ def test_a_network_that_does_not_vote_is_searched_by_percent(page, searchable, s
 
     document = next(d for d in documents if d.get("runner_up"))
     url = f"/images/small/{document['partition']}/{document['row']}"
-    words = f"network gives it a probability of {100 * document['confidence']:.2f} %"
+    words = f"{100 * document['confidence']:.2f} %"
     assert words in " ".join(Shape(page.get(url).text).text.split()), "the model itself is not in the store"
     assert page.get(f"/api{url}").json["tags"][0]["class_votes"] is None
 
@@ -331,7 +331,7 @@ def test_a_network_that_does_not_vote_is_searched_by_percent(page, searchable, s
 
 
 @pytest.mark.services
-def test_beside_the_range_stands_what_to_expect_of_it(page, searchable, monkeypatch):
+def test_the_precision_and_coverage_of_a_range_are_beside_it(page, searchable, monkeypatch):
     def threshold(votes):
         images = 1000 - 100 * (votes - 1)
         right = images - images**2 // 2000
@@ -364,13 +364,13 @@ def test_beside_the_range_stands_what_to_expect_of_it(page, searchable, monkeypa
     ]
     assert expected("?confidence=41-49") == [], "no tag has such a confidence"
     words = " ".join(page.get("/?confidence=60-100").text.split())
-    assert "<strong>75 %</strong> of tags from 60 % up to be right; 50 % of images have one." in words
+    assert "At 60 % or more: about <strong>75 %</strong> correct; covers 50 % of images" in words
     card["hash"] = "another"
     page.application.extensions["tinytags"].library._cache.clear()
-    assert expected("") == [], "a card of another model says nothing"
+    assert expected("") == [], "the card is of another model"
     card |= {"hash": searchable.first.model_hash, "quality": {"images": 1000, "thresholds": [{"votes": 4}]}}
     page.application.extensions["tinytags"].library._cache.clear()
-    assert expected("") == [], "nor does one that was not written by us"
+    assert expected("") == [], "the card is not one of ours"
 
 
 @pytest.mark.services
@@ -441,7 +441,7 @@ def test_an_image_that_no_run_tagged_has_a_page_too(page, searchable):
 
 
 @pytest.mark.services
-def test_both_runs_that_are_searched_say_what_they_think_of_an_image(page, searchable, show):
+def test_an_image_has_the_tags_of_both_published_runs(page, searchable, show):
     show(searchable.first, searchable.second)
     facts = page.get("/api/images/small/0/0").json
     assert {tag["run"] for tag in facts["tags"]} == {
