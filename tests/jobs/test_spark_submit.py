@@ -26,6 +26,8 @@ from jobs.archive import PACKAGES, write_zip
 from operations.services import free_port, get_json
 from storage.store import open_store
 
+pytestmark = pytest.mark.spark
+
 ROOT = Path(__file__).parents[2]
 SPARK = Path(sys.executable).parent
 LIGHT = [
