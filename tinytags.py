@@ -71,8 +71,8 @@ class Verbs(click.Group):
         try:
             return super().resolve_command(context, args)
         except click.UsageError as error:
-            error.message = f"{error.message.rstrip('.')}; there are {', '.join(ORDER)}"
-            raise
+            line = f"{error.message.rstrip('.')}; there are {', '.join(ORDER)}"
+            raise click.UsageError(line, error.ctx) from None
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -84,7 +84,7 @@ class Verbs(click.Group):
 @setting_option("database")
 @click.version_option(package_name="tinytags", prog_name="tinytags")
 @click.pass_context
-def command(context, **options):
+def command(context, /, **options):
     """Turn a dump of tens of millions of small images into a page that is searched by tag and confidence.
 
     \b

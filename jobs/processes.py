@@ -99,17 +99,18 @@ class Processes:
             worker.give(partition)
             busy[worker.connection] = worker
         while busy:
-            for connection in wait(list(busy)):
-                worker = busy[connection]
+            ready = wait(list(busy))
+            for worker in [worker for connection, worker in busy.items() if connection in ready]:
+                connection = worker.connection
                 try:
                     outcome = connection.recv()
                 except (EOFError, OSError):
                     raise worker.ended() from None
                 collector.add(outcome)
-                if (partition := next(pending, None)) is None:
+                if (following := next(pending, None)) is None:
                     del busy[connection]
                 else:
-                    worker.give(partition)
+                    worker.give(following)
 
     def _stop(self) -> None:
         """Stop the workers at once, each after it has removed the file that it was writing."""

@@ -37,7 +37,7 @@ def open_session(master: str, name: str, light: bool = False, **options: str) ->
         except PySparkRuntimeError:  # there is none yet
             spark = _start(master, name, light, options)
             stack.callback(_stop, spark)
-        if not spark.sparkContext.master.startswith("local") and not spark.conf.get(
+        if not (spark.sparkContext.master or "").startswith("local") and not spark.conf.get(
             "spark.submit.pyFiles", ""
         ):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tinytags-"))
@@ -110,11 +110,13 @@ def _uninterrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    arrived = []
+    arrived: list[int] = []
 
     def postpone(number: int, _frame: object) -> None:
         arrived.append(number)
-        signal.signal(number, before[number])  # a second one is not to wait: a cluster may be full for hours
+        signal.signal(
+            number, before[signal.Signals(number)]
+        )  # a second one is not to wait: a cluster may be full for hours
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:

@@ -8,6 +8,8 @@ import itertools
 import os
 import sys
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -96,7 +98,7 @@ def main(dump, corpus, format, partition_images, labels, classes, partition, set
 
 def split_dump(
     settings: Settings, dump: str, corpus: str, format: str | None = None, partition_images: int = 20_000,
-    labels: str | None = None, classes: list[str] | None = None, redo: list[tuple[int, int]] = (),
+    labels: str | None = None, classes: list[str] | None = None, redo: Sequence[tuple[int, int]] = (),
 ) -> dict:  # fmt: skip
     """Split what is not split yet, and ``redo``; return the counts, with what failed under "failed".
 
@@ -143,7 +145,9 @@ def split_dump(
             redo,
             lambda p: layout.corpus_statistics(corpus, p),
         )
-        results, errors, splitting = [], {}, 0.0
+        results: list[dict[str, Any]] = []
+        errors: dict[int, TinyTagsError] = {}
+        splitting = 0.0
         remove_temporary(store, made, pending)
         if pending:
             task = functools.partial(_split, store, made, source)

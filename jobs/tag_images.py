@@ -10,8 +10,8 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -26,6 +26,7 @@ from conf.command import (
     run,
     settings_options,
 )
+from conf.errors import TinyTagsError
 from conf.settings import Settings
 from conf.wording import counted
 from storage import layout
@@ -95,7 +96,7 @@ def tag_images(
     corpus: str,
     model: str,
     min_confidence: float = 0.4,
-    redo: list[tuple[int, int]] = (),
+    redo: Sequence[tuple[int, int]] = (),
     similar: bool = False,
 ) -> dict:
     """Tag what is not tagged yet, and ``redo``; return the counts of the whole run, with what failed under "failed".
@@ -132,7 +133,9 @@ def tag_images(
             redo,
             lambda p: layout.run_statistics(made.name, p),
         )
-        results, errors, tagging = [], {}, 0.0
+        results: list[dict[str, Any]] = []
+        errors: dict[int, TinyTagsError] = {}
+        tagging = 0.0
         if pending:
             task = functools.partial(tag_partition, store, source, made, kind=type(tagger))
             with open_runner(settings.master, f"tag {made.name}") as runner:
@@ -168,7 +171,7 @@ def tag_partition(store, corpus, run, partition: int, kind: "type[Model] | None"
 
     began = time.monotonic()
     tagger = load_exact_model(store, run.model, run.model_hash, kind)
-    statistics = {
+    statistics: dict[str, Any] = {
         "partition": partition,
         "images": 0,
         "tagged": 0,
@@ -177,7 +180,7 @@ def tag_partition(store, corpus, run, partition: int, kind: "type[Model] | None"
         "labelled": 0,
         "right": 0,
     }
-    counters = {"tags": Counter(), "votes": Counter()}
+    counters: dict[str, Counter] = {"tags": Counter(), "votes": Counter()}
     digest, size = hashlib.sha256(), 0
     with store.writer(layout.run_tags(run.name, partition)) as file:
         blocks = read_partition(store, corpus, partition)
@@ -212,7 +215,10 @@ def _winners(
     """
     from tagging.tags import winners
 
-    first, votes, labels, descriptors = 0, [], [], []
+    first = 0
+    votes: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    descriptors: list[np.ndarray] = []
 
     def chunk():
         described = np.concatenate(descriptors) if describe else None

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -124,7 +124,7 @@ def train_forest(
         held_out = held_out_blocks(store, source, seed, holdout)
         part, corrected, digest = with_corrections(settings, store, source, part, held_out)
         correction_facts = {"corrections": len(corrected.labels), "corrections_hash": digest}
-    parameters = {"trees": trees, "depth": depth, "bins": bins, "seed": seed}
+    parameters: dict[str, Any] = {"trees": trees, "depth": depth, "bins": bins, "seed": seed}
     if not source.splits:
         parameters["holdout"] = holdout
     with lease(store, layout.model_lease(model), f"model {model!r}"):
@@ -205,7 +205,7 @@ def with_corrections(settings: Settings, store, corpus, part, held_out) -> tuple
             "leave --corrections out, or correct tags on the pages of images"
         )
     used = [usable[n] for n in kept]
-    own = {}
+    own: dict[int, list[int]] = {}
     for one in used:
         if one.corpus_hash == corpus.hash:
             own.setdefault(one.partition, []).append(one.row)
@@ -272,7 +272,7 @@ def fit_mllib(settings: Settings, store, corpus, model: str, parameters: dict, p
     from jobs.session import open_session
     from jobs.spark import WorkerErrors
 
-    options = (
+    options: dict[str, Any] = (
         {"spark.driver.memory": "6g", "spark.driver.maxResultSize": "0"}
         if settings.master.startswith("local")
         else {}
@@ -326,6 +326,7 @@ def labelled_vectors(spark, store, corpus, part, tasks: int, corrected: Correcte
     def read(batches):
         import pyarrow
 
+        blocks: Iterator[tuple[np.ndarray, np.ndarray]]
         for batch in batches:
             mine = itertools.chain.from_iterable(slices[number] for number in batch.column(0).to_pylist())
             for partition, first, last in mine:
