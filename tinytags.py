@@ -25,7 +25,7 @@ from conf.wording import counted, duration
 # Exit code: done, but Solr refused some documents.
 REJECTED = 3
 
-# Verbs that stand elsewhere, because they also run as jobs of spark-submit; loaded when asked for.
+# Verbs that are defined elsewhere, because they also run as jobs of spark-submit; loaded on use.
 JOBS = {
     "ingest": ("jobs.split_dump", "Split a dump into the partitions of a corpus."),
     "train": ("jobs.train_forest", "Train a random forest on a labelled corpus."),
@@ -49,7 +49,7 @@ ORDER = [
 
 
 class Verbs(click.Group):
-    """The verbs in the order in which one needs them, those of ``JOBS`` loaded when asked for."""
+    """The verbs in the order in which one needs them, those of ``JOBS`` loaded on use."""
 
     def list_commands(self, context) -> list[str]:
         return ORDER
@@ -149,7 +149,10 @@ def demo(data, engine, host, port, no_serve, settings):
 @command.command()
 @run_argument
 @click.option(
-    "--live", "publish", flag_value="live", help="Move the alias first, to look on while the run comes in."
+    "--live",
+    "publish",
+    flag_value="live",
+    help="Move the alias first: the page shows the run while it is indexed.",
 )
 @click.option(
     "--beside", "publish", flag_value="beside", help="Keep what the alias shows and add this run to it."
@@ -165,7 +168,7 @@ def demo(data, engine, host, port, no_serve, settings):
 def index(run_name, publish, shards, partition, dry_run, settings, as_json):
     """Bring a run's tags into Solr; when all are in, the page shows them.
 
-    The index is its own ledger: Solr is asked what it holds, and what is missing is posted. Killed at any moment, the
+    The index is its own ledger: Solr is queried for what it holds, and what is missing is posted. Killed at any moment, the
     same command completes it. Documents that Solr refuses end in the run's rejected/ with the reason, and exit code 3.
     """
     from indexing.index import index_run
@@ -237,19 +240,21 @@ def status(settings, as_json):
 
 @command.command()
 @run_argument
-@click.option("--repair", is_flag=True, help="Mend what can be mended.")
+@click.option("--repair", is_flag=True, help="Repair what can be repaired.")
 @settings_options("store", "webhdfs", "solr", "master")
 @json_option
 def verify(run_name, repair, settings, as_json):
     """Check a run from its images to its documents, and name what differs.
 
     Images in = tagged + dropped + bad; tagged = documents + rejected; every file as it was written. Exit code 1 where
-    something differs that is not mended.
+    something differs that is not repaired.
     """
     from operations.repair import verify as verify_all
 
     result = verify_all(settings, run_name, repair)
-    lines = [f"{problem['what']}{' (mended)' if problem['mended'] else ''}" for problem in result["problems"]]
+    lines = [
+        f"{problem['what']}{' (repaired)' if problem['mended'] else ''}" for problem in result["problems"]
+    ]
     left = sum(not problem["mended"] for problem in result["problems"])
     lines.append(
         f"run {run_name}: {len(result['problems']):,} differences, {left:,} left"
@@ -259,9 +264,9 @@ def verify(run_name, repair, settings, as_json):
     report(result, "\n".join(lines), as_json)
     if left:
         fix = (
-            "they can't be mended from here"
+            "they can't be repaired from here"
             if repair
-            else f"`tinytags verify {run_name} --repair` mends what can be mended"
+            else f"`tinytags verify {run_name} --repair` repairs what can be repaired"
         )
         raise TinyTagsError(f"run {run_name} differs in {counted(left, 'place')}; {fix}")
 
@@ -281,7 +286,7 @@ def serve(host, port, settings):
 @settings_options("store", "webhdfs", "solr", "alias", "master")
 @json_option
 def doctor(settings, as_json):
-    """Look at Java, Spark, Solr, HDFS, disk and versions: what is missing, and how to mend it."""
+    """Check Java, Spark, Solr, HDFS, disk and versions: what is missing, and how to fix it."""
     from operations.doctor import describe, examine
 
     result = examine(settings)

@@ -76,7 +76,7 @@ class SolrWatch:
         try:
             answer = self.solr.read("admin/metrics", parameters, ANSWER_SECONDS)
         except SolrError:
-            return {}  # metrics can be turned off: rates are then unknown, and counts requested for at every look
+            return {}  # metrics can be turned off: rates are then unknown, and counts requested for at every scan
         cores = {}
         for node in (answer, *answer.values()):  # of several nodes, each has such an answer within
             metrics = node.get("metrics") if isinstance(node, dict) else None

@@ -49,7 +49,7 @@ class _Worker:
 
     def give(self, partition: int) -> None:
         self.partition = partition
-        with contextlib.suppress(OSError):  # it has ended: its connection tells
+        with contextlib.suppress(OSError):  # it has ended, as its connection shows
             self.connection.send(partition)
 
     def ended(self) -> TinyTagsError:

@@ -82,7 +82,7 @@ class SparkRunner:
         read = 0
         alive = True
         while alive:
-            alive = thread.is_alive()  # asked first, so that what came before the end is read below
+            alive = thread.is_alive()  # checked first, so that what came before the end is read below
             arrived: list[Outcome] = inbox.value[read:]
             read += len(arrived)
             for outcome in arrived:

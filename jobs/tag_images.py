@@ -71,7 +71,7 @@ def _check_share(_context, _option, value: float) -> float:
 def main(corpus, model, min_confidence, similar, partition, settings, as_json):
     """Tag every image of a corpus with a model.
 
-    Writes a run: JSON lines, one file a partition, that `tinytags index` brings into Solr. Its name follows from corpus,
+    Writes a run: JSON lines, one file a partition, that `tinytags index` indexes in Solr. Its name follows from corpus,
     model, threshold and --similar: the same inputs give the same run. Stopped or killed, the same command goes on where
     it was. A corrupt partition is reported and does not stop the others.
     """  # fmt: skip

@@ -96,7 +96,7 @@ def retry(url: str, address: str, action: Callable[[], T]) -> T:
             reason = " ".join(f"{reason} ({type(error).__name__})".split())
     if broken_off == ATTEMPTS:  # every attempt connected and broke off: a damaged block
         raise WebHdfsError(
-            f"{url}: {reason}, {ATTEMPTS} tries; `hdfs fsck` tells whether a block is damaged",
+            f"{url}: {reason}, {ATTEMPTS} tries; `hdfs fsck` shows whether a block is damaged",
             "file unavailable",
         )
     raise WebHdfsError(

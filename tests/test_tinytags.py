@@ -359,7 +359,7 @@ def test_verify_names_every_damage_and_repair_mends_it(way, tmp_path, solr):
 
     out, err = run("verify", run_name, code=1, **settings)
     assert error_line(err) == (
-        f"tinytags: run {run_name} differs in 3 places; `tinytags verify {run_name} --repair` mends what can be mended"
+        f"tinytags: run {run_name} differs in 3 places; `tinytags verify {run_name} --repair` repairs what can be repaired"
     )
     told = out.splitlines()
     assert len(told) == 4

@@ -73,7 +73,9 @@ def test_without_the_dump_images_stay_broken_and_tags_are_repaired(world, tmp_pa
     assert contents(Path(store.url("runs"))) == before
     _, err = run("verify", made.name, "--repair", *settings, code=1)
     assert f"verify: {tmp_path / 'tiny_images.bin'}: no such file or folder" in err
-    assert error_line(err) == f"tinytags: run {made.name} differs in 1 place; they can't be mended from here"
+    assert (
+        error_line(err) == f"tinytags: run {made.name} differs in 1 place; they can't be repaired from here"
+    )
     (tmp_path / "moved.bin").rename(tmp_path / "tiny_images.bin")
     assert run_json("verify", made.name, "--repair", *settings)["problems"][0]["mended"] is True
 
@@ -101,7 +103,7 @@ def test_without_the_model_tags_stay_broken_and_are_reported(world):
     store.remove(layout.run_tags(made.name, 2))
     _, err = run("verify", made.name, "--repair", *settings, code=1)
     assert "verify: no model 'forest' in " in err
-    assert "they can't be mended from here" in error_line(err)
+    assert "they can't be repaired from here" in error_line(err)
 
 
 @pytest.mark.services
