@@ -259,7 +259,7 @@ def verify(run_name, repair, settings, as_json):
     lines.append(
         f"run {run_name}: {len(result['problems']):,} differences, {left:,} left"
         if lines
-        else f"run {run_name}: all agrees"
+        else f"run {run_name}: no differences"
     )
     report(result, "\n".join(lines), as_json)
     if left:

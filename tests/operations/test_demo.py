@@ -15,6 +15,7 @@ from small_world import (
     finish,
     make_corpus,
     run,
+    run_process,
     start,
     stop_group,
     wait_until,
@@ -68,7 +69,7 @@ def test_the_demo_goes_the_whole_way_and_again_at_once(place, tmp_path):
         "Ctrl-C stops what the demo started"
     )
 
-    out, err = run(*words, "--no-serve", **place)
+    out, err = run_process(*words, "--no-serve", **place)
     assert "is trained already" in err
     assert (out + err).count("all done already") == 3
     assert "0 partitions posted now" in out
@@ -78,7 +79,7 @@ def test_the_demo_goes_the_whole_way_and_again_at_once(place, tmp_path):
 def test_an_unlabelled_dump_is_tagged_by_what_cifar_10_teaches(place, tmp_path):
     dump = write_tiny_images(tmp_path / "tiny_images.bin", 500)
     write_cifar(tmp_path / "store" / "cifar-10-batches-bin", 600, 100)
-    _, err = run("demo", "--data", dump, "--engine", "scikit-learn", "--no-serve", **place)
+    _, err = run_process("demo", "--data", dump, "--engine", "scikit-learn", "--no-serve", **place)
     assert "training on the labelled images in" in err
     assert f"$ tinytags ingest {dump} --corpus tiny-images" in err
 
@@ -110,7 +111,7 @@ def test_without_network_it_goes_on_with_digits_and_after_an_interruption_where_
     out, err = finish(process)
     assert "corpus digits: 1,797 images" in out
     assert re.search(r"\d\d\.\d% of [\d,]+ tags with a known label are right", err)
-    assert out.rstrip().endswith(": all agrees")
+    assert out.rstrip().endswith(": no differences")
     assert not alive(process)
 
 

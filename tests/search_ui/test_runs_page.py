@@ -338,21 +338,21 @@ def test_somebody_watches_a_run_being_tagged_and_indexed_without_touching_the_pa
 ):
     page = watched.open()
     page.evaluate("window.stayed = true")
-    assert "Nothing is being written" in page.locator("#board").inner_text()
+    assert "No job is running" in page.locator("#board").inner_text()
     with lease(world.store, layout.run_lease(new_name := new_run(world).name), "x"):
         run = runs.open_run(world.store, new_name)
         page.locator(f"[id='run-{run.name}']").wait_for()
-        page.locator(".busy strong", has_text="tag").wait_for()
+        page.locator(".working strong", has_text="tag").wait_for()
         wait_for_row(page, run, "tag", 0, 3, 0)
         for p in range(3):
             time.sleep(0.4)
             tag(world, run, p)
             wait_for_row(page, run, "tag", p + 1, 2 - p, 0)
-        busy = page.locator(".busy").inner_text()
+        busy = page.locator(".working").inner_text()
         assert re.search(r"tag of small-trained-\w+: \d[\d,]* images/s, nearly done", busy), busy
         share = page.locator(f"[id='run-{run.name}'] .progress .done").first.get_attribute("width")
         assert share == "100.0%"
-    page.locator(".busy", has_text="Nothing is being written").wait_for()
+    page.locator(".working", has_text="No job is running").wait_for()
     wait_for_row(page, run, "index", 0, 3, 0)
     try:
         index_run(world.store, run.name, searchable.solr, world.settings.alias)
