@@ -41,7 +41,7 @@ settings.register_profile(
 )  # fmt: skip
 # What is wrong with two parameters together.
 TOGETHER = re.compile(
-    r"the lower one first|only sort=random has one|random order has numbered pages alone|pages have numbers up to"
+    r"the lower one first|only sort=random has one|can't be used with sort=random|numbered pages end at"
 )
 
 
