@@ -273,7 +273,7 @@ def test_rejected_documents_are_counted_and_not_missed(store, client):
     store.write_bytes(path, stranger)
     result = verify_run(store, run.name, client)
     assert [p["what"] for p in result["problems"] if p["kind"] == "rejected"] == [
-        f"{store.url(path)}: 'ffffffff:1:1' is no document of the run"
+        f"{store.url(path)}: document 'ffffffff:1:1' is not of this run"
     ]
     result = verify_run(store, run.name, client, repair=True)
     assert (result["ok"], result["rejected"]) == (True, 1)

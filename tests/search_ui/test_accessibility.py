@@ -244,7 +244,7 @@ def test_a_question_mark_shows_the_keys_and_escape_closes_them(open_page):
     first.focus()
     page.keyboard.press("?")
     assert keys.is_visible()
-    assert "Esc" in keys.inner_text() and "next and previous page" in keys.inner_text()
+    assert "Esc" in keys.inner_text() and "next, previous page" in keys.inner_text()
     assert keys.evaluate("dialog => dialog.contains(document.activeElement)")
     for _ in range(3):
         page.keyboard.press("Tab")

@@ -65,7 +65,7 @@ def alike(solr, tmp_path_factory):
     seven = make_run(store, corpus, "seven", 7, seed=4, similar=True)
     client = Solr(solr.url, patience=60)
     for run, shards in ((plain, 1), (ten, 1), (seven, 2)):
-        index_run(store, run.name, client, ALIAS, publish="no", shards=shards)
+        index_run(store, run.name, client, ALIAS, publication="no", shards=shards)
     images = np.concatenate(
         [block.images for p in range(corpus.partitions) for block in read_partition(store, corpus, p)]
     )
