@@ -25,7 +25,7 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None) ->
 
     It connects to nothing yet: a page that needs a Solr or a store that is unavailable reports that.
     """
-    from indexing.query.counts import percent_of
+    from indexing.query.levels import percent_of
     from indexing.query.published import CHECK_SECONDS, PublishedIndex
     from indexing.solr import Solr
     from records.corrections import open_corrections

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from conf.wording import counted
-from indexing.query.counts import percent
+from indexing.query.levels import percent
 
 T = TypeVar("T")
 

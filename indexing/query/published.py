@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from indexing.query.counts import Cell, Counts, query_cells
+from indexing.query.cells import Cells, query_cells
+from indexing.query.counts import Counts
 from indexing.query.search_state import SearchState
 from indexing.solr import RefusedError, Solr, SolrError
 
@@ -42,7 +43,7 @@ class PublishedIndex:
         self._failed: SolrError | None = None
         self._snapshot = Snapshot((), Counts.of([]))
         self._versions: dict[str, Version] = {}
-        self._cells: dict[str, list[Cell]] = {}
+        self._cells: dict[str, Cells] = {}
 
     def now(self, fresh: bool = False) -> Snapshot:
         """Return what is published; ``fresh`` checks even if that was done a moment ago. Raises `SolrError`."""
@@ -68,7 +69,7 @@ class PublishedIndex:
             name: self._cells[name] if self._versions.get(name) == version else query_cells(self.solr, name)
             for name, version in versions.items()
         }
-        counts = Counts.of(cell for name in cells for cell in cells[name])
+        counts = Counts.of(cells.values())
         self._versions, self._cells, self._snapshot = versions, cells, Snapshot(tuple(sorted(cells)), counts)
 
     def _collections(self) -> dict[str, dict[str, Any]]:

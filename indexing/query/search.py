@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from indexing.fields import HIT_FIELDS
-from indexing.query.counts import COUNTED, Level
+from indexing.query.cells import COUNTED
+from indexing.query.levels import Level
 from indexing.query.published import ANSWER_SECONDS, PublishedIndex, Snapshot
 from indexing.query.search_state import NUMBERED_ROWS, PER_PAGE, After, SearchState
 from indexing.solr import Solr, SolrError

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, jsonify, redirect, render_template, reque
 from flask.typing import ResponseReturnValue
 
 from indexing.fields import FACETS
-from indexing.query.counts import percent_of
+from indexing.query.levels import percent_of
 from indexing.query.search import SearchResult, documents, search
 from indexing.query.search_state import NUMBERED_ROWS, SearchState, parse_form
 from search_ui import api, facets

@@ -7,7 +7,8 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 
-from indexing.query.counts import COUNTED, PER_RUN, Cell, Source, percent
+from indexing.query.cells import COUNTED, PER_RUN, Cells, Column, Source
+from indexing.query.levels import percent
 from ingest.corpus import Corpus, create_corpus, open_corpus, read_partition, write_partition
 from ingest.formats import open_dump
 from ingest.image import IMAGE_BYTES, SIDE
@@ -147,16 +148,24 @@ def shares(document: dict) -> int:
     return percent(document["votes"], document["trees"])
 
 
-def count_cells(documents: list[dict]) -> list[Cell]:
+def count_cells(documents: list[dict]) -> list[Cells]:
     """Return the cells of documents, counted one by one."""
-    cells = {}
+    sources = {}
     for document in documents:
         source = Source(tuple(document[name] for name in PER_RUN))
-        votes = document.get("votes", shares(document))
-        values = tuple(document.get(name) for name in COUNTED)
-        key = values, votes, document.get("trees"), source
+        cells = sources.setdefault((source, document.get("trees")), {})
+        key = (*(document.get(name) for name in COUNTED), document.get("votes", shares(document)))
         cells[key] = cells.get(key, 0) + 1
-    return [Cell(*key[:3], count, key[3]) for key, count in cells.items()]
+    return [
+        make_cells(list(cells), list(cells.values()), trees, source)
+        for (source, trees), cells in sources.items()
+    ]
+
+
+def make_cells(keys: list[tuple], documents: list[int], trees: int | None, source: Source) -> Cells:
+    """Return cells with the values of facets and the votes of ``keys``."""
+    *values, votes = map(Column.of, zip(*keys, strict=True))
+    return Cells(source, trees, dict(zip(COUNTED, values, strict=True)), votes, np.array(documents))
 
 
 def matches(

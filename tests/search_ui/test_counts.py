@@ -4,16 +4,18 @@ import functools
 import itertools
 
 import numpy as np
-from searchable import CLASSES, count_cells, matches, shares
+from searchable import CLASSES, count_cells, make_cells, matches, shares
 
-from indexing.query.counts import COUNTED, PER_RUN, Cell, Counts, Source, percent
+from indexing.query.cells import COUNTED, PER_RUN, Source
+from indexing.query.counts import Counts
+from indexing.query.levels import percent
 from indexing.query.search_state import SearchState
 
 
 def cell(votes, trees, documents, tag="frog"):
-    """Return a cell of one tag, without any other values."""
-    values = tuple(tag if name == "tag" else None for name in COUNTED)
-    return Cell(values, votes, trees, documents, Source(("",) * len(PER_RUN)))
+    """Return a cell of one tag, without any other values, in a collection of its own."""
+    values = (tag if name == "tag" else None for name in COUNTED)
+    return make_cells([(*values, votes)], [documents], trees, Source(("",) * len(PER_RUN)))
 
 
 def test_percents_are_rounded_halves_up_in_whole_numbers():
@@ -102,7 +104,7 @@ def test_a_histogram_of_a_large_forest_has_at_most_a_bar_for_every_percent():
     cells = [cell(votes, 500, int(random.integers(1, 9))) for votes in range(200, 501)]
     found = Counts.of(cells).by_percent(SearchState())
     assert list(found) == list(range(40, 101))
-    assert sum(found.values()) == sum(cell.documents for cell in cells)
+    assert sum(found.values()) == sum(int(cell.documents.sum()) for cell in cells)
 
 
 def test_a_networks_histogram_has_a_bar_for_every_percent_from_the_lowest_that_there_is():

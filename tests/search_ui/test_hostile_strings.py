@@ -9,7 +9,8 @@ from searchable import count_cells
 from werkzeug.datastructures import MultiDict
 
 from indexing.fields import FACETS
-from indexing.query.counts import COUNTED, Counts
+from indexing.query.cells import COUNTED
+from indexing.query.counts import Counts
 from indexing.query.published import Snapshot
 from indexing.query.search import hits
 from indexing.query.search_state import PARAMETERS, BadSearchError, SearchState, parse_form, parse_position

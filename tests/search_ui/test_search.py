@@ -9,7 +9,7 @@ from searchable import ALIAS, CLASSES, ORDERS, matches, shares
 
 from indexing.query import search as search_module
 from indexing.query import search_state
-from indexing.query.counts import query_cells
+from indexing.query.cells import query_cells
 from indexing.query.published import PublishedIndex
 from indexing.query.search import cursor_mark, search
 from indexing.query.search_state import After, SearchState
