@@ -111,9 +111,10 @@ def histogram(counts: Counts, state: SearchState) -> list[Bar]:
     hits = counts.by_percent(state)
     most = max(hits.values(), default=0) or 1
     low, high = state.confidence or (0, 100)
+    within = [percent for percent in hits if low <= percent <= high]
     bars = []
     for percent, count in hits.items():
-        picked = state.confidence is not None and [p for p in hits if low <= p <= high] == [percent]
+        picked = state.confidence is not None and within == [percent]
         url = (state.without_confidence() if picked else state.with_confidence(percent, percent)).url()
         bars.append(Bar(percent, count, round(100 * count / most, 1), low <= percent <= high, picked, url))
     return bars
@@ -127,7 +128,7 @@ def range_box(counts: Counts, state: SearchState) -> dict[str, int]:
     return {"least": percents[0], "step": steps, "low": low, "high": high}
 
 
-def filters(counts: Counts, state: SearchState) -> list[Choice]:
+def filters(state: SearchState) -> list[Choice]:
     """Return the filters of a search, each with the link that removes it."""
     chosen = [
         Choice(f"{FACETS[name].prefix} {value}".strip(), state.toggle(name, value).url())

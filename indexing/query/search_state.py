@@ -74,8 +74,8 @@ class SearchState:
     def __post_init__(self) -> None:
         if unknown := self.filters.keys() - FACETS.keys():
             raise ValueError(f"no facet {', '.join(sorted(unknown))}")
-        filters = {name: tuple(sorted(set(self.filters.get(name, ())))) for name in FACETS}
-        object.__setattr__(self, "filters", {name: values for name, values in filters.items() if values})
+        filters = {name: tuple(sorted(set(values))) for name in FACETS if (values := self.filters.get(name))}
+        object.__setattr__(self, "filters", filters)
 
     @classmethod
     def parse(cls, args: MultiDict[str, str]) -> "SearchState":

@@ -38,7 +38,7 @@ def index() -> ResponseReturnValue:
         estimates=_estimates(found),
         bars=facets.histogram(counts, state),
         range=facets.range_box(counts, state),
-        filters=facets.filters(counts, state),
+        filters=facets.filters(state),
         ways_out=facets.ways_out(found.published.counts, state) if not found.total else [],
         sorts=facets.sorts(state),
         sizes=facets.sizes(state),
