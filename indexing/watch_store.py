@@ -13,7 +13,7 @@ from indexing.folder_cache import FolderCache
 from indexing.index import ExpectedCounts
 from indexing.states import Problem, States, Working, Writer, start_working, states, working, writer_of
 from ingest import corpus as corpora
-from ingest.formats import ingest_command
+from ingest.corpus import Corpus
 from storage import layout, runs
 from storage.lease import holder
 from storage.runs import Run
@@ -106,8 +106,8 @@ class _Failure:
 
 @dataclass(frozen=True, eq=False)
 class _ScannedCorpus:
+    corpus: Corpus
     status: CorpusStatus
-    command: list[str]  # that ingests it
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,8 +145,8 @@ class StoreWatch:
             scanned_runs = [scanned for scanned in pool.map(self._run, run_names) if scanned]
             whole = [scanned for scanned in scanned_runs if isinstance(scanned, _ScannedRun)]
             errors = self._read_statistics(pool, whole, until)
-        commands = {
-            scanned.status["corpus"]: scanned.command
+        sources = {
+            scanned.corpus.name: scanned.corpus
             for scanned in scanned_corpora
             if isinstance(scanned, _ScannedCorpus)
         }
@@ -160,7 +160,7 @@ class StoreWatch:
             if name in errors:
                 run_statuses.append({"run": name, "error": errors[name]})
                 continue
-            scanned.status["redo"] = _redo(scanned, commands.get(scanned.run.corpus))
+            scanned.status["redo"] = _redo(scanned, sources.get(scanned.run.corpus))
             run_statuses.append(scanned.status)
             expected[name], read[name] = _expected(scanned)
         return StoreStatus(
@@ -183,16 +183,16 @@ class StoreWatch:
             done, failed = _partitions(folder, corpus.partitions)
             failures = self._failures(folder, failed, lambda p: layout.corpus_failed(name, p))
             writer = self._writer(folder, layout.corpus_lease(name))
-            ingest, command = states(corpus.partitions, done, failed), ingest_command(corpus)
+            ingest = states(corpus.partitions, done, failed)
             return _ScannedCorpus(
+                corpus,
                 {
                     "corpus": name, "images": corpus.images, "partitions": corpus.partitions, "format": corpus.format,
                     "classes": corpus.classes, "hash": corpus.hash, "ingest": ingest, "writer": writer,
                     "problems": _problems("ingest", failures),
-                    "redo": [shlex.join(command)] if ingest["failed"] else [],
+                    "redo": [shlex.join(_ingest_command(corpus))] if ingest["failed"] else [],
                     "working": working("ingest", writer, corpus.images, corpus.partitions, ingest["pending"], done),
                 },
-                command,
             )  # fmt: skip
         except StoreUnavailableError:
             raise
@@ -326,13 +326,22 @@ def _expected(scanned: _ScannedRun) -> tuple[ExpectedCounts | None, int]:
     return expected, len(tagged)
 
 
-def _redo(scanned: _ScannedRun, ingest: list[str] | None) -> list[str]:
-    """Return the commands that repeat what failed of a run, in order; ``ingest`` is the one that makes its corpus."""
+def _ingest_command(corpus: Corpus) -> list[str]:
+    # Importing the formats takes some 60 ms; only a scan that finds failed partitions needs them.
+    from ingest.formats import ingest_command
+
+    return ingest_command(corpus)
+
+
+def _redo(scanned: _ScannedRun, corpus: Corpus | None) -> list[str]:
+    """Return the commands that repeat what failed of a run of ``corpus``, in order."""
     run, commands = scanned.run, []
     if scanned.failures:
         damaged = [str(failure.partition) for failure in scanned.failures if failure.remedy == "ingest"]
-        if damaged and ingest:
-            commands.append([*ingest, *(word for p in damaged for word in ("--partition", p))])
+        if damaged and corpus:
+            commands.append(
+                [*_ingest_command(corpus), *(word for p in damaged for word in ("--partition", p))]
+            )
         words = ["tinytags", "tag", "--corpus", run.corpus, "--model", run.model]
         words += ["--min-confidence", str(run.min_confidence)]
         commands.append([*words, *(["--similar"] if run.descriptor is not None else [])])
