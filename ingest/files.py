@@ -26,6 +26,7 @@ from storage import hdfs_client
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+GZIP_MAGIC = b"\x1f\x8b"
 BUFFER_BYTES = 1 << 17
 # Read by one request at a remote address, where requests are slow.
 REMOTE_BYTES = 4 << 20
@@ -112,11 +113,16 @@ def file_status(path: str, webhdfs: str | None = None) -> Entry:
     entry = status(path, webhdfs)
     if entry is None:
         raise TinyTagsError(f"{path}: no such file")
+    check_file(path, entry)
+    return entry
+
+
+def check_file(path: str, entry: Entry) -> None:
+    """Raise `TinyTagsError` where ``entry``, the status of ``path``, is that of a folder or of 0 bytes."""
     if entry.is_dir:
         raise TinyTagsError(f"{path}: is a folder where a file is needed")
     if entry.size == 0:
         raise TinyTagsError(f"{path}: is empty (0 bytes; was it ever downloaded?)")
-    return entry
 
 
 def list_dir(path: str, webhdfs: str | None = None) -> list[Entry]:
@@ -145,7 +151,7 @@ def walk_files(path: str, webhdfs: str | None = None) -> Iterator[Entry]:
             with _errors(full):
                 itself = os.stat(full)
             if (itself.st_dev, itself.st_ino) in above:
-                raise TinyTagsError(f"{full}: links back to a folder that it lies in; remove the link")
+                raise TinyTagsError(f"{full}: links back to a folder that contains it; remove the link")
             above |= {(itself.st_dev, itself.st_ino)}
         for entry in list_dir(full, webhdfs):
             name = join(folder, entry.name)
@@ -169,13 +175,13 @@ def open_file(
 
     In HDFS one request fetches everything from the current position to ``offset + length`` (default: the end of the
     file), as a stream; a seek costs a new request. A broken connection is resumed where it broke. At other remote
-    addresses each request fetches 4 MiB.
+    addresses each request fetches 128 KiB and ``length`` bytes more, at most 4 MiB more.
     """
     if is_hdfs(path):
         end = size(path, webhdfs) if length is None else offset + length
         return _buffered(_HdfsFile(path, webhdfs, offset, end))
     with _errors(path):
-        file = _buffered(io.FileIO(path) if is_local(path) else _RemoteFile(path))
+        file = _buffered(io.FileIO(path) if is_local(path) else _RemoteFile(path, length))
         if offset:
             file.seek(offset)
     return file
@@ -222,6 +228,11 @@ def open_gzip(path: str, webhdfs: str | None = None) -> Iterator[gzip.GzipFile]:
             ) from None
         except (gzip.BadGzipFile, zlib.error) as error:
             raise TinyTagsError(f"{path}: the gzip stream is damaged ({error}); fetch it again") from None
+
+
+def is_gzip(path: str, webhdfs: str | None = None) -> bool:
+    """Return whether the file ``path`` begins as a gzip stream does."""
+    return bytes(read_range(path, 0, min(size(path, webhdfs), 2), webhdfs)) == GZIP_MAGIC
 
 
 def skip(file: io.BufferedIOBase, count: int) -> int:
@@ -320,11 +331,13 @@ class _HdfsFile(io.RawIOBase):
 class _RemoteFile(io.RawIOBase):
     """The bytes of a file that fsspec opens, its errors as `TinyTagsError`."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, length: int | None) -> None:
         self._path = path
+        # How much each request fetches beyond what is read; 0 would mean a stream without seeks.
+        ahead = REMOTE_BYTES if length is None else min(max(length, 1), REMOTE_BYTES)
         filesystem, at = _filesystem(path)
         with _remote_errors(path):
-            self._file = filesystem.open(at, "rb", block_size=REMOTE_BYTES, cache_type="readahead")
+            self._file = filesystem.open(at, "rb", block_size=ahead, cache_type="readahead")
 
     def readable(self) -> bool:
         return True
@@ -382,7 +395,7 @@ def _filesystem(path: str) -> tuple[Any, str]:
 def _remote_status(path: str) -> Entry | None:
     filesystem, at = _filesystem(path)
     with _remote_errors(path):
-        filesystem.invalidate_cache()  # or a file that changed looks as it did when it was first listed
+        filesystem.invalidate_cache()  # or a changed file has the size and time that it had when it was first listed
         try:
             info = filesystem.info(at)
         except FileNotFoundError as error:

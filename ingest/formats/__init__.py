@@ -31,10 +31,10 @@ _OTHER_FILES = {
     b"\xfd7zXZ": "an xz archive; unpack it first",
     b"BZh": "a bzip2 archive; unpack it first",
     b"(\xb5/\xfd": "a zstd archive; unpack it first",
-    b"\x1f\x8b": "gzipped, but holds neither MNIST nor a tar archive",
-    b"\x89PNG": "one picture; give the folder it lies in",
-    b"\xff\xd8\xff": "one picture; give the folder it lies in",
-    b"GIF8": "one picture; give the folder it lies in",
+    files.GZIP_MAGIC: "gzipped, but holds neither MNIST nor a tar archive",
+    b"\x89PNG": "one picture; give the folder that it is in",
+    b"\xff\xd8\xff": "one picture; give the folder that it is in",
+    b"GIF8": "one picture; give the folder that it is in",
 }
 
 
@@ -60,7 +60,7 @@ def open_dump(
     if entry.is_dir:
         path = _inner_folder(path, webhdfs)
     else:
-        files.file_status(path, webhdfs)
+        files.check_file(path, entry)
     source = Source(path, entry, webhdfs)
     chosen = FORMATS[format] if format else _recognise(source)
     if format and not chosen.recognise(source) and (better := _best_matches(source)):

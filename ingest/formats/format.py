@@ -57,7 +57,7 @@ class Source:
     @cached_property
     def unpacked(self) -> bytes:
         """The same of what is in a gzipped file; raises `TinyTagsError` where that is damaged."""
-        if self.head[:2] != b"\x1f\x8b":
+        if not self.head.startswith(files.GZIP_MAGIC):
             return self.head
         with files.open_gzip(self.path, self.webhdfs) as file:
             return file.read(_HEAD_BYTES)

@@ -34,12 +34,11 @@ _MARGIN = (SIDE - MNIST_SIDE) // 2
 
 @dataclass(frozen=True)
 class Part:
-    """An images file, whether it is gzipped, and its labels file, if any."""
+    """An images file and its labels file, if any."""
 
     path: str
     images: int
     labels: str | None
-    gzipped: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +102,7 @@ def open_mnist(
         labels = labels and files.absolute(labels)
         pairs = [(path, labels or _labels_beside(path, webhdfs))]
     names = check_classes(classes) or CLASSES
-    parts = [Part(at, _check_images(at, webhdfs), beside, _is_gzip(at, webhdfs)) for at, beside in pairs]
+    parts = [Part(at, _check_images(at, webhdfs), beside) for at, beside in pairs]
     for part in parts:
         if part.labels:
             _check_labels(part, part.labels, len(names), webhdfs)
@@ -212,7 +211,7 @@ def _read_header(path: str, webhdfs: str | None, form: str, kind: str) -> tuple[
 def _check_size(path: str, wanted: int, what: str, webhdfs: str | None) -> None:
     """Raise `TinyTagsError` unless ``path`` holds, unpacked, the ``wanted`` bytes that its header implies."""
     size = files.size(path, webhdfs)
-    if not _is_gzip(path, webhdfs):
+    if not files.is_gzip(path, webhdfs):
         if size != wanted:
             raise TinyTagsError(
                 f"{path}: {size:,} bytes, but its header says {what}, which take {wanted:,}; fetch it again"
@@ -235,14 +234,10 @@ def _check_size(path: str, wanted: int, what: str, webhdfs: str | None) -> None:
         )
 
 
-def _is_gzip(path: str, webhdfs: str | None) -> bool:
-    return bytes(files.read_range(path, 0, min(files.size(path, webhdfs), 2), webhdfs)) == b"\x1f\x8b"
-
-
 @contextlib.contextmanager
 def _open_idx(path: str, webhdfs: str | None, offset: int, length: int) -> Iterator[io.BufferedIOBase]:
     """Open ``path`` for reading ``length`` (unpacked) bytes from byte ``offset`` on; a gzip stream is read up to there."""
-    if _is_gzip(path, webhdfs):
+    if files.is_gzip(path, webhdfs):
         with files.open_gzip(path, webhdfs) as file:
             files.skip(file, offset)
             yield file

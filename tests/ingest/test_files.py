@@ -95,7 +95,7 @@ def test_folders_that_are_links_are_entered_and_circles_refused(tmp_path):
     (tmp_path / "dump" / "link").symlink_to(tmp_path / "real")
     assert [entry.name for entry in files.list_files(str(tmp_path / "dump"))] == ["link/file"]
     (tmp_path / "real" / "back").symlink_to(tmp_path / "dump")
-    assert "links back to a folder that it lies in" in error_of(files.list_files, str(tmp_path / "dump"))
+    assert "links back to a folder that contains it" in error_of(files.list_files, str(tmp_path / "dump"))
 
 
 def test_the_identity_of_one_file_is_what_sha256sum_prints(tmp_path):

@@ -147,7 +147,7 @@ def test_an_unknown_file_is_refused_with_the_formats_that_can_be_read(tmp_path):
         (b"\x80", "its 1 bytes are in no known format"),
         (gzip.compress(b"hello"), "is gzipped, but holds neither MNIST nor a tar archive"),
         (b"PK\x03\x04" + bytes(100), "is a zip archive; unpack it and give its folder"),
-        (b"\x89PNG" + bytes(100), "is one picture; give the folder it lies in"),
+        (b"\x89PNG" + bytes(100), "is one picture; give the folder that it is in"),
     ]:
         path.write_bytes(content)
         message = error_of(open_dump, str(path))
