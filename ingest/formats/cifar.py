@@ -3,15 +3,13 @@
 Source: https://www.cs.toronto.edu/~kriz/cifar.html. Pixels are R, G, B planes, row-major: the canonical layout.
 """
 
-import contextlib
 import functools
 import io
-import pickle
 import tarfile
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +17,12 @@ from numpy.typing import NDArray
 from conf.command import note
 from conf.errors import TinyTagsError
 from ingest import files
+from ingest.formats.cifar_archive import is_archive, open_archive, open_unpacked
+from ingest.formats.cifar_pickle import PickledArray, load_safely
 from ingest.formats.dump import Batch, FileDump, check_classes, check_labels, check_rows, overlaps
 from ingest.formats.format import Source
 from ingest.image import IMAGE_BYTES
 
-# The official archives hold 185 MB; what claims far more is an attack.
-ARCHIVE_BYTES = 256 << 20
 ARCHIVE_MEMBERS = 1000
 PICKLE_BYTES = 256 << 20
 META_BYTES = 1 << 16
@@ -101,12 +99,6 @@ class Opened:
         return {"train": (0, train), "test": (train, self.images)} if 0 < train < self.images else {}
 
 
-class Readable(Protocol):
-    """A stream that is read from start to end."""
-
-    def read(self, size: int = -1, /) -> bytes: ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class CifarDump(FileDump):
     """The batches of a data set that are there; rows are in the batches' order, the test batch last."""
@@ -144,12 +136,38 @@ class CifarDump(FileDump):
         return Batch(images, labels, names if any(names) else None)
 
 
-def open_batches(layout: Layout, path: str, webhdfs: str | None) -> Opened:
-    """Open a folder of batches, one batch, or the official .tar.gz (compressed or not, in either form).
+C = TypeVar("C", bound=CifarDump)
 
-    In a folder the batches that are there are taken, at least one; an archive must hold all of them. Raises
-    `TinyTagsError` for anything else, and for pickles that hold anything but what the official ones do.
+
+def open_cifar(
+    kind: type[C],
+    layout: Layout,
+    path: str,
+    labels: str | None,
+    classes: list[str] | None,
+    webhdfs: str | None,
+) -> C:
+    """Open a folder of batches, one batch, or the official .tar.gz (compressed or not, in either form), as a ``kind``.
+
+    In a folder the batches that are there are taken, at least one; an archive must hold all of them. Class names are
+    ``classes``, else those of the meta file, else the official ones. Raises `TinyTagsError` for anything else, and for
+    pickles that hold anything but what the official ones do.
     """
+    classes = check_classes(classes)
+    opened = _open_batches(layout, path, webhdfs)
+    return kind(
+        path=path,
+        images=opened.images,
+        classes=classes or opened.classes or list(layout.classes),
+        labels=labels,
+        batches=tuple(opened.batches),
+        binary=opened.binary,
+        webhdfs=webhdfs,
+        splits=opened.splits(layout),
+    )
+
+
+def _open_batches(layout: Layout, path: str, webhdfs: str | None) -> Opened:
     entry = files.status(path, webhdfs)
     if entry and entry.is_dir:
         return _open_folder(layout, path, webhdfs)
@@ -175,16 +193,6 @@ def labels_fit(layout: Layout, source: Source) -> bool:
     return True
 
 
-def is_archive(path: str, webhdfs: str | None = None) -> bool:
-    """Return whether ``path`` begins as a gzipped or plain tar archive does."""
-    with files.open_file(path, webhdfs, length=min(files.size(path, webhdfs), 512)) as file:
-        head = file.read(512)
-    if head[:2] != b"\x1f\x8b":
-        return head[257:262] == b"ustar"
-    with files.open_gzip(path, webhdfs) as unpacked:
-        return unpacked.read(512)[257:262] == b"ustar"
-
-
 def _check_first_labels(layout: Layout, path: str, size: int, webhdfs: str | None = None) -> None:
     """Raise `TinyTagsError` where the first records of a binary batch of ``size`` bytes don't begin with labels."""
     head = files.read_range(path, 0, min(size, _SAMPLE * layout.record_bytes), webhdfs)
@@ -204,7 +212,7 @@ def _open_folder(layout: Layout, path: str, webhdfs: str | None) -> Opened:
             continue
         batches = [_open_file(layout, files.join(path, entry.name), binary, webhdfs) for entry in present]
         if missing := [name for name in layout.batches if name + ending not in there]:
-            note(f"{path}: there is no {', '.join(missing)}; going on without")
+            note(f"{path}: there is no {', '.join(missing)}; continuing without")
         names = None
         meta = layout.binary_meta if binary else layout.python_meta
         if meta in there:
@@ -251,7 +259,7 @@ def _open_archive(layout: Layout, path: str, webhdfs: str | None) -> Opened:
     batches: dict[tuple[bool, str], BatchFile] = {}
     names: dict[bool, list[str]] = {}
     seen: set[str] = set()
-    with _open_tar(path, webhdfs) as archive:
+    with open_archive(path, webhdfs) as archive:
         for number, member in enumerate(archive):
             if number >= ARCHIVE_MEMBERS:
                 raise TinyTagsError(
@@ -266,11 +274,8 @@ def _open_archive(layout: Layout, path: str, webhdfs: str | None) -> Opened:
             seen.add(member.name)
             if member.name not in metas and member.name not in expected:
                 continue
-            where, size, file = (
-                f"{path}: {member.name}",
-                member.size,
-                cast(io.BufferedReader, archive.extractfile(member)),
-            )
+            where, size = f"{path}: {member.name}", member.size
+            file = cast(io.BufferedReader, archive.extractfile(member))
             if member.name in metas:
                 binary = metas[member.name]
                 names[binary] = _read_meta(layout, file.read(META_BYTES + 1), binary, where)
@@ -294,47 +299,6 @@ def _open_archive(layout: Layout, path: str, webhdfs: str | None) -> Opened:
     raise TinyTagsError(
         f"{path}: holds no {layout.binary_folder}/{first}.bin and no {layout.python_folder}/{first}"
     )
-
-
-@contextlib.contextmanager
-def _open_tar(path: str, webhdfs: str | None) -> Iterator[tarfile.TarFile]:
-    """Open the archive as a stream of members, each to be read before the next one; bounded in what it unpacks."""
-    with _open_stream(path, webhdfs) as stream:
-        try:
-            limited = _Limited(stream, ARCHIVE_BYTES, path)
-            with tarfile.open(fileobj=limited, mode="r|") as archive:  # type: ignore[call-overload]  # it only reads
-                yield archive
-            # tarfile stops at the archive's end marker; the checksum over all of it comes after that.
-            while limited.read(1 << 20):
-                pass
-        except (tarfile.TarError, RecursionError, ValueError, OverflowError) as error:
-            raise TinyTagsError(
-                " ".join(f"{path}: is a damaged tar archive ({error}); fetch it again".split())
-            ) from None
-
-
-@contextlib.contextmanager
-def _open_stream(path: str, webhdfs: str | None) -> Iterator[io.BufferedIOBase]:
-    with files.open_file(path, webhdfs, length=min(files.size(path, webhdfs), 2)) as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    with files.open_gzip(path, webhdfs) if packed else files.open_file(path, webhdfs) as stream:
-        yield stream
-
-
-class _Limited:
-    """A stream that refuses to give more than ``limit`` bytes."""
-
-    def __init__(self, stream: Readable, limit: int, path: str) -> None:
-        self._stream, self._left, self._limit, self._path = stream, limit, limit, path
-
-    def read(self, size: int) -> bytes:
-        data = self._stream.read(size)
-        self._left -= len(data)
-        if self._left < 0:
-            raise TinyTagsError(
-                f"{self._path}: unpacks to more than {self._limit >> 20} MiB, more than CIFAR's archives do"
-            )
-        return data
 
 
 def _read_records(
@@ -378,7 +342,7 @@ def _load_whole(layout: Layout, batch: BatchFile, binary: bool, webhdfs: str | N
     if not batch.member:
         with files.open_file(batch.path, webhdfs) as file:
             return _parse(layout, file, batch.size, binary, batch.where)
-    with _open_stream(batch.path, webhdfs) as stream:
+    with open_unpacked(batch.path, webhdfs) as stream:
         files.skip(stream, batch.offset)
         return _parse(layout, stream, batch.size, binary, batch.where)
 
@@ -405,11 +369,11 @@ def _count_records(layout: Layout, size: int, where: str) -> int:
 def _unpickle(layout: Layout, file: io.BufferedIOBase, size: int, where: str) -> Batch:
     """Return the Python batch of ``size`` bytes in ``file`` after checking all that is in it."""
     title, key = layout.title, layout.labels_key
-    content = _load_safely(_read_limited(file, size, where), where)
+    content = load_safely(_read_limited(file, size, where), where)
     if not isinstance(content, dict):
         raise TinyTagsError(f"{where}: is a pickle, but not of a dict as {title}'s are")
     data, labels, names = content.get(b"data"), content.get(key), content.get(b"filenames")
-    images = data.to_numpy(where) if isinstance(data, _PickledArray) else None
+    images = data.to_numpy(where) if isinstance(data, PickledArray) else None
     if images is None or images.shape[1] != IMAGE_BYTES:
         present = "nothing" if images is None else f"shape {images.shape}"
         raise TinyTagsError(
@@ -447,7 +411,7 @@ def _read_meta(layout: Layout, data: bytes, binary: bool, where: str) -> list[st
     if binary:
         names: Any = [line.strip() for line in data.splitlines() if line.strip()]
     else:
-        content = _load_safely(data, where)
+        content = load_safely(data, where)
         names = content.get(layout.names_key) if isinstance(content, dict) else []
         if not isinstance(names, list) or not names or not all(type(name) is bytes for name in names):
             raise TinyTagsError(f"{where}: has no list of names under {layout.names_key!r}")
@@ -467,100 +431,3 @@ def _read_limited(file: io.BufferedIOBase, size: int, where: str) -> bytes:
     data = bytearray(size)
     files.read_into(file, data, where)
     return bytes(data)
-
-
-class _PickledArray:
-    """What a pickle contains for a numpy array, unchecked."""
-
-    def __setstate__(self, state: object) -> None:
-        self.state = state
-
-    def to_numpy(self, where: str) -> NDArray[np.uint8]:
-        """Return the (read-only) array; raises `TinyTagsError` for anything but whole uint8 data."""
-        match getattr(self, "state", None):
-            case (
-                int(),
-                (int() as rows, int() as columns),
-                _PickledDtype(code=b"u1" | "u1"),
-                fortran,
-                bytes(data),
-            ):
-                if rows > 0 and columns > 0 and rows * columns == len(data):
-                    pixels = np.frombuffer(data, np.uint8)
-                    if fortran:
-                        return np.ascontiguousarray(pixels.reshape(columns, rows).T)
-                    return pixels.reshape(rows, columns)
-        raise TinyTagsError(f"{where}: the array under b'data' isn't two-dimensional uint8, as CIFAR's is")
-
-
-@dataclass
-class _PickledDtype:
-    code: object
-
-    def __setstate__(self, state: object) -> None:
-        """Ignore byte order and alignment, which mean nothing for bytes."""
-
-
-class _CountedBytes(io.BytesIO):
-    """Bytes of a pickle with a limited number of reads: a pickle of nothing but opening brackets would fill the memory.
-
-    A batch takes 10 to 15 reads for the 3,072 bytes of an image; 30 are allowed.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        super().__init__(data)
-        self._reads_left = 10_000 + len(data) // 100
-
-    def read(self, size: int | None = -1) -> bytes:
-        self._reads_left -= 1
-        if self._reads_left < 0:
-            raise ValueError("more values than a batch has")
-        return super().read(size)
-
-
-def _load_safely(data: bytes, where: str) -> object:
-    """Return what a pickle that Python 2 wrote holds: plain values and numpy arrays as `_PickledArray`.
-
-    Only the three names that the official files need are allowed, and each stands for an object of this module that only
-    stores its arguments: no code that a pickle names is ever called. Raises `TinyTagsError` with any other name.
-    """
-
-    def reconstruct(kind: object, shape: object, code: object) -> _PickledArray:
-        return _PickledArray()
-
-    def dtype(code: object, align: object = 0, copy: object = 1) -> _PickledDtype:
-        return _PickledDtype(code)
-
-    known = {
-        ("numpy.core.multiarray", "_reconstruct"): reconstruct,
-        ("numpy._core.multiarray", "_reconstruct"): reconstruct,
-        ("numpy", "ndarray"): object(),
-        ("numpy", "dtype"): dtype,
-    }
-
-    # The Python implementation: the C one allocates memory for whatever memo index a pickle of a few bytes names.
-    class Unpickler(pickle._Unpickler):
-        # Without BYTEARRAY8, which Python 2 could not write, and which allocates as much memory as it names.
-        dispatch: ClassVar = {
-            code: load for code, load in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]
-        }
-
-        def find_class(self, module: str, name: str) -> object:
-            if (module, name) in known:
-                return known[module, name]
-            hint = ""
-            if (module, name) == ("_codecs", "encode"):
-                hint = " (a copy that Python 3 wrote; take the official files, or the binary form)"
-            raise TinyTagsError(
-                f"{where}: the pickle names {module}.{name}, which CIFAR's don't{hint}; refused"
-            )
-
-    try:
-        return Unpickler(_CountedBytes(data), encoding="bytes").load()
-    except TinyTagsError:
-        raise
-    except Exception as error:  # a damaged pickle raises nearly anything
-        reason = f"{type(error).__name__}: {error}"[:200]
-        raise TinyTagsError(
-            " ".join(f"{where}: is no pickle that can be read ({reason}); fetch it again".split())
-        ) from None

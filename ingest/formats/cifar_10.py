@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ingest.formats.cifar import CifarDump, Layout, labels_fit, looks_like_a_pickle, open_batches
-from ingest.formats.dump import check_classes
+from ingest.formats.cifar import CifarDump, Layout, labels_fit, looks_like_a_pickle, open_cifar
 from ingest.formats.format import Format, Match, Source
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -51,21 +50,8 @@ def recognise(source: Source) -> Match:
 def open_cifar_10(
     path: str, labels: str | None = None, classes: list[str] | None = None, webhdfs: str | None = None
 ) -> Cifar10:
-    """Open a folder of batches, one batch, or the official archive, in either form; see `open_batches` for errors.
-
-    Class names are ``classes``, else those of ``batches.meta``, else the official ten.
-    """
-    classes = check_classes(classes)
-    opened = open_batches(LAYOUT, path, webhdfs)
-    return Cifar10(
-        path=path,
-        images=opened.images,
-        classes=classes or opened.classes or CLASSES,
-        batches=tuple(opened.batches),
-        binary=opened.binary,
-        webhdfs=webhdfs,
-        splits=opened.splits(LAYOUT),
-    )
+    """Open a folder of batches, one batch, or the official archive; `open_cifar` has the details and errors."""
+    return open_cifar(Cifar10, LAYOUT, path, None, classes, webhdfs)
 
 
 FORMAT = Format(

@@ -4,8 +4,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from conf.errors import TinyTagsError
-from ingest.formats.cifar import CifarDump, Layout, labels_fit, looks_like_a_pickle, open_batches
-from ingest.formats.dump import check_classes
+from ingest.formats.cifar import CifarDump, Layout, labels_fit, looks_like_a_pickle, open_cifar
 from ingest.formats.format import Format, Match, Source
 
 FINE_CLASSES = (  # noqa: SIM905 - as a list it takes a line a name
@@ -79,26 +78,13 @@ def recognise(source: Source) -> Match:
 def open_cifar_100(
     path: str, labels: str | None = None, classes: list[str] | None = None, webhdfs: str | None = None
 ) -> Cifar100:
-    """Open the folder of the two batches, one of these, or the official archive, in either form; see `open_batches` for errors.
+    """Open the folder of the two batches, one of these, or the official archive; `open_cifar` has the details and errors.
 
-    ``labels`` is "fine" (the default, 100 classes) or "coarse" (20). Class names are ``classes``, else those of the meta
-    file, else the official ones.
+    ``labels`` is "fine" (the default, 100 classes) or "coarse" (20).
     """
     if labels not in LAYOUTS:
         raise TinyTagsError(f"--labels {labels!r}: the labels of CIFAR-100 are fine (the default) or coarse")
-    layout = LAYOUTS[labels]
-    classes = check_classes(classes)
-    opened = open_batches(layout, path, webhdfs)
-    return Cifar100(
-        path=path,
-        images=opened.images,
-        classes=classes or opened.classes or list(layout.classes),
-        labels=labels,
-        batches=tuple(opened.batches),
-        binary=opened.binary,
-        webhdfs=webhdfs,
-        splits=opened.splits(layout),
-    )
+    return open_cifar(Cifar100, LAYOUTS[labels], path, labels, classes, webhdfs)
 
 
 FORMAT = Format(

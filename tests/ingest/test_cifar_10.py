@@ -25,7 +25,7 @@ from dumps import (
     write_tar,
 )
 
-from ingest.formats import cifar
+from ingest.formats import cifar_archive
 from ingest.formats.cifar_10 import CLASSES, open_cifar_10
 
 FOLDERS = {"bin": "cifar-10-batches-bin", "py": "cifar-10-batches-py"}
@@ -101,7 +101,7 @@ def test_batches_that_are_there_are_enough_in_a_folder(tmp_path, capsys):
     dump = open_cifar_10(str(folder))
     assert dump.splits == {} and dump.classes == CLASSES
     missing = "data_batch_1, data_batch_3, data_batch_5, test_batch"
-    assert capsys.readouterr().err == f"{folder}: there is no {missing}; going on without\n"
+    assert capsys.readouterr().err == f"{folder}: there is no {missing}; continuing without\n"
     np.testing.assert_array_equal(dump.read(0, 14).images, np.concatenate([images[7:14], images[21:28]]))
     (folder / "test_batch.bin").write_bytes(content["test_batch.bin"])
     assert open_cifar_10(str(folder)).splits == {"train": (0, 14), "test": (14, 21)}
@@ -419,7 +419,7 @@ def test_a_damaged_archive_is_refused(tmp_path):
     "name", ["cifar-10-batches-py/data_batch_1", "cifar-10-batches-bin/data_batch_1.bin", "other"]
 )
 def test_a_zip_bomb_is_refused_in_bounded_memory_and_time(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(cifar, "ARCHIVE_BYTES", 32 << 20)
+    monkeypatch.setattr(cifar_archive, "ARCHIVE_BYTES", 32 << 20)
     member = tarfile.TarInfo(name)
     member.size = 3073 * (1 << 23)
     zeros = gzip.compress(bytes(64 << 20))  # gzip streams may follow each other
