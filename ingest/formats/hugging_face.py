@@ -83,19 +83,17 @@ class HuggingFace(FileDump):
         batch, done = _new_batch(min(_BATCH_IMAGES, stop - start)), 0
         for part, first, last in overlaps(self.parts, start, stop):
             for row, table in self._tables(part, first, last):
-                for offset in range(0, len(table), _DECODED_AT_ONCE):
-                    pictures = table.slice(offset, _DECODED_AT_ONCE)
-                    taken = 0
-                    while taken < len(pictures):
-                        count = min(len(pictures) - taken, len(batch.images) - done)
-                        self._fill(batch, done, part, row + offset + taken, pictures.slice(taken, count))
-                        done, taken, start = done + count, taken + count, start + count
-                        if done == len(batch.images):
-                            yield batch
-                            batch, done = _new_batch(min(_BATCH_IMAGES, stop - start)), 0
+                taken = 0
+                while taken < len(table):
+                    count = min(len(table) - taken, len(batch.images) - done)
+                    self._fill(batch, done, part, row + taken, table.slice(taken, count))
+                    done, taken, start = done + count, taken + count, start + count
+                    if done == len(batch.images):
+                        yield batch
+                        batch, done = _new_batch(min(_BATCH_IMAGES, stop - start)), 0
 
     def _tables(self, part: Part, first: int, last: int) -> Iterator[tuple[int, Any]]:
-        """Yield the rows ``first`` to ``last`` of a file as pyarrow record batches, each with the number of its first row."""
+        """Yield the rows ``first`` to ``last`` of a file as pyarrow record batches of up to 256, each with the number of its first row."""
         columns = [name for name in (self.image_column, self.label_column) if name]
         with _open_parquet(part.path, self.webhdfs) as parquet:
             row, groups = 0, []
@@ -237,7 +235,7 @@ def _find_columns(path: str, schema: Any, label: str | None) -> Columns:
         problem = f"{path}: column {chosen!r} holds {schema.field(chosen).type}, not class numbers"
         if label:
             raise TinyTagsError(problem)
-        note(f"{problem}; going on without labels")
+        note(f"{problem}; continuing without labels")
         chosen = None
     return Columns(str(image), chosen, _class_names(path, schema, chosen) if chosen else None)
 

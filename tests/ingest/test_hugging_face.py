@@ -114,7 +114,7 @@ def test_classes_without_names_are_numbers_or_given(tmp_path, capsys):
     words = pyarrow.array(["cat", "dog", "cat"])
     named = open_dump(str(write(tmp_path / "b.parquet", make_images(3), words)))
     assert named.classes is None and named.read(0, 3).labels.tolist() == [-1] * 3
-    assert "'label' holds string, not class numbers; going on without labels" in capsys.readouterr().err
+    assert "'label' holds string, not class numbers; continuing without labels" in capsys.readouterr().err
     bare = str(write(tmp_path / "c.parquet", make_images(3)))
     assert open_dump(bare).classes is None
     assert "there is no column of labels" in error_of(open_dump, bare, classes=["a"])
