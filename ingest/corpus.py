@@ -5,7 +5,7 @@ import hashlib
 import json
 import time
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -117,7 +117,7 @@ def create_corpus(store: Store, corpus: Corpus) -> bool:
                 if getattr(there, key) != getattr(corpus, key)
             ]
             raise TinyTagsError(
-                f"corpus {corpus.name!r} is there already, of other contents ({there.hash[:8]}, not {corpus.hash[:8]}; "
+                f"corpus {corpus.name!r} exists already, with other contents ({there.hash[:8]}, not {corpus.hash[:8]}; "
                 f"different: {', '.join(changed)}); give this one another name, or remove {store.url(layout.corpus_folder(corpus.name))}"
             )
         return False
@@ -139,11 +139,11 @@ def open_corpus(store: Store, name: str) -> Corpus:
     manifest = store.read_json(path)
     try:
         corpus = Corpus(**{key.name: manifest[key.name] for key in fields(Corpus)})
-        corpus = Corpus(
-            **asdict(corpus) | {"splits": {key: tuple(rows) for key, rows in corpus.splits.items()}}
+        corpus = replace(
+            corpus, splits={name: (start, stop) for name, (start, stop) in corpus.splits.items()}
         )
         unchanged = corpus.hash == manifest["hash"]
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         unchanged = False
     if not unchanged:
         raise TinyTagsError(
@@ -412,7 +412,7 @@ def _labels(labels: "pyarrow.Array") -> NDArray[np.int32]:
 def _damaged(store: Store, corpus: Corpus, partition: int, problem: str) -> PartitionDamagedError:
     path = store.url(layout.corpus_images(corpus.name, partition))
     return PartitionDamagedError(
-        f"{path}: {problem}; `tinytags ingest` with --partition mends it", corpus.name, partition
+        f"{path}: {problem}; `tinytags ingest` with --partition repairs it", corpus.name, partition
     )
 
 

@@ -157,7 +157,7 @@ BAD = [
     (["ingest", "tiny_images.bin", "--corpus", "c", "--labels", "nowhere"], 1, "/nowhere: no such file"),
     (["ingest", "tiny_images.bin", "--corpus", "c", "--labels", "file"], 1, "labels are one byte a record"),
     (["ingest", "tiny_images.bin", "--corpus", "c", "--classes", "a,b"], 1, "classes are given, but no labels"),
-    (["ingest", "tiny_images.bin", "--corpus", "plain"], 1, "is there already, of other contents"),
+    (["ingest", "tiny_images.bin", "--corpus", "plain"], 1, "exists already, with other contents"),
     (["ingest", "empty", "--corpus", "c"], 1, "/empty: is a folder without pictures"),
     (["ingest", "file", "--corpus", "c"], 1, "in no known format"),
     (["ingest", "", "--corpus", "c"], 1, "path ''"),

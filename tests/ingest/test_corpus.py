@@ -298,7 +298,7 @@ def test_a_corrupt_partition_is_an_error_that_names_it_and_the_remedy(local, cor
         assert (error.corpus, error.partition, error.remedy) == ("tiny", 1, "ingest")
     message = str(caught.value)
     assert message.startswith(local.url(layout.corpus_images("tiny", 1)) + ": ")
-    assert message.endswith("; `tinytags ingest` with --partition mends it")
+    assert message.endswith("; `tinytags ingest` with --partition repairs it")
     assert "\n" not in message
     assert check_partition(local, corpus, 1) is not None
     assert check_partition(local, corpus, 0) is None
@@ -355,7 +355,7 @@ def test_what_a_killed_writer_left_in_a_partition_goes_with_the_next_attempt(loc
     left = Path(local.url(layout.corpus_images("tiny", 1))).with_name(".images.parquet.0123456789ab.tmp")
     left.write_bytes(b"half")
     remove_temporary(local, corpus, [0])
-    assert left.exists(), "somebody may be writing that one"
+    assert left.exists(), "another process may be writing that one"
     remove_temporary(local, corpus, [1])
     assert not left.exists()
 

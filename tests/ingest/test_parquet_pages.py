@@ -100,7 +100,7 @@ def test_no_damaged_byte_of_a_page_is_taken(split):
     assert pages.read_pixels(pyarrow.BufferReader(whole[: last - 1]), column, 256) is None
     whole[first + 5000] ^= 1
     Path(path).write_bytes(whole)
-    with pytest.raises(StoreError, match=r"is corrupt .*--partition mends it"):
+    with pytest.raises(StoreError, match=r"is corrupt .*--partition repairs it"):
         list(read_partition(store, corpus, 0))
 
 

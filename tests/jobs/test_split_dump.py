@@ -189,7 +189,7 @@ def test_a_dump_that_changed_under_an_old_name_is_refused_with_both_hashes(dump,
     line = error_line(err)
     after = make_corpus(store, "changed", changed, 20_000)
     assert (
-        f"corpus 'tiny' is there already, of other contents ({before.hash[:8]}, not {after.hash[:8]}; "
+        f"corpus 'tiny' exists already, with other contents ({before.hash[:8]}, not {after.hash[:8]}; "
         in line
     )
     assert "different: identity" in line

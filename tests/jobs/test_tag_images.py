@@ -213,7 +213,7 @@ def test_a_second_writer_is_told_who_the_first_is(tag, store, world):
     assert error_line(err).startswith(f"tinytags: run {world[1].name!r} is being written by ")
 
 
-def test_corrupt_partitions_are_named_and_counted_and_tagged_once_they_are_mended(
+def test_corrupt_partitions_are_named_and_counted_and_tagged_once_they_are_repaired(
     tag, store, folder, world, undisturbed
 ):
     Path(store.url("corpora")).unlink()
@@ -235,7 +235,7 @@ def test_corrupt_partitions_are_named_and_counted_and_tagged_once_they_are_mende
     assert line.startswith(
         f"tinytags: 3 of 60 partitions not tagged: 7, 20, 59; the first: {flipped}: is corrupt ("
     )
-    assert line.endswith("; `tinytags ingest` with --partition mends it")
+    assert line.endswith("; `tinytags ingest` with --partition repairs it")
     assert markers(folder) == done, "the others are not tagged again"
     assert sorted(path.name for path in (folder / "failed").iterdir()) == [
         "00007.json",
