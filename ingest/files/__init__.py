@@ -1,0 +1,223 @@
+"""Source files wherever they are: a local path, hdfs://HOST:PORT/PATH through WebHDFS, or any address that fsspec reads."""
+
+import contextlib
+import gzip
+import hashlib
+import io
+import os
+import zlib
+from collections.abc import Iterator
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from conf.errors import TinyTagsError
+from ingest.files import hdfs, local, remote
+from ingest.files.entry import Entry as Entry
+from ingest.files.entry import base_name as base_name
+
+GZIP_MAGIC = b"\x1f\x8b"
+BUFFER_BYTES = 1 << 17
+# Hashing costs a second a gigabyte: beyond this a file is known by its size and its time of change.
+HASHED_BYTES = 1 << 30
+
+
+def is_hdfs(path: str) -> bool:
+    return path.startswith("hdfs://")
+
+
+def is_local(path: str) -> bool:
+    return "://" not in path
+
+
+def absolute(path: str) -> str:
+    """Return ``path`` so that it means the same in every folder; raises `TinyTagsError` for none and for unknown schemes."""
+    if is_hdfs(path):
+        return path
+    plain = path.removeprefix("file://")
+    if not plain:
+        raise TinyTagsError(f"path {path!r} is empty")
+    if is_local(plain):
+        return os.path.abspath(plain)
+    remote.find_filesystem(path)
+    return path
+
+
+def join(path: str, name: str) -> str:
+    return f"{path.rstrip('/')}/{name}" if path else name
+
+
+def status(path: str, webhdfs: str | None = None) -> Entry | None:
+    """Return what there is at ``path``, or None; raises `TinyTagsError` for what is neither file nor folder."""
+    if is_hdfs(path):
+        return hdfs.status(path, webhdfs)
+    return local.status(path) if is_local(path) else remote.status(path)
+
+
+def exists(path: str, webhdfs: str | None = None) -> bool:
+    return status(path, webhdfs) is not None
+
+
+def is_dir(path: str, webhdfs: str | None = None) -> bool:
+    entry = status(path, webhdfs)
+    return entry is not None and entry.is_dir
+
+
+def size(path: str, webhdfs: str | None = None) -> int:
+    """Return the bytes of the file ``path``; raises `TinyTagsError` where there is none."""
+    return file_status(path, webhdfs).size
+
+
+def file_status(path: str, webhdfs: str | None = None) -> Entry:
+    """Return size and time of change of the file ``path``; raises `TinyTagsError` for no file, a folder and 0 bytes."""
+    entry = status(path, webhdfs)
+    if entry is None:
+        raise TinyTagsError(f"{path}: no such file")
+    check_file(path, entry)
+    return entry
+
+
+def check_file(path: str, entry: Entry) -> None:
+    """Raise `TinyTagsError` where ``entry``, the status of ``path``, is that of a folder or of 0 bytes."""
+    if entry.is_dir:
+        raise TinyTagsError(f"{path}: is a folder where a file is needed")
+    if entry.size == 0:
+        raise TinyTagsError(f"{path}: is empty (0 bytes; was it ever downloaded?)")
+
+
+def list_dir(path: str, webhdfs: str | None = None) -> list[Entry]:
+    """Return what is in the folder ``path``, sorted by name."""
+    if is_hdfs(path):
+        listed = hdfs.list_dir(path, webhdfs)
+    else:
+        listed = local.list_dir(path) if is_local(path) else remote.list_dir(path)
+    return sorted(listed, key=lambda entry: entry.name)
+
+
+def walk_files(path: str, webhdfs: str | None = None) -> Iterator[Entry]:
+    """Yield the files in the folder ``path`` and below, named relative to it, in no order.
+
+    Names that begin with a dot are left out, folders that are links are entered; a link back to a folder above is an error.
+    """
+    pending: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
+    while pending:
+        folder, above = pending.pop()
+        full = join(path, folder) if folder else path
+        if is_local(path):
+            with local.errors(full):
+                itself = os.stat(full)
+            if (itself.st_dev, itself.st_ino) in above:
+                raise TinyTagsError(f"{full}: links back to a folder that contains it; remove the link")
+            above |= {(itself.st_dev, itself.st_ino)}
+        for entry in list_dir(full, webhdfs):
+            name = join(folder, entry.name)
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir:
+                pending.append((name, above))
+            else:
+                yield Entry(name, entry.size, entry.modified, False)
+
+
+def list_files(path: str, webhdfs: str | None = None) -> list[Entry]:
+    """Return what `walk_files` yields, sorted by name."""
+    return sorted(walk_files(path, webhdfs), key=lambda entry: entry.name)
+
+
+def open_file(
+    path: str, webhdfs: str | None = None, offset: int = 0, length: int | None = None
+) -> io.BufferedReader:
+    """Open the file ``path`` for reading, at byte ``offset``; seeks and offsets count from the start of the file.
+
+    In HDFS one request fetches everything from the current position to ``offset + length`` (default: the end of the
+    file), as a stream; a seek costs a new request. A broken connection is resumed where it broke. At other remote
+    addresses each request fetches 128 KiB and ``length`` bytes more, at most 4 MiB more.
+    """
+    if is_hdfs(path):
+        end = size(path, webhdfs) if length is None else offset + length
+        return _buffered(hdfs.HdfsFile(path, webhdfs, offset, end))
+    with local.errors(path):
+        file = _buffered(io.FileIO(path) if is_local(path) else remote.RemoteFile(path, length))
+        if offset:
+            file.seek(offset)
+    return file
+
+
+def _buffered(raw: io.RawIOBase) -> io.BufferedReader:
+    return io.BufferedReader(raw, BUFFER_BYTES)
+
+
+def read_into(file: io.BufferedIOBase, buffer: bytearray | NDArray[np.uint8], path: str) -> None:
+    """Fill ``buffer`` from ``file``; raises `TinyTagsError`, naming ``path``, where the file ends too early."""
+    view = memoryview(cast(bytearray, buffer)).cast("B")
+    done = 0
+    with local.errors(path):
+        while done < len(view):
+            count = file.readinto(view[done:])
+            if not count:
+                raise TinyTagsError(
+                    f"{path}: ends {len(view) - done:,} bytes too early; was it changed since it was opened?"
+                )
+            done += count
+
+
+def read_range(path: str, offset: int, length: int, webhdfs: str | None = None) -> bytearray:
+    """Return ``length`` bytes of the file ``path`` from byte ``offset`` on."""
+    data = bytearray(length)
+    with open_file(path, webhdfs, offset, length) as file:
+        read_into(file, data, path)
+    return data
+
+
+@contextlib.contextmanager
+def open_gzip(path: str, webhdfs: str | None = None) -> Iterator[gzip.GzipFile]:
+    """Open the gzipped file ``path`` for reading what is in it, as a stream.
+
+    Damaged compression raises a `TinyTagsError` where it is read.
+    """
+    with open_file(path, webhdfs) as file, gzip.GzipFile(fileobj=file) as unpacked:
+        try:
+            yield unpacked
+        except EOFError:
+            raise TinyTagsError(
+                f"{path}: the gzip stream ends too early (truncated copy?); fetch it again"
+            ) from None
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise TinyTagsError(f"{path}: the gzip stream is damaged ({error}); fetch it again") from None
+
+
+def is_gzip(path: str, webhdfs: str | None = None) -> bool:
+    """Return whether the file ``path`` begins as a gzip stream does."""
+    return bytes(read_range(path, 0, min(size(path, webhdfs), 2), webhdfs)) == GZIP_MAGIC
+
+
+def skip(file: io.BufferedIOBase, count: int) -> int:
+    """Read and discard up to ``count`` bytes of the stream ``file``; return how many there were."""
+    done = 0
+    while done < count:
+        block = file.read(min(1 << 20, count - done))
+        if not block:
+            break
+        done += len(block)
+    return done
+
+
+def identity(paths: list[str], webhdfs: str | None = None, names: list[str] | None = None) -> dict[str, Any]:
+    """Return what shows whether files have changed: {"bytes", "sha256"}, or beyond 1 GiB {"bytes", "modified"}.
+
+    The hash of one file is the one `sha256sum` prints; that of several is over each one's name, size and content.
+    ``names`` are their names in that hash, where these are not only the last part of their path.
+    """
+    entries = [file_status(path, webhdfs) for path in paths]
+    total = sum(entry.size for entry in entries)
+    if total > HASHED_BYTES:
+        return {"bytes": total, "modified": max(entry.modified for entry in entries)}
+    digest, block = hashlib.sha256(), memoryview(bytearray(1 << 20))
+    for path, name, entry in zip(paths, names or map(base_name, paths), entries, strict=True):
+        if len(paths) > 1:
+            digest.update(f"{name}\0{entry.size}\0".encode("utf-8", "surrogateescape"))
+        with open_file(path, webhdfs) as file, local.errors(path):
+            while count := file.readinto(block):
+                digest.update(block[:count])
+    return {"bytes": total, "sha256": digest.hexdigest()}

@@ -1,0 +1,17 @@
+"""A file or folder as a listing has it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file or folder: its name, size in bytes and time of change in seconds since 1970."""
+
+    name: str
+    size: int
+    modified: float
+    is_dir: bool
+
+
+def base_name(path: str) -> str:
+    return path.rstrip("/").rsplit("/", 1)[-1]

@@ -1,0 +1,58 @@
+"""Files of this machine.
+
+Not through fsspec: links in a circle, pipes and unreadable files are to be reported.
+"""
+
+import contextlib
+import gzip
+import os
+import stat
+from collections.abc import Iterator
+
+from conf.errors import TinyTagsError
+from ingest.files.entry import Entry, base_name
+
+
+def status(path: str) -> Entry | None:
+    with errors(path):
+        try:
+            info = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except ValueError as error:  # a NUL byte in the path
+            raise TinyTagsError(f"{path!r}: {error}") from None
+    if not stat.S_ISREG(info.st_mode) and not stat.S_ISDIR(info.st_mode):
+        raise TinyTagsError(
+            f"{path}: is a device or pipe; only files and folders can be read again at any place"
+        )
+    return Entry(base_name(path), info.st_size, info.st_mtime, stat.S_ISDIR(info.st_mode))
+
+
+def list_dir(path: str) -> list[Entry]:
+    with errors(path), os.scandir(path) as entries:
+        return [entry for entry in map(_entry, entries) if entry]
+
+
+@contextlib.contextmanager
+def errors(path: str) -> Iterator[None]:
+    """Turn the operating system's errors for ``path`` into one line."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise TinyTagsError(f"{path}: no such file or folder") from None
+    except PermissionError:
+        raise TinyTagsError(f"{path}: may not be read by this user; change its permissions (chmod)") from None
+    except gzip.BadGzipFile:  # an OSError too, but not of the operating system
+        raise
+    except OSError as error:
+        raise TinyTagsError(f"{path}: {error.strerror or error}") from error
+
+
+def _entry(entry: os.DirEntry[str]) -> Entry | None:
+    try:
+        info = entry.stat()
+    except FileNotFoundError:  # a link to nothing, which is reported where it is opened
+        info = entry.stat(follow_symlinks=False)
+    if not stat.S_ISREG(info.st_mode) and not stat.S_ISDIR(info.st_mode) and not stat.S_ISLNK(info.st_mode):
+        return None  # sockets and pipes hold no images
+    return Entry(entry.name, info.st_size, info.st_mtime, stat.S_ISDIR(info.st_mode))
