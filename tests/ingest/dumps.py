@@ -1,4 +1,4 @@
-"""Small dumps in each format's exact bytes, made from pictures that show when they were turned or their colours mixed up."""
+"""Small dumps in each format's exact bytes, made from pictures that show whether they were turned or their colours exchanged."""
 
 import gzip
 import io
@@ -46,12 +46,19 @@ def assert_upright(image: np.ndarray) -> None:
 
 
 def error_of(action, *args, **kwargs) -> str:
-    """Return the message of the `TinyTagsError` that ``action`` raises, after seeing that it is one line."""
+    """Return the message of the `TinyTagsError` that ``action`` raises, after checking that it is one line."""
     with pytest.raises(TinyTagsError) as caught:
         action(*args, **kwargs)
     message = str(caught.value)
     assert "\n" not in message and len(message) < 1000
     return message
+
+
+def assert_refused(open_it, path: Path, content: bytes, words: str) -> None:
+    """Assert that ``open_it`` raises one line with the path and ``words`` where ``path`` has this content."""
+    path.write_bytes(content)
+    message = error_of(open_it, str(path))
+    assert message.startswith(f"{path}: ") and words in message
 
 
 def write_tiny_images(path: Path, images: np.ndarray) -> Path:

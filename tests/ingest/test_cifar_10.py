@@ -11,6 +11,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from dumps import (
+    assert_refused,
     assert_upright,
     cifar_pickle,
     cifar_records,
@@ -294,10 +295,7 @@ def test_a_copy_pickled_by_python_3_says_what_to_take_instead(tmp_path):
     ],
 )
 def test_a_pickle_with_other_content_than_a_batch_is_refused(tmp_path, batch, words):
-    path = tmp_path / "data_batch_1"
-    path.write_bytes(batch)
-    message = error_of(open_cifar_10, str(path))
-    assert message.startswith(f"{path}: ") and words in message
+    assert_refused(open_cifar_10, tmp_path / "data_batch_1", batch, words)
 
 
 def test_an_array_pickled_column_by_column_is_read_in_the_right_order(tmp_path):

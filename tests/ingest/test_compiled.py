@@ -1,6 +1,6 @@
-"""What is compiled is compiled once, not once a process, wherever the package lies.
+"""What is compiled is compiled once, not once a process, wherever the package is.
 
-A small kernel stands for the real one, which takes twenty times as long to compile.
+A small kernel takes the place of the real one, which takes twenty times as long to compile.
 """
 
 import os
@@ -60,7 +60,7 @@ def zip_package(source, path):
 
 
 def environment(path, home):
-    # Without -I: PYTHONPATH is how Spark's workers get at --py-files.
+    # Without -I: PYTHONPATH is how Spark's workers import --py-files.
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("NUMBA_", "PYTHON", "XDG_"))
     }
@@ -95,7 +95,7 @@ def test_out_of_a_zip_only_the_first_process_compiles_wherever_the_zip_lies_late
     assert first_use(archive, home)[0] == 1
     misses, cache = first_use(archive.rename(tmp_path / "second.zip"), home)
     assert misses == 0 and cache.startswith(str(home / ".cache" / "tinytags" / "kernel-"))
-    # A changed kernel is compiled anew.
+    # A changed kernel is compiled again.
     (package / "small" / "kernel.py").write_text(KERNEL + "\n# changed\n")
     misses, other = first_use(zip_package(package, tmp_path / "third.zip"), home)
     assert misses == 1 and other != cache

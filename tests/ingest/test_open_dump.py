@@ -10,6 +10,7 @@ import click
 import numpy as np
 import pytest
 from dumps import (
+    assert_refused,
     cifar_records,
     error_of,
     idx_labels,
@@ -187,10 +188,7 @@ def test_damaged_dumps_are_distinguished_from_unknown_ones(tmp_path):
         ("half.tar.gz", gzip.compress(b"hello" * 1000)[:30], "the gzip stream ends too early"),
         ("batch", b"\x80\x02cos\nsystem\n(U\x04truetR.", "the pickle names os.system"),
     ]:
-        path = tmp_path / name
-        path.write_bytes(content)
-        message = error_of(open_dump, str(path))
-        assert message.startswith(f"{path}: ") and words in message
+        assert_refused(open_dump, tmp_path / name, content, words)
 
 
 def test_a_size_that_both_record_formats_have_is_decided_by_content_and_name(tmp_path):

@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from dumps import assert_upright, error_of, make_images, make_labels, write_tiny_images
+from dumps import assert_refused, assert_upright, error_of, make_images, make_labels, write_tiny_images
 
 from ingest.formats.cifar_10 import CLASSES
 from ingest.formats.tiny_images import open_tiny_images
@@ -104,10 +104,7 @@ def test_a_dump_of_a_terabyte_opens_at_once_and_is_read_where_asked(tmp_path):
     ],
 )
 def test_a_file_of_the_wrong_size_is_refused(tmp_path, content, words):
-    path = tmp_path / "tiny_images.bin"
-    path.write_bytes(content)
-    message = error_of(open_tiny_images, str(path))
-    assert message.startswith(f"{path}: ") and words in message
+    assert_refused(open_tiny_images, tmp_path / "tiny_images.bin", content, words)
 
 
 def test_a_missing_file_and_a_directory_in_its_place_are_refused(tmp_path):
