@@ -1,1 +1,1 @@
-"""From a dump as somebody published it to a corpus in the store, every image in one layout."""
+"""From a published dump to a corpus in the store, every image in one layout."""

@@ -1,4 +1,4 @@
-"""Reads the pixels of a partition as they lie in its Parquet file: checked, but not copied.
+"""Reads the pixels of a partition as its Parquet file has them: checked, but not copied.
 
 `ingest.corpus.write_partition` always writes the same form of Parquet, in which the header of each page of pixels is known
 but for its checksum. pyarrow takes 24 ms to read 20,000 images, longer than a forest takes to tag them,

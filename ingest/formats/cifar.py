@@ -426,7 +426,7 @@ def _read_meta(layout: Layout, data: bytes, binary: bool, where: str) -> list[st
 def _read_limited(file: io.BufferedIOBase, size: int, where: str) -> bytes:
     if size > PICKLE_BYTES:
         raise TinyTagsError(
-            f"{where}: claims {size:,} bytes; the largest Python batch of CIFAR holds 155 million"
+            f"{where}: has {size:,} bytes; the largest Python batch of CIFAR holds 155 million"
         )
     data = bytearray(size)
     files.read_into(file, data, where)

@@ -44,7 +44,7 @@ COARSE = replace(
     classes=tuple(COARSE_CLASSES),
 )
 LAYOUTS = {None: FINE, "fine": FINE, "coarse": COARSE}
-# A pickle's labels and file names take less than 3 MB, and lie before or after its pixels.
+# A pickle's labels and file names take less than 3 MB, and stand before or after its pixels.
 _ENDS = 4 << 20
 
 

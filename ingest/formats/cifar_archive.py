@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from conf.errors import TinyTagsError
 from ingest import files
 
-# The official archives hold 185 MB; what claims far more is an attack.
+# The official archives hold 185 MB; what unpacks to far more is an attack.
 ARCHIVE_BYTES = 256 << 20
 
 

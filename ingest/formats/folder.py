@@ -1,4 +1,4 @@
-"""A folder of pictures of any size: one 32x32 image each, labelled by its sub-folder where every picture lies in one."""
+"""A folder of pictures of any size: one 32x32 image each, labelled by its sub-folder where every picture is in one."""
 
 import functools
 import hashlib
@@ -55,10 +55,11 @@ class Folder(FileDump):
     def identity(self) -> dict[str, Any]:
         """{"bytes", "sha256" over names and contents}; beyond 1 GiB and in HDFS {"bytes", "modified", "names": their hash}."""
         names = _names(self.listing)
-        entries = [entry for entry in self.status() if entry]
+        there = self.status()
+        entries = [entry for entry in there if entry]
         if len(entries) < len(names):
-            gone = next(name for name, entry in zip(names, self.status(), strict=True) if not entry)
-            raise TinyTagsError(f"{files.join(self.path, gone)}: no such file")
+            missing = next(name for name, entry in zip(names, there, strict=True) if not entry)
+            raise TinyTagsError(f"{files.join(self.path, missing)}: no such file")
         total = sum(entry.size for entry in entries)
         # A request a picture would take longer than ingesting them all.
         if total <= files.HASHED_BYTES and not files.is_hdfs(self.path):
@@ -103,7 +104,7 @@ def open_folder(
 ) -> Folder:
     """Open the pictures in the folder ``path`` and below: whatever Pillow reads of PNG, JPEG, WebP, GIF, BMP, TIFF and PPM.
 
-    Where each lies exactly one folder down, the folders' names are the classes, sorted, or in the order of ``classes``.
+    Where each is exactly one folder down, the folders' names are the classes, sorted, or in the order of ``classes``.
     Hidden files and notes (.txt, .json, .csv, ...) are ignored. Raises `TinyTagsError` for no picture at all, for
     files that are neither picture nor note, and for more than 65,535 classes.
     """
@@ -157,7 +158,7 @@ def _find_classes(path: str, pictures: list[files.Entry], classes: list[str] | N
     if not all(entry.name.count("/") == 1 for entry in pictures):
         if classes:
             raise TinyTagsError(
-                f"{path}: classes are given, but the pictures don't lie in a folder for each class"
+                f"{path}: classes are given, but the pictures aren't in a folder for each class"
             )
         return None
     folders = sorted({entry.name.partition("/")[0] for entry in pictures})

@@ -15,7 +15,7 @@ _SAMPLE_FILES = 10_000
 
 
 class Match(IntEnum):
-    """How well a source fits a format; the best match wins."""
+    """How well a source fits a format; the best match decides."""
 
     NO = 0
     NAME = 1  # only its name fits: probably damaged
@@ -71,7 +71,7 @@ class Source:
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """The names of the files that lie in a folder itself."""
+        """The names of the files in a folder, without those below it."""
         entries = files.list_dir(self.path, self.webhdfs) if self.is_dir else []
         return frozenset(entry.name for entry in entries if not entry.is_dir)
 
@@ -119,5 +119,5 @@ class Format:
     labels: str | None = None
     has_own: Callable[[list[str], str | None], bool] = _own_names
     archive_folders: tuple[str, ...] = ()  # that its official archives unpack to
-    usual_names: tuple[str, ...] = ()  # of its file or folder, to suggest where it lies one folder down
+    usual_names: tuple[str, ...] = ()  # of its file or folder, to suggest where it is one folder down
     record_bytes: int | None = None  # where a file is nothing but records of that size

@@ -93,7 +93,7 @@ def test_classes_given_set_the_order_of_the_labels(folder):
         open_folder, str(folder), classes=["cat", "frog"]
     )
     save(folder / "top.png")
-    assert "the pictures don't lie in a folder for each class" in error_of(
+    assert "the pictures aren't in a folder for each class" in error_of(
         open_folder, str(folder), classes=["cat"]
     )
 
@@ -115,13 +115,13 @@ def test_hidden_files_and_notes_are_ignored(folder):
     assert open_folder(str(folder)).images == 6
 
 
-def test_a_picture_without_a_suffix_is_one_all_the_same(tmp_path):
+def test_a_picture_without_a_suffix_is_still_one(tmp_path):
     save(tmp_path / "n01440764_10026", format="JPEG")
     save(tmp_path / "b.unknown", format="WEBP")
     assert open_folder(str(tmp_path)).images == 2
 
 
-def test_what_is_neither_picture_nor_note_is_refused_and_not_left_out_in_silence(folder):
+def test_what_is_neither_picture_nor_note_is_refused_and_not_silently_left_out(folder):
     (folder / "cat" / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
     (folder / "cat" / "sound.wav").write_bytes(b"RIFF\0\0\0\0WAVE")
     message = error_of(open_folder, str(folder))

@@ -1,4 +1,4 @@
-"""Tests of `ingest.pages`: what is taken as it lies in a file is what pyarrow reads, and anything odd is left to pyarrow."""
+"""Tests of `ingest.pages`: what is read without a copy is what pyarrow reads, and anything odd is left to pyarrow."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def split(request, tmp_path):
     return store, corpus, images, labels
 
 
-def test_every_row_group_that_we_write_is_taken_as_it_lies(split, monkeypatch):
+def test_every_row_group_that_we_write_is_read_without_a_copy(split, monkeypatch):
     store, corpus, images, labels = split
     taken = []
     monkeypatch.setattr(
