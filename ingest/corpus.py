@@ -4,10 +4,10 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -317,9 +317,7 @@ def read_image(store: Store, corpus: Corpus, partition: int, row: int) -> Block:
     path = layout.corpus_images(corpus.name, partition)
     group, index = divmod(row, ROW_GROUP_IMAGES)
     with _parquet_errors(store, corpus, partition), store.open_ranged(path) as source:
-        parquet = _open_parquet(
-            store, corpus, partition, source, _footer(cast(Hashable, store), path, corpus.hash)
-        )
+        parquet = _open_parquet(store, corpus, partition, source, _footer(store, path, corpus.hash))
         table = parquet.read_row_group(group, columns=["image", "label", "name"], use_threads=False)
         block = _block(group * ROW_GROUP_IMAGES, table.combine_chunks().to_batches()[0])
     one = slice(index, index + 1)

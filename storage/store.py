@@ -61,6 +61,10 @@ class Store(Protocol):
     can't be read or written. A backend inherits from this class and writes every method but those for JSON.
     """
 
+    def __hash__(self) -> int:
+        """Return a hash that is the same for equal stores: models and footers are cached by their store."""
+        return super().__hash__()
+
     def url(self, path: str = "") -> str:
         """Return the full address of ``path``, for messages and for people."""
         ...

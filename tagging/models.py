@@ -2,10 +2,9 @@
 
 import functools
 import platform
-from collections.abc import Hashable
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -86,11 +85,11 @@ def load_model(store: Store, name: str, kind: type[Model] | None = None) -> Mode
 
 def load_exact_model(store: Store, name: str, model_hash: str, kind: type[Model] | None = None) -> Model:
     """Return model ``name``, loaded once a process. Raises `ModelChangedError` where its hash is not ``model_hash``."""
-    return _load_once(cast(Hashable, store), name, model_hash, kind)
+    return _load_once(store, name, model_hash, kind)
 
 
 @functools.lru_cache(maxsize=4)
-def _load_once(store: Any, name: str, model_hash: str, kind: type[Model] | None) -> Model:
+def _load_once(store: Store, name: str, model_hash: str, kind: type[Model] | None) -> Model:
     model = load_model(store, name, kind)
     if model.hash != model_hash:
         raise ModelChangedError(

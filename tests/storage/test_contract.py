@@ -241,7 +241,7 @@ def test_a_store_can_be_sent_to_a_worker_and_opened_twice(backend, store):
     store.write_bytes("x", b"1")
     assert pickle.loads(pickle.dumps(store)).read_bytes("x") == b"1"
     again = open_store(backend.url + "/", backend.address)
-    assert again == store and again.read_bytes("x") == b"1"
+    assert again == store and hash(again) == hash(store) and again.read_bytes("x") == b"1"
 
 
 def test_files_of_pyarrow_are_seekable(store):
