@@ -321,7 +321,8 @@ def read_image(store: Store, corpus: Corpus, partition: int, row: int) -> Block:
         table = parquet.read_row_group(group, columns=["image", "label", "name"], use_threads=False)
         block = _block(group * ROW_GROUP_IMAGES, table.combine_chunks().to_batches()[0])
     one = slice(index, index + 1)
-    return Block(row, block.images[one], block.labels[one], block.names and block.names[one])
+    image = block.images[one].copy()  # a view would keep the whole row group in memory
+    return Block(row, image, block.labels[one], block.names and block.names[one])
 
 
 def check_partition(store: Store, corpus: Corpus, partition: int) -> str | None:

@@ -88,6 +88,7 @@ def test_one_image_is_read_by_its_place(store, tmp_path):
     for partition, row in ((0, 0), (0, 255), (0, 256), (0, 599), (1, 0), (1, 99)):
         block = read_image(store, corpus, partition, row)
         assert block.row == row and block.images.shape == (1, 3072)
+        assert block.images.flags.owndata, "the rest of the row group is not kept in memory"
         np.testing.assert_array_equal(block.images[0], images[600 * partition + row])
         assert block.labels.tolist() == [labels[600 * partition + row]]
     for partition, row in ((0, 600), (0, -1), (1, 100)):
