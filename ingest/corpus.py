@@ -16,6 +16,7 @@ from conf.errors import TinyTagsError
 from ingest.image import IMAGE_BYTES
 from ingest.pages import read_pixels
 from storage import layout
+from storage.manifests import list_names, open_manifest
 from storage.store import (
     FileMissingError,
     FileUnavailableError,
@@ -98,7 +99,8 @@ class Block:
 
 
 def list_corpora(store: Store) -> list[str]:
-    return [name for name in store.list(layout.CORPORA) if store.exists(layout.corpus_manifest(name))]
+    """Return the sorted names of the corpora in a store."""
+    return list_names(store, "corpus")
 
 
 def create_corpus(store: Store, corpus: Corpus) -> bool:
@@ -128,28 +130,12 @@ def create_corpus(store: Store, corpus: Corpus) -> bool:
 
 def open_corpus(store: Store, name: str) -> Corpus:
     """Read a manifest. Raises `TinyTagsError` for a corpus that isn't there or a manifest that was changed."""
-    check_name("corpus", name)
-    path = layout.corpus_manifest(name)
-    if not store.exists(path):
-        names = list_corpora(store)
-        known = (
-            f"there are {', '.join(names)}" if names else "there is none yet: make one with `tinytags ingest`"
-        )
-        raise TinyTagsError(f"no corpus {name!r} in {store.url()}; {known}")
-    manifest = store.read_json(path)
-    try:
-        corpus = Corpus(**{key.name: manifest[key.name] for key in fields(Corpus)})
-        corpus = replace(
-            corpus, splits={name: (start, stop) for name, (start, stop) in corpus.splits.items()}
-        )
-        unchanged = corpus.hash == manifest["hash"]
-    except (KeyError, TypeError, ValueError, AttributeError):
-        unchanged = False
-    if not unchanged:
-        raise TinyTagsError(
-            f"{store.url(path)}: is not as it was written (its hash differs); ingest the dump again"
-        )
-    return corpus
+    return open_manifest(store, "corpus", name, _parse)
+
+
+def _parse(manifest: dict[str, Any]) -> Corpus:
+    values = {key.name: manifest[key.name] for key in fields(Corpus)}
+    return Corpus(**values | {"splits": {key: tuple(rows) for key, rows in values["splits"].items()}})
 
 
 def write_partition(store: Store, corpus: Corpus, partition: int, dump: "Readable") -> dict[str, Any]:

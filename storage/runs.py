@@ -5,9 +5,9 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from conf.errors import TinyTagsError
 from storage import layout
-from storage.store import Store, StoreError, check_name
+from storage.manifests import list_names, open_manifest
+from storage.store import Store, StoreError
 
 VERSION = 1
 # A network's probabilities have four digits in documents: in these steps they are whole numbers, like votes.
@@ -58,7 +58,7 @@ class Run:
 
 def list_runs(store: Store) -> list[str]:
     """Return the sorted names of the runs in a store."""
-    return [name for name in store.list(layout.RUNS) if store.exists(layout.run_manifest(name))]
+    return list_names(store, "run")
 
 
 def create_run(store: Store, run: Run) -> bool:
@@ -76,26 +76,12 @@ def create_run(store: Store, run: Run) -> bool:
 
 def open_run(store: Store, name: str) -> Run:
     """Read a manifest. Raises `TinyTagsError` for a run that isn't there or a manifest that was changed."""
-    check_name("run", name)
-    path = layout.run_manifest(name)
-    if not store.exists(path):
-        names = list_runs(store)
-        known = (
-            f"there are {', '.join(names)}" if names else "there is none yet: make one with `tinytags tag`"
-        )
-        raise TinyTagsError(f"no run {name!r} in {store.url()}; {known}")
-    manifest = store.read_json(path)
-    try:
-        names = [key.name for key in fields(Run) if key.name != "descriptor" or key.name in manifest]
-        run = Run(**{name: manifest[name] for name in names})
-        unchanged = bool((run.name, run.hash) == (name, manifest["hash"]))
-    except (KeyError, TypeError):
-        unchanged = False
-    if not unchanged:
-        raise TinyTagsError(
-            f"{store.url(path)}: is not as it was written (its hash differs); tag the corpus again"
-        )
-    return run
+    return open_manifest(store, "run", name, _parse)
+
+
+def _parse(manifest: dict[str, Any]) -> Run:
+    names = [key.name for key in fields(Run) if key.name != "descriptor" or key.name in manifest]
+    return Run(**{name: manifest[name] for name in names})
 
 
 def done_partitions(store: Store, run: Run) -> list[int]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from conf.errors import TinyTagsError
 from storage import layout
+from storage.manifests import list_names, read_manifest
 from storage.store import Store, check_name
 from tagging.model import Model, UnknownKindError, kind_class
 
@@ -25,7 +26,7 @@ def model_exists(store: Store, name: str) -> bool:
 
 def list_models(store: Store) -> list[str]:
     """Return the sorted names of the models that are complete."""
-    return [name for name in store.list(layout.MODELS) if store.exists(layout.model_card(name))]
+    return list_names(store, "model")
 
 
 def save_model(store: Store, name: str, model: Model, card: dict[str, Any]) -> dict[str, Any]:
@@ -100,14 +101,7 @@ def _load_once(store: Store, name: str, model_hash: str, kind: type[Model] | Non
 
 def read_card(store: Store, name: str) -> dict[str, Any]:
     """Return the card of model ``name`` without loading the model. Raises `TinyTagsError` where there is none."""
-    check_name("model", name)
-    if not store.exists(layout.model_card(name)):
-        models = list_models(store)
-        known = (
-            f"there are: {', '.join(models)}" if models else "there is none yet; `tinytags train` makes one"
-        )
-        raise TinyTagsError(f"no model {name!r} in {store.url()}; {known}")
-    return store.read_json(layout.model_card(name))
+    return read_manifest(store, "model", name)
 
 
 def _version(package: str) -> str | None:

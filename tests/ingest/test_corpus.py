@@ -231,13 +231,24 @@ def test_other_contents_under_an_old_name_are_refused_with_both_hashes(local, tm
 
 @pytest.mark.parametrize(
     "change",
-    [{"images": 51}, {"classes": ["cat"]}, {"hash": "0" * 64}, {"partition_images": 0}, {"splits": []}],
+    [
+        {"images": 51},
+        {"classes": ["cat"]},
+        {"hash": "0" * 64},
+        {"partition_images": 0},
+        {"splits": []},
+        {"name": "copied"},
+    ],
 )
-def test_a_manifest_that_was_edited_is_noticed(local, tmp_path, change):
-    make_corpus(local, "c", write_tiny_images(tmp_path / "t.bin", 50), 20)
+def test_a_manifest_that_was_edited_is_an_error_until_it_is_removed(local, tmp_path, change):
+    corpus = make_corpus(local, "c", write_tiny_images(tmp_path / "t.bin", 50), 20)
     local.write_json("corpora/c/manifest.json", local.read_json("corpora/c/manifest.json") | change)
-    with pytest.raises(TinyTagsError, match="is not as it was written"):
+    with pytest.raises(
+        TinyTagsError, match="is not as it was written .*; remove it and run `tinytags ingest`"
+    ):
         open_corpus(local, "c")
+    local.remove("corpora/c/manifest.json")
+    assert create_corpus(local, corpus) is True and open_corpus(local, "c") == corpus
 
 
 def test_a_missing_corpus_is_an_error_with_those_that_there_are(local, tmp_path):

@@ -329,7 +329,7 @@ def test_the_run_in_hdfs_is_the_local_one_byte_for_byte(hdfs, world, tmp_path, u
     ("words", "line"),
     [
         (["--corpus", "x", "--model", "forest"], "no corpus 'x' in {store}; there are tiny"),
-        (["--corpus", "tiny", "--model", "x"], "no model 'x' in {store}; there are: forest"),
+        (["--corpus", "tiny", "--model", "x"], "no model 'x' in {store}; there are forest"),
         (["--corpus", "../x", "--model", "x"], "corpus name '../x' is not valid"),
         (
             ["--corpus", "tiny", "--model", "forest", "--partition", "59-60"],

@@ -90,6 +90,13 @@ def test_an_edited_manifest_is_an_error(store, change):
         assert str(error.value).startswith(store.url(path))
 
 
+def test_a_copy_of_a_run_under_another_name_is_an_error(store):
+    create_run(store, RUN)
+    store.write_bytes("runs/copy/manifest.json", store.read_bytes(f"runs/{RUN.name}/manifest.json"))
+    with pytest.raises(TinyTagsError, match="is not as it was written"):
+        open_run(store, "copy")
+
+
 def test_an_incomplete_manifest_is_an_error(store):
     store.write_json(f"runs/{RUN.name}/manifest.json", {"corpus": "tiny"})
     with pytest.raises(TinyTagsError, match="is not as it was written"):

@@ -53,14 +53,14 @@ def test_a_model_without_a_card_is_not_listed(store):
     store.write_bytes(layout.model_forest("half"), forest(1).save())
     save_model(store, "whole", forest(1), CARD)
     assert list_models(store) == ["whole"]
-    with pytest.raises(TinyTagsError, match=r"no model 'half' in .*store; there are: whole$"):
+    with pytest.raises(TinyTagsError, match=r"no model 'half' in .*store; there are whole$"):
         load_model(store, "half")
 
 
 def test_a_missing_model_in_an_empty_store_says_how_to_make_one(store):
     assert list_models(store) == []
     with pytest.raises(
-        TinyTagsError, match=r"no model 'forest-10' in .*; there is none yet; `tinytags train`"
+        TinyTagsError, match=r"no model 'forest-10' in .*; there is none yet: make one with `tinytags train`"
     ):
         load_model(store, "forest-10")
 
