@@ -1,4 +1,4 @@
-"""The layout of a store: every path in it, and the partition in a file's name, are written and read only here."""
+"""The layout of a store: every path in it, and the partition in the name of a file."""
 
 from collections.abc import Iterable
 
@@ -68,13 +68,8 @@ def model_card(name: str) -> str:
 
 
 def model_file(name: str, file: str) -> str:
-    """Return a file of a model that only its kind knows, such as ``network.onnx``."""
+    """Return a file of a model that only its kind knows, such as ``forest.npz``."""
     return f"{model_folder(name)}/{file}"
-
-
-def model_forest(name: str) -> str:
-    """Return the packed forest of a model."""
-    return model_file(name, "forest.npz")
 
 
 def model_spark(name: str) -> str:
@@ -147,12 +142,7 @@ def run_index_lease(name: str) -> str:
     return f"{run_folder(name)}/index-lease.json"
 
 
-def partition_of(file: str, ending: str = ".json") -> int | None:
-    """Return the partition in the name of a file such as ``00012.json``, or None for a file that is no partition's."""
-    number = file.removesuffix(ending)
-    return int(number) if number != file and number.isdecimal() else None
-
-
 def partitions_in(files: Iterable[str], ending: str = ".json") -> list[int]:
-    """Return the sorted partitions in the names of files; other files are left out."""
-    return sorted(p for file in files if (p := partition_of(file, ending)) is not None)
+    """Return the sorted partitions in the names of files such as ``00012.json``; other files are left out."""
+    numbers = (file.removesuffix(ending) for file in files if file.endswith(ending))
+    return sorted(int(number) for number in numbers if number.isdecimal())

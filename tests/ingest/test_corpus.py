@@ -244,7 +244,7 @@ def test_a_manifest_that_was_edited_is_an_error_until_it_is_removed(local, tmp_p
     corpus = make_corpus(local, "c", write_tiny_images(tmp_path / "t.bin", 50), 20)
     local.write_json("corpora/c/manifest.json", local.read_json("corpora/c/manifest.json") | change)
     with pytest.raises(
-        TinyTagsError, match="is not as it was written .*; remove it and run `tinytags ingest`"
+        TinyTagsError, match=r"is not as it was written .*; remove it and run `tinytags ingest`"
     ):
         open_corpus(local, "c")
     local.remove("corpora/c/manifest.json")

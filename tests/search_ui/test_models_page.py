@@ -400,7 +400,7 @@ def test_a_forest_is_read_once_and_another_one_under_its_name_anew(world, monkey
     for _ in range(3):
         before = picture(world.page.get("/models/trained/pixels.png"))
         world.page.get("/models/trained")
-    assert reads.count(layout.model_forest("trained")) == 1
+    assert reads.count(layout.model_file("trained", "forest.npz")) == 1
     world.store.remove_tree("models/trained")
     shutil.copytree(world.store.url("models/deep"), world.store.url("models/trained"))
     after = picture(world.page.get("/models/trained/pixels.png"))
@@ -408,7 +408,7 @@ def test_a_forest_is_read_once_and_another_one_under_its_name_anew(world, monkey
 
 
 def test_a_forest_that_can_not_be_read_leaves_the_rest_of_the_page(world):
-    world.store.write_bytes(layout.model_forest("trained"), b"no forest")
+    world.store.write_bytes(layout.model_file("trained", "forest.npz"), b"no forest")
     answer = world.page.get("/models/trained")
     assert answer.status_code == 200
     assert "Not available:" in text(answer) and "Reliability of the confidence" in text(answer)

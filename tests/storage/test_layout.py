@@ -19,7 +19,7 @@ def test_paths_are_those_of_stores_that_exist():
     ]
     assert [
         layout.model_card("m"),
-        layout.model_forest("m"),
+        layout.model_file("m", "forest.npz"),
         layout.model_spark("m"),
         layout.model_lease("m"),
     ] == [
@@ -58,8 +58,7 @@ def test_partitions_are_read_from_names_and_other_files_are_left_out():
         "00004",
         "1².json",
         "-1.json",
+        "00005.json.tmp",
     ]
     assert layout.partitions_in(files) == [2, 10, 100_000]
     assert layout.partitions_in(files, ".jsonl") == [3]
-    assert layout.partition_of("00002.json") == 2
-    assert layout.partition_of("00002.json.tmp") is None

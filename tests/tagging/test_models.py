@@ -50,7 +50,7 @@ def test_a_saved_model_loads_with_its_card_and_votes(store):
 
 
 def test_a_model_without_a_card_is_not_listed(store):
-    store.write_bytes(layout.model_forest("half"), forest(1).save())
+    store.write_bytes(layout.model_file("half", "forest.npz"), forest(1).save())
     save_model(store, "whole", forest(1), CARD)
     assert list_models(store) == ["whole"]
     with pytest.raises(TinyTagsError, match=r"no model 'half' in .*store; there are whole$"):
@@ -67,21 +67,21 @@ def test_a_missing_model_in_an_empty_store_says_how_to_make_one(store):
 
 def test_an_exchanged_forest_is_rejected_with_both_hashes(store):
     save_model(store, "five", forest(1), CARD)
-    store.write_bytes(layout.model_forest("five"), forest(2).save())
+    store.write_bytes(layout.model_file("five", "forest.npz"), forest(2).save())
     with pytest.raises(TinyTagsError, match=f"has hash {forest(2).hash}, but its card has {forest(1).hash}"):
         load_model(store, "five")
 
 
 def test_a_corrupt_forest_is_named(store):
     save_model(store, "five", forest(1), CARD)
-    store.write_bytes(layout.model_forest("five"), b"nothing")
+    store.write_bytes(layout.model_file("five", "forest.npz"), b"nothing")
     with pytest.raises(TinyTagsError, match=r"models/five/forest\.npz: File is not a zip file"):
         load_model(store, "five")
 
 
 def test_a_lost_forest_is_named(store):
     save_model(store, "five", forest(1), CARD)
-    store.remove(layout.model_forest("five"))
+    store.remove(layout.model_file("five", "forest.npz"))
     with pytest.raises(TinyTagsError, match=r"models/five/forest\.npz: no such file"):
         load_model(store, "five")
 
