@@ -87,14 +87,14 @@ class LocalStore(Store):
         temporary = self.url(temporary_path(path))
         with self._errors(path):
             os.makedirs(os.path.dirname(temporary), exist_ok=True)
-            Path(temporary).write_bytes(data)
             try:
+                Path(temporary).write_bytes(data)
                 os.link(temporary, self.url(path))  # unlike O_EXCL and a write, never seen half-written
                 return True
             except FileExistsError:
                 return False
             finally:
-                os.unlink(temporary)
+                Path(temporary).unlink(missing_ok=True)
 
     def exists(self, path: str) -> bool:
         with self._errors(path):
