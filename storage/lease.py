@@ -38,14 +38,13 @@ class Holder:
     renewed: float  # seconds since 1970, by the holder's clock
 
     def is_here(self) -> bool:
-        """Return whether this machine can check the holder's process."""
-        return self.space == _process_space()
+        """Return whether this machine can check the holder's process: not without Linux's /proc."""
+        return self.started is not None and self.space == _process_space()
 
     def is_alive(self) -> bool:
         """Return whether the holder's process runs (same machine) or has renewed its lease lately (another machine)."""
         if self.is_here():
-            start = _process_start(self.pid)
-            return start is not None and start == self.started
+            return _process_start(self.pid) == self.started
         return time.time() - self.renewed < DEAD_SECONDS
 
     def to_json(self) -> bytes:
@@ -197,12 +196,15 @@ def _release(store: Store, path: str, mine: Holder) -> None:
 def _take_over(store: Store, path: str, dead: Holder, mine: Holder) -> bool:
     """Replace the lease of ``dead`` by ``mine``; of several that try, the one that creates the marker succeeds.
 
-    A marker whose owner was killed is taken over in the same way; removing it instead would let two in.
+    A marker whose owner was killed is taken over in the same way; if it were removed instead, two processes could hold the lease.
     """
     marker = f"{path}.{dead.token[:12]}.takeover"
     if not store.create_exclusive(marker, mine.to_json()):
         other = _read(store, marker)
-        if other is None or other.is_alive() or not _take_over(store, marker, other, mine):
+        if other is None:
+            return False
+        ours = other.token == mine.token  # created by an attempt whose answer was lost
+        if not ours and (other.is_alive() or not _take_over(store, marker, other, mine)):
             return False
     try:
         held = _read(store, path)

@@ -141,6 +141,15 @@ def test_a_lease_from_another_machine_is_taken_over_only_when_it_is_stale(store,
         pass
 
 
+def test_without_proc_a_process_of_the_same_machine_is_alive_while_it_renews_its_lease(local):
+    held = write_lease(local, started=None, token="0" * 32)
+    with pytest.raises(LeaseHeldError), lease(local, PATH, "corpus 'tiny'"):
+        pass
+    assert holder(local, PATH) == held
+    write_lease(local, started=None, renewed=time.time() - DEAD_SECONDS - 1)
+    assert holder(local, PATH) is None
+
+
 def test_a_lease_is_renewed_while_it_is_held(store, monkeypatch):
     monkeypatch.setattr(leases, "RENEW_SECONDS", 0.02)
     with lease(store, PATH, "corpus 'tiny'"):
@@ -265,7 +274,17 @@ def test_a_lease_whose_creation_got_no_answer_is_held(local, monkeypatch):
     assert not local.exists(PATH)
 
 
-def test_a_lease_released_meanwhile_is_acquired_and_an_elusive_one_is_an_error(local, monkeypatch):
+def test_a_dead_lease_whose_takeover_got_no_answer_is_taken_over(local, monkeypatch):
+    write_lease(local, token="0" * 32, started="1")
+    answers(monkeypatch, local, (False, False), (True, False))
+    with lease(local, PATH, "corpus 'tiny'"):
+        assert holder(local, PATH).pid == os.getpid()
+    assert local.list("corpora/tiny") == []
+
+
+def test_a_lease_released_meanwhile_is_acquired_and_one_that_can_never_be_read_is_an_error(
+    local, monkeypatch
+):
     answers(monkeypatch, local, (False, False))
     with lease(local, PATH, "corpus 'tiny'"):
         pass
