@@ -50,7 +50,7 @@ class Progress:
             print(self.line(), file=self.stream, flush=True)
 
     def line(self) -> str:
-        """Return the progress as one line: ``tag: 40,000 of 80,000 images (50 %), 21,000 images/s, 2 s left``."""
+        """Return the progress as one line: ``tag: 40,000 of 80,000 images (50%), 21,000 images/s, 2 s left``."""
         seconds = max(time.monotonic() - self.began, 1e-9)
         rate = (self.done - self.start) / seconds
         share = self.done / self.total if self.total else 1

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 # The revision of `SqlCorrections.table`: the last module of records/migrations.
 REVISION = "0001"
-# A name of our own, for a database may hold another application's tables as well.
+# A name of our own, because a database may hold another application's tables as well.
 VERSION_TABLE = "tinytags_version"
 
-# After a failure, reads fail at once for so long, instead of each waiting for the database again.
+# For so many seconds after a failure, reads fail at once instead of each waiting for the database again.
 FAILURE_SECONDS = 5
 # The drivers that take a time limit; otherwise they wait a minute or two for a host that doesn't answer.
 _TIMED = ("psycopg", "psycopg2", "pymysql", "mysqldb", "mysqlconnector")
@@ -38,7 +38,7 @@ class SqlCorrections(Corrections):
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._failure: tuple[float, DatabaseError] | None = None
+        self._failure: tuple[float, str] | None = None
 
     @property
     def address(self) -> str:
@@ -104,11 +104,11 @@ class SqlCorrections(Corrections):
             url = sqlalchemy.make_url(self.url)
         except (sqlalchemy.exc.ArgumentError, ValueError):
             # Nothing after the scheme is printed: a password could be anywhere in it.
-            shown = f"{self.url.partition('://')[0]}://..." if "://" in self.url else self.url
-            raise DatabaseError(f"setting database is {shown!r}; {_FORM}") from None
-        shown = url.render_as_string()
+            address = f"{self.url.partition('://')[0]}://..." if "://" in self.url else self.url
+            raise DatabaseError(f"setting database is {address!r}; {_FORM}") from None
+        address = url.render_as_string()
         if _is_sqlite(url) and url.database in (None, "", ":memory:"):
-            raise DatabaseError(f"setting database is {shown!r}, in memory, where nothing is kept; {_FORM}")
+            raise DatabaseError(f"setting database is {address!r}, in memory, where nothing is kept; {_FORM}")
         try:
             if _is_sqlite(url):  # without a pool, no connection is to a file that was removed since
                 return sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
@@ -117,15 +117,15 @@ class SqlCorrections(Corrections):
                 limits["connect_timeout"] = _CONNECT_SECONDS
             return sqlalchemy.create_engine(url, pool_pre_ping=True, connect_args=limits)
         except sqlalchemy.exc.ArgumentError:
-            raise DatabaseError(f"setting database is {shown!r}; {_FORM}") from None
+            raise DatabaseError(f"setting database is {address!r}; {_FORM}") from None
         except ImportError as error:
-            raise DatabaseError(f"setting database is {shown!r}: {error}; install its driver") from None
+            raise DatabaseError(f"setting database is {address!r}: {error}; install its driver") from None
 
     @contextlib.contextmanager
     def _begin(self, write: bool = False) -> Iterator["Connection | None"]:
         """Give a connection in a transaction; None where there is no table yet and ``write`` is false."""
         if self._failure and not write and time.monotonic() < self._failure[0]:
-            raise self._failure[1]
+            raise DatabaseError(self._failure[1])
         engine = self.engine
         import sqlalchemy
 
@@ -135,9 +135,9 @@ class SqlCorrections(Corrections):
             self._failure = None
         except (sqlalchemy.exc.SQLAlchemyError, OSError, OverflowError) as error:
             reason = (str(getattr(error, "orig", None) or error) or type(error).__name__).splitlines()[0]
-            failure = DatabaseError(f"database {self.address!r} (setting database): {reason}")
-            self._failure = time.monotonic() + FAILURE_SECONDS, failure
-            raise failure from None
+            message = f"database {self.address!r} (setting database): {reason}"
+            self._failure = time.monotonic() + FAILURE_SECONDS, message
+            raise DatabaseError(message) from None
 
     def _connect(self, engine: "Engine", stack: contextlib.ExitStack, write: bool) -> "Connection | None":
         """Return a connection to a database whose tables are there and up to date; None where there are none."""
@@ -185,9 +185,8 @@ def _is_sqlite(url: "URL") -> bool:
 
 def _may_exist(url: "URL", write: bool) -> bool:
     """Return whether there may be a database; its folder is made where something is to be written."""
-    if (
-        not _is_sqlite(url) or not url.database or url.database.startswith("file:")
-    ):  # a URI that only SQLite can read
+    # Only SQLite can read what begins with "file:".
+    if not _is_sqlite(url) or not url.database or url.database.startswith("file:"):
         return True
     if write:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)

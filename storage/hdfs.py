@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -89,13 +90,10 @@ class HdfsStore(Store):
             def pieces() -> Iterator[bytes]:
                 nonlocal sent
                 file = _Pieces()
-                for _ in write(file):
+                for _ in itertools.chain(write(file), [None]):  # a last time for what follows the last step
                     for piece in file.take():
                         sent += len(piece)
                         yield piece
-                for piece in file.take():
-                    sent += len(piece)
-                    yield piece
 
             self._client.write(temporary, data=pieces(), overwrite=True)
             length = self._client.status(temporary)["length"]

@@ -23,7 +23,7 @@ _FILE_ERRORS = {
     "FileNotFoundException": "no such file",
     "AccessControlException": "may not be accessed by this user; set HADOOP_USER_NAME to one who may",
     "InvalidPathException": "is no path of HDFS",
-    "ParentNotDirectoryException": "lies below a file, not a folder",
+    "ParentNotDirectoryException": "is below a file, not a folder",
 }
 
 

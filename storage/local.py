@@ -172,7 +172,7 @@ class _WriteBackFile(io.FileIO):
 
 
 def _start_write_back(fileno: int, started: int, written: int) -> int:
-    """Start the write-back of what was ``written`` since ``started``, where that is much; return how far it is started.
+    """Start the write-back of bytes ``started`` to ``written`` if they are at least 4 MiB; return where the next call starts.
 
     Linux's sync_file_range(2) does not wait; on other systems the fsync at the end writes all of the file.
     """

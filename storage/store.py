@@ -66,7 +66,7 @@ class Store(Protocol):
         return super().__hash__()
 
     def url(self, path: str = "") -> str:
-        """Return the full address of ``path``, for messages and for people."""
+        """Return the full address of ``path``, for messages."""
         ...
 
     def read_bytes(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
@@ -177,7 +177,7 @@ def open_store(url: str, webhdfs: str | None = None) -> Store:
 
 
 def temporary_path(path: str) -> str:
-    """Return a new temporary name for a file that will be renamed to ``path``, in the same folder; `is_leftover` knows it."""
+    """Return a new temporary name for a file that will be renamed to ``path``, in the same folder; `is_leftover` is true for it."""
     folder, slash, name = path.rpartition("/")
     return f"{folder}{slash}.{name}.{uuid.uuid4().hex[:12]}.tmp"
 

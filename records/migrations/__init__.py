@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # What keeps a second process waiting until the first one's migrations are committed.
 LOCKS = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(7408136251)"}
-# Other databases: processes that start at once disturb each other, and try again.
+# In other databases, processes that start at once fail because of each other, and try again.
 ATTEMPTS, PAUSE_SECONDS = 5, 0.2
 # `alembic.op` is one for the whole process.
 _ONE_THREAD = threading.Lock()
@@ -39,7 +39,7 @@ def revisions() -> list[Script]:
 
 
 def upgrade(engine: "Engine", version_table: str) -> None:
-    """Bring the tables of a database to the last revision, where they are not; ``version_table`` holds theirs.
+    """Upgrade the tables of a database to the last revision; ``version_table`` holds the one that they have.
 
     Several processes may do so at once. Raises `DatabaseError` for a database that a later version has upgraded.
     """
@@ -83,9 +83,8 @@ def _locked(engine: "Engine") -> Iterator["Connection"]:
     """Give a connection in a transaction that other processes' migrations wait for."""
     lock = LOCKS.get(engine.dialect.name)
     with engine.connect() as connection:
-        if (
-            engine.dialect.name == "sqlite"
-        ):  # else Python's driver begins a transaction only with the first INSERT
+        # Python's driver of SQLite would begin a transaction only with the first INSERT.
+        if engine.dialect.name == "sqlite":
             connection.execution_options(isolation_level="AUTOCOMMIT")
         with connection.begin():
             if lock:

@@ -58,7 +58,7 @@ class MemoryStore(Store):
         with _LOCK:
             parents = {path[:at] for at, letter in enumerate(path) if letter == "/"}
             if parents & self.files.keys():
-                raise StoreError(f"{self.url(path)}: lies below a file, not a folder", path)
+                raise StoreError(f"{self.url(path)}: is below a file, not a folder", path)
             self.files[path] = bytes(data), time.time()
             self._touch(path)
 

@@ -62,7 +62,7 @@ def test_errors_keep_their_path_on_the_way_from_a_worker():
     assert StoreUnavailableError("no NameNode").path is None
 
 
-def test_temporary_names_lie_beside_the_file_and_are_known_as_such():
+def test_temporary_names_are_in_the_folder_of_the_file_and_are_leftovers():
     first, second = (temporary_path("folder/images.parquet") for _ in range(2))
     assert first != second and first.startswith("folder/.images.parquet.") and first.endswith(".tmp")
     assert is_leftover(first.rpartition("/")[2])
