@@ -42,6 +42,8 @@ LONGEST_FIRST = (
 )
 # In fast mode these are the first on the PATH, and only say which marker is missing.
 GUARDED = {"java": "spark", "mvn": "services", "chromium": "services", "google-chrome": "services"}
+# The servers of the fixtures below, in this worker.
+SERVERS = []
 
 
 def pytest_addoption(parser):
@@ -65,6 +67,12 @@ def pytest_collection_modifyitems(config, items):
     items.sort(
         key=lambda item: LONGEST_FIRST.index(item.path.stem) if item.path.stem in LONGEST_FIRST else 99
     )
+
+
+def pytest_keyboard_interrupt():
+    """Let all servers end at once: 5 seconds after Ctrl-C pytest-xdist interrupts the fixtures that stop one after another."""
+    for service in SERVERS:
+        service.terminate()
 
 
 def used_fixtures(item) -> set[str]:
@@ -95,6 +103,7 @@ def solr(tmp_path_factory):
     from operations.services import Solr, free_port
 
     service = Solr(tmp_path_factory.mktemp("solr"), port=free_port(1000), heap="512m")
+    SERVERS.append(service)
     service.start()
     yield service
     service.stop()
@@ -106,6 +115,7 @@ def hdfs(tmp_path_factory):
     from operations.services import Hdfs, free_port
 
     service = Hdfs(tmp_path_factory.mktemp("hdfs"), free_port(), free_port(), datanode_port=free_port(-2, 1))
+    SERVERS.append(service)
     service.start()
     yield service
     service.stop()
@@ -126,6 +136,7 @@ def yarn(tmp_path_factory, hdfs):
     from operations.services import Yarn, free_port
 
     service = Yarn(tmp_path_factory.mktemp("yarn"), hdfs, port=free_port(-2, -1, 1), http_port=free_port())
+    SERVERS.append(service)
     service.start()
     yield service
     service.kill()  # it keeps nothing, and takes 17 s to stop after a job
