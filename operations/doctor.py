@@ -18,8 +18,8 @@ from conf.wording import counted
 # Room for a corpus of 20,000 images with its tags and index.
 DISK_BYTES = 1 << 30
 OLDEST_SOLR = (9, 10, 1)
-# The master that runs partitions on processes of this machine, without Spark and Java.
-PROCESSES = "processes"
+# The module that runs partitions on processes of this machine, without Spark and Java.
+PROCESSES = "jobs.processes"
 
 Check = dict[str, str]
 
@@ -90,27 +90,32 @@ def _packages() -> Check:
 
 
 def _java(settings: Settings) -> Check:
+    from jobs.runner import runner_module
     from operations.services.java import MissingToolError, java_command
 
     try:
         return _check("Java", "good", java_command())
     except MissingToolError as error:
-        if settings.master == PROCESSES:
-            what = f"{error.reason}; master {PROCESSES} needs none, but Solr and HDFS on this machine do"
+        if runner_module(settings.master) == PROCESSES:
+            what = (
+                f"{error.reason}; master {settings.master} needs none, but Solr and HDFS on this machine do"
+            )
             return _check("Java", "missing", what, error.fix)
         return _check(
-            "Java", "bad", error.reason, f"{error.fix}, or use --master {PROCESSES}, which needs no Java"
+            "Java", "bad", error.reason, f"{error.fix}, or use --master processes, which needs no Java"
         )
     except TinyTagsError as error:
         return _check("Java", "bad", str(error))
 
 
 def _spark(settings: Settings) -> Check:
-    install = "pip install 'tinytags[spark]'"
-    if settings.master == PROCESSES:
-        return _check("Spark", "good", f"not used by master {PROCESSES}")
+    from jobs.runner import runner_module
+
+    if runner_module(settings.master) == PROCESSES:
+        return _check("Spark", "good", f"not used by master {settings.master}")
     if importlib.util.find_spec("pyspark") is None:
-        return _check("Spark", "bad", "not installed", f"{install}, or use --master {PROCESSES}")
+        fix = "pip install 'tinytags[spark]', or use --master processes"
+        return _check("Spark", "bad", "not installed", fix)
     version = metadata.version("pyspark")
     python = os.environ.get("PYSPARK_PYTHON")
     if python and shutil.which(python) is None:
@@ -137,24 +142,25 @@ def _solr(settings: Settings) -> Check:
 
 
 def _hdfs(settings: Settings) -> list[Check]:
-    from operations.services import get_json
+    from operations.services.hadoop import get_bean
+    from storage.hdfs import HdfsStore
     from storage.store import open_store
 
     try:
         store = open_store(settings.store, settings.webhdfs or None)
     except TinyTagsError:  # the check of the store reports it
         return []
-    webhdfs: str | None = getattr(store, "webhdfs", None)
-    if not webhdfs:  # not an HDFS store
+    if not isinstance(store, HdfsStore):
         return []
-    state = get_json(f"{webhdfs}/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState")
-    live = state["beans"][0].get("NumLiveDataNodes", 0) if state and state.get("beans") else 0
-    if not state:
-        check = _check("HDFS", "bad", f"no NameNode answers at {webhdfs}", "scripts/services up hdfs")
-    elif not live:
-        check = _check("HDFS", "bad", f"{webhdfs} has no live DataNode", "start a DataNode; see its log")
+    state = get_bean(store.webhdfs, "NameNode,name=FSNamesystemState")
+    if state is None:
+        check = _check("HDFS", "bad", f"no NameNode answers at {store.webhdfs}", "scripts/services up hdfs")
+    elif not (live := state.get("NumLiveDataNodes", 0)):
+        check = _check(
+            "HDFS", "bad", f"{store.webhdfs} has no live DataNode", "start a DataNode; see its log"
+        )
     else:
-        check = _check("HDFS", "good", f"{counted(live, 'live DataNode')} at {webhdfs}")
+        check = _check("HDFS", "good", f"{counted(live, 'live DataNode')} at {store.webhdfs}")
     return [check]
 
 

@@ -70,6 +70,7 @@ class Hadoop(Service):
 
 
 def get_bean(url: str, name: str) -> dict[str, Any] | None:
-    """Return a Hadoop server's JMX bean of a name, or None when it does not answer (yet)."""
-    beans = get_json(f"{url}/jmx?qry=Hadoop:service={name}")
-    return beans["beans"][0] if beans and beans["beans"] else None
+    """Return a Hadoop server's JMX bean of a name, or None when it does not answer (yet), or another server does."""
+    answer = get_json(f"{url}/jmx?qry=Hadoop:service={name}")
+    beans = answer.get("beans") if isinstance(answer, dict) else None
+    return beans[0] if beans else None

@@ -30,7 +30,16 @@ def settings(tmp_path):
 
 @pytest.mark.services
 def test_with_everything_installed_all_checks_pass(tmp_path, solr, hdfs):
-    words = ["--store", f"{hdfs.url}/x", "--webhdfs", hdfs.webhdfs, "--solr", solr.url]
+    words = [
+        "--store",
+        f"{hdfs.url}/x",
+        "--webhdfs",
+        hdfs.webhdfs,
+        "--solr",
+        solr.url,
+        "--master",
+        "local[*]",
+    ]
     result = run_json("doctor", *words)
     assert result["healthy"] is True
     assert {check["name"]: check["state"] for check in result["checks"]} == dict.fromkeys(
@@ -52,7 +61,8 @@ def test_a_stopped_solr_is_missing_but_not_bad(settings):
 
 
 def test_a_bad_check_makes_the_exit_code_1(tmp_path):
-    out, err = run("doctor", "--solr", NO_SOLR, "--store", tmp_path, code=1, JAVA_HOME="/nowhere")
+    words = ["doctor", "--solr", NO_SOLR, "--store", tmp_path, "--master", "local[*]"]
+    out, err = run(*words, code=1, JAVA_HOME="/nowhere")
     assert err == ""
     assert "BAD     Java: JAVA_HOME '/nowhere' has no bin/java" in out
     assert out.splitlines()[-1] == "some steps can't run; see above"
@@ -71,8 +81,9 @@ def test_an_old_or_missing_java_is_bad_with_the_fix(settings, tmp_path, monkeypa
     monkeypatch.setenv("PATH", str(tmp_path))
     missing = check(settings, "Java")
     assert missing["what"].startswith("no java on the PATH") and "--master processes" in missing["fix"]
-    processes = replace(settings, master="processes")
-    assert [check(processes, name)["state"] for name in ("Java", "Spark")] == ["missing", "good"]
+    for master in ("processes", "processes[2]"):
+        processes = replace(settings, master=master)
+        assert [check(processes, name)["state"] for name in ("Java", "Spark")] == ["missing", "good"]
 
 
 def test_spark_needs_a_python_and_yarn_its_configuration(settings, monkeypatch):
