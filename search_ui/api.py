@@ -219,17 +219,7 @@ class Problem(TypedDict):
     error: str
 
 
-class BrokenCorpus(TypedDict):
-    corpus: str
-    error: str
-
-
-class CorpusState(TypedDict):
-    corpus: str
-    format: str
-    classes: list[str] | None
-    hash: str
-    ingest: States
+class Progress(TypedDict):
     images: Count
     partitions: Count
     writer: Writer | None
@@ -238,12 +228,25 @@ class CorpusState(TypedDict):
     working: list[Working]
 
 
+class BrokenCorpus(TypedDict):
+    corpus: str
+    error: str
+
+
+class CorpusState(Progress):
+    corpus: str
+    format: str
+    classes: list[str] | None
+    hash: str
+    ingest: States
+
+
 class BrokenRun(TypedDict):
     run: str
     error: str
 
 
-class RunState(TypedDict):
+class RunState(Progress):
     run: str
     corpus: str
     model: str
@@ -254,12 +257,6 @@ class RunState(TypedDict):
     tag: States
     index: IndexStates | None
     published: bool
-    images: Count
-    partitions: Count
-    writer: Writer | None
-    problems: list[Problem]
-    redo: list[str]
-    working: list[Working]
     statistics_read: NotRequired[Count]
 
 
@@ -332,10 +329,13 @@ class Mistake(TypedDict):
     share: Share
 
 
+Colour = Literal["red", "green", "blue"]
+
+
 class PixelShare(TypedDict):
     row: Count
     column: Count
-    channel: Literal["red", "green", "blue"]
+    channel: Colour
     share: Share
 
 

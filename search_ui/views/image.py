@@ -13,6 +13,7 @@ from ingest.corpus import Block, Corpus
 from ingest.image import to_png
 from records.corrections import Correction
 from search_ui import api, png
+from search_ui.cards import TABLE_CLASSES
 from search_ui.library import image_url, image_urls, known_corpus, label, png_url, source, step, version_of
 from search_ui.similar import similar_images
 from search_ui.sources import sources
@@ -64,6 +65,7 @@ def image(corpus: str, partition: int, row: int) -> str:
         row=row,
         png=png_url(corpus, partition, row, version_of(facts.corpus)),
         api_url=f"/api{image_url(corpus, partition, row)}",
+        most_classes=TABLE_CLASSES,
         around=around,
         back=back,
         at=at,

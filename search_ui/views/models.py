@@ -16,7 +16,7 @@ from flask.blueprints import BlueprintSetupState
 from conf.errors import TinyTagsError
 from indexing.query.search_state import SearchState, check_parameters, quote_value
 from ingest.image import IMAGE_BYTES, SIDE, to_png
-from search_ui import cards, plots, png
+from search_ui import api, cards, plots, png
 from search_ui.board import REFRESH_SECONDS, WAIT_SECONDS
 from search_ui.cached import Answer, Cached
 from search_ui.sources import sources
@@ -30,9 +30,9 @@ Importance = npt.NDArray[np.float64]
 
 blueprint = Blueprint("models", __name__)
 
-COLOURS = ("red", "green", "blue")
+COLOURS: tuple[api.Colour, ...] = ("red", "green", "blue")
 # The images of pixel importance: of all colours together, and of each by its place in the layout.
-CHANNELS: dict[str, int | None] = {"all": None} | {colour: place for place, colour in enumerate(COLOURS)}
+CHANNELS: dict[str, int | None] = {"all": None, **{colour: place for place, colour in enumerate(COLOURS)}}
 # Models whose pixel importance is cached: 24 kB each.
 MOST_CACHED = 32
 TOP_PIXELS = 10
@@ -129,7 +129,7 @@ class Side:
     pixels: dict[
         str, str
     ]  # the URLs of the images of pixel importance by channel; empty where there are none
-    top: list[dict[str, Any]]
+    top: list[api.PixelShare]
     channels: dict[str, float]
     importance_note: str | None
     importance_error: str | None
@@ -144,19 +144,22 @@ def model_url(name: str) -> str:
 def index() -> str:
     """Every model, the best one first."""
     summaries = [_summary(name, card) for name, card in models().cards().items()]
-    measured = [summary for summary in summaries if summary.get("accuracy") is not None]
-    rest = [summary for summary in summaries if summary.get("accuracy") is None]
-    best = sorted(measured, key=lambda summary: -summary["accuracy"])
-    return render_template("models.html", models=[*best, *rest])
+    return render_template("models.html", models=sorted(summaries, key=_rank))
+
+
+def _rank(summary: api.ModelSummary | api.BrokenModel) -> float:
+    accuracy = None if "error" in summary else summary["accuracy"]
+    return 1 if accuracy is None else -accuracy
 
 
 @blueprint.get("/api/models")
 def api_models() -> Response:
     """All models, each with its most important numbers."""
-    return jsonify(models=[_summary(name, card) for name, card in models().cards().items()])
+    answer: api.Models = {"models": [_summary(name, card) for name, card in models().cards().items()]}
+    return jsonify(answer)
 
 
-def _summary(name: str, card: Card) -> dict[str, Any]:
+def _summary(name: str, card: Card) -> api.ModelSummary | api.BrokenModel:
     if "error" in card:
         return {"model": name, "error": card["error"]}
     quality = cards.read_quality(card)
@@ -220,47 +223,46 @@ def api_model(name: str) -> Response:
     until = time.monotonic() + WAIT_SECONDS
     side = _side(models().cards(until), name, until)
     quality = side.quality
-    return jsonify(
-        model=name,
-        url=model_url(name),
-        card=side.card,
-        calibration=[
-            {
-                "confidence": [bin.low, bin.high],
-                "images": bin.images,
-                "right": bin.right,
-                "share": round(bin.share, 6),
-                "interval": [round(bin.least, 6), round(bin.most, 6)],
-            }
-            for bin in quality.bins
-        ]
-        if quality
-        else None,
-        thresholds=[
-            {
-                "percent": row.percent,
-                "votes": row.votes,
-                "images": row.images,
-                "right": row.right,
-                "kept": row.kept,
-                "precision": row.precision,
-                "url": side.links.get(row.percent),
-            }
-            for row in quality.thresholds
-        ]
-        if quality
-        else None,
-        mistakes=[
+    answer: api.Model = {
+        "model": name,
+        "url": model_url(name),
+        "card": side.card,
+        "calibration": [_api_bin(bin) for bin in quality.bins] if quality else None,
+        "thresholds": [_api_threshold(row, side.links) for row in quality.thresholds] if quality else None,
+        "mistakes": [
             {"label": label, "tag": tag, "images": count, "share": round(share, 6)}
             for label, tag, count, share in quality.mistakes
         ]
         if quality
         else None,
-        pixels=side.pixels or None,
-        channels=side.channels or None,
-        top_pixels=side.top,
-        runs=[{"run": run["run"], "published": run["published"]} for run in side.runs],
-    )
+        "pixels": side.pixels or None,
+        "channels": side.channels or None,
+        "top_pixels": side.top,
+        "runs": [{"run": run["run"], "published": run["published"]} for run in side.runs],
+    }
+    return jsonify(answer)
+
+
+def _api_bin(bin: cards.Bin) -> api.CalibrationBin:
+    return {
+        "confidence": [bin.low, bin.high],
+        "images": bin.images,
+        "right": bin.right,
+        "share": round(bin.share, 6),
+        "interval": [round(bin.least, 6), round(bin.most, 6)],
+    }
+
+
+def _api_threshold(row: cards.Threshold, links: dict[int, str]) -> api.ThresholdRow:
+    return {
+        "percent": row.percent,
+        "votes": row.votes,
+        "images": row.images,
+        "right": row.right,
+        "kept": row.kept,
+        "precision": row.precision,
+        "url": links.get(row.percent),
+    }
 
 
 def _side(known: dict[str, Card], name: str, until: float) -> Side:
@@ -318,7 +320,7 @@ def _known_card(known: dict[str, Card], name: str) -> Card:
     return known[name]
 
 
-def _top(importance: Importance) -> list[dict[str, Any]]:
+def _top(importance: Importance) -> list[api.PixelShare]:
     """Return the most important pixels: row and column from 0, channel and share of the importance."""
     first = np.argsort(-importance, kind="stable")[:TOP_PIXELS]
     return [

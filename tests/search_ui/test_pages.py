@@ -420,6 +420,7 @@ def test_an_image_has_a_page_with_its_votes_and_its_source(page, searchable):
     assert facts["source"]["record"] == record
     assert facts["source"]["offset"] == record * 3072
     assert facts["label"] == document["label"]
+    assert "the JSON has all" not in page.get(url).text
     text = " ".join(Shape(page.get(url).text).text.split())
     for words in (
         f"{10 * document['votes']} %",
@@ -429,6 +430,17 @@ def test_an_image_has_a_page_with_its_votes_and_its_source(page, searchable):
         searchable.first.name,
     ):
         assert words in text
+
+
+@pytest.mark.services
+def test_an_images_page_has_a_limited_number_of_classes(page, searchable, monkeypatch):
+    monkeypatch.setattr("search_ui.views.image.TABLE_CLASSES", 3)
+    document = next(d for d in searchable.documents[searchable.first.name] if d["votes"] < 10)
+    url = f"/images/small/{document['partition']}/{document['row']}"
+    text = page.get(url).text
+    assert text.count('<th scope="row">') == 3 and '<tr class="winner">' in text
+    assert "The 3 classes with the most votes, of 4; the JSON has all." in text
+    assert len(page.get(f"/api{url}").json["tags"][0]["class_votes"]) == 4
 
 
 @pytest.mark.services
