@@ -60,8 +60,7 @@ class Side:
 class Figure:
     """One number of each round, from the seconds of our requests and of theirs.
 
-    ``target`` is its least value, the most with ``at_most``; None where there is no target. ``generous`` is the share of it
-    that is no failure.
+    ``target`` is its least value, the most with ``at_most``; None where there is no target.
     """
 
     name: str
@@ -69,7 +68,6 @@ class Figure:
     target: float | None = None
     at_most: bool = False
     unit: str = "x"
-    generous: float = GENEROUS
 
 
 def speed(target: float | None = None) -> Figure:
@@ -186,7 +184,7 @@ def _row(
     return {
         "name": name, "step": step, "against": against, "figure": figure.name, "unit": figure.unit,
         "value": value, "least": min(values), "most": max(values), "values": values, "target": target, "at_most": at_most,
-        "reached": reaches(value, target, at_most), "failed": not reaches(value, target, at_most, figure.generous),
+        "reached": reaches(value, target, at_most), "failed": not reaches(value, target, at_most, GENEROUS),
         "equal": True, "work_unit": work_unit, "ours": ours, "theirs": theirs, "rounds": len(values), "note": note,
         "about": about or {},
     }  # fmt: skip

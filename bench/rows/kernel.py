@@ -105,12 +105,7 @@ def _curve(place, images: np.ndarray):
         grown = made.plain_trees(place.grown(sizes.curve_grown, max(sizes.curve_depths)), depth)
         for trees in sizes.curve_trees:
             forest = made.packed(made.more_trees(grown, trees))
-            about = {
-                "trees": trees,
-                "depth": depth,
-                "nodes": len(forest.feature),
-                "megabytes": images.nbytes / 1e6,
-            }
+            about = {"trees": trees, "depth": depth, "nodes": len(forest.feature)}
             yield Comparison(
                 f"kernel/curve-{trees}-{depth}",
                 f"{trees} trees, depth {depth}",
