@@ -66,7 +66,7 @@ class Daemon:
 
     @property
     def pid(self) -> int | None:
-        """The process's id while it lives, whoever started it."""
+        """The process's id while it runs, also where another command started it."""
         record = self._record()
         return record["pid"] if record else None
 

@@ -1,4 +1,4 @@
-// A range to draw and to slide, and results that change in place. The search works without JavaScript.
+// Selects a range of confidence by dragging, and replaces results in place. The search works without JavaScript.
 "use strict";
 
 const wide = matchMedia("(min-width: 48.01rem)");

@@ -1,4 +1,4 @@
-"""Probes and metrics, for whoever operates the server."""
+"""Probes and metrics for operators."""
 
 from flask import Blueprint, Response, current_app, jsonify
 from flask.typing import ResponseReturnValue

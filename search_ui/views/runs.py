@@ -22,7 +22,7 @@ def runs() -> str:
     """Every corpus with its runs, each step with its partitions."""
     board = sources().board.now()
     corpora = {state["corpus"]: {"state": state, "runs": []} for state in board["corpora"]}
-    orphaned: list[dict[str, Any]] = []  # their corpus is gone, or their manifest can't be read
+    orphaned: list[dict[str, Any]] = []  # their corpus is missing, or their manifest can't be read
     for run in board["runs"]:
         (corpora[run["corpus"]]["runs"] if run.get("corpus") in corpora else orphaned).append(run)
     known = {run["run"] for run in board["runs"]}

@@ -32,7 +32,7 @@ from storage.store import open_store
 
 @pytest.fixture
 def place(tmp_path):
-    """The environment of a demo that shares nothing with anybody."""
+    """The environment of a demo that shares nothing with other tests."""
     port = free_port(1000)
     return {
         "TINYTAGS_STORE": str(tmp_path / "store"),

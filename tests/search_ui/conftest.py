@@ -28,7 +28,7 @@ QUIET = [
 
 
 def find_chromium() -> str | None:
-    """Return the path of an installed Chromium; None leaves it to Playwright's own, or its complaint that there is none."""
+    """Return the path of an installed Chromium; None for Playwright's own, which reports where it is missing."""
     choices = [os.environ.get("TINYTAGS_CHROMIUM"), "/usr/bin/chromium", "chromium", "google-chrome"]
     return next((found for choice in choices if choice and (found := shutil.which(choice))), None)
 
@@ -76,7 +76,7 @@ def settings(searchable):
 
 @pytest.fixture
 def page(settings):
-    """The application's client; it looks at every request whether the alias has moved."""
+    """The application's client; every request checks whether the alias has moved."""
     return create_app(settings, {"CHECK_SECONDS": 0}).test_client()
 
 

@@ -1,4 +1,4 @@
-"""Tests that everybody can use every page: axe-core's rules, the keyboard alone, what is seen of it, and how much is sent."""
+"""Tests that every page is accessible: axe-core's rules, the keyboard alone with a visible focus, and the size of a page."""
 
 import json
 import os
@@ -41,7 +41,7 @@ PAGES = {
 
 @pytest.fixture
 def open_page(chromium, address):
-    """Opens pages some of which are errors, which the browser logs; at the end none may have requested anybody else."""
+    """Opens pages, some of which are errors, which the browser logs; at the end none may have requested another host."""
     contexts, hosts = [], set()
 
     def open_page(path, **options):
@@ -65,7 +65,7 @@ def corrections(settings):
 
 @pytest.fixture(scope="session")
 def screenshots(tmp_path_factory) -> Path:
-    """Where pictures of every page go: for people to open_page at, kept where TINYTAGS_SCREENSHOTS says."""
+    """The folder of the screenshots of every page: TINYTAGS_SCREENSHOTS, else a temporary one."""
     folder = os.environ.get("TINYTAGS_SCREENSHOTS")
     folder = Path(folder) if folder else tmp_path_factory.mktemp("screenshots")
     folder.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ def test_without_javascript_there_is_a_button_and_no_list_of_keys(open_page):
     assert page.get_by_role("button", name="Apply").is_visible()
 
 
-def test_a_page_without_solr_is_as_plain_to_use(chromium, library, screenshots):
+def test_a_page_without_solr_is_accessible_too(chromium, library, screenshots):
     app = create_app(Settings(store=library.store.root, solr="http://127.0.0.1:1/solr"))
     with served(app) as address, chromium.new_context() as context:
         page = context.new_page()
@@ -139,7 +139,7 @@ def test_a_page_without_solr_is_as_plain_to_use(chromium, library, screenshots):
             assert check_everywhere(page, name, screenshots) == []
 
 
-def test_axe_is_really_asked(open_page):
+def test_axe_finds_what_is_broken_on_purpose(open_page):
     page = open_page("/?tag=frog")
     assert complaints(page) == []
     page.evaluate("document.querySelector('.brand span').remove()")
@@ -172,7 +172,7 @@ def tab_through(page, seen=None) -> list[int]:
 
 
 def focus_can_be_seen(page) -> bool:
-    """Say whether where the focus is looks another way without it; leaves it there."""
+    """Return whether the focused element changes its appearance without focus; the focus stays."""
     box = page.evaluate(
         """() => { document.activeElement.scrollIntoView({block: "center", inline: "center"});
         const box = document.activeElement.getBoundingClientRect(); return [box.x, box.y, box.width, box.height]; }"""
@@ -200,7 +200,7 @@ def test_tab_alone_reaches_everything_that_works_and_shows_where_it_is(open_page
     reached = tab_through(page, kinds)
     assert [works[place] for place in range(len(works)) if place not in reached] == []
     assert [kind for kind, visible in kinds.items() if not visible] == []
-    assert reached == sorted(reached), "Tab goes as one reads"
+    assert reached == sorted(reached), "Tab follows the order of the page"
 
 
 def test_a_search_is_made_opened_and_left_by_keyboard_alone(open_page):
@@ -253,10 +253,10 @@ def test_a_question_mark_shows_the_keys_and_escape_closes_them(open_page):
         )
     page.keyboard.press("n")
     page.keyboard.press("ArrowRight")
-    assert page.url.endswith("/?tag=frog"), "what lies behind it doesn't move"
+    assert page.url.endswith("/?tag=frog"), "the page behind it doesn't change"
     page.keyboard.press("Escape")
     assert keys.is_hidden()
-    assert first.evaluate("link => link === document.activeElement"), "one goes on where one was"
+    assert first.evaluate("link => link === document.activeElement"), "the focus returns"
     button = page.get_by_role("button", name="Keyboard shortcuts")
     button.focus()
     page.keyboard.press("Enter")

@@ -1,4 +1,4 @@
-"""Tests of the routes for programs: that they do what their OpenAPI document says, whoever asks for whatever."""
+"""Tests of the routes for programs: every request is answered as the OpenAPI document says."""
 
 import csv
 import io

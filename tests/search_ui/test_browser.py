@@ -11,7 +11,7 @@ pytestmark = pytest.mark.services
 
 
 def seen(page):
-    """Return the thumbnails as somebody sees them."""
+    """Return the URL and the visible text of each thumbnail."""
     settled(page).wait_for_load_state("load")
     until = time.monotonic() + 10
     while not page.evaluate("[...document.images].every(image => image.complete)"):
@@ -25,7 +25,7 @@ def seen(page):
 
 
 def settled(page):
-    """Wait until the results that were asked for have taken the place of the ones before."""
+    """Wait until the requested results have replaced those before."""
     page.wait_for_selector("main:not([aria-busy])", state="attached")
     return page
 

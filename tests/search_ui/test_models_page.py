@@ -461,7 +461,7 @@ def test_the_api_has_the_whole_card_and_what_the_page_shows_of_it(page, searchab
 
 
 @pytest.mark.services
-def test_somebody_compares_two_models_and_goes_on_to_the_search(browse, searchable):
+def test_two_models_are_compared_in_a_browser(browse, searchable):
     page = browse("/")
     page.get_by_role("navigation", name="Pages").get_by_role("link", name="Models").click()
     page.get_by_role("link", name="trained", exact=True).click()

@@ -1,4 +1,4 @@
-"""Tests of the page of runs: what it says with everything up, with something down, and to somebody who watches a job work."""
+"""Tests of the page of runs: with all services up, with one of them down, and in a browser while a job works."""
 
 import hashlib
 import json
@@ -320,7 +320,7 @@ def often(monkeypatch):
 
 
 def row(page, run, step: str) -> list[str]:
-    """Return done, pending, failed of one step of a run, as somebody reads them."""
+    """Return done, pending, failed of one step of a run, as the page shows them."""
     found = page.locator(f"[id='run-{run.name}'] tr.step").filter(has=page.get_by_text(step, exact=True))
     return found.locator("td.number").all_inner_texts()
 
@@ -333,9 +333,7 @@ def wait_for_row(page, run, step: str, *numbers: int) -> None:
         page.wait_for_timeout(50)
 
 
-def test_somebody_watches_a_run_being_tagged_and_indexed_without_touching_the_page(
-    watched, world, often, searchable
-):
+def test_an_open_page_follows_a_run_that_is_tagged_and_indexed(watched, world, often, searchable):
     page = watched.open()
     page.evaluate("window.stayed = true")
     assert "No job is running" in page.locator("#board").inner_text()

@@ -1,4 +1,4 @@
-"""Tests that an image's page shows the images that look most like it, where a run was tagged so, and does without elsewhere."""
+"""Tests that an image's page shows the most similar images of runs with descriptors, and leaves them out elsewhere."""
 
 import shutil
 import threading
@@ -84,11 +84,11 @@ def alike(solr, tmp_path_factory):
 def show(alike):
     """Points the alias to some runs and gives the page's client."""
 
-    def look(*runs):
+    def open_page(*runs):
         alike.solr.set_alias(ALIAS, [run.name for run in runs])
         return create_app(alike.settings, {"CHECK_SECONDS": 0}).test_client()
 
-    return look
+    return open_page
 
 
 def path(record: int) -> str:
