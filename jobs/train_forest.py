@@ -4,14 +4,11 @@ spark-submit --driver-memory 8g --py-files dist/tinytags.zip jobs/train_forest.p
 """
 
 import functools
-import hashlib
-import itertools
-import json
+import importlib
 import os
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 import numpy as np
@@ -23,12 +20,9 @@ from conf.command import json_option, note, report, run, settings_options
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 from conf.wording import counted, duration
-from ingest.image import IMAGE_BYTES
+from jobs.corrected import Corrected, with_corrections
 from storage import layout
-
-SEED = 0
-HOLDOUT = 0.2
-CORRECTED_BLOCK = 256
+from tagging.training import HOLDOUT, SEED, Part, choose, held_out_blocks, labelled_blocks, measure_model
 
 
 @click.command("train")
@@ -118,7 +112,7 @@ def train_forest(
             f"MLlib needs Spark, and the master is {settings.master!r}: train with `--engine scikit-learn`, or on a Spark master "
             "like --master 'local[*]'"
         )
-    part = functools.partial(choose, source, seed, holdout, train=True)
+    part: Part = functools.partial(choose, source, seed, holdout, train=True)
     corrected, correction_facts = Corrected.nothing(), {}
     if corrections:
         held_out = held_out_blocks(store, source, seed, holdout)
@@ -132,15 +126,14 @@ def train_forest(
             raise TinyTagsError(
                 f"model {model!r} is there already; give this one another name, or remove {store.url(f'models/{model}')}"
             )
-        store.remove_temporary(
-            layout.model_folder(model)
-        )  # without a card, all there is was left by a killed attempt
+        # Without a card, all there is was left by a killed attempt.
+        store.remove_temporary(layout.model_folder(model))
         store.remove_tree(layout.model_spark(model))
+        fit = importlib.import_module("jobs.mllib").fit if engine == "mllib" else fit_scikit_learn
         began = time.monotonic()
-        fit = fit_mllib if engine == "mllib" else fit_scikit_learn
         forest, images, seconds = fit(settings, store, source, model, parameters, part, corrected)
         measured = time.monotonic()
-        quality = measure(forest, held_out_blocks(store, source, seed, holdout))
+        quality = measure_model(forest, held_out_blocks(store, source, seed, holdout))
         seconds |= {
             "measure": round(time.monotonic() - measured, 1),
             "all": round(time.monotonic() - began, 1),
@@ -154,93 +147,6 @@ def train_forest(
             "quality": quality, "seconds": seconds,
         }  # fmt: skip
         return save_model(store, model, forest, card)
-
-
-def choose(corpus, seed: int, holdout: float, partition: int, train: bool) -> np.ndarray:
-    """Return which rows of a partition are for training, or for measuring: (n,) bool; the same for the same seed."""
-    start, stop = corpus.rows(partition)
-    if corpus.splits:
-        first, last = corpus.splits["train" if train else "test"]
-        rows = np.arange(start, stop)
-        return (rows >= first) & (rows < last)
-    held = np.random.default_rng([seed, partition]).random(stop - start) < holdout
-    return held != train
-
-
-class Corrected(NamedTuple):
-    """Corrected images, for training beside the rows of a corpus."""
-
-    images: np.ndarray  # (n, 3072) uint8
-    labels: np.ndarray  # (n,) int32
-
-    @classmethod
-    def nothing(cls) -> "Corrected":
-        return cls(np.empty((0, IMAGE_BYTES), np.uint8), np.empty(0, np.int32))
-
-
-def with_corrections(settings: Settings, store, corpus, part, held_out) -> tuple:
-    """Return ``part`` without the corrected rows, the corrected images, and the sha256 of the corrections.
-
-    An image in the ``held_out`` blocks is never used for training, whichever corpus it was corrected in. Prints a note on
-    the corrections that are left out, with the reasons.
-    """
-    from records.corrections import open_corrections
-    from records.training import read_corrected
-
-    corrections = open_corrections(settings.database)
-    newest = corrections.newest()
-    usable, images, labels, reasons = read_corrected(store, newest, corpus.classes)
-    measured = {image.tobytes() for image in images}
-    measured &= {image.tobytes() for block, _ in held_out for image in block} if measured else set()
-    kept = [n for n, image in enumerate(images) if image.tobytes() not in measured]
-    if len(kept) < len(usable):
-        reasons.append(
-            f"{len(usable) - len(kept):,} of images that corpus {corpus.name!r} keeps for measuring"
-        )
-    if reasons and kept:
-        note(f"train: without {counted(len(newest) - len(kept), 'correction')}: {'; '.join(reasons)}")
-    if not kept:
-        raise TinyTagsError(
-            f"database {corrections.address!r} has no correction to learn from{''.join(f'; {reason}' for reason in reasons)}; "
-            "leave --corrections out, or correct tags on the pages of images"
-        )
-    used = [usable[n] for n in kept]
-    own: dict[int, list[int]] = {}
-    for one in used:
-        if one.corpus_hash == corpus.hash:
-            own.setdefault(one.partition, []).append(one.row)
-    facts = [[one.corpus_hash, one.partition, one.row, one.label] for one in used]
-    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    return functools.partial(_others, part, own), Corrected(images[kept], labels[kept]), digest
-
-
-def _others(part, own: dict[int, list[int]], partition: int) -> np.ndarray:
-    """Return the rows in ``part`` without the partition's ``own``."""
-    chosen = part(partition).copy()
-    chosen[own.get(partition, [])] = False
-    return chosen
-
-
-def held_out_blocks(
-    store, corpus, seed: int = SEED, holdout: float = HOLDOUT
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield images and labels of all rows that a model trained on this corpus is measured on."""
-    part = functools.partial(choose, corpus, seed, holdout, train=False)
-    for partition in range(corpus.partitions):
-        yield from labelled_blocks(store, corpus, partition, part)
-
-
-def labelled_blocks(store, corpus, partition: int, part) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield images (n, 3072) and labels (n,) of a partition's rows in ``part`` whose label is known."""
-    from ingest.corpus import read_partition
-
-    chosen = part(partition)
-    if not chosen.any():
-        return
-    for block in read_partition(store, corpus, partition):
-        rows = chosen[block.row : block.row + len(block.images)] & (block.labels >= 0)
-        if rows.any():
-            yield block.images[rows], block.labels[rows]
 
 
 def fit_scikit_learn(
@@ -265,179 +171,6 @@ def fit_scikit_learn(
     parameters |= more
     seconds = {"prepare": round(prepared - began, 1), "fit": round(time.monotonic() - prepared, 1)}
     return forest, len(images), seconds
-
-
-def fit_mllib(settings: Settings, store, corpus, model: str, parameters: dict, part, corrected: Corrected):
-    """Fit on Spark; return the packed forest, the number of images and the seconds taken."""
-    from jobs.session import open_session
-    from jobs.spark import WorkerErrors
-
-    options: dict[str, Any] = (
-        {"spark.driver.memory": "6g", "spark.driver.maxResultSize": "0"}
-        if settings.master.startswith("local")
-        else {}
-    )
-    with open_session(settings.master, f"train {model}", **options) as spark:
-        from pyspark.ml.classification import RandomForestClassifier
-
-        began = time.monotonic()
-        note(f"train: preparing the images of corpus {corpus.name!r}")
-        # The number of tasks changes the forest: MLlib draws each tree's images task by task. Four keep two cores busy to the
-        # end: with three one idles, with sixteen merging the statistics costs more.
-        parameters["tasks"] = 2 * spark.sparkContext.defaultParallelism
-        errors = WorkerErrors(spark)
-        vectors = labelled_vectors(
-            spark, store, corpus, part, parameters["tasks"], corrected, errors.caught
-        ).cache()
-        images = vectors.count()
-        errors.check(f"train {model}")
-        if not images:
-            raise TinyTagsError(f"corpus {corpus.name!r} has no labelled image to train on")
-        prepared = time.monotonic()
-        note(
-            f"train: {counted(images, 'image')}, {counted(parameters['trees'], 'tree')}, depth {parameters['depth']}, {parameters['bins']} bins; "
-            "fitting (CIFAR-10's 50,000 take a minute or two on 2 cores)"
-        )
-        classifier = RandomForestClassifier(
-            numTrees=parameters["trees"], maxDepth=parameters["depth"], maxBins=parameters["bins"], seed=parameters["seed"],
-            labelCol="label", featuresCol="features",
-        )  # fmt: skip
-        fitted = classifier.fit(vectors)
-        errors.check(f"train {model}")  # where memory is short, rows are read again
-        done = time.monotonic()
-        path = store.url(layout.model_spark(model))
-        fitted.write().overwrite().save(path if "://" in path else f"file://{path}")
-        forest = pack_mllib(spark, path if "://" in path else f"file://{path}", corpus.classes)
-        return forest, images, {"prepare": round(prepared - began, 1), "fit": round(done - prepared, 1)}
-
-
-def labelled_vectors(spark, store, corpus, part, tasks: int, corrected: Corrected, caught=lambda read: read):
-    """Return a DataFrame of label (double) and features (vector) of the rows in ``part``, read by up to ``tasks`` tasks.
-
-    ``caught`` wraps the function that reads them on workers, as `jobs.spark.WorkerErrors.caught` does.
-    The ``corrected`` images come last, as one more partition. Each task reads its own rows; pixels go to the JVM as one
-    flat array a block, with no object an image, in the layout of MLlib's vectors within Spark.
-    `pyspark.ml.functions.array_to_vector` makes an object of each pixel, which takes twice as long.
-    """
-    from pyspark.ml.linalg import VectorUDT
-    from pyspark.sql import DataFrame
-    from pyspark.sql.types import DoubleType, StructField, StructType
-
-    def read(batches):
-        import pyarrow
-
-        blocks: Iterator[tuple[np.ndarray, np.ndarray]]
-        for batch in batches:
-            mine = itertools.chain.from_iterable(slices[number] for number in batch.column(0).to_pylist())
-            for partition, first, last in mine:
-                if partition == corpus.partitions:
-                    ends = [*range(first, last, CORRECTED_BLOCK), last]
-                    blocks = (
-                        (corrected.images[start:stop], corrected.labels[start:stop])
-                        for start, stop in itertools.pairwise(ends)
-                    )
-                else:
-                    rows = functools.partial(_slice, part, first, last)
-                    blocks = labelled_blocks(store, corpus, partition, rows)
-                for images, labels in blocks:
-                    n = len(images)
-                    pixels = pyarrow.array(images.astype(np.float64).ravel())
-                    ends = np.arange(n + 1, dtype=np.int32) * images.shape[1]
-                    vectors = {  # VectorUDT.sqlType, of dense ones
-                        "type": pyarrow.array(np.ones(n, np.int8)),
-                        "size": pyarrow.nulls(n, pyarrow.int32()),
-                        "indices": pyarrow.nulls(n, pyarrow.list_(pyarrow.int32())),
-                        "values": pyarrow.ListArray.from_arrays(ends, pixels),
-                    }
-                    vectors = pyarrow.StructArray.from_arrays(list(vectors.values()), list(vectors))
-                    labels = pyarrow.array(labels.astype(np.float64))
-                    yield pyarrow.RecordBatch.from_arrays([labels, vectors], ["label", "features"])
-
-    sizes = [int(part(p).sum()) for p in range(corpus.partitions)]
-    slices = even_slices([*sizes, len(corrected.labels)], tasks)
-    # With the classes given, MLlib does not scan for the largest label, and a class without images keeps its place.
-    nominal = {"ml_attr": {"type": "nominal", "vals": corpus.classes, "name": "label"}}
-    label = StructField("label", DoubleType(), metadata=nominal)
-    plain = StructType([label, StructField("features", VectorUDT.sqlType())])
-    frame = spark.range(0, len(slices), 1, max(len(slices), 1)).mapInArrow(caught(read), plain)
-    # The same rows, typed as vectors: PySpark has no function for that, its JVM has.
-    schema = StructType([label, StructField("features", VectorUDT())])
-    session = spark._jsparkSession
-    vectors = session.internalCreateDataFrame(
-        frame._jdf.queryExecution().toRdd(), session.parseDataType(schema.json()), False
-    )
-    return DataFrame(vectors, spark)
-
-
-def even_slices(sizes: list[int], slices: int) -> list[list[tuple[int, int, int]]]:
-    """Cut partitions of ``sizes`` rows into up to ``slices`` even lists of (partition, first row, last row + 1)."""
-    ends = np.cumsum([0, *sizes])
-    borders = np.unique(np.linspace(0, ends[-1], slices + 1).astype(int))
-    return [
-        [
-            (p, int(max(start, ends[p]) - ends[p]), int(min(stop, ends[p + 1]) - ends[p]))
-            for p in range(len(sizes))
-            if max(start, ends[p]) < min(stop, ends[p + 1])
-        ]
-        for start, stop in itertools.pairwise(borders)
-    ]
-
-
-def _slice(part, first: int, last: int, partition: int) -> np.ndarray:
-    """Return the rows in ``part`` without those before its ``first`` and from its ``last`` on."""
-    chosen = part(partition)
-    kept = np.zeros(len(chosen), bool)
-    kept[np.flatnonzero(chosen)[first:last]] = True
-    return kept
-
-
-def pack_mllib(spark, path: str, classes: list[str]):
-    """Return a saved MLlib forest as a packed one.
-
-    The format is that of Spark's ``EnsembleModelReadWrite``: one row a node with treeID and nodeData, whose leftChild is
-    negative for a leaf; an image goes left where its feature is <= the threshold. A leaf's class is the largest of its
-    impurityStats, the lowest class on a tie, which is what each tree of MLlib predicts.
-    """
-    from tagging.forest import Tree, pack
-
-    nodes = (
-        spark.read.parquet(f"{path}/data")
-        .selectExpr(
-            "treeID", "nodeData.id", "nodeData.leftChild", "nodeData.rightChild", "nodeData.split.featureIndex",
-            "get(nodeData.split.leftCategoriesOrThreshold, 0) AS threshold", "nodeData.impurityStats",
-        )
-        .toArrow()
-        .sort_by([("treeID", "ascending"), ("id", "ascending")])
-    )  # fmt: skip
-    columns = {name: nodes[name].to_pylist() for name in nodes.column_names}
-    trees = []
-    tree_ids = np.asarray(columns["treeID"])
-    for tree in np.unique(tree_ids):
-        rows = np.flatnonzero(tree_ids == tree)
-        left = np.array([columns["leftChild"][i] for i in rows])
-        leaf = left < 0
-        trees.append(
-            Tree(
-                feature=np.array([columns["featureIndex"][i] for i in rows]),
-                threshold=np.array(
-                    [0.0 if end else columns["threshold"][i] for end, i in zip(leaf, rows, strict=True)]
-                ),
-                left=left,
-                right=np.array([columns["rightChild"][i] for i in rows]),
-                leaf_class=np.array([np.argmax(columns["impurityStats"][i]) for i in rows]),
-            )
-        )
-    return pack(trees, classes)
-
-
-def measure(forest, blocks) -> dict:
-    """Return the quality of a forest on blocks of images and labels. Raises `TinyTagsError` where there is none."""
-    from tagging.quality import quality, tally, total
-
-    tallies = [tally(forest.votes(images), labels, forest.voters) for images, labels in blocks]
-    if not tallies:
-        raise TinyTagsError("no labelled image is left to measure on; give more images or a larger --holdout")
-    return quality(total(tallies), forest.classes)
 
 
 if __name__ == "__main__":

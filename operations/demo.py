@@ -176,8 +176,8 @@ def write_dump(settings: Settings, corpus: str, folder: Path) -> list[str]:
     """
     from ingest.corpus import open_corpus
     from ingest.image import from_column_major
-    from jobs.train_forest import held_out_blocks
     from storage.store import open_store
+    from tagging.training import held_out_blocks
 
     store = open_store(settings.store, settings.webhdfs or None)
     source = open_corpus(store, corpus)

@@ -22,20 +22,15 @@ from conf.errors import TinyTagsError
 from conf.settings import Settings
 from ingest.corpus import Corpus, PartitionDamagedError, open_corpus
 from ingest.image import from_column_major
-from jobs.train_forest import (
-    choose,
-    even_slices,
-    held_out_blocks,
-    labelled_blocks,
-    labelled_vectors,
-    train_forest,
-    with_corrections,
-)
+from jobs.corrected import with_corrections
+from jobs.mllib import even_slices, labelled_vectors
+from jobs.train_forest import train_forest
 from records.corrections import open_corrections
 from storage import layout
 from storage.lease import lease
 from storage.store import open_store
 from tagging.models import load_model
+from tagging.training import choose, held_out_blocks, labelled_blocks
 
 TRAIN, TEST, TREES, DEPTH = 3000, 600, 10, 6
 

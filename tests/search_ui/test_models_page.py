@@ -12,7 +12,6 @@ from PIL import Image
 from searchable import CLASSES
 
 from conf.settings import Settings
-from jobs.train_forest import held_out_blocks
 from search_ui import create_app
 from search_ui.cards import few, read_quality, wilson
 from search_ui.plots import importance_image
@@ -21,6 +20,7 @@ from storage.store import open_store
 from tagging.forest import Tree, pack
 from tagging.forest.importance import pixel_importance
 from tagging.models import load_model, read_card, save_model
+from tagging.training import held_out_blocks
 
 NO_SOLR = "http://127.0.0.1:1/solr"
 

@@ -1,0 +1,74 @@
+"""The corrections that a model is trained on, beside the rows of a corpus."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from conf.command import note
+from conf.errors import TinyTagsError
+from conf.settings import Settings
+from conf.wording import counted
+from ingest.corpus import Corpus
+from ingest.image import IMAGE_BYTES
+from storage.store import Store
+from tagging.training import LabelledBlock, Part
+
+
+class Corrected(NamedTuple):
+    """Corrected images, for training beside the rows of a corpus."""
+
+    images: np.ndarray  # (n, 3072) uint8
+    labels: np.ndarray  # (n,) int32
+
+    @classmethod
+    def nothing(cls) -> "Corrected":
+        return cls(np.empty((0, IMAGE_BYTES), np.uint8), np.empty(0, np.int32))
+
+
+def with_corrections(
+    settings: Settings, store: Store, corpus: Corpus, part: Part, held_out: Iterable[LabelledBlock]
+) -> tuple[Part, Corrected, str]:
+    """Return ``part`` without the corrected rows, the corrected images, and the sha256 of the corrections.
+
+    An image in the ``held_out`` blocks is never used for training, whichever corpus it was corrected in. Prints a note on
+    the corrections that are left out, with the reasons.
+    """
+    from records.corrections import open_corrections
+    from records.training import read_corrected
+
+    corrections = open_corrections(settings.database)
+    newest = corrections.newest()
+    usable, images, labels, reasons = read_corrected(store, newest, corpus.classes or [])
+    measured = {image.tobytes() for image in images}
+    measured &= {image.tobytes() for block, _ in held_out for image in block} if measured else set()
+    kept = [n for n, image in enumerate(images) if image.tobytes() not in measured]
+    if len(kept) < len(usable):
+        reasons.append(
+            f"{len(usable) - len(kept):,} of images that corpus {corpus.name!r} keeps for measuring"
+        )
+    if reasons and kept:
+        note(f"train: without {counted(len(newest) - len(kept), 'correction')}: {'; '.join(reasons)}")
+    if not kept:
+        raise TinyTagsError(
+            f"database {corrections.address!r} has no correction to learn from{''.join(f'; {reason}' for reason in reasons)}; "
+            "leave --corrections out, or correct tags on the pages of images"
+        )
+    used = [usable[n] for n in kept]
+    own: dict[int, list[int]] = {}
+    for correction in used:
+        if correction.corpus_hash == corpus.hash:
+            own.setdefault(correction.partition, []).append(correction.row)
+    facts = [[one.corpus_hash, one.partition, one.row, one.label] for one in used]
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    return functools.partial(_others, part, own), Corrected(images[kept], labels[kept]), digest
+
+
+def _others(part: Part, own: dict[int, list[int]], partition: int) -> np.ndarray:
+    """Return the rows in ``part`` without the partition's ``own``."""
+    chosen = part(partition).copy()
+    chosen[own.get(partition, [])] = False
+    return chosen
