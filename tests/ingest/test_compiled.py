@@ -153,12 +153,17 @@ print(sum(sum(walk.stats.cache_misses.values()) for walk in (module.walk_narrow,
     assert misses == 0 and cache.startswith(str(home / ".cache" / "tinytags"))
 
 
-def test_a_forest_is_imported_and_loaded_without_numba():
+def test_a_forest_is_imported_loaded_and_votes_on_few_images_without_numba():
     code = """
 import sys, numpy as np
-from tagging.forest import Tree, load, pack
+from tagging.forest import NUMPY_STEPS, Tree, load, pack
 from tagging import models, quality, tags
 forest = load(pack([Tree(*map(np.array, ([0], [0.0], [-1], [-1], [0])))], ["cat"]).save())
+images = np.zeros((1000, 3072), np.uint8)
+assert forest.votes(images).tolist() == [[1]] * 1000
 assert not {"numba", "llvmlite", "pyspark", "sklearn", "pyarrow"} & set(sys.modules), sorted(sys.modules)
+for _ in range(NUMPY_STEPS // 1000):
+    forest.votes(images)
+assert "numba" in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], env=environment(ROOT, Path.home()), check=True)

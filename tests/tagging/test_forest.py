@@ -12,7 +12,13 @@ import pytest
 from forests import NAMES, count_votes, random_tree
 
 from conf.errors import TinyTagsError
-from tagging.forest import LEAF, Tree, load, pack
+from tagging.forest import LEAF, Tree, compiled_kernel, load, pack
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kernel():
+    """The kernel, which votes from the moment that it is imported."""
+    return compiled_kernel()
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +48,19 @@ def test_any_number_of_trees_votes_as_the_trees_do(random, images, count):
     assert votes.dtype == np.uint16
     np.testing.assert_array_equal(votes, count_votes(trees, images, 10))
     assert (votes.sum(axis=1) == count).all()
+
+
+@pytest.mark.parametrize(
+    ("depths", "features"), [([0], 3072), ([8] * 13, 3072), ([0, 12, 3, 16], 3072), ([7] * 10, 10_000)]
+)
+@pytest.mark.parametrize("count", [0, 1, 129])
+def test_numpy_votes_as_the_kernel_does(random, depths, features, count):
+    trees = [random_tree(random, depth, features=features, split_chance=0.85) for depth in depths]
+    forest = pack(trees, NAMES, features)
+    images = random.integers(0, 256, (count, features + 4), dtype=np.uint8)[::-1, 4:]
+    votes = forest._votes_by_numpy(images)
+    assert votes.dtype == np.uint16
+    np.testing.assert_array_equal(votes, forest.votes(images))
 
 
 def test_five_hundred_trees_of_all_depths_vote_as_the_trees_do(random, images):
