@@ -207,7 +207,7 @@ def index(run_name, publish, shards, partition, dry_run, settings, as_json):
 @json_option
 def publish(run_name, settings, as_json):
     """Let the page show a run that is in Solr: move the alias to it, in one step."""
-    from indexing.index import publish as publish_run
+    from indexing.publishing import publish as publish_run
 
     result = publish_run(_store(settings), run_name, _solr(settings), settings.alias)
     before = ", ".join(result["previous"]) or "nothing"
@@ -221,7 +221,7 @@ def publish(run_name, settings, as_json):
 @json_option
 def retire(run_name, force, settings, as_json):
     """Drop a run's collection from Solr. Its files stay, and `tinytags index` brings it back."""
-    from indexing.index import retire as retire_run
+    from indexing.publishing import retire as retire_run
 
     result = retire_run(_store(settings), run_name, _solr(settings), settings.alias, force)
     report(result, f"run {run_name} is out of Solr; `tinytags index {run_name}` brings it back", as_json)

@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from indexing.index import ExpectedCounts
+from indexing.expected import ExpectedCounts
 from indexing.solr import Solr, SolrError
 from indexing.states import Working, set_rates, states
 from indexing.watch_solr import SolrStatus, SolrWatch

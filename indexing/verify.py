@@ -13,8 +13,9 @@ from conf.errors import LeaseHeldError, TinyTagsError
 from conf.progress import Progress
 from conf.wording import counted, listed
 from indexing import nearness
+from indexing.expected import TagsChangedError, read_expected, read_tags
 from indexing.fields import HIT_FIELDS
-from indexing.index import PATIENCE, TagsChangedError, read_expected, read_tags, repost
+from indexing.index import PATIENCE, repost
 from indexing.solr import Solr
 from ingest import corpus as corpora
 from storage import layout

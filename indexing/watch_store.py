@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import NotRequired, TypedDict, final
 
 from conf.errors import TinyTagsError
+from indexing.expected import ExpectedCounts
 from indexing.folder_cache import FolderCache
-from indexing.index import ExpectedCounts
 from indexing.states import Problem, States, Working, Writer, start_working, states, working, writer_of
 from ingest import corpus as corpora
 from ingest.corpus import Corpus

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from bench import made
 from bench.harness import Comparison, Way
-from indexing.index import BODY_BYTES, THREADS, index_run
+from indexing.index import index_run
+from indexing.posting import BODY_BYTES, THREADS
 from storage import layout
 
 STEP = "index, with commits"

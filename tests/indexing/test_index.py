@@ -11,14 +11,16 @@ import pytest
 from small_runs import ALIAS, documents, indexed, make_corpus, make_run, write_tags
 
 from conf.errors import LeaseHeldError, TinyTagsError
-from indexing import index
-from indexing.index import index_run, publish, read_expected, retire
+from indexing import posting
+from indexing.expected import read_expected
+from indexing.index import index_run
+from indexing.publishing import publish, retire
 from indexing.solr import Solr, SolrError
 from indexing.verify import verify_run
 from storage import layout, runs
 from storage.lease import lease
 from storage.local import LocalStore
-from storage.store import open_store
+from storage.store import StoreError, open_store
 
 pytestmark = pytest.mark.services
 
@@ -28,8 +30,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def small_bodies(monkeypatch):
     """Make bodies and groups so small that a run of some thousand documents has many of both."""
-    monkeypatch.setattr(index, "BODY_BYTES", 30_000)
-    monkeypatch.setattr(index, "GROUP_DOCUMENTS", 600)
+    monkeypatch.setattr(posting, "BODY_BYTES", 30_000)
+    monkeypatch.setattr(posting, "GROUP_DOCUMENTS", 600)
 
 
 def files(store, run):
@@ -171,7 +173,7 @@ def test_a_collection_made_anew_has_refused_nothing_yet(store, client):
 
 
 def test_when_nearly_everything_is_refused_it_is_not_the_documents(store, client, monkeypatch):
-    monkeypatch.setattr(index, "MOST_REJECTED", 20)
+    monkeypatch.setattr(posting, "MOST_REJECTED", 20)
     run = make_run(store, partitions=1, spoil=lambda p, lines: [d.update(colour="green") for d in lines])
     with pytest.raises(
         SolrError, match=r"rejects nearly every document .*unknown field 'colour'.*tinytags retire"
@@ -230,12 +232,12 @@ def test_a_redone_partition_whose_tags_file_has_changed_keeps_its_documents(stor
 
 CHILD = """
 import os, signal, sys, threading
-from indexing import index, solr
+from indexing import index, posting, solr
 from storage.local import LocalStore
 from storage.store import open_store
 
 root, run, url, alias, owner, method, count, when = sys.argv[1:]
-index.BODY_BYTES, index.GROUP_DOCUMENTS = 30_000, 600
+posting.BODY_BYTES, posting.GROUP_DOCUMENTS = 30_000, 600
 owner = {"Solr": solr.Solr, "Store": LocalStore}[owner]
 original, left, lock = getattr(owner, method), [int(count)], threading.Lock()
 
@@ -339,8 +341,8 @@ def test_part_of_a_partition_is_never_counted_as_all_of_it_because_of_an_old_lis
         raise KilledError
 
     with monkeypatch.context() as during:
-        during.setattr(index, "BODY_BYTES", 10_000_000)
-        during.setattr(index, "_post_body", killed)
+        during.setattr(posting, "BODY_BYTES", 10_000_000)
+        during.setattr(posting, "_post_body", killed)
         with pytest.raises(KilledError):
             index_run(store, run.name, client, ALIAS, partitions=[0])
     client.commit(run.name)
@@ -392,7 +394,7 @@ def test_solr_that_goes_away_in_the_middle_and_comes_back_is_waited_for(
 def test_interrupted_while_solr_is_away_it_ends_at_once(store, client, small_bodies, monkeypatch):
     run = make_run(store)
     client.create(run.name)
-    original = index._bodies
+    original = posting._bodies
 
     def interrupted(*args):
         yield next(original(*args))
@@ -403,7 +405,7 @@ def test_interrupted_while_solr_is_away_it_ends_at_once(store, client, small_bod
         return self._request("nowhere", body=body)
 
     monkeypatch.setattr(Solr, "update", update)
-    monkeypatch.setattr(index, "_bodies", interrupted)
+    monkeypatch.setattr(posting, "_bodies", interrupted)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         index_run(store, run.name, client, ALIAS)
@@ -452,13 +454,13 @@ def test_missing_and_superfluous_at_once_are_found_out_after_posting(store, clie
 
 def test_a_partition_that_stays_wrong_is_an_error_after_the_second_time(store, client, monkeypatch):
     run = make_run(store)
-    original = index._commit_and_count
+    original = posting._commit_and_count
 
     def settle(solr, expected, partitions):
         change(solr, run, [stranger(run, 1)])  # somebody else writes
         return original(solr, expected, partitions)
 
-    monkeypatch.setattr(index, "_commit_and_count", settle)
+    monkeypatch.setattr(posting, "_commit_and_count", settle)
     with pytest.raises(TinyTagsError, match=r"^partition 1 of run .*posting twice .*somebody else writing"):
         index_run(store, run.name, client, ALIAS)
     assert client.alias(ALIAS) == []
@@ -575,13 +577,13 @@ def test_beside_keeps_what_the_alias_shows_and_no_publish_leaves_it(store, clien
 def test_live_shows_the_run_from_the_start(store, client, monkeypatch):
     first, second = make_run(store, model="forest-10"), make_run(store, model="forest-50")
     index_run(store, first.name, client, ALIAS)
-    aliases, original = [], index._post_body
+    aliases, original = [], posting._post_body
 
     def post(solr, collection, body):
         aliases.append(solr.alias(ALIAS))
         return original(solr, collection, body)
 
-    monkeypatch.setattr(index, "_post_body", post)
+    monkeypatch.setattr(posting, "_post_body", post)
     summary = index_run(store, second.name, client, ALIAS, publication="live")
     assert aliases == [[second.name]]
     assert (summary["previous"], summary["published"]) == ([first.name], True)
@@ -652,7 +654,7 @@ def test_a_store_that_fails_in_the_middle_ends_it_with_its_error_and_repeating_c
     def read_bytes(self, path, *args):
         reads.append(path)
         if "/tags/" in path and sum("/tags/" in p for p in reads) == 4:
-            raise index.StoreError("no DataNode")
+            raise StoreError("no DataNode")
         return original(self, path, *args)
 
     with monkeypatch.context() as during:

@@ -12,7 +12,8 @@ from small_world import make_corpus, run, write_tiny_images
 
 from conf.errors import TinyTagsError
 from indexing import folder_cache, watch_store
-from indexing.index import index_run, retire
+from indexing.index import index_run
+from indexing.publishing import retire
 from indexing.solr import Solr, SolrError
 from indexing.states import seconds_a_partition
 from indexing.status import read_status, run_statuses

@@ -1,0 +1,100 @@
+"""What the index should hold of a run, by the files in the store."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from conf.wording import counted, listed
+from storage import layout
+from storage.runs import Run, done_partitions, read_statistics, rejected_partitions
+from storage.store import Store, StoreError
+
+
+class TagsChangedError(StoreError):
+    """A tags file that is missing or isn't what its statistics say."""
+
+
+@dataclass
+class ExpectedCounts:
+    """How many documents of each partition of a run the index should hold, by the files in the store."""
+
+    run: Run
+    statistics: dict[int, dict[str, Any]]  # of the tagged partitions, in order
+    rejected: dict[int, int]  # numbers of documents that Solr rejected, where there are any
+    failed: dict[int, str] = field(default_factory=dict)  # partitions that can't be indexed, and why
+
+    @property
+    def untagged(self) -> list[int]:
+        return [p for p in range(self.run.partitions) if p not in self.statistics]
+
+    def count(self, partition: int) -> int:
+        tagged: int = self.statistics[partition]["tagged"]
+        return tagged - self.rejected.get(partition, 0)
+
+    def pending(self, counts: dict[int | None, int]) -> list[int]:
+        return [p for p in self.statistics if counts.get(p, 0) != self.count(p)]
+
+    def foreign(self, counts: dict[int | None, int]) -> list[int | None]:
+        """Return the partitions in the index that the run does not have (None: documents without one).
+
+        A partition of the run that has to be tagged again keeps its documents until then.
+        """
+        return [p for p in counts if p is None or not 0 <= p < self.run.partitions]
+
+    def differences(self, counts: dict[int | None, int]) -> list[str]:
+        """Return for people how the index differs from the run; empty where it is complete."""
+        words = []
+        if self.untagged:
+            words.append(f"{name_partitions(self.untagged)} not tagged yet")
+        if pending := self.pending(counts):
+            p = pending[0]
+            words.append(
+                f"{name_partitions(pending)} with a wrong number of documents in the index "
+                f"(partition {p}: {counted(counts.get(p, 0), 'document')} instead of {self.count(p):,})"
+            )
+        if foreign := self.foreign(counts):
+            count = counted(sum(counts[p] for p in foreign), "document")
+            words.append(f"{count} of partitions that the run does not have")
+        return words
+
+
+def read_expected(store: Store, run: Run) -> ExpectedCounts:
+    """Read the statistics of all tagged partitions, and count the rejected documents."""
+    with ThreadPoolExecutor(8) as pool:  # in HDFS each is a request
+        done = [p for p in done_partitions(store, run) if p < run.partitions]
+        statistics = dict(zip(done, pool.map(lambda p: read_statistics(store, run, p), done), strict=True))
+        rejected = [p for p in rejected_partitions(store, run) if p in statistics]
+        lines = pool.map(lambda p: store.read_bytes(layout.run_rejected(run.name, p)).count(b"\n"), rejected)
+        return ExpectedCounts(run, statistics, dict(zip(rejected, lines, strict=True)))
+
+
+def read_tags(store: Store, run: Run, statistics: dict[str, Any]) -> bytes:
+    """Return a partition's documents as JSON lines. Raises `TagsChangedError` where the file isn't as tagging wrote it."""
+    path = layout.run_tags(run.name, statistics["partition"])
+    fix = f"repair it with `tinytags verify {run.name} --repair`"
+    try:
+        data = store.read_bytes(path)
+    except StoreError:
+        if store.exists(path):
+            raise
+        raise TagsChangedError(f"{store.url(path)}: is missing; {fix}") from None
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != statistics["sha256"]:
+        raise TagsChangedError(
+            f"{store.url(path)}: has changed since it was tagged ({len(data):,} bytes of sha256 {digest[:8]} instead of "
+            f"{statistics['bytes']:,} of {statistics['sha256'][:8]}); {fix}"
+        )
+    lines = data.count(b"\n")
+    if lines != statistics["tagged"] or (data and not data.endswith(b"\n")):
+        raise TagsChangedError(
+            f"{store.url(path)}: has {counted(lines, 'line')} where {counted(statistics['tagged'], 'document')} should be; {fix}"
+        )
+    return data
+
+
+def name_partitions(numbers: list[int]) -> str:
+    """Name partitions for people: ``partition 12``, ``4 partitions (12, 13, 14, ...)``."""
+    if len(numbers) == 1:
+        return f"partition {numbers[0]}"
+    return f"{counted(len(numbers), 'partition')} ({listed(numbers, 3)})"
