@@ -137,7 +137,8 @@ def download(url: str, path: Path, sha256: str, size: int) -> Path:
                     file.write(block)
                     progress.add(len(block))
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        # urllib3 wraps the cause in what it tried: only the cause is of use here.
+        reason = str(getattr(error, "reason", error)).rpartition(": ")[2]
         raise TinyTagsError(
             f"{url} can't be fetched ({reason}); download it yourself and give it with --data PATH"
         ) from None
