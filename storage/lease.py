@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 
@@ -53,8 +53,11 @@ class Holder:
 
 
 @contextlib.contextmanager
-def lease(store: Store, path: str, what: str) -> Iterator[None]:
+def lease(store: Store, path: str, what: str) -> Iterator[Callable[[], None]]:
     """Hold the lease file ``path`` of ``store`` while the block runs; ``what`` names what is written, for messages.
+
+    Gives the block a function that reads the file and raises `LeaseHeldError` unless this process still holds the lease:
+    called before a write, it keeps a holder that was stopped for minutes from writing beside its successor.
 
     Raises `LeaseHeldError` at once when another process holds it and is alive. A holder is dead when its process has
     ended (same machine), or when it has not renewed its lease for two minutes and does not while it is watched (another
@@ -75,15 +78,25 @@ def lease(store: Store, path: str, what: str) -> Iterator[None]:
         renewal.start()
         stack.callback(renewal.join, timeout=5)
         stack.callback(stop.set)
+
+        def check() -> None:
+            held = _read(store, path)
+            if held is None or held.token != mine.token:
+                raise _taken_over(what)
+
         try:
-            yield
+            yield check
         except KeyboardInterrupt:
             if not lost.is_set():
                 raise
-            raise LeaseHeldError(
-                f"another process took over {what}, because this one had not renewed its lease for {DEAD_SECONDS} s; "
-                "finished work is kept"
-            ) from None
+            raise _taken_over(what) from None
+
+
+def _taken_over(what: str) -> LeaseHeldError:
+    return LeaseHeldError(
+        f"another process took over {what}, because this one had not renewed its lease for {DEAD_SECONDS} s; "
+        "finished work is kept"
+    )
 
 
 def holder(store: Store, path: str) -> Holder | None:

@@ -187,6 +187,17 @@ def test_a_process_whose_lease_is_taken_over_is_interrupted_and_leaves_the_new_o
     assert local.read_bytes(PATH) == theirs.to_json()
 
 
+@pytest.mark.parametrize("released", [False, True])
+def test_a_holder_that_was_stopped_finds_that_its_lease_is_taken_over(local, released):
+    with lease(local, PATH, "corpus 'tiny'") as check:
+        check()
+        taken_over = json.loads(local.read_bytes(PATH)) | {"token": "another"}
+        local.remove(PATH) if released else local.write_json(PATH, taken_over)
+        with pytest.raises(LeaseHeldError):
+            check()
+    assert local.exists(PATH) is not released
+
+
 def test_an_interruption_with_another_cause_stays_one(local):
     with pytest.raises(KeyboardInterrupt), lease(local, PATH, "corpus 'tiny'"):
         raise KeyboardInterrupt
