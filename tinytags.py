@@ -187,7 +187,7 @@ def index(run_name, publish, shards, partition, dry_run, settings, as_json):
         else f"alias {settings.alias!r} does not show it"
     )
     summary = (
-        f"run {run_name}: {counted(result['documents'], 'document')} in {settings.solr}, "
+        f"run {run_name}: {counted(result['documents'], 'document')} in {solr.url}, "
         f"{counted(len(result['posted']), 'partition')} posted "
         f"now in {duration(result['seconds'])}; {result['rejected']:,} rejected; {shown}"
     )

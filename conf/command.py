@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from conf.addresses import without_passwords
 from conf.errors import TinyTagsError
 from conf.settings import HELP, Settings, load_settings
 
@@ -102,8 +103,8 @@ def join_names(names: Sequence[str]) -> str:
 
 
 def note(line: str) -> None:
-    """Print a line for the user on stderr."""
-    print(line, file=sys.stderr, flush=True)
+    """Print a line for the user on stderr; addresses in it are without their passwords."""
+    print(without_passwords(line), file=sys.stderr, flush=True)
 
 
 def run(command: click.Command, argv: list[str] | None = None, name: str | None = None) -> NoReturn:

@@ -11,12 +11,16 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from conf.addresses import without_passwords
 from conf.errors import TinyTagsError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Settings:
-    """The addresses that TinyTags works with; read once, then passed on as a value."""
+    """The addresses that TinyTags works with; read once, then passed on as a value.
+
+    They may have a password in them: `conf.addresses.without_passwords` is for printing them.
+    """
 
     store: str = "data"
     webhdfs: str = ""
@@ -24,6 +28,11 @@ class Settings:
     alias: str = "tags"
     master: str = "local[*]"
     database: str = "sqlite:///data/tinytags.db"
+
+    def __repr__(self) -> str:
+        return without_passwords(
+            f"Settings({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+        )
 
 
 HELP = {

@@ -21,6 +21,7 @@ from urllib.parse import quote, urlencode
 import urllib3
 
 import conf
+from conf.addresses import split_login
 from conf.errors import TinyTagsError
 
 Json = dict[str, Any]  # an answer of Solr
@@ -54,21 +55,25 @@ class RefusedError(SolrError):
 
 
 class Solr:
-    """Solr at ``url`` (``http://HOST:PORT/solr``); safe to use from several threads.
+    """Solr at ``address`` (``http://HOST:PORT/solr``); safe to use from several threads.
+
+    A user and a password in the address (``http://USER:PASSWORD@HOST...``) are sent with each request, as basic auth; ``url``
+    is the address without them.
 
     After a refused connection, a time-out, 404, 429 or 5xx a request is repeated for ``patience`` seconds, with random pauses
     that double up to 8 s. ``timeout`` is how many seconds one request may wait for its answer.
     """
 
-    def __init__(self, url: str, patience: float = 5, timeout: float = READ_SECONDS) -> None:
-        self.url = url.rstrip("/")
+    def __init__(self, address: str, patience: float = 5, timeout: float = READ_SECONDS) -> None:
+        self._address = address.rstrip("/")
+        self.url, self._login = split_login(self._address)
         self.patience, self.timeout = patience, timeout
         self._pool = urllib3.PoolManager(maxsize=8, retries=False)
         self._impatient = threading.Event()
 
     def patient(self, seconds: float) -> "Solr":
         """Return a client of the same Solr with another patience."""
-        return Solr(self.url, seconds, self.timeout)
+        return Solr(self._address, seconds, self.timeout)
 
     def stop_waiting(self) -> None:
         """Make requests that other threads are repeating fail now."""
@@ -211,7 +216,7 @@ class Solr:
         url = f"{self.url}/{path}" + (f"?{urlencode(params)}" if params else "")
         timeout = self.timeout if timeout is None else timeout
         limits = urllib3.Timeout(connect=min(CONNECT_SECONDS, timeout), read=timeout)
-        headers = {"Content-Type": content_type} if body is not None else {}
+        headers = self._login | ({"Content-Type": content_type} if body is not None else {})
         until = time.monotonic() + self.patience
         attempt = 0
         while True:

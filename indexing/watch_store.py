@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict, final
 
+from conf.addresses import without_passwords
 from conf.errors import TinyTagsError
 from indexing.expected import ExpectedCounts
 from indexing.folder_cache import FolderCache
@@ -330,7 +331,7 @@ def _ingest_command(corpus: Corpus) -> list[str]:
     # Importing the formats takes some 60 ms; only a scan that finds failed partitions needs them.
     from ingest.formats import ingest_command
 
-    return ingest_command(corpus)
+    return [without_passwords(word) for word in ingest_command(corpus)]
 
 
 def _redo(scanned: _ScannedRun, corpus: Corpus | None) -> list[str]:

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from conf.addresses import without_passwords
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 from conf.wording import counted
@@ -129,11 +130,11 @@ def _spark(settings: Settings) -> Check:
 def _solr(settings: Settings) -> Check:
     from operations.services import get_json
 
-    info = get_json(f"{settings.solr}/admin/info/system")
+    info, address = get_json(f"{settings.solr}/admin/info/system"), without_passwords(settings.solr)
     if not isinstance(info, dict):
-        return _check("Solr", "missing", f"no answer at {settings.solr}", "scripts/services up solr")
+        return _check("Solr", "missing", f"no answer at {address}", "scripts/services up solr")
     version = info.get("lucene", {}).get("solr-spec-version", "of unknown version")
-    what = f"{version} at {settings.solr}"
+    what = f"{version} at {address}"
     if _numbers(version) < OLDEST_SOLR:
         oldest = ".".join(map(str, OLDEST_SOLR))
         fix = f"use {oldest} or newer: older ones let attackers read files and run code (CVE-2026-22022 and others)"
@@ -152,15 +153,16 @@ def _hdfs(settings: Settings) -> list[Check]:
         return []
     if not isinstance(store, HdfsStore):
         return []
-    state = get_bean(store.webhdfs, "NameNode,name=FSNamesystemState")
+    state, address = (
+        get_bean(store.webhdfs, "NameNode,name=FSNamesystemState"),
+        without_passwords(store.webhdfs),
+    )
     if state is None:
-        check = _check("HDFS", "bad", f"no NameNode answers at {store.webhdfs}", "scripts/services up hdfs")
+        check = _check("HDFS", "bad", f"no NameNode answers at {address}", "scripts/services up hdfs")
     elif not (live := state.get("NumLiveDataNodes", 0)):
-        check = _check(
-            "HDFS", "bad", f"{store.webhdfs} has no live DataNode", "start a DataNode; see its log"
-        )
+        check = _check("HDFS", "bad", f"{address} has no live DataNode", "start a DataNode; see its log")
     else:
-        check = _check("HDFS", "good", f"{counted(live, 'live DataNode')} at {store.webhdfs}")
+        check = _check("HDFS", "good", f"{counted(live, 'live DataNode')} at {address}")
     return [check]
 
 

@@ -16,10 +16,11 @@ def read_status(settings: Settings) -> dict[str, Any]:
     from tagging.models import list_models
 
     store = open_store(settings.store, settings.webhdfs or None)
-    state = steps.read_status(store, Solr(settings.solr, patience=0), settings.alias)
+    solr = Solr(settings.solr, patience=0)
+    state = steps.read_status(store, solr, settings.alias)
     return {
         "store": store.url(),
-        "solr": settings.solr,
+        "solr": solr.url,
         "solr_error": state["solr_error"],
         "alias": settings.alias,
         "published": state["published"],

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from conf.addresses import without_passwords
 from ingest.corpus import Corpus
 from ingest.formats.dump import LONGEST_CLASS
 from records.corrections import LONGEST_NAME, OF_IMAGE, Correction, Corrections, DatabaseError, check_words
@@ -42,7 +43,7 @@ class SqlCorrections(Corrections):
 
     @property
     def address(self) -> str:
-        return self.engine.url.render_as_string()
+        return without_passwords(self.engine.url.render_as_string())
 
     def add(self, corpus: Corpus, partition: int, row: int, label: str, by: str) -> None:
         label, by = check_words(label, by)
@@ -104,7 +105,8 @@ class SqlCorrections(Corrections):
             url = sqlalchemy.make_url(self.url)
         except (sqlalchemy.exc.ArgumentError, ValueError):
             # Nothing after the scheme is printed: a password could be anywhere in it.
-            address = f"{self.url.partition('://')[0]}://..." if "://" in self.url else self.url
+            scheme, colon, _ = self.url.partition("://")
+            address = f"{scheme}://..." if colon else scheme.rpartition("@")[2]
             raise DatabaseError(f"setting database is {address!r}; {_FORM}") from None
         address = url.render_as_string()
         if _is_sqlite(url) and url.database in (None, "", ":memory:"):

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from flask import abort
 
+from conf.addresses import without_passwords
 from conf.errors import TinyTagsError
 from ingest.corpus import Block, Corpus, open_corpus, read_image
 from ingest.formats import record_offset
@@ -162,7 +163,7 @@ def source(corpus: Corpus, partition: int, row: int, block: Block | None) -> Sou
     record = corpus.rows(partition)[0] + row
     split = next((name for name, (first, last) in corpus.splits.items() if first <= record < last), None)
     return {
-        "dump": corpus.dump,
+        "dump": without_passwords(corpus.dump),
         "format": corpus.format,
         "record": record,
         "offset": record_offset(corpus.format, record),

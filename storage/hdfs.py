@@ -5,10 +5,11 @@ import io
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
+from conf.addresses import split_login
 from storage import hdfs_client
 from storage.store import (
     FileMissingError,
@@ -39,6 +40,7 @@ _ERRORS: dict[str, type[StoreError]] = {
 def open_hdfs(url: str, address: str | None = None) -> "HdfsStore":
     """Return the store at ``url`` (``hdfs://HOST:PORT/PATH``), whose WebHDFS listens at ``address``."""
     default = hdfs_client.default_address(url)
+    url = split_login(url)[0]
     return HdfsStore(url.rstrip("/"), urlsplit(url).path.rstrip("/"), address or default, hdfs_client.user())
 
 
@@ -48,7 +50,7 @@ class HdfsStore(Store):
 
     root_url: str
     root: str
-    webhdfs: str
+    webhdfs: str = field(repr=False)  # may have a password in it
     user: str
 
     def url(self, path: str = "") -> str:

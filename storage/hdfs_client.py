@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
+from conf.addresses import without_passwords
 from conf.errors import TinyTagsError
 from conf.settings import user_name
 
@@ -39,7 +40,7 @@ class WebHdfsError(TinyTagsError):
         self.kind = kind
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return without_passwords(str(self.args[0]))
 
 
 def user() -> str:
@@ -92,7 +93,9 @@ def retry(url: str, address: str, action: Callable[[], T]) -> T:
             broken_off += isinstance(error, urllib3.exceptions.ProtocolError)
             request = getattr(error, "request", None)
             # urllib3's message of a failed connection holds the whole URL twice.
-            reason = f"{urlsplit(request.url).netloc} doesn't answer" if request else str(error)
+            reason = (
+                f"{urlsplit(request.url).netloc.rpartition('@')[2]} doesn't answer" if request else str(error)
+            )
             reason = " ".join(f"{reason} ({type(error).__name__})".split())
     if broken_off == ATTEMPTS:  # every attempt connected and broke off: a damaged block
         raise WebHdfsError(

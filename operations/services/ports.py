@@ -9,6 +9,7 @@ from typing import Any
 
 import urllib3
 
+from conf.addresses import split_login
 from conf.errors import TinyTagsError
 
 LOOPBACK = "127.0.0.1"
@@ -51,9 +52,13 @@ def listener(port: int) -> str:
 
 
 def get_json(url: str) -> Any:
-    """Return the JSON at a URL, or None without an answer, with another status than 200 or with something else."""
+    """Return the JSON at a URL, or None without an answer, with another status than 200 or with something else.
+
+    A user and a password in the URL are sent as basic auth.
+    """
+    url, login = split_login(url)
     try:
-        response = urllib3.request("GET", url, timeout=5, retries=False)
+        response = urllib3.request("GET", url, headers=login, timeout=5, retries=False)
         return response.json() if response.status == 200 else None
     except (urllib3.exceptions.HTTPError, ValueError):
         return None
