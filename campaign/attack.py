@@ -1,0 +1,45 @@
+"""What an attack is, and what came of it."""
+
+import math
+from dataclasses import dataclass, field
+
+
+class NotRunError(Exception):
+    """This machine lacks what an attack needs; the message says what."""
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One line of the registry: the module below `campaign.attacks`, and how often it tries at ``N=1``.
+
+    Attacks of less than one try at the given N are left out.
+    """
+
+    name: str
+    figure: str  # what one try is
+    rate: float
+
+    def tries(self, n: float) -> int:
+        """Return how often to try at ``N=n``."""
+        return math.floor(self.rate * n + 1e-9)
+
+
+@dataclass
+class Outcome:
+    """How often an attack was tried, and each loss as one line."""
+
+    tried: int = 0
+    losses: list[str] = field(default_factory=list)
+    notes: list[str] = field(
+        default_factory=list
+    )  # facts beside the losses: times, how many commands failed cleanly
+    seconds: float = 0.0
+    not_run: str = ""  # why it was not run
+
+    def lost(self, line: str) -> None:
+        self.losses.append(line)
+
+    @property
+    def bound(self) -> float | None:
+        """The rate of losses that no loss in so many tries excludes at 95 %: 3 / tries (rule of three); None after a loss."""
+        return 3 / self.tried if self.tried and not self.losses else None

@@ -1,0 +1,32 @@
+"""Kills `tinytags index` at random moments; the same command again completes the index."""
+
+import time
+
+from campaign.attack import Outcome
+from campaign.place import ALIAS, Place
+
+
+def attack(place: Place, tries: int) -> Outcome:
+    """Lost: a run that is shown while documents of it are missing, or that is not complete after the second command."""
+    outcome, run = Outcome(), place.make_run("indexer")
+    seconds = place.must("index", run.name).seconds
+    late = 0
+    while outcome.tried < tries and late < 3 * tries + 10:
+        place.drop(run)
+        indexing = place.start("index", run.name)
+        time.sleep(place.moment(seconds))
+        if not indexing.kill():
+            late += 1
+            continue
+        outcome.tried += 1
+        if place.client.alias(ALIAS) and (difference := place.difference(run)):
+            outcome.lost(f"shown too early: {difference}")
+        again = place.run("index", run.name)
+        if again.code or again.traceback:
+            outcome.lost(f"the second command ends with {again.code}: {again.last_line}")
+        elif difference := place.difference(run):
+            outcome.lost(difference)
+        elif place.client.alias(ALIAS) != [run.name]:
+            outcome.lost("complete, but not shown")
+    place.drop(run)
+    return outcome
