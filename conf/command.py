@@ -15,6 +15,7 @@ import click
 
 from conf.addresses import without_passwords
 from conf.errors import TinyTagsError
+from conf.notes import take_notes
 from conf.settings import HELP, Settings, load_settings
 
 INTERRUPTED = 130
@@ -110,6 +111,7 @@ def note(line: str) -> None:
 def run(command: click.Command, argv: list[str] | None = None, name: str | None = None) -> NoReturn:
     """Run ``command``, called ``name``, and exit: 0 done, 1 a clear error, 2 usage, 75 another process holds the lease, 130 interrupted."""
     signal.signal(signal.SIGTERM, _interrupt)  # so that a stopped process releases its lease
+    take_notes()
     try:
         status = command.main(argv, name, standalone_mode=False)
     except click.exceptions.Exit as error:
@@ -126,6 +128,8 @@ def run(command: click.Command, argv: list[str] | None = None, name: str | None 
     except BrokenPipeError:  # `tinytags status | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
+    for line in take_notes():
+        note(f"note: {line}")
     sys.exit(status if isinstance(status, int) else 0)
 
 

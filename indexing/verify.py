@@ -19,9 +19,17 @@ from indexing.index import PATIENCE, repost
 from indexing.solr import Solr
 from ingest import corpus as corpora
 from storage import layout
+from storage.checked_json import has_checksum
 from storage.lease import holder, lease
 from storage.runs import Run, open_run, read_statistics
-from storage.store import FileUnavailableError, Store, StoreError, StoreUnavailableError
+from storage.store import (
+    DamagedFileError,
+    FileMissingError,
+    FileUnavailableError,
+    Store,
+    StoreError,
+    StoreUnavailableError,
+)
 
 PAGE_DOCUMENTS = 20_000
 THREADS = 2
@@ -71,6 +79,7 @@ def verify_run(store: Store, run_name: str, solr: Solr | None, repair: bool = Fa
     ``problems`` lists {kind, partition, what, mended}, the kinds being:
     - ``corpus``: the corpus doesn't exist, or isn't the one that was tagged;
     - ``images``: a partition's Parquet file is missing or corrupt. Repair marks it for `ingest` (``needs_ingest``);
+    - ``corpus-statistics``: the statistics of a partition of the corpus are damaged. Repair counts its images again;
     - ``untagged``: a partition that isn't tagged yet, or failed (``needs_tagging``);
     - ``statistics``, ``tags``: a count that doesn't add up, a tags file that has changed or is missing. Repair marks
       the partition for `tag` (``needs_tagging``);
@@ -78,6 +87,8 @@ def verify_run(store: Store, run_name: str, solr: Solr | None, repair: bool = Fa
     - ``rejected``: a document in ``rejected/`` that was never tagged; repair posts the partition again;
     - ``index``: documents missing, changed or extra. Repair deletes those of the partition and posts it again;
     - ``collection``: the run is not in Solr at all. Repair indexes it, without publishing it.
+
+    Repair also adds checksums to files that an earlier version wrote without.
 
     ``ok`` is true when there is no problem left. Raises `LeaseHeldError` while the run is being indexed,
     or, with ``repair``, while its corpus or its tags are being written.
@@ -189,8 +200,15 @@ def _check_images(store: Store, corpus: corpora.Corpus, p: int, ingested: bool, 
             f"partition {p} of corpus {corpus.name!r} is not ingested yet; ingest it with `tinytags ingest`",
         )
         return
-    if wrong := corpora.check_partition(store, corpus, p):
-        findings.add("images", p, wrong)
+    try:
+        measured = corpora.measure_partition(store, corpus, p)
+    except (FileUnavailableError, StoreUnavailableError):
+        raise
+    except StoreError as error:
+        findings.add("images", p, str(error))
+        return
+    if wrong := corpora.check_statistics(store, corpus, measured):
+        findings.add("corpus-statistics", p, wrong)
 
 
 def _check_tags(
@@ -199,7 +217,7 @@ def _check_tags(
     """Check a partition's statistics and tags file, and compare its documents with those in the index."""
     if not store.exists(layout.run_statistics(run.name, p)):
         reason = "is not tagged yet"
-        if store.exists(layout.run_failed(run.name, p)):
+        with contextlib.suppress(FileMissingError, DamagedFileError):
             reason = f"could not be tagged: {store.read_json(layout.run_failed(run.name, p)).get('error')}"
         findings.add("untagged", p, f"partition {p} {reason}; tag it with `tinytags tag`")
         return
@@ -319,16 +337,28 @@ def _as_solr(document: dict[str, Any]) -> dict[str, Any]:
 
 def _repair(store: Store, run: Run, solr: Solr | None, findings: Findings) -> None:
     """Repair the index, and mark partitions for ingest and tagging; set ``mended`` of the problems that are repaired."""
+    corpus_files, run_files = layout.corpus_folder(run.corpus), layout.run_folder(run.name)
     broken = findings.partitions("images")
-    if broken:
+    damaged = [problem for problem in findings.problems if problem["kind"] == "corpus-statistics"]
+    if broken or damaged or _lacks_checksums(store, corpus_files):
         with lease(store, layout.corpus_lease(run.corpus), f"corpus {run.corpus!r}"):
             for p in broken:
                 store.remove(layout.corpus_statistics(run.corpus, p))
+            for problem in damaged:
+                assert problem["partition"] is not None
+                corpora.restore_statistics(
+                    store, corpora.open_corpus(store, run.corpus), problem["partition"]
+                )
+                problem["mended"] = True
+            _add_checksums(store, corpus_files)
     stale, unreadable = findings.partitions("statistics", "tags"), findings.partitions("unreadable")
-    if stale:
+    if stale or _lacks_checksums(store, run_files):
         with lease(store, layout.run_lease(run.name), f"run {run.name!r}"):
             for p in stale:
                 store.remove(layout.run_statistics(run.name, p))
+            _add_checksums(store, run_files)
+    with contextlib.suppress(FileMissingError):
+        store.add_checksum(layout.model_card(run.model))
     wrong = [
         problem for problem in findings.problems if problem["kind"] in ("collection", "index", "rejected")
     ]
@@ -350,3 +380,26 @@ def _repair(store: Store, run: Run, solr: Solr | None, findings: Findings) -> No
         problem["mended"] = problem["partition"] not in still and problem["partition"] not in unusable
     findings.sums["documents"] = sum(solr.counts(run.name).values())
     findings.sums["rejected"] = sum(read_expected(store, run).rejected.values())
+
+
+def _lacks_checksums(store: Store, folder: str) -> bool:
+    """Return whether a corpus or run is from version 0.1, which wrote no checksums. The manifest gets one last."""
+    try:
+        return not has_checksum(store.read_bytes(f"{folder}/{layout.MANIFEST}"))
+    except FileMissingError:
+        return False
+
+
+def _add_checksums(store: Store, folder: str) -> None:
+    """Add checksums to the JSON files of a corpus or run of version 0.1; for the holder of the lease."""
+    if not _lacks_checksums(store, folder):
+        return
+    paths = [
+        f"{folder}/{part}/{name}"
+        for part in ("statistics", "failed")
+        for name in store.list(f"{folder}/{part}")
+        if name.endswith(".json")
+    ]
+    with ThreadPoolExecutor(8) as pool:  # in HDFS each is a request or two
+        list(pool.map(store.add_checksum, paths))
+    store.add_checksum(f"{folder}/{layout.MANIFEST}")

@@ -4,8 +4,8 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from ingest.pages import read_pixels
 from storage import layout
 from storage.manifests import list_names, open_manifest
 from storage.store import (
+    DamagedFileError,
     FileMissingError,
     FileUnavailableError,
     Store,
@@ -125,7 +126,24 @@ def create_corpus(store: Store, corpus: Corpus) -> bool:
         return False
     manifest = asdict(corpus) | {"partitions": corpus.partitions, "hash": corpus.hash}
     store.write_json(path, manifest)
+    store.sync(layout.corpus_folder(corpus.name))
     return True
+
+
+def with_known_identity(store: Store, corpus: Corpus) -> Corpus:
+    """Return ``corpus`` with the identity of the one of its name, where that one is from version 0.1 and has no sample."""
+    if not store.exists(layout.corpus_manifest(corpus.name)):
+        return corpus
+    known = open_corpus(store, corpus.name).identity
+    return replace(corpus, identity=known) if known == _without_sample(corpus.identity) else corpus
+
+
+def _without_sample(identity: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_sample(value) if isinstance(value, dict) else value
+        for key, value in identity.items()
+        if key != "sample"
+    }
 
 
 def open_corpus(store: Store, name: str) -> Corpus:
@@ -213,16 +231,15 @@ def _table(schema: "pyarrow.Schema", row: int, batch: "Batch") -> "pyarrow.Table
     return pyarrow.Table.from_arrays([rows, images, labels, names], schema=schema)
 
 
-def remove_temporary(store: Store, corpus: Corpus, partitions: Iterable[int]) -> None:
-    """Remove what killed writers left of ``partitions``; only for the holder of the lease.
-
-    Here rather than where a partition is written: there it would cost two requests in HDFS each time, for nothing.
-    """
-    begun = set(store.list(layout.corpus_images_folder(corpus.name)))
-    for p in partitions:
-        folder = layout.corpus_partition_folder(corpus.name, p)
-        if folder.rsplit("/", 1)[1] in begun:
-            store.remove_temporary(folder)
+def remove_temporary(store: Store, corpus: str) -> None:
+    """Remove what killed writers left in a corpus; only for the holder of the lease."""
+    for folder in (
+        layout.corpus_folder(corpus),
+        layout.corpus_statistics_folder(corpus),
+        layout.corpus_failed_folder(corpus),
+    ):
+        store.remove_temporary(folder)
+    store.remove_temporary_below(layout.corpus_images_folder(corpus))
 
 
 def read_partition(store: Store, corpus: Corpus, partition: int, names: bool = False) -> Iterator[Block]:
@@ -317,13 +334,43 @@ def check_partition(store: Store, corpus: Corpus, partition: int) -> str | None:
     Raises `FileUnavailableError` and `StoreUnavailableError` where the partition can't be read now.
     """
     try:
-        for _ in read_partition(store, corpus, partition, names=True):
-            pass
+        measure_partition(store, corpus, partition)
     except (FileUnavailableError, StoreUnavailableError):
         raise
     except StoreError as error:
         return str(error)
     return None
+
+
+def measure_partition(store: Store, corpus: Corpus, partition: int) -> dict[str, Any]:
+    """Read a whole partition, all checksums checked; return its statistics but for the time that splitting took.
+
+    Raises as `read_partition` does.
+    """
+    images = labelled = 0
+    for block in read_partition(store, corpus, partition, names=True):
+        images += len(block.images)
+        labelled += int((block.labels >= 0).sum())
+    size = store.size(layout.corpus_images(corpus.name, partition))
+    return {"partition": partition, "images": images, "labelled": labelled, "bytes": size}
+
+
+def check_statistics(store: Store, corpus: Corpus, measured: dict[str, Any]) -> str | None:
+    """Return how the statistics of a partition differ from what `measure_partition` returned for it, or None."""
+    path = layout.corpus_statistics(corpus.name, measured["partition"])
+    try:
+        written = store.read_json(path)
+    except DamagedFileError as error:
+        return str(error)
+    if wrong := [key for key, value in measured.items() if written.get(key) != value]:
+        return f"{store.url(path)}: differs from the partition's images in {', '.join(wrong)}"
+    return None
+
+
+def restore_statistics(store: Store, corpus: Corpus, partition: int) -> None:
+    """Write the statistics of a partition again, from its images; for the holder of the lease."""
+    measured = measure_partition(store, corpus, partition)
+    store.write_json(layout.corpus_statistics(corpus.name, partition), measured | {"seconds": None})
 
 
 def done_partitions(store: Store, corpus: Corpus) -> list[int]:

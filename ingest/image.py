@@ -64,7 +64,8 @@ def from_picture(picture: Image.Image) -> Pixels:
 def decode_picture(file: BinaryIO, formats: tuple[str, ...]) -> Pixels:
     """Return the picture in ``file``, in one of Pillow's ``formats``, as a canonical image, (3072,) uint8.
 
-    Raises `PictureError`, one line, for a file that can't be decoded and for more than `MAX_PIXELS` pixels.
+    Raises `PictureError`, one line, for a file that can't be decoded, for a PNG with a wrong checksum, and for more than
+    `MAX_PIXELS` pixels.
     """
     try:
         with Image.open(file, formats=formats) as picture:
@@ -73,7 +74,13 @@ def decode_picture(file: BinaryIO, formats: tuple[str, ...]) -> Pixels:
                 raise PictureError(f"{width:,} x {height:,} pixels are more than {MAX_PIXELS:,}")
             # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, several times as fast.
             picture.draft(None, (2 * SIDE, 2 * SIDE))
-            return from_picture(picture)
+            pixels = from_picture(picture)
+            is_png = picture.format == "PNG"
+        if is_png:  # of which Pillow checks only the headers while it decodes
+            file.seek(0)
+            with Image.open(file, formats=("PNG",)) as picture:
+                picture.verify()
+        return pixels
     except UnidentifiedImageError:
         raise PictureError(f"is no picture in {', '.join(formats)}") from None
     except Image.DecompressionBombError:

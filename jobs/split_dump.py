@@ -104,7 +104,13 @@ def split_dump(
 
     Raises `TinyTagsError` for a dump that can't be read and a corpus of other contents.
     """
-    from ingest.corpus import Corpus, create_corpus, done_partitions, remove_temporary
+    from ingest.corpus import (
+        Corpus,
+        create_corpus,
+        done_partitions,
+        remove_temporary,
+        with_known_identity,
+    )
     from ingest.formats import open_dump
     from jobs.partitions import check_written, choose_pending, record_failed
     from jobs.runner import open_runner
@@ -128,13 +134,13 @@ def split_dump(
         source.classes,
         source.splits,
     )
+    made = with_known_identity(store, made)
     select_partitions(
         redo, made.partitions, f"corpus {corpus!r}"
     )  # a wrong one is reported before anything is written
     began = time.monotonic()
     with lease(store, layout.corpus_lease(corpus), f"corpus {corpus!r}"):
-        for folder in ("", "/statistics", "/failed"):
-            store.remove_temporary(layout.corpus_folder(corpus) + folder)
+        remove_temporary(store, corpus)
         create_corpus(store, made)
         done = done_partitions(store, made)
         pending = choose_pending(
@@ -148,7 +154,6 @@ def split_dump(
         results: list[dict[str, Any]] = []
         errors: dict[int, TinyTagsError] = {}
         splitting = 0.0
-        remove_temporary(store, made, pending)
         if pending:
             task = functools.partial(_split, store, made, source)
             with open_runner(settings.master, f"ingest {corpus}") as runner:
@@ -167,6 +172,7 @@ def split_dump(
             errors,
             {result["partition"] for result in results},
         )
+        remove_temporary(store, corpus)  # of executors that were lost
     seconds = time.monotonic() - began
     images = sum(result["images"] for result in results)
     already = sorted(set(done) - set(pending))

@@ -121,8 +121,7 @@ def tag_images(
     )  # fmt: skip
     began = time.monotonic()
     with lease(store, layout.run_lease(made.name), f"run {made.name!r}"):
-        for folder in ("", "/tags", "/statistics", "/failed"):
-            store.remove_temporary(layout.run_folder(made.name) + folder)
+        runs.remove_temporary(store, made)
         runs.create_run(store, made)
         done = runs.done_partitions(store, made)
         pending = choose_pending(
@@ -145,6 +144,7 @@ def tag_images(
         check_written(store, results, runs.done_partitions(store, made))
         now = {result["partition"] for result in results}
         record_failed(store, lambda p: layout.run_failed(made.name, p), errors, now)
+        runs.remove_temporary(store, made)  # of executors that were lost
         results += [runs.read_statistics(store, made, p) for p in sorted(set(done) - set(pending))]
     tagged_now = sum(result["images"] for result in results if result["partition"] in now)
     totals = {

@@ -5,6 +5,7 @@ import io
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
@@ -17,7 +18,6 @@ from storage.store import (
     Store,
     StoreError,
     StoreUnavailableError,
-    is_leftover,
     temporary_path,
 )
 
@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 # Pieces of this size stay in the processor's cache.
 UPLOAD_BYTES = 1 << 20
+THREADS = 8
 
 _ERRORS: dict[str, type[StoreError]] = {
     "missing": FileMissingError,
@@ -120,6 +121,9 @@ class HdfsStore(Store):
 
         return self._retry(path, create)
 
+    def sync(self, path: str) -> None:
+        """Do nothing: the NameNode has synced every name when it answers, and WebHDFS can't sync blocks afterwards."""
+
     def exists(self, path: str) -> bool:
         return self._retry(path, lambda: self._client.status(self._full(path), strict=False)) is not None
 
@@ -139,10 +143,22 @@ class HdfsStore(Store):
     def remove_tree(self, path: str) -> None:
         self._retry(path, lambda: self._client.delete(self._full(path), recursive=True))
 
-    def remove_temporary(self, path: str) -> None:
-        for name, _ in self._entries(path):
-            if is_leftover(name):
-                self.remove(f"{path}/{name}")
+    def temporary(self, path: str) -> dict[str, float]:
+        return {
+            name: status["modificationTime"] / 1000
+            for name, status in self._entries(path)
+            if name.startswith(".") and name.endswith(".tmp")
+        }
+
+    def remove_temporary_below(self, path: str) -> None:
+        """Count the files by one request; only where there are more than folders, list these."""
+        try:
+            counts = self._retry(path, lambda: self._client.content(self._full(path)))
+        except FileMissingError:
+            return
+        if counts["fileCount"] >= counts["directoryCount"]:  # of which one is the folder itself
+            with ThreadPoolExecutor(THREADS) as pool:
+                list(pool.map(self.remove_temporary, (f"{path}/{name}" for name in self.list(path))))
 
     def _entries(self, path: str) -> Sequence[tuple[str, dict[str, Any]]]:
         """Return the names in a folder with HDFS's status of each, by one request; none where there is no such folder."""

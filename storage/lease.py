@@ -1,8 +1,9 @@
 """A lease: the file that names the one process that may write a corpus, model or run."""
 
 import contextlib
-import json
+import hashlib
 import os
+import re
 import signal
 import socket
 import threading
@@ -14,14 +15,18 @@ from datetime import UTC, datetime
 
 from conf.errors import LeaseHeldError, TinyTagsError
 from conf.settings import user_name
+from storage import checked_json
 from storage.store import FileMissingError, Store, StoreError, StoreUnavailableError
 
 RENEW_SECONDS = 15
-# A holder on another machine counts as dead when it has not renewed its lease for so many seconds.
+# A holder on another machine counts as alive while the time of its last renewal is no more than this from ours.
 DEAD_SECONDS = 120
-# The machines' clocks may differ, so its lease is watched for three renewals more.
+# Otherwise the machines' clocks may differ, so its lease is watched for three renewals.
 WATCH_SECONDS = 45
 _WATCH_STEP_SECONDS = 5
+# The files of a process that tries for a lease; it has them for a moment, where HDFS doesn't answer for five minutes.
+_ATTEMPT = re.compile(r"\.?[a-z-]*lease\.json\..*\.(tmp|takeover)")
+_ATTEMPT_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,15 @@ class Holder:
         """Return whether the holder's process runs (same machine) or has renewed its lease lately (another machine)."""
         if self.is_here():
             return _process_start(self.pid) == self.started
-        return time.time() - self.renewed < DEAD_SECONDS
+        return _is_lately(self.renewed)
+
+    def is_known(self) -> bool:
+        """Return whether the lease could be read."""
+        return self.pid > 0
 
     def to_json(self) -> bytes:
         """Return the content of the lease's file."""
-        return json.dumps(asdict(self)).encode()
+        return checked_json.encode(asdict(self))
 
 
 @contextlib.contextmanager
@@ -59,10 +68,11 @@ def lease(store: Store, path: str, what: str) -> Iterator[Callable[[], None]]:
     Gives the block a function that reads the file and raises `LeaseHeldError` unless this process still holds the lease:
     called before a write, it keeps a holder that was stopped for minutes from writing beside its successor.
 
-    Raises `LeaseHeldError` at once when another process holds it and is alive. A holder is dead when its process has
-    ended (same machine), or when it has not renewed its lease for two minutes and does not while it is watched (another
-    machine); its lease is taken over. A process whose own lease is taken over (the machine slept, or could not reach
-    the store) is interrupted, and the block ends with `LeaseHeldError`.
+    Raises `LeaseHeldError` when another process holds it and is alive: at once where it runs on this machine, or on another
+    whose last renewal is at most two minutes from now by its clock. Otherwise the clocks may differ: the lease is
+    watched for 45 s, with a note, and a holder that doesn't renew it is dead. So is that of a lease that can't be read.
+    The lease of a dead holder is taken over. A process whose own lease is taken over (the machine slept, or could not
+    reach the store) is interrupted, and the block ends with `LeaseHeldError`.
     """
     mine = _this_process()
     stop, lost = threading.Event(), threading.Event()
@@ -90,6 +100,10 @@ def lease(store: Store, path: str, what: str) -> Iterator[Callable[[], None]]:
             if not lost.is_set():
                 raise
             raise _taken_over(what) from None
+        folder = path.rpartition("/")[0]
+        store.sync(folder)
+        with contextlib.suppress(TinyTagsError):  # the work is done
+            _remove_attempts(store, folder)
 
 
 def _taken_over(what: str) -> LeaseHeldError:
@@ -100,9 +114,27 @@ def _taken_over(what: str) -> LeaseHeldError:
 
 
 def holder(store: Store, path: str) -> Holder | None:
-    """Return who holds the lease ``path``, or None where no living process does. Never writes."""
+    """Return who holds the lease ``path``, or None where no living process does. Never writes, never waits.
+
+    A holder on another machine, whose clock may be wrong, is also alive where the file was written lately by the store's clock.
+    """
     held = _read(store, path)
-    return held if held and held.is_alive() else None
+    if held is None or not held.is_known():
+        return None
+    if held.is_alive() or (not held.is_here() and _is_lately(_written(store, path))):
+        return held
+    return None
+
+
+def _is_lately(at: float) -> bool:
+    """Return whether a time of another clock is about now: one far ahead is as wrong as one far behind."""
+    return abs(time.time() - at) < DEAD_SECONDS
+
+
+def _written(store: Store, path: str) -> float:
+    """Return when a file was written, by the store's clock; 0 where there is none."""
+    folder, _, name = path.rpartition("/")
+    return store.times(folder).get(name, 0.0)
 
 
 def _this_process() -> Holder:
@@ -139,10 +171,18 @@ def _process_space() -> str:
         return socket.gethostname()
 
 
-def _is_renewed(store: Store, path: str, held: Holder) -> bool:
-    """Return whether a holder on another machine, dead by our clock, renews its lease while we watch."""
+def _is_renewed(store: Store, path: str, held: Holder, what: str) -> bool:
+    """Return whether a holder on another machine, not alive by our clock, renews its lease while we watch."""
     if held.is_here():
         return False
+    from conf.command import note  # imports click, which workers don't need
+
+    by = (
+        f"{held.user} on {held.host}"
+        if held.is_known()
+        else "a process that can't be named: its lease is damaged"
+    )
+    note(f"{what}: held by {by}; checking for up to {WATCH_SECONDS:g} s whether it is still running")
     until = time.monotonic() + WATCH_SECONDS
     while time.monotonic() < until:
         time.sleep(min(WATCH_SECONDS, _WATCH_STEP_SECONDS))
@@ -155,7 +195,7 @@ def _is_renewed(store: Store, path: str, held: Holder) -> bool:
 
 
 def _read(store: Store, path: str) -> Holder | None:
-    """Return who holds or held the lease ``path``; None where there is no such file."""
+    """Return who holds or held the lease ``path``; None where there is no such file, an unknown holder for a damaged one."""
     data = b""
     for attempt in range(3):
         try:
@@ -169,11 +209,12 @@ def _read(store: Store, path: str) -> Holder | None:
             if attempt == 2:
                 raise  # until then it may have been replaced while it was read
     try:
-        record = json.loads(data)
+        record, _ = checked_json.decode(data)
         held = Holder(**{field.name: record[field.name] for field in fields(Holder)})
         int(held.pid), float(held.renewed)
-    except (ValueError, KeyError, TypeError):
-        raise TinyTagsError(f"{store.url(path)}: is not a lease; remove it if nothing is running") from None
+    except (ValueError, KeyError, TypeError):  # after a power cut, or damaged by the disk
+        token = hashlib.sha256(data).hexdigest()[:32]
+        return Holder(token, user="?", host="?", pid=0, started=None, space="", since="?", renewed=0.0)
     return held
 
 
@@ -186,7 +227,7 @@ def _acquire(store: Store, path: str, what: str, mine: Holder) -> None:
             continue
         if held.token == mine.token:  # created by an attempt whose answer was lost
             return
-        if held.is_alive() or _is_renewed(store, path, held):
+        if held.is_alive() or _is_renewed(store, path, held, what):
             raise LeaseHeldError(
                 f"{what} is being written by {held.user} on {held.host} (process {held.pid}) since {held.since}; "
                 "wait for it or stop it"
@@ -204,6 +245,18 @@ def _release(store: Store, path: str, mine: Holder) -> None:
         held = _read(store, path)
         if held and held.token == mine.token:
             store.remove(path)
+
+
+def _remove_attempts(store: Store, folder: str) -> None:
+    """Remove what processes left that were killed while they tried for a lease in ``folder`` or renewed one."""
+    times = store.times(folder) | store.temporary(folder)
+    now = max(times.values(), default=0.0)  # by the store's clock: our own lease is renewed every 15 s
+    for name, written in times.items():
+        if _ATTEMPT.fullmatch(name):
+            process = _read(store, f"{folder}/{name}")
+            ended = process is not None and process.is_here() and not process.is_alive()
+            if ended or written < now - _ATTEMPT_SECONDS:
+                store.remove(f"{folder}/{name}")
 
 
 def _take_over(store: Store, path: str, dead: Holder, mine: Holder) -> bool:
@@ -233,7 +286,7 @@ def _renew(store: Store, path: str, mine: Holder, stop: threading.Event, lost: t
     while not stop.wait(RENEW_SECONDS):
         with contextlib.suppress(TinyTagsError):
             held = _read(store, path)
-            if held and held.token != mine.token:
+            if held and held.is_known() and held.token != mine.token:
                 lost.set()
                 # A script in the background ignores Ctrl-C; the command handles both signals alike.
                 handled = callable(signal.getsignal(signal.SIGTERM))

@@ -2,15 +2,16 @@
 
 import contextlib
 import ctypes
+import errno
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from storage.store import FileMissingError, Store, StoreError, is_leftover, temporary_path
+from storage.store import FileMissingError, Store, StoreError, temporary_path
 
 if TYPE_CHECKING:
     import pyarrow
@@ -23,6 +24,8 @@ PIECE_BYTES = 4 << 20
 SMALL_BYTES = 64 * 1024
 _SYNC_FILE_RANGE = getattr(ctypes.CDLL(None), "sync_file_range", None)
 _SYNC_WRITE = 2  # SYNC_FILE_RANGE_WRITE
+# The folders whose names are to be synced before the next file gets its name.
+_unsynced: set[str] = set()
 
 
 def open_local(url: str, address: str | None = None) -> "LocalStore":
@@ -86,10 +89,14 @@ class LocalStore(Store):
     def create_exclusive(self, path: str, data: bytes) -> bool:
         temporary = self.url(temporary_path(path))
         with self._errors(path):
-            os.makedirs(os.path.dirname(temporary), exist_ok=True)
+            folders = _make_folder(os.path.dirname(temporary))
             try:
-                Path(temporary).write_bytes(data)
+                with open(temporary, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
                 os.link(temporary, self.url(path))  # unlike O_EXCL and a write, never seen half-written
+                _sync_folders(folders)
                 return True
             except FileExistsError:
                 return False
@@ -127,21 +134,35 @@ class LocalStore(Store):
             if Path(self.root, path).exists():
                 shutil.rmtree(self.url(path))
 
-    def remove_temporary(self, path: str) -> None:
-        with self._errors(path):
+    def temporary(self, path: str) -> dict[str, float]:
+        times: dict[str, float] = {}
+        with contextlib.suppress(FileMissingError), self._errors(path):
             for file in Path(self.root, path).glob(".*.tmp"):
-                if is_leftover(file.name):
-                    file.unlink(missing_ok=True)
+                with contextlib.suppress(FileNotFoundError):  # renamed or removed meanwhile
+                    times[file.name] = file.stat().st_mtime
+        return times
+
+    def sync(self, path: str) -> None:
+        with contextlib.suppress(FileMissingError), self._errors(path):
+            _sync_names()
+            with os.scandir(self.url(path)) as entries:
+                _sync_folders([self.url(path), *(entry.path for entry in entries if entry.is_dir())])
 
     @contextlib.contextmanager
     def _replacing(self, path: str) -> Iterator[str]:
-        """Give the address of a temporary file, renamed to ``path`` when the block ends and removed when it fails."""
+        """Give the address of a temporary file, renamed to ``path`` when the block ends and removed when it fails.
+
+        The block syncs the file's contents. The names of the files before it are synced then: what the sync of the contents
+        wrote already costs next to nothing again, and no marker survives a power cut that its data doesn't.
+        """
         temporary = self.url(temporary_path(path))
         with self._errors(path):
-            os.makedirs(os.path.dirname(temporary), exist_ok=True)
+            folders = _make_folder(os.path.dirname(temporary))
             try:
                 yield temporary
+                _sync_names()
                 os.replace(temporary, self.url(path))
+                _unsynced.update(folders)
             except BaseException:
                 Path(temporary).unlink(missing_ok=True)
                 raise
@@ -157,6 +178,41 @@ class LocalStore(Store):
             if error.errno is None:
                 raise
             raise StoreError(f"{self.url(path)}: {error.strerror}", path) from error
+
+
+def _make_folder(folder: str) -> list[str]:
+    """Create a folder and those above it; return which to sync so that the path of a file in it survives a power cut."""
+    if os.path.isdir(folder):
+        return [folder]
+    above = _make_folder(os.path.dirname(folder))
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder)
+    return [folder, *above]
+
+
+def _sync_names() -> None:
+    """Write the names of the files to disk that this process has written."""
+    folders = set(_unsynced)
+    _sync_folders(folders)
+    _unsynced.difference_update(folders)
+
+
+def _sync_folders(folders: Iterable[str]) -> None:
+    for folder in folders:
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:  # removed meanwhile
+            continue
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in (
+                errno.EINVAL,
+                errno.ENOTSUP,
+            ):  # some network file systems can't, and need not
+                raise
+        finally:
+            os.close(descriptor)
 
 
 class _WriteBackFile(io.FileIO):

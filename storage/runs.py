@@ -7,7 +7,7 @@ from typing import Any
 
 from storage import layout
 from storage.manifests import list_names, open_manifest
-from storage.store import Store, StoreError
+from storage.store import DamagedFileError, Store, StoreError
 
 VERSION = 1
 # A network's probabilities have four digits in documents: in these steps they are whole numbers, like votes.
@@ -32,7 +32,10 @@ class Run:
 
     @property
     def hash(self) -> str:
-        """The sha256 of what decides the documents: corpus, model, threshold, descriptor and their form."""
+        """The sha256 of what decides the documents: corpus, model, threshold, descriptor and their form.
+
+        The classes are part of the model's hash; the manifest's checksum protects those in the manifest.
+        """
         contents = [
             self.version,
             self.corpus,
@@ -62,15 +65,25 @@ def list_runs(store: Store) -> list[str]:
 
 
 def create_run(store: Store, run: Run) -> bool:
-    """Write the manifest of ``run`` unless it is there; return whether it is new."""
+    """Write the manifest of ``run`` unless it is there; return whether it is new.
+
+    Raises `DamagedFileError` where the manifest that is there differs in anything that follows from the run's inputs.
+    """
     path = layout.run_manifest(run.name)
     if store.exists(path):
-        open_run(store, run.name)
+        there = open_run(store, run.name)
+        if there != run:
+            wrong = [key.name for key in fields(Run) if getattr(there, key.name) != getattr(run, key.name)]
+            raise DamagedFileError(
+                f"{store.url(path)}: is not as it was written (different: {', '.join(wrong)}); remove it and repeat this command",
+                path,
+            )
         return False
     manifest = asdict(run)
     if run.descriptor is None:
         del manifest["descriptor"]
     store.write_json(path, manifest | {"run": run.name, "hash": run.hash})
+    store.sync(layout.run_folder(run.name))
     return True
 
 
@@ -82,6 +95,17 @@ def open_run(store: Store, name: str) -> Run:
 def _parse(manifest: dict[str, Any]) -> Run:
     names = [key.name for key in fields(Run) if key.name != "descriptor" or key.name in manifest]
     return Run(**{name: manifest[name] for name in names})
+
+
+def remove_temporary(store: Store, run: Run) -> None:
+    """Remove what killed writers left in a run; only for the holder of the lease of tagging."""
+    for folder in (
+        layout.run_folder(run.name),
+        layout.run_tags_folder(run.name),
+        layout.run_statistics_folder(run.name),
+        layout.run_failed_folder(run.name),
+    ):
+        store.remove_temporary(folder)
 
 
 def done_partitions(store: Store, run: Run) -> list[int]:

@@ -4,7 +4,6 @@ A backend is one file beside this one, with one line in `BACKENDS`.
 """
 
 import contextlib
-import json
 import pkgutil
 import re
 import uuid
@@ -12,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from conf.errors import TinyTagsError
+from conf.notes import note_at_end
+from storage import checked_json
 
 if TYPE_CHECKING:
     import pyarrow
@@ -26,7 +27,7 @@ BACKENDS = {
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # A run's name is those of its corpus and its model, and a hash.
 _LONGEST = {"run": 210}
-# A process that tries for a lease that another holds has such a temporary file for a moment.
+# The temporary file of a process that tries for a lease, which `storage.lease` removes.
 _LEASE = re.compile(r"\.[a-z-]*lease\.json\.")
 
 
@@ -45,6 +46,10 @@ class FileMissingError(StoreError):
     """There is no such file."""
 
 
+class DamagedFileError(StoreError):
+    """The file holds something else than what was written."""
+
+
 class FileUnavailableError(StoreError):
     """HDFS knows the file but can't give all of it now, which doesn't mean that the file is broken."""
 
@@ -58,7 +63,8 @@ class Store(Protocol):
 
     Paths are relative to the store's root and use forward slashes. Many threads and processes may use one store at
     once. Every method raises `StoreUnavailableError` where the store does not answer and `StoreError` for a file that
-    can't be read or written. A backend inherits from this class and writes every method but those for JSON.
+    can't be read or written. A backend inherits from this class and writes every method but those for JSON
+    and for removing temporary files.
     """
 
     def __hash__(self) -> int:
@@ -74,16 +80,21 @@ class Store(Protocol):
         ...
 
     def read_json(self, path: str) -> dict[str, Any]:
-        """Return the JSON object in ``path``. Raises `StoreError` for a file that holds anything else."""
-        data = self.read_bytes(path)
+        """Return the JSON object in ``path``. Raises `DamagedFileError` for a file that isn't as `write_json` wrote it.
+
+        A file without a checksum, by version 0.1, is read as it is; the command then prints a note at its end.
+        """
         try:
-            value = json.loads(data)
-        except ValueError as error:
-            raise StoreError(
-                f"{self.url(path)}: is not JSON ({error}); was it edited by hand?", path
+            value, checked = checked_json.decode(self.read_bytes(path))
+        except checked_json.DamagedError as error:
+            raise DamagedFileError(
+                f"{self.url(path)}: {error}; remove it and repeat the command that wrote it", path
             ) from None
-        if not isinstance(value, dict):
-            raise StoreError(f"{self.url(path)}: holds JSON, but not an object; was it edited by hand?", path)
+        if not checked:
+            note_at_end(
+                f"{self.url()}: some files are from an earlier version and have no checksum, so damage to them isn't found; "
+                "`tinytags verify RUN --repair` adds checksums"
+            )
         return value
 
     def open_arrow(self, path: str) -> "pyarrow.NativeFile":
@@ -103,8 +114,15 @@ class Store(Protocol):
         ...
 
     def write_json(self, path: str, value: Mapping[str, Any]) -> None:
-        """Write ``value`` as ``path``: UTF-8, one line a key, a newline at the end."""
-        self.write_bytes(path, json.dumps(value, indent=1, ensure_ascii=False).encode() + b"\n")
+        """Write ``value`` as ``path`` with a checksum; the same value gives the same bytes."""
+        self.write_bytes(path, checked_json.encode(value))
+
+    def add_checksum(self, path: str) -> None:
+        """Write the JSON object in ``path`` again where it has no checksum; nothing happens to a damaged file."""
+        data = self.read_bytes(path)
+        if not checked_json.has_checksum(data):
+            with contextlib.suppress(checked_json.DamagedError):
+                self.write_json(path, checked_json.decode(data)[0])
 
     def write_in_steps(self, path: str, write: Callable[[Any], Iterator[None]]) -> int:
         """Write ``path`` by ``write(file)``, a generator that yields after every few megabytes; return the size.
@@ -115,7 +133,17 @@ class Store(Protocol):
         ...
 
     def create_exclusive(self, path: str, data: bytes) -> bool:
-        """Create ``path`` holding ``data`` unless it exists; return whether it was created. Never half-written."""
+        """Create ``path`` holding ``data`` unless it exists; return whether it was created. Never half-written.
+
+        When it returns, the file survives a power cut.
+        """
+        ...
+
+    def sync(self, path: str) -> None:
+        """Let the files in the folder ``path`` and in the folders in it survive a power cut, whoever wrote them.
+
+        Without it, files of one process survive in the order in which they were written: no marker without its data.
+        """
         ...
 
     def exists(self, path: str) -> bool:
@@ -145,9 +173,23 @@ class Store(Protocol):
         """Remove the folder ``path`` with everything in it; nothing happens where there is none."""
         ...
 
+    def temporary(self, path: str) -> dict[str, float]:
+        """Return the temporary files in the folder ``path``, whose names begin with a dot, with times as `times` does."""
+        ...
+
     def remove_temporary(self, path: str) -> None:
         """Remove what killed writers left in the folder ``path``; only for the holder of its lease."""
-        ...
+        for name in self.temporary(path):
+            if is_leftover(name):
+                self.remove(f"{path}/{name}")
+
+    def remove_temporary_below(self, path: str) -> None:
+        """Remove what killed writers left in the folders in ``path``; only for the holder of its lease.
+
+        Folders that hold nothing else may be left out.
+        """
+        for name in self.list(path):
+            self.remove_temporary(f"{path}/{name}")
 
 
 def check_name(kind: str, name: str) -> str:

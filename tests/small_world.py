@@ -179,7 +179,7 @@ def alive(process: subprocess.Popen) -> list[int]:
     return found
 
 
-def contents(folder: Path, volatile: tuple[str, ...] = ("seconds", "host")) -> dict[str, object]:
+def contents(folder: Path, volatile: tuple[str, ...] = ("seconds", "host", "checksum")) -> dict[str, object]:
     """Return every file below ``folder``: its bytes, or for JSON what it says without what differs from time to time."""
     found = {}
     for path in sorted(folder.rglob("*")):

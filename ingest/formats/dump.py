@@ -63,7 +63,7 @@ class Dump(Readable, Protocol):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What shows whether the source has changed: {"bytes", "sha256"}, or beyond 1 GiB {"bytes", "modified"}.
+        """What shows whether the source has changed: {"bytes", "sha256"}, or beyond 1 GiB {"bytes", "modified", "sample"}.
 
         Read from the source at the first access: up to a second and a half.
         """

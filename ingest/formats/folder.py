@@ -53,7 +53,10 @@ class Folder(FileDump):
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """{"bytes", "sha256" over names and contents}; beyond 1 GiB and in HDFS {"bytes", "modified", "names": their hash}."""
+        """{"bytes", "sha256" over names and contents}; beyond 1 GiB and in HDFS {"bytes", "modified", "names", "sample"}.
+
+        "names" is the hash of names and sizes.
+        """
         names = _names(self.listing)
         there = self.status()
         entries = [entry for entry in there if entry]
@@ -70,6 +73,11 @@ class Folder(FileDump):
             "bytes": total,
             "modified": max(entry.modified for entry in entries),
             "names": hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest(),
+            "sample": files.sample(
+                [files.join(self.path, name) for name in names],
+                [entry.size for entry in entries],
+                self.webhdfs,
+            ),
         }
 
     def status(self) -> list[files.Entry | None]:

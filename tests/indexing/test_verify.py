@@ -83,14 +83,14 @@ def test_images_that_cannot_be_read_now_are_not_taken_for_broken(store, client, 
     corpus = make_corpus(store)
     run = make_run(store, corpus_hash=corpus.hash)
     index_run(store, run.name, client, ALIAS)
-    real = corpora.check_partition
+    real = corpora.measure_partition
 
     def check(store, corpus, partition):
         if partition == 1:
             raise FileUnavailableError("no DataNode that is up has all of it")
         return real(store, corpus, partition)
 
-    monkeypatch.setattr(corpora, "check_partition", check)
+    monkeypatch.setattr(corpora, "measure_partition", check)
     result = verify_run(store, run.name, client, repair=True)
     assert problems(result) == [("unreadable", 1)]
     assert result["needs_ingest"] == []
@@ -226,6 +226,38 @@ def test_statistics_that_do_not_add_up_are_found(store, client, run, key, value,
     verify_run(store, run.name, client, repair=True)
     assert not store.exists(path)
     assert indexed(client, run) == documents(store, run)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "counted wrongly", "of another partition"])
+def test_damaged_statistics_of_the_corpus_are_found_and_restored(store, damage):
+    corpus = make_corpus(store)
+    run = make_run(store, corpus_hash=corpus.hash)
+    path = layout.corpus_statistics(corpus.name, 1)
+    written = store.read_json(path)
+    if damage == "flipped":
+        store.write_bytes(path, store.read_bytes(path).replace(b"labelled", b"labelleD"))
+    elif damage == "counted wrongly":
+        store.write_json(path, written | {"labelled": 3})
+    else:
+        store.write_bytes(path, store.read_bytes(layout.corpus_statistics(corpus.name, 0)))
+    result = verify_run(store, run.name, None)
+    assert problems(result) == [("corpus-statistics", 1)]
+    assert path in result["problems"][0]["what"] and result["needs_ingest"] == []
+    assert verify_run(store, run.name, None, repair=True)["ok"]
+    assert store.read_json(path) == written | {"seconds": None}
+    assert verify_run(store, run.name, None)["problems"] == []
+
+
+def test_repair_adds_checksums_to_the_files_of_version_0_1(store):
+    corpus = make_corpus(store)
+    run = make_run(store, corpus_hash=corpus.hash)
+    paths = [layout.run_statistics(run.name, 0), layout.corpus_statistics(corpus.name, 2)]
+    paths += [layout.run_manifest(run.name), layout.corpus_manifest(corpus.name)]
+    before = [store.read_bytes(path) for path in paths]
+    for path in paths:
+        store.write_bytes(path, json.dumps(store.read_json(path)).encode())
+    assert verify_run(store, run.name, None, repair=True)["problems"] == []
+    assert [store.read_bytes(path) for path in paths] == before
 
 
 def test_partitions_that_are_not_tagged_are_named_with_the_reason_where_there_is_one(store, client, run):

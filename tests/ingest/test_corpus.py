@@ -363,13 +363,16 @@ def test_writing_a_partition_again_gives_the_same_bytes(local, corpus, tmp_path)
     assert [name.name for name in path.parent.iterdir()] == ["images.parquet"]
 
 
-def test_what_a_killed_writer_left_in_a_partition_goes_with_the_next_attempt(local, corpus, tmp_path):
-    left = Path(local.url(layout.corpus_images("tiny", 1))).with_name(".images.parquet.0123456789ab.tmp")
-    left.write_bytes(b"half")
-    remove_temporary(local, corpus, [0])
-    assert left.exists(), "another process may be writing that one"
-    remove_temporary(local, corpus, [1])
-    assert not left.exists()
+def test_what_killed_writers_left_in_a_corpus_is_removed(local, corpus):
+    for path in (
+        layout.corpus_images("tiny", 1),
+        layout.corpus_statistics("tiny", 0),
+        layout.corpus_manifest("tiny"),
+    ):
+        Path(local.url(path)).with_name(f".{path.rpartition('/')[2]}.0123456789ab.tmp").write_bytes(b"half")
+    before = {path for path in Path(local.url("corpora")).rglob("*") if path.name[0] != "."}
+    remove_temporary(local, "tiny")
+    assert set(Path(local.url("corpora")).rglob("*")) == before
 
 
 def test_a_dump_that_breaks_off_leaves_no_partition(local, corpus):

@@ -108,11 +108,37 @@ def test_the_identity_of_one_file_is_what_sha256sum_prints(tmp_path):
     assert both["bytes"] == len(CONTENT) + 1 and both["sha256"] != one["sha256"]
 
 
-def test_a_file_beyond_a_gigabyte_is_known_by_size_and_time(tmp_path):
-    with open(tmp_path / "large", "wb") as file:
+def test_a_file_beyond_a_gigabyte_is_known_by_size_time_and_a_sample(tmp_path):
+    large = tmp_path / "large"
+    with open(large, "wb") as file:
         file.truncate((1 << 30) + 1)  # sparse: takes no space
-    os.utime(tmp_path / "large", (9, 9))
-    assert files.identity([str(tmp_path / "large")]) == {"bytes": (1 << 30) + 1, "modified": 9.0}
+    os.utime(large, (9, 9))
+    identity = files.identity([str(large)])
+    zeros = hashlib.sha256(bytes(files.SAMPLE_BLOCKS * files.SAMPLE_BYTES)).hexdigest()
+    assert identity == {"bytes": (1 << 30) + 1, "modified": 9.0, "sample": zeros}
+    for at in (0, 1 << 30):
+        with open(large, "r+b") as file:
+            file.seek(at)
+            file.write(b"x")
+        os.utime(large, (9, 9))
+        assert files.identity([str(large)]) != identity
+        identity = files.identity([str(large)])
+
+
+def test_a_sample_covers_all_files_in_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "SAMPLE_BLOCKS", 5)
+    monkeypatch.setattr(files, "SAMPLE_BYTES", 2)
+    content = [b"0123", b"", b"456789", b"ab"]
+    paths = [tmp_path / str(number) for number in range(4)]
+    for path, data in zip(paths, content, strict=True):
+        path.write_bytes(data)
+    sizes = list(map(len, content))
+    # At 0, 2, 5, 7 and 10 of the twelve bytes.
+    assert (
+        files.sample(list(map(str, paths)), sizes)
+        == hashlib.sha256(b"0123" + b"56" + b"78" + b"ab").hexdigest()
+    )
+    assert files.sample([], []) == hashlib.sha256().hexdigest()
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,19 @@ def test_what_is_no_picture_truncated_or_in_another_format_is_refused():
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("options", [{}, {"save_all": True, "append_images": [Image.new("RGB", (64, 64))]}])
+def test_a_flipped_byte_of_a_png_is_an_error(options):
+    picture = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
+    whole = encode(picture, **options).getvalue()
+    expected = decode_picture(io.BytesIO(whole), ("PNG",))
+    for at in range(len(whole) - 12):  # the last chunk has no content
+        flipped = bytearray(whole)
+        flipped[at] ^= 8
+        with pytest.raises(PictureError):
+            decode_picture(io.BytesIO(flipped), ("PNG",))
+    np.testing.assert_array_equal(decode_picture(io.BytesIO(whole), ("PNG",)), expected)
+
+
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 1000])
 def test_columns_become_rows_however_many_images_there_are_and_however_they_lie(count):
     images = np.random.default_rng(count).integers(0, 256, (count, 3072), np.uint8)

@@ -31,6 +31,9 @@ from small_world import (
 from conf.command import split_names
 from conf.errors import TinyTagsError
 from conf.settings import Settings
+from ingest import files
+from ingest.corpus import Corpus, create_corpus, open_corpus
+from ingest.formats import open_dump
 from ingest.image import to_png
 from jobs import processes
 from jobs.split_dump import split_dump
@@ -194,6 +197,26 @@ def test_a_dump_that_changed_under_an_old_name_is_refused_with_both_hashes(dump,
     )
     assert "different: identity" in line
     assert run_json(*words[:1], dump, *words[2:])["already_done"] == 1, "the old one is still welcome"
+
+
+def test_a_large_dump_of_which_version_0_1_knew_size_and_time_is_still_the_same(tmp_path, monkeypatch):
+    dump = write_tiny_images(tmp_path / "tiny_images.bin", 100)
+    settings = Settings(store=str(tmp_path / "store"), master="processes[1]")
+    monkeypatch.setattr(files, "HASHED_BYTES", 99)
+    labels = str(dump.with_name("labels.bin"))
+    monkeypatch.setattr(files, "sample", lambda *_: "a sample")
+    store, source = open_store(settings.store), open_dump(str(dump), labels=labels)
+    old = {key: source.identity[key] for key in ("bytes", "modified")}
+    old["labels"] = {key: source.identity["labels"][key] for key in ("bytes", "modified")}
+    corpus = Corpus("tiny", source.format, source.path, old, 100, 50, labels, source.classes)
+    create_corpus(store, corpus)
+    done = split_dump(settings, str(dump), "tiny", partition_images=50, labels=labels)
+    assert (done["hash"], done["split"]) == (corpus.hash, 2)
+    new = split_dump(settings, str(dump), "new", partition_images=50, labels=labels)
+    assert open_corpus(store, "new").identity["sample"] == "a sample" and new["hash"] != corpus.hash
+    os.utime(dump, (9, 9))
+    with pytest.raises(TinyTagsError, match="different: identity"):
+        split_dump(settings, str(dump), "tiny", partition_images=50, labels=labels)
 
 
 def test_class_names_are_read_as_csv():

@@ -6,7 +6,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from storage.store import FileMissingError, Store, StoreError, is_leftover
+from storage.store import FileMissingError, Store, StoreError
 
 _FILES: dict[str, dict[str, tuple[bytes, float]]] = {}
 _FOLDER_TIMES: dict[str, dict[str, float]] = {}
@@ -76,6 +76,9 @@ class MemoryStore(Store):
             self.write_bytes(path, data)
             return True
 
+    def sync(self, path):
+        pass
+
     def exists(self, path):
         return path in self.files or any(file.startswith(f"{path}/") for file in self.files)
 
@@ -105,9 +108,9 @@ class MemoryStore(Store):
         for file in [file for file in self.files if file.startswith(f"{path}/")]:
             self.remove(file)
 
-    def remove_temporary(self, path):
-        for name in filter(is_leftover, self.names(path)):
-            self.remove(f"{path}/{name}")
+    def temporary(self, path):
+        names = [name for name in self.names(path) if name.startswith(".") and name.endswith(".tmp")]
+        return {name: self.files[f"{path}/{name}"][1] for name in names}
 
     def _touch(self, path):
         self.folder_times[path.rpartition("/")[0]] = time.time()

@@ -8,14 +8,15 @@ import sys
 import threading
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from conf.errors import LeaseHeldError, TinyTagsError
+from conf.errors import LeaseHeldError
 from storage import lease as leases
 from storage.lease import DEAD_SECONDS, Holder, holder, lease
-from storage.store import FileUnavailableError, StoreUnavailableError, open_store
+from storage.store import FileUnavailableError, StoreUnavailableError, open_store, temporary_path
 
 PATH = "corpora/tiny/lease.json"
 ELSEWHERE = {"space": "another boot/pid:[1]", "host": "elsewhere", "pid": 1, "token": "0" * 32}
@@ -147,6 +148,7 @@ def test_without_proc_a_process_of_the_same_machine_is_alive_while_it_renews_its
         pass
     assert holder(local, PATH) == held
     write_lease(local, started=None, renewed=time.time() - DEAD_SECONDS - 1)
+    os.utime(local.url(PATH), times=(time.time() - DEAD_SECONDS - 1,) * 2)
     assert holder(local, PATH) is None
 
 
@@ -158,9 +160,11 @@ def test_a_lease_is_renewed_while_it_is_held(store, monkeypatch):
     assert not store.exists(PATH), "the last renewal does not write it again"
 
 
-def test_a_holder_whose_clock_is_late_keeps_the_lease(local, monkeypatch):
+@pytest.mark.parametrize("ahead", [-3600, 3600])
+def test_a_holder_whose_clock_is_wrong_keeps_the_lease_while_it_renews_it(local, monkeypatch, capsys, ahead):
     monkeypatch.setattr(leases, "WATCH_SECONDS", 0.2)
-    held = write_lease(local, **ELSEWHERE, renewed=time.time() - 3 * DEAD_SECONDS)
+    held = write_lease(local, **ELSEWHERE, renewed=time.time() + ahead)
+    assert holder(local, PATH) == held, "by the time of its file"
 
     def sleep(_seconds):
         local.write_bytes(PATH, replace(held, renewed=held.renewed + 15).to_json())
@@ -170,6 +174,19 @@ def test_a_holder_whose_clock_is_late_keeps_the_lease(local, monkeypatch):
     )
     with pytest.raises(LeaseHeldError, match="on elsewhere"), lease(local, PATH, "corpus 'tiny'"):
         pass
+    assert (
+        f"corpus 'tiny': held by {held.user} on elsewhere; checking for up to 0.2 s"
+        in capsys.readouterr().err
+    )
+
+
+def test_a_lease_whose_clock_is_ahead_does_not_delay_a_takeover(local, monkeypatch):
+    monkeypatch.setattr(leases, "WATCH_SECONDS", 0.05)
+    write_lease(local, **ELSEWHERE, renewed=time.time() + 3600)
+    os.utime(local.url(PATH), times=(time.time() - DEAD_SECONDS - 1,) * 2)
+    assert holder(local, PATH) is None
+    with lease(local, PATH, "corpus 'tiny'"):
+        assert holder(local, PATH).pid == os.getpid()
 
 
 def test_a_process_whose_lease_is_taken_over_is_interrupted_and_leaves_the_new_one(local, monkeypatch):
@@ -243,14 +260,62 @@ def test_of_many_that_want_a_lease_at_once_exactly_one_gets_it(store, start):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b"{}", json.dumps({"pid": 1}).encode(), b'{"pid": "x", "renewed": []}']
+    "content", [b"", bytes(300), b"[]", json.dumps({"pid": 1}).encode(), b'{"pid": "x", "renewed": []}']
 )
-def test_a_file_that_is_no_lease_is_named(local, content):
+def test_a_lease_that_can_not_be_read_is_taken_over_after_it_was_watched(local, monkeypatch, capsys, content):
+    monkeypatch.setattr(leases, "WATCH_SECONDS", 0.05)
     local.write_bytes(PATH, content)
-    for action in (lambda: holder(local, PATH), lambda: lease(local, PATH, "corpus 'tiny'").__enter__()):
-        with pytest.raises(TinyTagsError) as error:
-            action()
-        assert str(error.value) == f"{local.url(PATH)}: is not a lease; remove it if nothing is running"
+    assert holder(local, PATH) is None
+    began = time.monotonic()
+    with lease(local, PATH, "corpus 'tiny'"):
+        assert time.monotonic() - began >= 0.05
+        assert holder(local, PATH).pid == os.getpid()
+    assert "its lease is damaged" in capsys.readouterr().err
+    assert local.list("corpora/tiny") == []
+
+
+def test_a_flipped_byte_in_a_lease_never_gives_another_holder(local):
+    held = write_lease(local)
+    data = local.read_bytes(PATH)
+    for at in range(len(data)):
+        flipped = bytearray(data)
+        flipped[at] ^= 4
+        Path(local.url(PATH)).write_bytes(flipped)
+        assert not leases._read(local, PATH).is_known()
+    Path(local.url(PATH)).write_bytes(data)
+    assert holder(local, PATH) == held
+
+
+def test_a_living_holder_writes_its_damaged_lease_again(local, monkeypatch):
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.02)
+    monkeypatch.setattr(leases, "WATCH_SECONDS", 1)
+    monkeypatch.setattr(leases, "_WATCH_STEP_SECONDS", 0.1)
+    with lease(local, PATH, "corpus 'tiny'"):
+        local.write_bytes(PATH, b"")
+        with pytest.raises(LeaseHeldError), lease(local, PATH, "corpus 'tiny'"):
+            pass
+        assert holder(local, PATH).pid == os.getpid()
+
+
+def test_what_killed_attempts_at_a_lease_left_is_removed_when_a_command_succeeds(local):
+    held = write_lease(local)
+    folder = Path(local.url(PATH)).parent
+    killed, old, new, alive = (
+        temporary_path(f"{folder}/{kind}lease.json") for kind in ("", "index-", "", "")
+    )
+    Path(killed).write_bytes(replace(held, started="1").to_json())
+    Path(folder / "lease.json.0.takeover").write_bytes(replace(held, started="1").to_json())
+    for path in (old, new):
+        Path(path).write_bytes(b"")
+    os.utime(old, times=(time.time() - 3600,) * 2)
+    Path(alive).write_bytes(held.to_json())
+    local.remove(PATH)
+    with pytest.raises(ZeroDivisionError), lease(local, PATH, "corpus 'tiny'"):
+        raise ZeroDivisionError
+    assert len(list(folder.iterdir())) == 5
+    with lease(local, PATH, "corpus 'tiny'"):
+        pass
+    assert set(folder.iterdir()) == {Path(new), Path(alive)}
 
 
 def test_a_store_that_does_not_answer_is_no_broken_lease(local, monkeypatch):

@@ -1,5 +1,6 @@
 """Tests of `storage.runs`: the same inputs give the same run, and no other inputs give its name."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from conf.errors import TinyTagsError
 from storage import layout, runs
 from storage.runs import Run, create_run, list_runs, open_run, read_statistics
-from storage.store import StoreError, open_store
+from storage.store import DamagedFileError, StoreError, open_store
 
 RUN = Run(
     corpus="tiny", corpus_hash="c" * 64, model="forest-10", model_hash="f" * 64, min_confidence=0.4,
@@ -34,9 +35,8 @@ def test_the_name_follows_from_all_inputs_that_decide_the_tags():
     assert len({RUN.hash} | {replace(RUN, **change).hash for change in changes}) == 1 + len(changes)
 
 
-def test_hashes_and_manifests_are_those_of_earlier_versions(store):
+def test_hashes_are_those_of_earlier_versions_whose_manifests_are_read(store):
     assert RUN.hash == "da524b72d9ba99cdee3444a71fed7dc7d1afd5e6033a8d05f31d1d00427e780a"
-    create_run(store, RUN)
     manifest = """{{
  "corpus": "tiny",
  "corpus_hash": "{}",
@@ -55,7 +55,15 @@ def test_hashes_and_manifests_are_those_of_earlier_versions(store):
  "hash": "da524b72d9ba99cdee3444a71fed7dc7d1afd5e6033a8d05f31d1d00427e780a"
 }}
 """.format("c" * 64, "f" * 64)
-    assert store.read_bytes(f"runs/{RUN.name}/manifest.json") == manifest.encode()
+    path = f"runs/{RUN.name}/manifest.json"
+    store.write_bytes(path, manifest.encode())
+    assert open_run(store, RUN.name) == RUN and create_run(store, RUN) is False
+    store.write_bytes(path, manifest.replace("dog", "Dog").encode())
+    with pytest.raises(DamagedFileError, match="different: classes"):
+        create_run(store, RUN)
+    store.remove(path)
+    assert create_run(store, RUN) is True
+    assert list(store.read_json(path)) == list(json.loads(manifest))
     described = replace(RUN, descriptor="colours-1")
     create_run(store, described)
     assert open_run(store, described.name) == described
