@@ -11,7 +11,6 @@ from campaign.place import ROOT, Place
 from campaign.registry import ATTACKS
 from campaign.report import line, table, write_section
 from conf.command import note, run
-from conf.errors import TinyTagsError
 from conf.wording import duration
 
 DOCUMENT = ROOT / "docs" / "reliability.md"
@@ -77,7 +76,7 @@ def perform(attack: Attack, place: Place, tries: int) -> Outcome:
         outcome: Outcome = importlib.import_module(f"campaign.attacks.{attack.name}").attack(place, tries)
     except NotRunError as error:
         outcome = Outcome(not_run=str(error))
-    except (TinyTagsError, OSError) as error:
+    except Exception as error:
         outcome = Outcome(losses=[f"the attack itself failed: {type(error).__name__}: {error}"])
     outcome.seconds = time.monotonic() - began
     return outcome

@@ -44,7 +44,7 @@ class Proxy:
         self.mode, self.faults, self.hold = mode, faults, hold
         self.held: list[Request] = []
         self.seen: list[Request] = []
-        self.recording = False
+        self.recording = self._closed = False
         self._target, self._random, self._lock = port, random.Random(seed), threading.Lock()
         self._server = self._listen(0)
         self.port = int(self._server.server_address[1])
@@ -54,6 +54,8 @@ class Proxy:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._closed = True
         self._server.shutdown()
         self._server.server_close()
 
@@ -82,11 +84,12 @@ class Proxy:
 
     def refuse(self) -> None:
         """Refuse connections for a moment, as a server that restarts does."""
-        port, server = self.port, self._server
-        server.server_close()
-        server.shutdown()
+        self._server.shutdown()
+        self._server.server_close()
         time.sleep(REFUSE_SECONDS)
-        self._server = self._listen(port)
+        with self._lock:
+            if not self._closed:
+                self._server = self._listen(self.port)
 
     def fails(self, request: Request) -> bool:
         """Return whether this request is to fail, which counts as one of the faults."""

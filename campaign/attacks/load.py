@@ -85,7 +85,8 @@ def _measure(
     until = time.monotonic() + seconds
 
     def use(user: int) -> None:
-        connection, number = http.client.HTTPConnection(host, timeout=30), user
+        source = f"127.0.2.{user + 1}", 0  # each user has an address of the loopback
+        connection, number = http.client.HTTPConnection(host, timeout=30, source_address=source), user
         time.sleep(THINKING * user / USERS)
         while time.monotonic() < until:
             began = time.monotonic()

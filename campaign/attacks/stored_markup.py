@@ -1,5 +1,7 @@
 """Shows a run whose tags are markup in a browser; nothing of it is executed."""
 
+import hashlib
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -65,9 +67,6 @@ def _marked(place: Place) -> Run:
     run = replace(plain, corpus="markup", classes=list(MARKUP))
     create_run(place.store, run)
     lines = place.store.read_bytes(layout.run_tags(plain.name, 0)).decode()
-    import hashlib
-    import json
-
     changed = []
     for document in map(json.loads, lines.splitlines()):
         tags = {
