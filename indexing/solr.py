@@ -33,6 +33,9 @@ CONNECT_SECONDS = 15
 READ_SECONDS = 60
 # Merging and opening tens of millions of documents is slow; so is creating a collection on a busy machine.
 SLOW_SECONDS = 600
+FREE_SECONDS = 5
+# With less space than this, a failed update is put down to the disk: a merge of segments that fails frees what it wrote.
+FULL_BYTES = 100_000_000
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 8.0
 # Circuit breakers answer 429 (older ones 503), a node that stops or loses its leader 5xx, and one that has just started
 # 404 for the collections that it hasn't opened yet.
@@ -143,14 +146,33 @@ class Solr:
 
         Raises `RefusedError` where Solr rejects one of them; others may be in the index then.
         """
-        self._request(f"{quote(collection)}/update", body=body, timeout=SLOW_SECONDS)
+        self._write(collection, {}, body)
 
     def commit(self, collection: str) -> None:
         """Write what was posted to disk and make it visible; return when it is."""
-        self._request(
-            f"{quote(collection)}/update", {"commit": "true", "openSearcher": "true", "waitSearcher": "true"}, b"{}",
-            timeout=SLOW_SECONDS,
-        )  # fmt: skip
+        self._write(collection, {"commit": "true", "openSearcher": "true", "waitSearcher": "true"}, b"{}")
+
+    def _write(self, collection: str, params: Mapping[str, Any], body: bytes) -> None:
+        try:
+            self._request(f"{quote(collection)}/update", params, body, timeout=SLOW_SECONDS)
+        except SolrError as error:
+            free = self._free_bytes() if error.status and error.status >= 500 else None
+            if free is None or free > FULL_BYTES:
+                raise
+            raise SolrError(
+                f"Solr's disk is full ({free / 1e6:,.0f} MB left): free some space, restart Solr and repeat this command; {error}",
+                error.status,
+                error.reason,
+            ) from None
+
+    def _free_bytes(self) -> int | None:
+        """Return the space left where Solr keeps its collections; None where it can't tell."""
+        names = "CONTAINER.fs.usableSpace,CONTAINER.fs.coreRoot.usableSpace"
+        try:
+            answer = self.patient(0).read("admin/metrics", {"group": "node", "prefix": names}, FREE_SECONDS)
+            return int(min(answer["metrics"]["solr.node"].values()))
+        except (SolrError, KeyError, TypeError, ValueError, AttributeError):
+            return None
 
     def delete_partitions(self, collection: str, partitions: Iterable[int | None]) -> None:
         """Delete the documents of partitions (None: those without one) at the next commit."""

@@ -1,6 +1,7 @@
 """Starts a Spark session for one job, and stops it: each failure of Spark is one line."""
 
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -134,6 +135,11 @@ def reason(error: Exception) -> str:
     """Return in one line, for people, what Spark reports; of a Python worker's traceback that is the last line."""
     from pyspark.errors import PythonException
 
+    full = os.strerror(errno.ENOSPC)
+    if full in str(error):  # the JVM has no other way to tell, and it may be the cause of a cause
+        return (
+            f"a disk is full ({full}): the store's, or that of Spark's own files, in SPARK_LOCAL_DIRS or /tmp"
+        )
     lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     if isinstance(error, PythonException):
         return lines[-1]

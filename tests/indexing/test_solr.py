@@ -28,6 +28,10 @@ def answering(monkeypatch):
             self.end_headers()
             self.wfile.write(data)
 
+        def do_GET(self):
+            self.headers["Content-Length"] = "0"
+            self.do_POST()
+
         def log_message(self, *_):
             pass
 
@@ -72,10 +76,24 @@ def test_a_request_that_solr_rejects_is_not_repeated(answering, status):
     assert len(answering.requests) == 1
 
 
+@pytest.mark.parametrize(("free", "named"), [(3_000_000, True), (300_000_000_000, False), (None, False)])
+def test_a_full_disk_of_solr_is_named(answering, free, named):
+    metrics = {"CONTAINER.fs.usableSpace": free, "CONTAINER.fs.coreRoot.usableSpace": free}
+    answering.answers += [
+        (500, {"error": {"msg": "this IndexWriter is closed"}}),
+        (200, {"metrics": {"solr.node": metrics}}),
+    ]
+    with pytest.raises(SolrError) as error:
+        Solr(answering.url, patience=0).commit("run")
+    assert error.value.status == 500
+    assert str(error.value).startswith("Solr's disk is full (3 MB left): ") is named
+    assert "this IndexWriter is closed" in str(error.value)
+
+
 def test_patience_ends(answering):
     answering.answers += [(503, {"error": {"msg": "not yet"}})] * 1000
     with pytest.raises(SolrError, match=r"answers 503 .*not yet"):
-        Solr(answering.url, patience=0.2).update("run", b"[]")
+        Solr(answering.url, patience=0.5).update("run", b"[]")
     assert len(answering.requests) > 2
 
 

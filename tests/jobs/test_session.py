@@ -1,12 +1,14 @@
 """Tests of `jobs.session`: one session is enough, and each failure of Spark is one line."""
 
+import errno
+import os
 import subprocess
 import sys
 
 import pytest
 from small_world import MASTER, clean_environment
 
-from jobs.session import open_session
+from jobs.session import open_session, reason
 
 pytestmark = pytest.mark.spark
 
@@ -16,6 +18,15 @@ def test_a_session_that_is_running_is_used_and_stays(spark):
         with open_session(MASTER, "tests", light=light) as found:
             assert found.sparkContext is spark.sparkContext
     assert spark.sparkContext.parallelize([1, 2]).sum() == 3
+
+
+def test_a_full_disk_is_named_wherever_java_reports_it():
+    trace = (
+        "An error occurred while calling o52.fit.\n: org.apache.spark.SparkException: Job aborted\n\tat x.y\n"
+    )
+    trace += f"Caused by: java.io.IOException: {os.strerror(errno.ENOSPC)}\n"
+    assert reason(Exception(trace)).startswith("a disk is full (No space left on device): ")
+    assert reason(Exception(trace.partition("Caused")[0])) == "org.apache.spark.SparkException: Job aborted"
 
 
 def python(code: str, expected: int = 0) -> subprocess.CompletedProcess:
