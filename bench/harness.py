@@ -1,12 +1,15 @@
 """Measures two ways of doing the same work in alternating rounds, and compares them."""
 
 import contextlib
+import functools
 import gc
 import math
 import time
+import tomllib
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -37,9 +40,8 @@ class Way:
     before each run and is not timed. ``work`` is the number of units of one run, or of one request.
     """
 
-    name: str
     run: Callable[[], Any]
-    work: float
+    work: float = 1
     before: Callable[[], Any] | None = None
 
 
@@ -56,37 +58,9 @@ class Side:
         return self.work * len(self.seconds) / sum(self.seconds)
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One number of each round, from the seconds of our requests and of theirs.
-
-    ``target`` is its least value, the most with ``at_most``; None where there is no target.
-    """
-
-    name: str
-    of: Callable[[Side, Side], float]
-    target: float | None = None
-    at_most: bool = False
-    unit: str = "x"
-
-
-def speed(target: float | None = None) -> Figure:
+def speed(ours: Side, theirs: Side) -> float:
     """Return how many times as fast as the other way we are."""
-    return Figure("ratio", lambda ours, theirs: ours.rate / theirs.rate, target)
-
-
-def median_speed(target: float | None = None) -> Figure:
-    """Return how many times as fast as theirs our median request is."""
-    return Figure("ratio", lambda ours, theirs: median(theirs.seconds) / median(ours.seconds), target)
-
-
-def extra_milliseconds(percent: int, target: float) -> Figure:
-    """Return how much later than theirs our request is answered, at a percentile of the requests of a round."""
-
-    def extra(ours: Side, theirs: Side) -> float:
-        return 1000 * (percentile(ours.seconds, percent) - percentile(theirs.seconds, percent))
-
-    return Figure(f"p{percent}", extra, target, at_most=True, unit="ms")
+    return ours.rate / theirs.rate
 
 
 def percentile(values: list[float], percent: float) -> float:
@@ -106,88 +80,84 @@ def latencies(items: Iterable[Any], request: Callable[[Any], Any]) -> Latencies:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two ways of doing the same work, and the figures of both.
+    """Two ways of doing the same work.
 
-    ``same(ours, theirs)`` gets the results of the two ways and raises `UnequalError`, or returns False, where they differ.
-    ``target`` is the one of the usual figure, `speed`. A JVM needs more than one ``warm_ups``. ``note`` is for readers;
-    ``about`` are parameters that tell similar comparisons apart.
+    ``name`` is that of its row in rows.toml, where ``about`` has the values in braces. ``same(ours, theirs)`` gets the
+    results of the two ways and returns whether they are equal. ``figures`` are other numbers of
+    a round than `speed`, each by the name of its row. A JVM needs more than one of ``warm_ups``.
     """
 
     name: str
-    step: str
     ours: Way
     theirs: Way
-    unit: str = "images"
-    target: float | None = None
-    same: Callable[[Any, Any], bool | None] = lambda ours, theirs: ours == theirs
-    figures: tuple[Figure, ...] = ()
-    rounds: int = 5
+    same: Callable[[Any, Any], bool] = lambda ours, theirs: ours == theirs
+    figures: dict[str, Callable[[Side, Side], float]] = field(default_factory=dict)
+    rounds: int | None = None
     warm_ups: int = 1
-    note: str = ""
     about: dict = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Table:
-    """Figures without a comparison: column names, and rows of as many values; numbers keep their digits."""
-
-    name: str
-    title: str
-    columns: tuple[str, ...]
-    rows: list[list]
-    note: str = ""
-
-
-def compare(comparison: Comparison, note: Callable[[str], None] = lambda line: None) -> list[dict]:
+def compare(comparison: Comparison, rounds: int = 5) -> list[dict]:
     """Run both ways in turn, first to warm up and then round by round; return a row, fit for JSON, for each figure.
 
+    ``rounds`` are for a comparison that has no number of its own.
     Raises `UnequalError` where the two ways' results differ, after a warm-up or at the end.
     """
-    both = comparison.ours, comparison.theirs
-    figures = comparison.figures or (speed(comparison.target),)
-    for _ in range(comparison.warm_ups):
-        _check_same(comparison, *(_run(way)[1] for way in both))
-    rounds = []
-    for n in range(comparison.rounds):
-        runs = [_run(way) for way in both]
-        rounds.append([Side(seconds, way.work) for (seconds, _), way in zip(runs, both, strict=True)])
-        if n == comparison.rounds - 1:
-            _check_same(comparison, *(result for _, result in runs))
-        values = ", ".join(number(figure.of(*rounds[-1]), figure.unit) for figure in figures)
-        note(f"  {comparison.name}, round {n + 1}: {values}")
-        del runs
-    sides = [
-        _side(way, list(way_rounds)) for way, way_rounds in zip(both, zip(*rounds, strict=True), strict=True)
-    ]
+    ways, pairs = (comparison.ours, comparison.theirs), []
+    last = comparison.warm_ups + (comparison.rounds or rounds) - 1
+    for n in range(last + 1):
+        runs = [_run(way) for way in ways]
+        pairs.append([Side(seconds, way.work) for (seconds, _), way in zip(runs, ways, strict=True)])
+        checked = n < comparison.warm_ups or n == last
+        if checked and not comparison.same(*(result for _, result in runs)):
+            raise UnequalError(f"{comparison.name}: the results of the two ways differ")
+    pairs = pairs[comparison.warm_ups :]
+    ours, theirs = (
+        {
+            "work": sides[0].work,
+            "seconds": median(second for side in sides for second in side.seconds),
+            "rate": median(side.rate for side in sides),
+        }
+        for sides in zip(*pairs, strict=True)
+    )
     return [
-        _row(
-            comparison.name, comparison.step, comparison.theirs.name, [figure.of(*pair) for pair in rounds], figure,
-            comparison.note, work_unit=comparison.unit, ours=sides[0], theirs=sides[1], about=comparison.about,
-        )
-        for figure in figures
-    ]  # fmt: skip
+        row(name, [figure(*pair) for pair in pairs], comparison.about, ours, theirs)
+        for name, figure in (comparison.figures or {comparison.name: speed}).items()
+    ]
 
 
-def single(
-    name: str, step: str, against: str, value: float, unit: str = "x", target: float | None = None,
-    at_most: bool = False, note: str = "",
-) -> dict:  # fmt: skip
-    """Return a row like those of `compare` for one number."""
-    return _row(name, step, against, [value], Figure("", speed().of, target, at_most, unit), note)
+@functools.cache
+def _rows() -> dict:
+    return tomllib.loads((Path(__file__).parent / "rows.toml").read_text())
 
 
-def _row(
-    name: str, step: str, against: str, values: list[float], figure: Figure, note: str,
-    work_unit: str = "", ours: dict | None = None, theirs: dict | None = None, about: dict | None = None,
-) -> dict:  # fmt: skip
-    value, target, at_most = median(values), figure.target, figure.at_most
+def row(name: str, values: list[float], about: dict, ours: dict | None, theirs: dict | None) -> dict:
+    """Return a row of rows.toml, fit for JSON, with the values of its rounds.
+
+    ``about`` are the values in its braces; ``ours`` and ``theirs`` are work, seconds and rate of the two ways.
+    """
+    group, _, of_group = name.partition("/")
+    entry = _rows() | _rows()[group] | _rows()[group][of_group]
+    words = {key: entry[key].format(**about) for key in ("step", "against", "figure", "unit", "work", "note")}
+    at_most, value = "at_most" in entry, median(values)
+    target = entry.get("at_most", entry.get("at_least"))
     return {
-        "name": name, "step": step, "against": against, "figure": figure.name, "unit": figure.unit,
-        "value": value, "least": min(values), "most": max(values), "values": values, "target": target, "at_most": at_most,
-        "reached": reaches(value, target, at_most), "failed": not reaches(value, target, at_most, GENEROUS),
-        "equal": True, "work_unit": work_unit, "ours": ours, "theirs": theirs, "rounds": len(values), "note": note,
-        "about": about or {},
+        "name": name, **words, "about": about, "value": value, "least": min(values), "most": max(values), "values": values,
+        "target": target, "at_most": at_most, "reached": reaches(value, target, at_most),
+        "failed": not reaches(value, target, at_most, GENEROUS), "ours": ours, "theirs": theirs,
     }  # fmt: skip
+
+
+def single(name: str, value: float, **about) -> dict:
+    """Return a row like those of `compare` for one number."""
+    return row(name, [value], about, None, None)
+
+
+def reaches(value: float, target: float | None, at_most: bool, share: float = 1.0) -> bool:
+    """Return whether ``value`` reaches ``share`` of a target: always without one."""
+    if target is None:
+        return True
+    return value <= target / share if at_most else value >= target * share
 
 
 def _run(way: Way) -> tuple[list[float], Any]:
@@ -207,27 +177,6 @@ def _run(way: Way) -> tuple[list[float], Any]:
             return [total / runs], result
 
 
-def _check_same(comparison: Comparison, ours: Any, theirs: Any) -> None:
-    same = comparison.same(ours, theirs)
-    if same is not None and not same:
-        raise UnequalError(f"{comparison.name}: {comparison.ours.name} and {comparison.theirs.name} differ")
-
-
-def _side(way: Way, sides: list[Side]) -> dict:
-    seconds = [second for side in sides for second in side.seconds]
-    return {
-        "name": way.name, "work": way.work, "runs": len(seconds), "seconds": median(seconds),
-        "p99_seconds": percentile(seconds, 99), "rate": median([side.rate for side in sides]),
-    }  # fmt: skip
-
-
-def reaches(value: float, target: float | None, at_most: bool, share: float = 1.0) -> bool:
-    """Return whether ``value`` reaches ``share`` of a target: always without one."""
-    if target is None:
-        return True
-    return value <= target / share if at_most else value >= target * share
-
-
 def number(value: float, unit: str = "") -> str:
     """Return a number for people, three digits where it has more: ``0.61x``, ``12.4x``, ``1,230x``, ``2.40 ms``."""
     size = abs(value)
@@ -236,7 +185,7 @@ def number(value: float, unit: str = "") -> str:
 
 
 @contextlib.contextmanager
-def problems_of(what: str, results: dict, note: Callable[[str], None]) -> Iterator[None]:
+def problems_of(what: str, results: dict) -> Iterator[None]:
     """Add an exception of the block to the problems of ``results``, so that the next part still runs."""
     try:
         yield
@@ -244,4 +193,3 @@ def problems_of(what: str, results: dict, note: Callable[[str], None]) -> Iterat
         if not isinstance(error, UnequalError):
             traceback.print_exc()
         results["problems"].append(f"{what}: {type(error).__name__}: {error}")
-        note(f"PROBLEM {results['problems'][-1]}")

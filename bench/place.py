@@ -1,6 +1,7 @@
 """The place where a bench works: one folder with everything made in it, and the servers, each started on first use."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -12,14 +13,19 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 
+import joblib
 import numpy as np
 
 from bench import made
 from bench.machine import cores
 from bench.sizes import Sizes
+from conf.command import note
 from conf.errors import TinyTagsError
 from conf.wording import counted
+from indexing.solr import Solr
 from ingest.corpus import Corpus
+from ingest.formats.tiny_images import TinyImages, open_tiny_images
+from operations import services
 from storage import layout
 from storage.store import Store, open_store
 from tagging.forest import PackedForest
@@ -27,6 +33,7 @@ from tagging.models import save_model
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "forest-10"
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
 def removed(folder: Path | str) -> Callable[[], None]:
@@ -37,15 +44,19 @@ def removed(folder: Path | str) -> Callable[[], None]:
 class Place:
     """A context manager that at its end stops everything it started and removes everything it made.
 
-    The folder is TINYTAGS_BENCH_DIR, where images and forests then stay for the next time, or a temporary one.
+    The folder is TINYTAGS_BENCH_DIR, where images and forests then stay for the next time, or a temporary one. Entering it
+    raises `TinyTagsError` where it has less than ``needed`` bytes of free disk.
     """
 
-    def __init__(self, sizes: Sizes, folder: str | None = None, note=lambda line: None) -> None:
-        self.sizes, self.note = sizes, note
-        self.cores = cores()
+    def __init__(self, sizes: Sizes, folder: Path | str | None = None, needed: int = 0) -> None:
+        self.sizes, self.cores, self._needed = sizes, cores(), needed
         self._base = folder or os.environ.get("TINYTAGS_BENCH_DIR")
-        self._stack = contextlib.ExitStack()
-        self._spark = self._spark_stack = self._spark_started = None
+        self._began, self._stack, self._spark = (
+            time.monotonic(),
+            contextlib.ExitStack(),
+            contextlib.ExitStack(),
+        )
+        self.session = self._options = None
 
     def __enter__(self) -> "Place":
         if self._base:
@@ -53,22 +64,24 @@ class Place:
         base = Path(self._base).absolute() if self._base else None
         self.folder = Path(tempfile.mkdtemp(prefix="tinytags-bench-", dir=base))
         self._stack.callback(removed(self.folder))
-        self.cache = (base or self.folder) / "kept"
-        self.cache.mkdir(exist_ok=True)
+        # A function's results are kept in files for the next bench.
+        self._kept = joblib.Memory((base or self.folder) / "kept", verbose=0).cache
+        free = shutil.disk_usage(self.folder).free
+        if free < self._needed:
+            self._stack.close()
+            raise TinyTagsError(
+                f"{self._needed / 1e9:.0f} GB of disk are needed, {free / 1e9:.0f} GB are free in {self.folder.parent}; "
+                "set TINYTAGS_BENCH_DIR to a folder with more"
+            )
         return self
 
     def __exit__(self, *exception) -> None:
         self.stop_spark()
         self._stack.__exit__(*exception)
 
-    def check_disk(self, needed: int) -> None:
-        """Raise `TinyTagsError` unless ``needed`` bytes are free."""
-        free = shutil.disk_usage(self.folder).free
-        if free < needed:
-            raise TinyTagsError(
-                f"{needed / 1e9:.0f} GB of disk are needed, {free / 1e9:.0f} GB are free in {self.folder.parent}; "
-                "set TINYTAGS_BENCH_DIR to a folder with more"
-            )
+    def note(self, line: str) -> None:
+        """Print a line with the seconds since the beginning."""
+        note(f"{time.monotonic() - self._began:6.0f} s  {line}")
 
     @cached_property
     def store(self) -> Store:
@@ -76,11 +89,7 @@ class Place:
 
     @cached_property
     def _images(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        archive = made.shared_archive()
-        if archive is None:
-            test = made.synthetic_images(min(self.sizes.train, 8_000), seed=1)[0]
-            return *made.synthetic_images(self.sizes.train), test
-        return self._cached(f"images-{self.sizes.train}", lambda: made.real_images(archive, self.sizes.train))
+        return self._kept(made.images)(made.shared_archive(), self.sizes.train)
 
     @property
     def labelled(self) -> tuple[np.ndarray, np.ndarray]:
@@ -103,13 +112,8 @@ class Place:
 
     def grown(self, trees: int, depth: int):
         """Return a scikit-learn forest of the training images, whose trees vote."""
-        images, labels = self.labelled
-
-        def grow():
-            self.note(f"growing {trees} trees of depth {depth} on {len(images):,} images")
-            return made.grow(images, labels, trees, depth)
-
-        return self._cached(f"forest-{len(images)}-{trees}-{depth}", grow)
+        self.note(f"{trees} trees of depth {depth} of {len(self.labelled[0]):,} images")
+        return self._kept(made.grow)(*self.labelled, trees, depth)
 
     @cached_property
     def scikit_forest(self):
@@ -129,8 +133,8 @@ class Place:
 
     @cached_property
     def votes(self) -> np.ndarray:
-        """The forest's votes on the images it was not trained on, (m, classes) uint16."""
-        return self.forest.votes(self.pool)
+        """The forest's votes on 10,000 images that it was not trained on, (10000, classes) uint16."""
+        return self.forest.votes(self.images(10_000))
 
     @cached_property
     def dump(self) -> Path:
@@ -142,34 +146,20 @@ class Place:
     @cached_property
     def corpus(self) -> Corpus:
         """The corpus of `Sizes.images` images of the dump."""
-        self.note(f"splitting {self.sizes.images:,} images into partitions of {self.sizes.partition:,}")
         return self.split("main", self.sizes.images, self.sizes.partition)
+
+    def part(self, name: str, images: int, partition: int) -> tuple[TinyImages, Corpus]:
+        """Return the first images of the dump, and the manifest of a corpus of them."""
+        source = dataclasses.replace(open_tiny_images(str(self.dump)), images=images)
+        return source, made.corpus_of(source, name, partition)
 
     def split(self, name: str, images: int, partition: int) -> Corpus:
         """Make a corpus of the first images of the dump."""
-        return made.make_corpus(self.store, made.first_of(self.dump, images), name, partition, self.cores)
+        self.note(f"splitting {images:,} images into partitions of {partition:,}")
+        return made.make_corpus(self.store, *self.part(name, images, partition))
 
     def parquet_paths(self, corpus: Corpus, partitions) -> list[str]:
         return [self.store.url(layout.corpus_images(corpus.name, p)) for p in partitions]
-
-    @property
-    def parquet_bytes(self) -> float:
-        """The bytes of an image in a full partition."""
-        start, stop = self.corpus.rows(0)
-        return self.store.size(layout.corpus_images(self.corpus.name, 0)) / (stop - start)
-
-    def _cached(self, name: str, make):
-        """Return the result of ``make()``, from the cache where it was made before."""
-        import joblib
-
-        path = self.cache / f"{name}-{'real' if self.real else 'made'}.joblib"
-        if path.exists():
-            return joblib.load(path)
-        value = make()
-        temporary = path.with_suffix(".tmp")
-        joblib.dump(value, temporary)
-        temporary.replace(path)
-        return value
 
     @property
     def spark(self):
@@ -191,45 +181,36 @@ class Place:
             # As in the jobs, here for both ways: over TCP each task waits 40 ms for an acknowledgement.
             "spark.python.unix.domain.socket.enabled": "true",
         } | more
-        if self._spark and self._spark_started != (count, options):
+        if self._options != (count, options):
             self.stop_spark()
-        if not self._spark:
+        if not self.session:
             self.note(f"starting Spark on {counted(count, 'core')}")
-            self._spark_stack = contextlib.ExitStack()
-            self._spark = self._spark_stack.enter_context(open_session(f"local[{count}]", "bench", **options))
-            self._spark_started = count, options
-        return self._spark
+            self.session = self._spark.enter_context(open_session(f"local[{count}]", "bench", **options))
+            self._options = count, options
+        return self.session
 
     def stop_spark(self) -> None:
-        if self._spark:
-            self._spark_stack.close()
-            self._spark = None
+        self._spark.close()
+        self.session = None
 
     @cached_property
     def solr(self):
         """A running Solr (`operations.services.Solr`)."""
-        return self.start_solr("1g")
-
-    def start_solr(self, heap: str):
-        from operations.services import Solr, free_port
-
-        self.note(f"starting Solr with a heap of {heap}")
-        return self._start(Solr(self.folder / "solr", port=free_port(1000), heap=heap))
+        self.note("starting Solr")
+        return self._start(services.Solr(self.folder / "solr", services.free_port(1000), self.sizes.heap))
 
     @cached_property
     def solr_client(self):
-        from indexing.solr import Solr
-
         return Solr(self.solr.url, patience=60)
 
     @cached_property
     def hdfs(self):
         """A running HDFS of one DataNode (`operations.services.Hdfs`)."""
-        from operations.services import Hdfs, free_port
-
         self.note("starting HDFS")
-        ports = {"datanode_port": free_port(-2, 1)}
-        return self._start(Hdfs(self.folder / "hdfs", free_port(), free_port(), **ports, heap="512m"))
+        ports = {"datanode_port": services.free_port(-2, 1), "heap": "512m"}
+        return self._start(
+            services.Hdfs(self.folder / "hdfs", services.free_port(), services.free_port(), **ports)
+        )
 
     def _start(self, service):
         service.start()
@@ -239,23 +220,19 @@ class Place:
     @contextlib.contextmanager
     def page(self, alias: str, solr: str | None = None) -> Iterator[tuple[str, int]]:
         """Serve the search page by ``tinytags serve``, on the place's Solr or another; yield its address and process id."""
-        from operations.services import free_port, get_json
-
-        port = free_port()
+        port, until = services.free_port(), time.monotonic() + 60
         words = ("serve", "--port", str(port), "--alias", alias, "--solr", solr or self.solr.url)
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        process = subprocess.Popen(self.tinytags(*words), cwd=ROOT, **quiet)
-        url = f"http://127.0.0.1:{port}"
-        try:
-            until = time.monotonic() + 60
-            while not get_json(f"{url}/healthz"):
-                if process.poll() is not None or time.monotonic() > until:
-                    raise TinyTagsError("the search page does not start; run `tinytags serve` for the reason")
-                time.sleep(0.1)
-            yield url, process.pid
-        finally:
-            process.terminate()
-            process.wait(30)
+        with subprocess.Popen(self.tinytags(*words), cwd=ROOT, **QUIET) as process:
+            try:
+                while not services.get_json(f"http://127.0.0.1:{port}/healthz"):
+                    if process.poll() is not None or time.monotonic() > until:
+                        raise TinyTagsError(
+                            "the search page does not start; run `tinytags serve` for the reason"
+                        )
+                    time.sleep(0.1)
+                yield f"http://127.0.0.1:{port}", process.pid
+            finally:
+                process.terminate()
 
     def tinytags(self, *words: str) -> list[str]:
         """Return the command line of a verb on the place's store."""

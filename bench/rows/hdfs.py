@@ -5,8 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from bench import made
 from bench.harness import Comparison, Way
 from bench.place import MODEL, removed
-from bench.rows.ingest import ingest
-from bench.rows.tag import forget, make_run, tag
+from bench.rows import ingest, tag
 from ingest.formats import open_dump
 from ingest.image import IMAGE_BYTES
 from storage import hdfs_client, layout
@@ -15,7 +14,7 @@ from tagging.models import save_model
 
 
 def measured(place):
-    service, sizes, spark = place.hdfs, place.sizes, place.spark
+    service, sizes = place.hdfs, place.sizes
     url, webhdfs = f"{service.url}/bench", service.webhdfs
     store = open_store(url, webhdfs)
     client = hdfs_client.client(webhdfs, hdfs_client.user())
@@ -25,49 +24,40 @@ def measured(place):
     save_model(store, MODEL, place.forest, {"engine": "scikit-learn"})
     source = open_dump(f"{url}/tiny_images.bin", webhdfs=webhdfs)
     corpus = made.corpus_of(source, "tiny", min(sizes.partition, count // place.cores))
-    partitions = list(range(corpus.partitions))
+    partitions = range(corpus.partitions)
+    parquet = [layout.corpus_images(corpus.name, p) for p in partitions]
 
-    def compared(
-        name: str, ours, forget_ours, expected: int, moves: list[tuple], written: list[str], note: str
-    ):
+    def compared(step: str, ours: Way, moves: list[tuple], written: list[str]) -> Comparison:
+        megabytes = sum(length for _, _, length, _ in moves) / 1e6, sum(map(store.size, written)) / 1e6
         return Comparison(
-            f"hdfs/{name}",
-            f"{name}, HDFS to HDFS",
-            Way(f"tinytags {name}", ours, count, before=forget_ours),
+            f"hdfs/{step}",
+            ours,
             Way(
-                "HdfsCLI moving the same bytes",
                 lambda: move(webhdfs, moves, place.cores),
                 count,
-                before=lambda: client.delete("/bench/moved", recursive=True),
+                lambda: client.delete("/bench/moved", recursive=True),
             ),
-            target=0.8,
-            same=lambda result, moved: result == expected and moved == [store.size(path) for path in written],
-            rounds=sizes.rounds,
-            note=note,
+            lambda result, lengths: result == expected[step] and lengths == list(map(store.size, written)),
+            about={"read": megabytes[0], "written": megabytes[1]},
         )
 
-    parquet = [layout.corpus_images(corpus.name, p) for p in partitions]
-    ingest(store, spark, corpus, source)
+    ours, expected = ingest.way(place, corpus, source, store), {"ingest": count}
+    ours.run()
     moves = []
     for path, (start, stop) in zip(parquet, map(corpus.rows, partitions), strict=True):
         record = start * IMAGE_BYTES, (stop - start) * IMAGE_BYTES
         moves.append(("/bench/tiny_images.bin", *record, store.read_bytes(path)))
-    yield compared(
-        "ingest", lambda: ingest(store, spark, corpus, source),
-        lambda: store.remove_tree(layout.corpus_folder(corpus.name)), count, moves, parquet,
-        f"{count * IMAGE_BYTES / 1e6:,.0f} MB there and back, {place.cores} files at a time, one DataNode",
-    )  # fmt: skip
-    run = make_run(store, corpus, MODEL, place.forest)
-    tag(store, spark, corpus, run, partitions)
-    tags = [layout.run_tags(run.name, p) for p in partitions]
-    lines = [store.read_bytes(path) for path in tags]
-    moves = [(f"/bench/{path}", 0, store.size(path), data) for path, data in zip(parquet, lines, strict=True)]
-    read, written = sum(store.size(path) for path in parquet), sum(map(len, lines))
-    yield compared(
-        "tag", lambda: tag(store, spark, corpus, run, partitions), lambda: forget(store, run),
-        sum(data.count(b"\n") for data in lines), moves, tags,
-        f"{read / 1e6:,.0f} MB read, {written / 1e6:,.1f} MB written",
-    )  # fmt: skip
+    yield compared("ingest", ours, moves, parquet)
+
+    run = tag.make_run(place, corpus, store)
+    ours = tag.way(place, run, partitions, corpus, store)
+    expected["tag"] = ours.run()
+    lines = [layout.run_tags(run.name, p) for p in partitions]
+    moves = [
+        (f"/bench/{path}", 0, store.size(path), store.read_bytes(tags))
+        for path, tags in zip(parquet, lines, strict=True)
+    ]
+    yield compared("tag", ours, moves, lines)
     service.stop()
     removed(service.directory)()
 

@@ -1,7 +1,7 @@
 """The tag job on all cores, from Parquet to JSON lines on disk, against the alternatives within Spark."""
 
-import json
-import shutil
+import io
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,148 +9,85 @@ import numpy as np
 from bench import mllib
 from bench.harness import Comparison, UnequalError, Way
 from bench.place import removed
-from ingest.corpus import read_partition
 from storage import layout, runs
-
-STEP = "tag job, all cores, Parquet to JSON lines"
 
 
 def measured(place):
-    store, corpus, spark, rounds = place.store, place.corpus, place.spark, place.sizes.rounds
-    partitions = list(range(max(1, place.sizes.tag // corpus.partition_images)))
-    run = make_run(store, corpus, place.model, place.forest)
-    images = sum(stop - start for start, stop in map(corpus.rows, partitions))
-    ours = Way(
-        "tinytags tag",
-        lambda: tag(store, place.spark, corpus, run, partitions),
-        images,
-        before=lambda: forget(store, run),
-    )
-    folder = place.folder / "map-in-arrow"
-    paths, base = place.parquet_paths(corpus, partitions), store.url(layout.corpus_images_folder(corpus.name))
+    store, corpus, spark, count = place.store, place.corpus, place.spark, place.sizes.mllib
+    partitions, run = tagged_partitions(place), make_run(place, place.corpus)
+    ours, folder = way(place, run, partitions), place.folder / "map-in-arrow"
+    paths, lines = place.parquet_paths(corpus, partitions), [layout.run_tags(run.name, p) for p in partitions]
     yield Comparison(
         "tag/map-in-arrow",
-        STEP,
         ours,
-        Way(
-            "Parquet, mapInArrow with the same kernel, write.json",
-            lambda: map_in_arrow(spark, base, paths, store, run, folder),
-            images,
-            before=removed(folder),
-        ),
-        target=5,
-        same=lambda *_: same_documents(_our_lines(store, run, partitions), _spark_lines(folder)),
-        rounds=rounds,
-        note=f"{len(partitions)} partitions of {corpus.partition_images:,}",
+        Way(lambda: map_in_arrow(spark, paths, store, run, folder), ours.work, removed(folder)),
+        lambda *_: same_documents(map(store.read_bytes, lines), spark.read.json(str(folder)).toArrow()),
+        about={"partitions": len(partitions), "partition": corpus.partition_images},
     )
-    count = place.sizes.mllib
     sample = place.split("sample", count, count // place.cores)
-    sample_paths = place.parquet_paths(sample, range(sample.partitions))
-    votes = place.forest.votes(first_images(store, sample, count))
-    model, output = (
-        mllib.to_ml(spark, place.forest, str(place.folder / "tag-ml")),
-        place.folder / "tagged-by-mllib",
+    paths, output = place.parquet_paths(sample, range(sample.partitions)), place.folder / "tagged-by-mllib"
+    model, votes = (
+        mllib.to_ml(spark, place.forest, place.folder / "tag-ml"),
+        place.forest.votes(place.images(count)),
     )
     yield Comparison(
         "tag/mllib",
-        STEP,
         ours,
-        Way(
-            "Spark vectors, MLlib transform",
-            lambda: mllib.tag(spark, model, sample_paths, output),
-            count,
-            before=removed(output),
-        ),
-        target=150,
-        same=lambda *_: np.array_equal(votes, mllib.tagged_votes(model, output, sample.partition_images)),
-        rounds=rounds,
+        Way(lambda: mllib.tag(spark, model, paths, output), count, removed(output)),
+        lambda *_: np.array_equal(votes, mllib.votes_of(model, spark.read.json(str(output)).toArrow())),
         warm_ups=2,
-        note=f"MLlib on {count:,} images, from Parquet to JSON lines too",
-    )
-    if place.sizes.zipped:
-        yield _against_zipped(place, ours)
-
-
-def first_images(store, corpus, count: int) -> np.ndarray:
-    """Return the first images of a corpus, (count, 3072) uint8."""
-    blocks = []
-    for p in range(corpus.partitions):
-        if sum(map(len, blocks)) < count:
-            blocks += [block.images for block in read_partition(store, corpus, p)]
-    return np.concatenate(blocks)[:count]
-
-
-def _against_zipped(place, ours: Way) -> Comparison:
-    """Each way has a session to itself: zipping leaves dozens of Python workers without a loaded forest."""
-    from pyspark.mllib.linalg import Vectors
-
-    sample = place.pool[: place.sizes.zipped]
-    theirs = {}
-
-    def renew_ours() -> None:
-        place.stop_spark()
-        ours.run()
-        ours.before()
-
-    def renew_theirs() -> None:
-        place.stop_spark()
-        # Zipping ends some workers' work early; over a Unix socket they report this as errors.
-        spark = place.spark_on(place.cores, **{"spark.python.unix.domain.socket.enabled": "false"})
-        shutil.rmtree(place.folder / "mllib", ignore_errors=True)
-        theirs["model"] = mllib.to_mllib(spark, place.forest, str(place.folder / "mllib"))
-        vectors = [Vectors.dense(image) for image in sample.astype(float)]
-        theirs["vectors"] = spark.sparkContext.parallelize(vectors, place.cores)
-
-    return Comparison(
-        "tag/zipped",
-        STEP,
-        Way(ours.name, ours.run, ours.work, renew_ours),
-        Way(
-            "one RDD a tree, zipped",
-            lambda: mllib.zipped_votes(theirs["model"], theirs["vectors"], len(place.forest.classes)),
-            len(sample),
-            renew_theirs,
-        ),
-        target=10_000,
-        same=lambda lines, votes: np.array_equal(votes, place.forest.votes(sample)),
-        rounds=min(place.sizes.rounds, 2),
-        note=f"as in the first TinyTags; on {len(sample):,} images, and it writes nothing",
+        about={"images": count},
     )
 
 
-def make_run(store, corpus, model: str, forest) -> runs.Run:
+def tagged_partitions(place) -> list[int]:
+    """Return the partitions of the place's corpus that are tagged."""
+    return list(range(max(1, place.sizes.tag // place.corpus.partition_images)))
+
+
+def make_run(place, corpus, store=None, descriptor: str | None = None) -> runs.Run:
+    """Make a run of a corpus by the place's forest, in its store or another."""
+    forest, model = place.forest, place.model
     run = runs.Run(
         corpus.name, corpus.hash, model, forest.hash, 0.4, list(forest.classes), corpus.images, corpus.partitions,
-        forest.trees,
+        forest.trees, descriptor=descriptor,
     )  # fmt: skip
-    runs.create_run(store, run)
+    runs.create_run(store or place.store, run)
     return run
 
 
-def tag(store, spark, corpus, run, partitions: list[int]) -> int:
-    """Tag partitions as `tinytags tag` does, in an existing session; return the number of documents."""
+def way(place, run, partitions, corpus=None, store=None) -> Way:
+    """Return the tagging of partitions as `tinytags tag` does it, in an existing session; the result is the documents."""
     from jobs.tag_images import tag_partition
 
-    results = run_job(spark, "tag", partitions, lambda p: tag_partition(store, corpus, run, p))
-    return sum(result["tagged"] for result in results)
+    corpus, store = corpus or place.corpus, store or place.store
+
+    def tag() -> int:
+        results = run_job(
+            place.spark, "tag", corpus, partitions, lambda p: tag_partition(store, corpus, run, p)
+        )
+        return sum(result["tagged"] for result in results)
+
+    images = sum(stop - start for start, stop in map(corpus.rows, partitions))
+    return Way(tag, images, lambda: forget(store, run))
 
 
-def run_job(spark, what: str, partitions: list[int], task) -> list[dict]:
+def run_job(spark, what: str, corpus, partitions, task) -> list[dict]:
     """Run a task for each partition as the jobs do; raises `UnequalError` where one fails."""
     from jobs.spark import SparkRunner
 
-    results, errors, _ = SparkRunner(spark).run(what, partitions, task)
+    results, errors, _ = SparkRunner(spark).run(what, list(partitions), task, total=corpus.images)
     if errors:
         raise UnequalError(f"{what}: partitions failed: {errors}")
     return results
 
 
 def forget(store, run) -> None:
-    for part in ("tags", "statistics"):
-        store.remove_tree(f"{layout.run_folder(run.name)}/{part}")
+    for folder in (layout.run_tags_folder, layout.run_statistics_folder):
+        store.remove_tree(folder(run.name))
 
 
-def map_in_arrow(spark, base: str, paths: list[str], store, run, folder: Path) -> None:
+def map_in_arrow(spark, paths: list[str], store, run, folder: Path) -> None:
     """Tag Parquet files as in Spark's documentation: a DataFrame, a function of Arrow batches, a writer."""
     schema = (
         "id string, corpus string, partition int, row int, tag string, votes int, trees int, confidence double, "
@@ -161,53 +98,39 @@ def map_in_arrow(spark, base: str, paths: list[str], store, run, folder: Path) -
         import pyarrow
 
         from tagging.models import load_exact_model
+        from tagging.tags import winners
 
         forest = load_exact_model(store, run.model, run.model_hash)
-        classes = np.array(run.classes)
+        classes, least = np.array(run.classes), run.min_confidence * run.trees
         for batch in batches:
-            images = np.frombuffer(batch["image"].buffers()[2], np.uint8)[: len(batch) * 3072]
-            votes = forest.votes(images.reshape(-1, 3072))
-            rows, best = np.arange(len(votes)), votes.argmax(axis=1)
-            most = votes[rows, best]
-            votes[rows, best] = 0
-            second, kept = votes.argmax(axis=1), most >= 4
+            best = winners(forest.votes(mllib.pixels_of(batch["image"])))
+            kept = np.flatnonzero(best.votes >= least)
             partition, row = (batch[name].to_numpy()[kept] for name in ("partition", "row"))
-            others, count = votes[rows, second][kept], len(row)
+            votes, others = best.votes[kept].astype(np.int32), best.runner_up_votes[kept].astype(np.int32)
+            ids = [f"{run.prefix}:{p}:{r}" for p, r in zip(partition.tolist(), row.tolist(), strict=True)]
             columns = {
-                "id": [
-                    f"{run.prefix}:{p}:{r}" for p, r in zip(partition.tolist(), row.tolist(), strict=True)
-                ],
-                "corpus": [run.corpus] * count,
+                "id": ids,
+                "corpus": [run.corpus] * len(kept),
                 "partition": partition.astype(np.int32),
                 "row": row,
-                "tag": classes[best[kept]],
-                "votes": most[kept].astype(np.int32),
-                "trees": np.full(count, run.trees, np.int32),
-                "confidence": most[kept] / run.trees,
-                "runner_up": pyarrow.array(classes[second[kept]], mask=others == 0),
-                "runner_up_votes": pyarrow.array(others.astype(np.int32), mask=others == 0),
-                "model": [run.model] * count,
-                "run": [run.name] * count,
+                "tag": classes[best.tag[kept]],
+                "votes": votes,
+                "trees": np.full(len(kept), run.trees, np.int32),
+                "confidence": votes / run.trees,
+                "runner_up": pyarrow.array(classes[best.runner_up[kept]], mask=others == 0),
+                "runner_up_votes": pyarrow.array(others, mask=others == 0),
+                "model": [run.model] * len(kept),
+                "run": [run.name] * len(kept),
             }
             yield pyarrow.RecordBatch.from_pydict(columns)
 
-    images = spark.read.option("basePath", base).parquet(*paths).select("partition", "row", "image")
-    images.mapInArrow(documents, schema).write.json(f"file://{folder}")
+    mllib.read_images(spark, paths).mapInArrow(documents, schema).write.json(str(folder))
 
 
-def _our_lines(store, run, partitions: list[int]) -> list[bytes]:
-    return [line for p in partitions for line in store.read_bytes(layout.run_tags(run.name, p)).splitlines()]
+def same_documents(ours: Iterable[bytes], theirs) -> bool:
+    """Return whether JSON lines and an Arrow table have the same documents, in any order."""
+    import pyarrow.json
 
-
-def _spark_lines(folder: Path) -> list[bytes]:
-    return [line for path in folder.glob("part-*") for line in path.read_bytes().splitlines()]
-
-
-def same_documents(ours: list[bytes], theirs: list[bytes]) -> None:
-    """Raise `UnequalError` unless both are the same documents, in any order."""
-    if len(ours) != len(theirs):
-        raise UnequalError(f"{len(ours):,} documents against {len(theirs):,}")
-    by_id = {document["id"]: document for document in map(json.loads, theirs)}
-    for document in map(json.loads, ours):
-        if by_id.get(document["id"]) != document:
-            raise UnequalError(f"{document} against {by_id.get(document['id'])}")
+    tables = pyarrow.json.read_json(io.BytesIO(b"".join(ours))), theirs
+    ours, theirs = (table.select(sorted(table.column_names)).sort_by("id") for table in tables)
+    return ours.equals(theirs)

@@ -3,21 +3,19 @@
 import numpy as np
 
 from bench import made
-from bench.harness import Comparison, Figure, Latencies, Way
+from bench.harness import Comparison, Latencies, Way
 from ingest.formats.tiny_images import open_tiny_images
 from ingest.image import from_column_major
 
 
 def measured(place):
-    if not place.sizes.fitted:
-        return
     place.stop_spark()  # frees the memory for the fit
     images, labels = (array[: place.sizes.fitted] for array in place.labelled)
     dump, labels_file = place.folder / "labelled.bin", place.folder / "labels.bin"
     from_column_major(images).tofile(dump)
     labels.astype(np.uint8).tofile(labels_file)
     source = open_tiny_images(str(dump), str(labels_file))
-    made.make_corpus(place.store, source, "labelled", place.sizes.partition, place.cores)
+    made.make_corpus(place.store, source, made.corpus_of(source, "labelled", place.sizes.partition))
     seconds = {}
 
     def prepare() -> Latencies:
@@ -25,16 +23,12 @@ def measured(place):
         seconds.update(place.run_tinytags("train", *words, "--master", f"local[{place.cores}]")["seconds"])
         return Latencies([seconds["prepare"]])
 
-    def share(ours, theirs) -> float:
-        return ours.seconds[0] / theirs.seconds[0]
-
     yield Comparison(
         "train/prepare",
-        f"preparing {len(images):,} labelled images for MLlib",
-        Way("reading them into vectors", prepare, len(images)),
-        Way("MLlib's fit, 10 trees, depth 10, 50 bins", lambda: Latencies([seconds["fit"]]), len(images)),
-        figures=(Figure("share", share, 0.25, True, "of the fit"),),
+        Way(prepare, len(images)),
+        Way(lambda: Latencies([seconds["fit"]]), len(images)),
+        figures={"train/prepare": lambda ours, fit: ours.seconds[0] / fit.seconds[0]},
         rounds=1,
         warm_ups=0,
-        note="both once, in one run of `tinytags train`",
+        about={"images": len(images)},
     )

@@ -55,12 +55,13 @@ def train(
     )
     forest.fit(images, labels)
     packed = pack(
-        [_plain(tree.tree_, forest.classes_) for tree in forest.estimators_], classes, images.shape[1]
+        [plain_tree(tree.tree_, forest.classes_) for tree in forest.estimators_], classes, images.shape[1]
     )
     return packed, parameters
 
 
-def _plain(tree: Any, labels: npt.NDArray[Any]) -> Tree:
+def plain_tree(tree: Any, labels: npt.NDArray[Any]) -> Tree:
+    """Return a fitted tree of scikit-learn (``tree_``) in plain arrays; ``labels`` are its forest's ``classes_``."""
     # The class of a leaf is the lowest of those with the largest share: the rule of argmax and of predict().
     return Tree(
         feature=tree.feature,
