@@ -1,17 +1,14 @@
 """The whole scale once: ``python -m bench.full [--documents N] [--images N] [--out DIR]``."""
 
 import dataclasses
-import json
-from pathlib import Path
 
 import click
 
-from bench import report, scale
+from bench import report
 from bench.__main__ import finish, measure, out_option
 from bench.place import ROOT, Place
 from bench.sizes import FULL, QUICK
 from conf.command import run
-from conf.errors import TinyTagsError
 
 DOCUMENT = ROOT / "docs" / "scale.md"
 # On disk: a document's line, its place in the index three times over while segments merge, and Solr's log; and an image in
@@ -28,7 +25,7 @@ def main(documents, images, out):
     """Index as many documents as 80 million images have, request pages of them, and tag 5 million images from a dump.
 
     Takes about half an hour and about 40 GB of disk, which it checks first and frees at the end. At full size it also
-    writes the measured and derived figures into docs/scale.md.
+    writes the measured figures into docs/scale.md.
     """
     full = documents >= FULL.documents and images >= IMAGES
     sizes = dataclasses.replace(FULL if full else QUICK, documents=documents, whole=images, heap="2g")
@@ -37,19 +34,8 @@ def main(documents, images, out):
         results = measure(place, ["full", "whole"])
     report.write_json(out / "scale.json", results)
     if full:
-        write(out, results)
+        report.write_section(DOCUMENT, "bench-full", report.section(results))
     finish(results)
-
-
-def write(out: Path, results: dict, document: Path = DOCUMENT) -> None:
-    """Write both sections of docs/scale.md, also from the results of `bench`; raises `TinyTagsError` where some are missing."""
-    report.write_section(document, "bench-full", report.section(results))
-    try:
-        rows = [*json.loads((out / "full.json").read_text())["rows"], *results["rows"]]
-        report.write_section(document, "scale", scale.section({row["name"]: row for row in rows}))
-    except (FileNotFoundError, KeyError) as error:
-        message = f"results are missing: {error}; run all of `make bench`, then `make bench-full`"
-        raise TinyTagsError(message) from None
 
 
 if __name__ == "__main__":

@@ -23,11 +23,8 @@ def describe() -> dict:
     """Return cores, memory in GiB, load, and the versions that figures depend on; fit for JSON."""
     installed = {distribution.name.lower(): distribution.version for distribution in metadata.distributions()}
     pom = (Path(conf.__file__).parent / "solr" / "pom.xml").read_text()
-    versions = {
-        "python": platform.python_version(),
-        "java": _java(),
-        "solr": re.search(r"<solr.version>([^<]+)", pom)[1],
-    }
+    versions = {"python": platform.python_version(), "java": _java()}
+    versions["solr"] = re.search(r"<solr.version>([^<]+)", pom)[1]
     return {
         "cores": cores(),
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30),

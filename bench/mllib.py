@@ -98,8 +98,9 @@ def tag(spark, model, paths: list[str], folder: Path) -> None:
     transform(model, vectors_of(read_images(spark, paths))).write.json(str(folder))
 
 
-def votes_of(model, table) -> np.ndarray:
-    """Return the votes in a table of `transform`, (n, classes) uint16 in the order of partitions and rows."""
+def votes_of(model, frame) -> np.ndarray:
+    """Return the votes in the output of `transform`, (n, classes) uint16 in the order of partitions and rows."""
+    table = frame.toArrow()
     table = table.sort_by(
         [(name, "ascending") for name in ("partition", "row") if name in table.column_names]
     )

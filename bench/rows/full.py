@@ -62,7 +62,10 @@ def used(place, run):
         request_pages(url, 1, itertools.islice(kinds["filtered page"], max(count // 4, 1)))  # warms Solr up
         for users, (kind, paths) in itertools.product(USERS, kinds.items()):
             if users > 1 and kind == "first page":  # before many users fill Solr's heap
-                yield export(url, run)
+                search = SearchState({"tag": tuple(run.classes[:2])}, confidence=(40, 40))
+                began = time.perf_counter()
+                lines = Client(url).send(search.url("/export.csv")).count(b"\n")
+                yield single("full/export", lines / (time.perf_counter() - began), lines=lines)
             requested = request_pages(url, users, itertools.islice(paths, count))
             pages, failures = pages + requested["pages"], failures + requested["failures"]
             for percent in (50, 99):
@@ -102,14 +105,6 @@ def request_pages(url: str, users: int, paths: Iterable[str], seconds: float = 6
         "rate": len(waited) / (time.perf_counter() - began),
         "failures": failures,
     }
-
-
-def export(url: str, run) -> dict:
-    """Export the hits of a search, about three million of 56 million documents; return the row."""
-    state = SearchState({"tag": tuple(run.classes[:2])}, confidence=(40, 40))
-    began = time.perf_counter()
-    lines = Client(url).send(state.url("/export.csv")).count(b"\n")
-    return single("full/export", lines / (time.perf_counter() - began), lines=lines)
 
 
 def sample(solr: str, collection: str) -> tuple[int, int]:

@@ -39,7 +39,7 @@ def measured(place):
         yield compared(f"{step}-cores", *both, images=many, ours=place.cores)
 
 
-def compared(name: str, ours: Way, theirs: Way, **about) -> Comparison:
+def compared(name: str, ours: Way, theirs: Way, /, **about) -> Comparison:
     """Compare the time of an image or a document; the ways work on different images, and have no results to compare."""
     figures = {f"growth/{name}": lambda ours, theirs: theirs.rate / ours.rate}
     return Comparison(f"growth/{name}", ours, theirs, lambda *_: True, figures, about=about)

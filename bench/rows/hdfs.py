@@ -12,6 +12,8 @@ from storage import hdfs_client, layout
 from storage.store import open_store
 from tagging.models import save_model
 
+MOVED = "/bench/moved"
+
 
 def measured(place):
     service, sizes = place.hdfs, place.sizes
@@ -33,9 +35,7 @@ def measured(place):
             f"hdfs/{step}",
             ours,
             Way(
-                lambda: move(webhdfs, moves, place.cores),
-                count,
-                lambda: client.delete("/bench/moved", recursive=True),
+                lambda: move(webhdfs, moves, place.cores), count, lambda: client.delete(MOVED, recursive=True)
             ),
             lambda result, lengths: result == expected[step] and lengths == list(map(store.size, written)),
             about={"read": megabytes[0], "written": megabytes[1]},
@@ -53,10 +53,8 @@ def measured(place):
     ours = tag.way(place, run, partitions, corpus, store)
     expected["tag"] = ours.run()
     lines = [layout.run_tags(run.name, p) for p in partitions]
-    moves = [
-        (f"/bench/{path}", 0, store.size(path), store.read_bytes(tags))
-        for path, tags in zip(parquet, lines, strict=True)
-    ]
+    paths = zip(parquet, lines, strict=True)
+    moves = [(f"/bench/{path}", 0, store.size(path), store.read_bytes(tags)) for path, tags in paths]
     yield compared("tag", ours, moves, lines)
     service.stop()
     removed(service.directory)()
@@ -73,7 +71,7 @@ def move(webhdfs: str, moves: list[tuple[str, int, int, bytes]], threads: int) -
         path, offset, length, data = moves[number]
         with client.read(path, offset=offset, length=length, chunk_size=0) as response:
             assert len(response.read()) == length
-        client.write(f"/bench/moved/{number}", data=data, overwrite=True)
+        client.write(f"{MOVED}/{number}", data=data, overwrite=True)
         return len(data)
 
     with ThreadPoolExecutor(threads) as pool:

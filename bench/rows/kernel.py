@@ -37,7 +37,7 @@ def reading(images: np.ndarray) -> Way:
 def against_scikit_learn(ours: Way, forest, images: np.ndarray) -> Comparison:
     theirs = Way(lambda: forest.predict(images), len(images))
     return Comparison(
-        "kernel/scikit-learn", ours, theirs, lambda votes, tags: (votes.argmax(axis=1) == tags).all()
+        "kernel/scikit-learn", ours, theirs, lambda votes, tags: (votes.argmax(1) == tags).all()
     )
 
 
@@ -81,10 +81,7 @@ def _against_mllib(place):
     frame = mllib.images_in_memory(place.spark, images)
     vectors = mllib.in_memory(mllib.vectors_of(frame))
     for name, theirs in (("mllib", lambda: mllib.vectors_of(frame)), ("mllib-vectors", lambda: vectors)):
-        way = Way(
-            lambda theirs=theirs: mllib.votes_of(model, mllib.transform(model, theirs()).toArrow()),
-            len(images),
-        )
+        way = Way(lambda theirs=theirs: mllib.votes_of(model, mllib.transform(model, theirs())), len(images))
         yield Comparison(f"kernel/{name}", ours_of(forest, images), way, np.array_equal, warm_ups=3)
     vectors.unpersist()
     frame.unpersist()

@@ -20,13 +20,11 @@ def measured(place):
     count, client = min(place.sizes.similar, place.sizes.images), place.solr_client
     corpus = place.split("similar", count, place.sizes.partition)
     partitions = range(corpus.partitions)
-    described, plain = runs = [
-        tag.make_run(place, corpus, descriptor=name) for name in (descriptor.NAME, None)
-    ]
+    names = descriptor.NAME, None
+    described, plain = runs = [tag.make_run(place, corpus, descriptor=name) for name in names]
     for run in runs:
         tag.way(place, run, partitions, corpus).run()
     documents = made.total(place.store, plain, "tagged")
-
     yield Comparison("similar/tag", *(tag.way(place, run, partitions, corpus) for run in runs))
     place.stop_spark()
     yield Comparison("similar/index", *(index.way(place, run, documents) for run in runs), warm_ups=2)

@@ -34,7 +34,7 @@ def measured(place):
         "tag/mllib",
         ours,
         Way(lambda: mllib.tag(spark, model, paths, output), count, removed(output)),
-        lambda *_: np.array_equal(votes, mllib.votes_of(model, spark.read.json(str(output)).toArrow())),
+        lambda *_: np.array_equal(votes, mllib.votes_of(model, spark.read.json(str(output)))),
         warm_ups=2,
         about={"images": count},
     )

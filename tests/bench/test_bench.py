@@ -13,7 +13,7 @@ import pyarrow
 import pytest
 
 from bench import __main__ as command
-from bench import full, made, plots, report, scale
+from bench import full, made, plots, report
 from bench.harness import (
     Comparison,
     Latencies,
@@ -130,15 +130,7 @@ def results():
         about = {"trees": trees, "depth": 10, "nodes": 1234, "grown": 10}
         rows += compare(dataclasses.replace(ways([1, 1 + trees], [1, 1]), name="kernel/curve", about=about))
     rows.append(single("kernel/read", 0.6, megabytes=1) | {"ours": SIDE, "theirs": SIDE})
-    for name in ("hdfs/ingest", "hdfs/tag", "ingest/copy-to-disk"):
-        about = {"read": 1, "written": 1}
-        rows.append(single(name, 1.0, **about) | {"ours": SIDE, "theirs": SIDE})
-    rows.append(single("ingest/bytes", 3080.5))
-    for step, part in (("ingest", "start"), ("index", "read tags, hash")):
-        rows.append(single("whole/part", 3.5, images=1000, step=step, part=part))
-    for name, value in (("whole/ingest", 5e5), ("whole/tag", 5e5), ("whole/read-tags", 300.0), ("full/index", 5e4),
-                        ("full/index-size", 45.0), ("full/line", 230.0), ("full/kept", 0.71)):  # fmt: skip
-        rows.append(single(name, value, images=1000, documents=56_000_000))
+    rows.append(single("whole/part", 3.5, images=1000, step="ingest", part="start"))
     machine = {"cores": 2, "memory_gib": 24, "load": 0.1, "versions": {"python": "3.11"}}
     return {"machine": machine, "seconds": 60.0, "real_images": True, "problems": [], "rows": rows}
 
@@ -173,18 +165,11 @@ def test_a_section_replaces_only_the_text_between_its_markers(tmp_path):
 
 
 def test_documents_have_the_sections_that_are_written(results, tmp_path):
-    copy = tmp_path / "performance.md"
-    copy.write_text(command.DOCUMENT.read_text())
-    report.write_section(copy, "bench", report.section(results))
-    assert "7.50 images/s" in copy.read_text()
-    copy = tmp_path / "scale.md"
-    copy.write_text(full.DOCUMENT.read_text())
-    with pytest.raises(TinyTagsError, match="results are missing"):
-        full.write(tmp_path, results, copy)
-    report.write_json(tmp_path / "full.json", results)
-    full.write(tmp_path, results, copy)
-    assert "| corpus | 244.3 |" in copy.read_text()
-    assert "7.50 images/s" in copy.read_text()
+    for document, name in ((command.DOCUMENT, "bench"), (full.DOCUMENT, "bench-full")):
+        copy = tmp_path / document.name
+        copy.write_text(document.read_text())
+        report.write_section(copy, name, report.section(results))
+        assert "7.50 images/s" in copy.read_text()
 
 
 def test_plots_are_small(results, tmp_path):
@@ -192,21 +177,6 @@ def test_plots_are_small(results, tmp_path):
     assert [path.stem for path in drawn] == list(plots.NAMES)
     assert all(1000 < path.stat().st_size < 60_000 for path in drawn)
     assert all(ElementTree.parse(path).getroot().tag.endswith("svg") for path in drawn)
-
-
-def test_scale_is_derived_from_the_rates_of_the_results(results):
-    rows = {row["name"]: row for row in results["rows"]}
-    section = scale.section(rows)
-    assert pytest.approx(159, abs=1) == scale.IMAGES / 5e5
-    assert "| one machine, local store | ingest | 3 min | machine 3 min |" in section
-    files = scale.gigabytes(rows)
-    assert files["dump"] == pytest.approx(scale.IMAGES * 3072e-9)
-    assert files["tags"] == pytest.approx(scale.IMAGES * 0.71 * 230e-9)
-    slow, quick = (scale.cluster(rows, 10, gbits)["ingest"] for gbits in (1, 10))
-    assert slow["network"] == pytest.approx((files["dump"] * 0.7 + files["corpus"] * 2) / 1.25)
-    assert quick["network"] == pytest.approx(slow["network"] / 10)
-    assert quick["disks"] == pytest.approx((files["dump"] + 3 * files["corpus"]) / (1e5 * 3072e-9) / 10)
-    assert max(slow, key=slow.get) == "network"
 
 
 def test_evenness_is_the_rate_in_each_part():
