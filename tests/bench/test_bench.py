@@ -28,6 +28,7 @@ from bench.place import Place
 from bench.rows import full as full_rows
 from bench.rows import growth, kernel, whole
 from bench.rows.ingest import copy
+from bench.rows.search import ALIAS
 from bench.rows.tag import same_documents
 from bench.sizes import QUICK
 from conf.errors import TinyTagsError
@@ -302,6 +303,8 @@ def test_users_request_the_given_number_of_pages(place):
 def test_groups_measure_equal_work(place, solr, tmp_path):
     place.solr = solr
     results = command.measure(place, ["search", "page", "thumbnails"])
+    place.solr_client.delete_alias(ALIAS)
+    place.solr_client.delete(place.searched[0].name)
     assert results["problems"] == []
     names = {row["name"] for row in results["rows"]}
     assert names == {"search/facets", "page/p50", "page/p99", "page/export", "thumbnails/cold", "thumbnails/warm", "thumbnails/page"}  # fmt: skip
