@@ -43,10 +43,10 @@ def measured(place):
         yield single(f"full/{name}", value, **about)
     yield even("index", rates([*points, (points[0][0] + seconds, count)], count))
     place.store.remove_tree(layout.run_tags_folder(run.name))
-    yield from used(place, run)
+    yield from page_rows(place, run)
 
 
-def used(place, run):
+def page_rows(place, run):
     """Yield the rows of pages that are requested by one user, or many at once."""
     count, pages, failures = place.sizes.users_pages, 0, []
     with place.page(ALIAS) as (url, _):
