@@ -1,6 +1,8 @@
 """What the index should hold of a run, by the files in the store."""
 
 import hashlib
+import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +11,8 @@ from conf.wording import counted, listed
 from storage import layout
 from storage.runs import Run, done_partitions, read_statistics, rejected_partitions
 from storage.store import Store, StoreError
+
+_ID = re.compile(rb'"id":\s*"([^"]*)"')
 
 
 class TagsChangedError(StoreError):
@@ -91,6 +95,28 @@ def read_tags(store: Store, run: Run, statistics: dict[str, Any]) -> bytes:
             f"{store.url(path)}: has {counted(lines, 'line')} where {counted(statistics['tagged'], 'document')} should be; {fix}"
         )
     return data
+
+
+def document_id(line: bytes) -> bytes:
+    """Return a document's id without parsing the document; the line itself where it has none."""
+    match = _ID.search(line)
+    return match[1] if match else line
+
+
+def read_rejected_ids(store: Store, run: Run, partition: int) -> list[bytes]:
+    """Return the ids in a partition's ``rejected/``, ``?`` for a line without one; none where there is no such file."""
+    if not store.exists(layout.run_rejected(run.name, partition)):
+        return []
+    ids = []
+    for line in store.read_bytes(layout.run_rejected(run.name, partition)).splitlines():
+        try:
+            document = json.loads(line)["document"]
+            ids.append(
+                document["id"].encode() if isinstance(document, dict) else document_id(document.encode())
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            ids.append(b"?")
+    return ids
 
 
 def name_partitions(numbers: list[int]) -> str:

@@ -6,8 +6,9 @@ from typing import Any
 from conf.errors import TinyTagsError
 from conf.wording import counted
 from indexing.expected import ExpectedCounts, read_expected
+from indexing.fields import FIELDS
 from indexing.posting import THREADS, post_partitions
-from indexing.publishing import point_alias
+from indexing.publishing import check_names, point_alias
 from indexing.solr import Solr, SolrError
 from storage import layout
 from storage.lease import lease
@@ -33,38 +34,40 @@ def index_run(
 
     ``publication`` is what happens to the alias: ``publish`` moves it to this run once the run is complete, ``beside`` adds
     the run to it then, ``live`` moves it before the first document, ``no`` leaves it. ``shards`` is for a new collection
-    (None: 1). ``partitions`` are deleted and posted again even if they are done, and no others are touched. ``dry_run``
-    returns what would be done and writes nothing.
+    (None: 1). ``partitions`` are posted again even if they are done, and no others are touched. ``dry_run`` returns what
+    would be done and writes nothing.
 
-    Raises `LeaseHeldError` when somebody else indexes the run, `SolrError` when Solr doesn't answer, and `TinyTagsError`
-    for a partition that doesn't exist or whose count stays wrong. A tags file that has changed since it was tagged is
-    left out and listed in the summary's ``failed``; ``complete`` is then false.
+    Raises `LeaseHeldError` when somebody else indexes the run or moves the alias, `SolrError` when Solr doesn't answer, and
+    `TinyTagsError` for a partition that doesn't exist or whose count stays wrong, for names that Solr would confuse, and
+    for a collection with other fields. A tags file that has changed since it was tagged is left out and listed in the
+    summary's ``failed``; ``complete`` is then false.
     """
     if publication not in ("publish", "live", "beside", "no"):
         raise ValueError(publication)
     run = open_run(store, run_name)
+    check_names(store, solr, run.name, alias)  # fails at once where Solr is not there; later it is waited for
     if dry_run:
         return _dry_run(store, run, solr, alias, publication, partitions)
     began = time.monotonic()
-    solr.collections()  # fails at once where Solr is not there; when it stops answering later, it is waited for
     solr = solr.patient(PATIENCE)
     try:
-        with lease(store, layout.run_index_lease(run.name), f"the index of run {run.name!r}"):
+        with lease(store, layout.run_index_lease(run.name), f"the index of run {run.name!r}") as check_lease:
             expected = read_expected(store, run)
             _check_partitions(expected, partitions)
             _open_collection(store, solr, expected, shards)
             before = solr.alias(alias)
-            if publication == "live" and before != [run.name]:
-                solr.set_alias(alias, [run.name])
-            solr.commit(run.name)  # what a killed attempt posted or deleted counts only from here
-            counts = solr.counts(run.name)
-            post, delete = _plan(expected, counts, partitions)
-            post_partitions(store, solr, expected, post, delete, threads)
+            solr.commit(run.name)  # what a killed attempt posted counts only from here
+            post, foreign = _plan(expected, solr.counts(run.name), partitions)
+            if post:
+                _check_fields(solr, run.name)
+            if publication == "live":
+                point_alias(store, solr, alias, run.name, check_lease)
+            post_partitions(store, solr, expected, post, foreign, threads, check_lease)
             counts = solr.counts(run.name)
             _check_accepted(expected, counts)
             summary = _summary(expected, counts, post)
             if summary["complete"] and publication in ("publish", "beside"):
-                point_alias(solr, alias, run.name, beside=publication == "beside")
+                point_alias(store, solr, alias, run.name, check_lease, beside=publication == "beside")
             return summary | {
                 "alias": alias,
                 "previous": before,
@@ -76,19 +79,22 @@ def index_run(
 
 
 def repost(store: Store, run_name: str, solr: Solr, partitions: list[int | None]) -> dict[int, str]:
-    """Delete the documents of partitions and post again those that the run has; the alias stays as it is.
+    """Post again the partitions that the run has and delete the documents of others; the alias stays as it is.
 
     Returns the partitions whose tags file can't be used, each with the reason; these keep their documents. Raises as
     `index_run` does.
     """
     run = open_run(store, run_name)
+    check_names(store, solr, run.name)
     solr = solr.patient(PATIENCE)
     try:
-        with lease(store, layout.run_index_lease(run.name), f"the index of run {run.name!r}"):
+        with lease(store, layout.run_index_lease(run.name), f"the index of run {run.name!r}") as check_lease:
             expected = read_expected(store, run)
             _open_collection(store, solr, expected, None)
+            _check_fields(solr, run.name)
             post = sorted(p for p in partitions if p in expected.statistics)
-            post_partitions(store, solr, expected, post, set(partitions), THREADS)
+            foreign = expected.foreign(dict.fromkeys(partitions, 0))
+            post_partitions(store, solr, expected, post, foreign, THREADS, check_lease)
             return expected.failed
     finally:
         solr.stop_waiting()
@@ -108,12 +114,11 @@ def _check_partitions(expected: ExpectedCounts, partitions: list[int] | None) ->
 
 def _plan(
     expected: ExpectedCounts, counts: dict[int | None, int], partitions: list[int] | None
-) -> tuple[list[int], set[int | None]]:
-    """Return the partitions to post, and those whose documents are deleted before."""
+) -> tuple[list[int], list[int | None]]:
+    """Return the partitions to post, and those that the run doesn't have, whose documents are deleted."""
     if partitions is not None:
-        return sorted(set(partitions)), {p for p in partitions if counts.get(p)}
-    post = expected.pending(counts)
-    return post, {p for p in post if counts.get(p, 0) > expected.count(p)} | set(expected.foreign(counts))
+        return sorted(set(partitions)), []
+    return expected.pending(counts), expected.foreign(counts)
 
 
 def _dry_run(
@@ -126,7 +131,8 @@ def _dry_run(
         expected.rejected = {}
     counts = solr.counts(run.name) if exists else {}
     pending = expected.pending(counts)
-    post, delete = _plan(expected, counts, partitions)
+    post, foreign = _plan(expected, counts, partitions)
+    surplus = [p for p in post if counts.get(p, 0) > expected.count(p)]
     whole = not expected.untagged and set(pending) <= set(post)
     return {
         "run": run.name,
@@ -135,7 +141,7 @@ def _dry_run(
         "partitions": run.partitions,
         "done": len(expected.statistics) - len(pending),
         "post": post,
-        "delete": sorted(p for p in delete if p is not None),
+        "delete": sorted([*surplus, *(p for p in foreign if p is not None)]),
         "documents": sum(expected.statistics[p]["tagged"] for p in post),
         "untagged": expected.untagged,
         "alias": alias,
@@ -187,3 +193,16 @@ def _open_collection(store: Store, solr: Solr, expected: ExpectedCounts, shards:
             "again"
         )
     solr.wait_for(name)
+
+
+def _check_fields(solr: Solr, name: str) -> None:
+    """Raise `TinyTagsError` unless a collection has the fields of documents, before one of them is posted."""
+    there = solr.fields(name)
+    for field in FIELDS:
+        found = there.get(field.name)
+        if found is None or (found["type"], found["indexed"]) != (field.type, field.indexed):
+            raise TinyTagsError(
+                f"collection {name!r} of Solr at {solr.url} is of another version of TinyTags: its field {field.name!r} "
+                f"{'is missing' if found is None else 'is defined otherwise'}; drop it with `tinytags retire {name}` and "
+                "index the run again"
+            )

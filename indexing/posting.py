@@ -1,4 +1,9 @@
-"""Posting partitions: their documents go to Solr in large bodies, committed and counted group by group."""
+"""Posting partitions: their documents go to Solr in large bodies, committed and counted group by group.
+
+Nothing is deleted before its replacement is in the index: documents are overwritten by their ids, and what is left over is
+deleted afterwards. So a redo never empties what people search, wherever it is killed, and any request may arrive late or
+twice: bodies are the same bytes whoever posts them, and deletes are of documents that the run doesn't have.
+"""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -7,7 +12,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from conf.errors import TinyTagsError
 from conf.progress import Progress
 from conf.wording import counted
-from indexing.expected import ExpectedCounts, TagsChangedError, name_partitions, read_tags
+from indexing.expected import (
+    ExpectedCounts,
+    TagsChangedError,
+    document_id,
+    name_partitions,
+    read_rejected_ids,
+    read_tags,
+)
 from indexing.solr import RefusedError, Solr, SolrError
 from storage import layout
 from storage.store import Store
@@ -25,26 +37,36 @@ Posted = tuple[int, list[tuple[int, bytes]]]
 
 
 def post_partitions(
-    store: Store, solr: Solr, expected: ExpectedCounts, post: list[int], delete: set[int | None], threads: int
+    store: Store,
+    solr: Solr,
+    expected: ExpectedCounts,
+    post: list[int],
+    foreign: list[int | None],
+    threads: int,
+    check_lease: Callable[[], None],
 ) -> None:
-    """Post partitions; delete and post once more those whose count is wrong afterwards."""
+    """Post partitions, and once more those whose count is wrong afterwards; then delete the documents of ``foreign`` ones.
+
+    ``foreign`` are partitions that the run doesn't have; they stay where a partition can't be posted. ``check_lease`` raises
+    where another process may write instead of this one.
+    """
     total = sum(map(expected.count, expected.statistics))
     documents = sum(expected.statistics[p]["tagged"] for p in post)
     name = expected.run.name
     with Progress("index", total, "documents", done=max(total - documents, 0)) as progress:
-        foreign = delete - set(post)
-        if foreign:
-            solr.delete_partitions(name, foreign)
-            solr.commit(name)
-        wrong = _round(store, solr, expected, post, delete, threads, progress.add)
+        wrong = _round(store, solr, expected, post, threads, check_lease, progress.add)
         if wrong:
-            wrong = _round(store, solr, expected, sorted(wrong), set(wrong), threads, lambda count: None)
+            wrong = _round(store, solr, expected, sorted(wrong), threads, check_lease, lambda count: None)
         if wrong:
             p, count = min(wrong.items())
             raise TinyTagsError(
                 f"{name_partitions(sorted(wrong))} of run {name!r} with a wrong number of documents after posting twice (partition {p}: "
                 f"{counted(count, 'document')} instead of {expected.count(p):,}); is somebody else writing to the collection?"
             )
+        if foreign and not expected.failed:
+            check_lease()
+            solr.delete_partitions(name, foreign)
+            solr.commit(name)
 
 
 def _round(
@@ -52,8 +74,8 @@ def _round(
     solr: Solr,
     expected: ExpectedCounts,
     partitions: list[int],
-    delete: set[int | None],
     threads: int,
+    check_lease: Callable[[], None],
     report: Callable[[int], None],
 ) -> dict[int, int]:
     """Post partitions group by group; return the counts of those that are wrong afterwards.
@@ -66,23 +88,17 @@ def _round(
         committing: Future[dict[int, int]] | None = None
         try:
             for group in _groups(expected, partitions):
-                # Nothing is deleted that can't be posted again.
-                group = _readable(
-                    store, expected, group, [p for p in group if p in delete or p in expected.rejected]
-                )
-                leaving = delete.intersection(group)
-                if leaving and committing:  # a commit now would show the gap between deleting and posting
-                    wrong |= committing.result()
-                    committing = None
+                # The list of rejected documents of a partition that can't be posted again stays.
+                group = _readable(store, expected, group, [p for p in group if p in expected.rejected])
+                check_lease()
                 for p in group:
                     # Before posting: with it, part of the documents could be counted as all of them.
                     if expected.rejected.pop(p, 0):
                         store.remove(layout.run_rejected(name, p))
-                solr.delete_partitions(name, leaving)
-                posted = _post(store, solr, expected, group, threads, report)
+                posted = _post(store, solr, expected, group, threads, check_lease, report)
                 if committing:
                     wrong |= committing.result()
-                committing = committer.submit(_commit_and_count, solr, expected, posted)
+                committing = committer.submit(_commit_and_count, store, solr, expected, posted, check_lease)
             return wrong | (committing.result() if committing else {})
         except BaseException:
             solr.stop_waiting()
@@ -112,13 +128,41 @@ def _readable(store: Store, expected: ExpectedCounts, group: list[int], doubtful
     return [p for p in group if p not in expected.failed]
 
 
-def _commit_and_count(solr: Solr, expected: ExpectedCounts, partitions: list[int]) -> dict[int, int]:
-    """Commit, count, and return the counts that are wrong."""
-    solr.commit(expected.run.name)
+def _commit_and_count(
+    store: Store,
+    solr: Solr,
+    expected: ExpectedCounts,
+    partitions: list[int],
+    check_lease: Callable[[], None],
+) -> dict[int, int]:
+    """Commit, delete what partitions hold too much, and return the counts that are wrong then."""
+    name = expected.run.name
+    solr.commit(name)
     if not partitions:
         return {}
-    counts = solr.counts(expected.run.name, partitions[0], partitions[-1])
+    counts = solr.counts(name, partitions[0], partitions[-1])
+    # All documents of the run are in the index now, so what a partition holds too much is its surplus.
+    surplus = [p for p in partitions if counts.get(p, 0) > expected.count(p)]
+    if surplus:
+        for p in surplus:
+            _delete_surplus(store, solr, expected, p, check_lease)
+        solr.commit(name)
+        counts = solr.counts(name, partitions[0], partitions[-1])
     return {p: counts.get(p, 0) for p in partitions if counts.get(p, 0) != expected.count(p)}
+
+
+def _delete_surplus(
+    store: Store, solr: Solr, expected: ExpectedCounts, p: int, check_lease: Callable[[], None]
+) -> None:
+    """Delete the documents in a partition that the run doesn't have, or of which Solr has rejected the run's version."""
+    name = expected.run.name
+    wanted = set(map(document_id, read_tags(store, expected.run, expected.statistics[p]).splitlines()))
+    wanted.difference_update(read_rejected_ids(store, expected.run, p))
+    for hits in solr.pages(name, f"partition:{p}", "id,_version_"):
+        surplus = {hit["id"]: hit["_version_"] for hit in hits if hit["id"].encode() not in wanted}
+        if surplus:
+            check_lease()
+            solr.delete_versions(name, surplus)
 
 
 def _post(
@@ -127,6 +171,7 @@ def _post(
     expected: ExpectedCounts,
     partitions: list[int],
     threads: int,
+    check_lease: Callable[[], None],
     report: Callable[[int], None],
 ) -> list[int]:
     """Post the documents of partitions, write those that Solr rejects into ``rejected/``, return the partitions that were read.
@@ -147,7 +192,7 @@ def _post(
 
         try:
             for body in _bodies(store, expected, partitions):
-                in_flight.add(pool.submit(_post_body, solr, name, body))
+                in_flight.add(pool.submit(_post_body, solr, name, body, check_lease))
                 if len(in_flight) > threads:  # one more than are posted, so that no thread waits for the next
                     done, in_flight = wait(in_flight, return_when=FIRST_COMPLETED)
                     collect(done)
@@ -156,6 +201,7 @@ def _post(
             pool.shutdown(wait=False, cancel_futures=True)
             solr.stop_waiting()
             raise
+    check_lease()
     for p, lines in rejected.items():
         # Only after all the others are in: with fewer expected, part of them could be counted as all.
         store.write_bytes(layout.run_rejected(name, p), b"".join(lines))
@@ -189,21 +235,24 @@ def _bodies(
         yield body
 
 
-def _post_body(solr: Solr, collection: str, body: list[tuple[int, bytes]]) -> Posted:
+def _post_body(
+    solr: Solr, collection: str, body: list[tuple[int, bytes]], check_lease: Callable[[], None]
+) -> Posted:
     """Post a body; return how many documents it has, and (partition, line for ``rejected/``) of those rejected."""
     lines = b"".join(piece for _, piece in body)
     count = lines.count(b"\n")
+    check_lease()
     try:
         # A line holds no other newline, as JSON writes those within strings as \n: no need to parse anything.
         solr.update(collection, b"[" + lines[:-1].replace(b"\n", b",") + b"]")
     except RefusedError:
         documents = [(p, line) for p, piece in body for line in piece[:-1].split(b"\n")]
-        return count, _bisect_rejected(solr, collection, documents)
+        return count, _bisect_rejected(solr, collection, documents, check_lease)
     return count, []
 
 
 def _bisect_rejected(
-    solr: Solr, collection: str, documents: list[tuple[int, bytes]]
+    solr: Solr, collection: str, documents: list[tuple[int, bytes]], check_lease: Callable[[], None]
 ) -> list[tuple[int, bytes]]:
     """Post documents of which Solr rejects some, halving until each of those is alone; return them."""
     rejected: list[tuple[int, bytes]] = []
@@ -211,6 +260,7 @@ def _bisect_rejected(
     waiting = [documents]
     while waiting:
         part = waiting.pop()
+        check_lease()
         try:
             solr.update(collection, b"[" + b",".join(line for _, line in part) + b"]")
             accepted += len(part)

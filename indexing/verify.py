@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,13 @@ from conf.errors import LeaseHeldError, TinyTagsError
 from conf.progress import Progress
 from conf.wording import counted, listed
 from indexing import nearness
-from indexing.expected import TagsChangedError, read_expected, read_tags
+from indexing.expected import (
+    TagsChangedError,
+    document_id,
+    read_expected,
+    read_rejected_ids,
+    read_tags,
+)
 from indexing.fields import HIT_FIELDS
 from indexing.index import PATIENCE, repost
 from indexing.solr import Solr
@@ -31,11 +36,8 @@ from storage.store import (
     StoreUnavailableError,
 )
 
-PAGE_DOCUMENTS = 20_000
 THREADS = 2
 NAMED = 3  # of the documents that differ
-
-_ID = re.compile(rb'"id":\s*"([^"]*)"')
 
 
 class Problem(TypedDict):
@@ -85,7 +87,8 @@ def verify_run(store: Store, run_name: str, solr: Solr | None, repair: bool = Fa
       the partition for `tag` (``needs_tagging``);
     - ``unreadable``: a file of the partition that the store can't read now; repair does nothing, as it may be readable later;
     - ``rejected``: a document in ``rejected/`` that was never tagged; repair posts the partition again;
-    - ``index``: documents missing, changed or extra. Repair deletes those of the partition and posts it again;
+    - ``index``: documents missing, changed or extra, as searches see the index now: what a killed indexer posted and didn't
+      commit is missing. Repair posts the partition again and deletes what is extra then;
     - ``collection``: the run is not in Solr at all. Repair indexes it, without publishing it.
 
     Repair also adds checksums to files that an earlier version wrote without.
@@ -107,7 +110,6 @@ def verify_run(store: Store, run_name: str, solr: Solr | None, repair: bool = Fa
         solr = solr.patient(PATIENCE)
         if exists:
             solr.wait_for(run.name)
-            solr.commit(run.name)
             counts = solr.counts(run.name)
     try:
         with Progress("verify", run.partitions, "partitions") as progress:
@@ -244,7 +246,7 @@ def _check_tags(
     except TagsChangedError as error:
         findings.add("tags", p, str(error))
         return
-    documents = {_key(line): line for line in data.splitlines()}
+    documents = {document_id(line): line for line in data.splitlines()}
     _leave_out_rejected(store, run, p, documents, findings)
     if solr:
         _check_index(solr, run, p, documents, findings)
@@ -253,15 +255,8 @@ def _check_tags(
 def _leave_out_rejected(
     store: Store, run: Run, p: int, documents: dict[bytes, bytes], findings: Findings
 ) -> None:
-    if not store.exists(layout.run_rejected(run.name, p)):
-        return
-    for line in store.read_bytes(layout.run_rejected(run.name, p)).splitlines():
+    for key in read_rejected_ids(store, run, p):
         findings.sums["rejected"] += 1
-        try:
-            document = json.loads(line)["document"]
-            key = document["id"].encode() if isinstance(document, dict) else _key(document.encode())
-        except (ValueError, KeyError, TypeError, AttributeError):
-            key = b"?"
         if documents.pop(key, None) is None:
             findings.add(
                 "rejected",
@@ -270,16 +265,14 @@ def _leave_out_rejected(
             )
 
 
-def _key(line: bytes) -> bytes:
-    """Return a document's id without parsing the document; the line itself where it has none."""
-    match = _ID.search(line)
-    return match[1] if match else line
-
-
 def _check_index(solr: Solr, run: Run, p: int, documents: dict[bytes, bytes], findings: Findings) -> None:
     """Compare a partition's documents, lines by id, with those in the index; empties ``documents``."""
     extra, changed = [], []
-    for hits in _pages(solr, run, p):
+    # Listing the fields takes a third of the time of fl=*.
+    names = ",".join(field.name for field in HIT_FIELDS)
+    if run.descriptor:
+        names += f",{nearness.field()}"
+    for hits in solr.pages(run.name, f"partition:{p}", names):
         findings.sums["documents"] += len(hits)
         lines = []
         for hit in hits:
@@ -301,27 +294,6 @@ def _check_index(solr: Solr, run: Run, p: int, documents: dict[bytes, bytes], fi
     ):
         if ids:
             findings.add("index", p, f"{counted(len(ids), 'document')} {what}: {listed(sorted(ids), NAMED)}")
-
-
-def _pages(solr: Solr, run: Run, p: int) -> Iterator[list[dict[str, Any]]]:
-    """Yield the documents of a partition in the index, a page at a time."""
-    # Listing the fields and not sorting takes a third of the time of fl=* and a cursor.
-    params: dict[str, Any] = {
-        "q": f"partition:{p}",
-        "fl": ",".join(field.name for field in HIT_FIELDS),
-        "rows": PAGE_DOCUMENTS,
-    }
-    if run.descriptor:
-        params["fl"] += f",{nearness.field()}"
-    answer = solr.select(run.name, params)["response"]
-    if answer["numFound"] <= PAGE_DOCUMENTS:
-        yield answer["docs"]
-        return
-    cursor, last = "*", None
-    while cursor != last:
-        answer = solr.select(run.name, params | {"sort": "id asc", "cursorMark": cursor})
-        yield answer["response"]["docs"]
-        cursor, last = answer["nextCursorMark"], cursor
 
 
 def _as_solr(document: dict[str, Any]) -> dict[str, Any]:

@@ -47,7 +47,8 @@ class SolrWatch:
         """
         until = None if seconds is None else time.monotonic() + seconds
         names = frozenset(names)
-        cluster = self.solr.read("admin/collections", {"action": "CLUSTERSTATUS"}, ANSWER_SECONDS)["cluster"]
+        parameters = {"action": "CLUSTERSTATUS"}
+        cluster = self.solr.read("admin/collections", parameters, ANSWER_SECONDS, "cluster")["cluster"]
         targets = cluster.get("aliases", {}).get(self.alias)
         there = {name: cluster["collections"][name] for name in sorted(names & cluster["collections"].keys())}
         cores = self._cores(len(cluster.get("live_nodes", []))) if there else {}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-CORPORA, MODELS, RUNS = "corpora", "models", "runs"
+CORPORA, MODELS, RUNS, ALIASES = "corpora", "models", "runs", "aliases"
 MANIFEST = "manifest.json"
 CARD = "model.json"
 
@@ -140,6 +140,11 @@ def run_lease(name: str) -> str:
 def run_index_lease(name: str) -> str:
     """Return the lease of the process that indexes a run."""
     return f"{run_folder(name)}/index-lease.json"
+
+
+def alias_lease(alias: str) -> str:
+    """Return the lease of the process that moves an alias."""
+    return f"{ALIASES}/{alias}/lease.json"
 
 
 def partitions_in(files: Iterable[str], ending: str = ".json") -> list[int]:

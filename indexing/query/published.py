@@ -76,7 +76,7 @@ class PublishedIndex:
         """Return the shards of each collection behind the alias; none where nothing is published."""
         parameters = {"action": "CLUSTERSTATUS", "collection": self.alias}
         try:
-            cluster = self.solr.read("admin/collections", parameters, ANSWER_SECONDS)["cluster"]
+            cluster = self.solr.read("admin/collections", parameters, ANSWER_SECONDS, "cluster")["cluster"]
         except RefusedError:  # there is no such alias: nothing else in this request can be wrong
             return {}
         return {name: description["shards"] for name, description in cluster["collections"].items()}
@@ -90,7 +90,7 @@ class PublishedIndex:
             try:
                 core = quote(leader["core"] if leader else collection)
                 index = self.solr.read(
-                    f"{core}/admin/luke", {"show": "index", "numTerms": 0}, ANSWER_SECONDS
+                    f"{core}/admin/luke", {"show": "index", "numTerms": 0}, ANSWER_SECONDS, "index"
                 )["index"]
                 versions.append((core, index["version"], index["numDocs"], index.get("lastModified")))
             except SolrError as error:

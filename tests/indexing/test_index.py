@@ -1,21 +1,23 @@
 """Tests of `indexing.index` on a real Solr: what ends in the index, whatever happens on the way."""
 
+import contextlib
 import json
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from small_runs import ALIAS, documents, indexed, make_corpus, make_run, write_tags
 
 from conf.errors import LeaseHeldError, TinyTagsError
-from indexing import posting
+from indexing import posting, publishing, solr
 from indexing.expected import read_expected
 from indexing.index import index_run
 from indexing.publishing import publish, retire
-from indexing.solr import Solr, SolrError
+from indexing.solr import RefusedError, Solr, SolrError
 from indexing.verify import verify_run
 from storage import layout, runs
 from storage.lease import lease
@@ -117,7 +119,7 @@ def test_a_dry_run_tells_and_writes_nothing(store, client):
     plan = index_run(store, run.name, client, ALIAS, dry_run=True)
     assert (plan["done"], plan["post"], plan["delete"]) == (1, [1, 2], [2])
     plan = index_run(store, run.name, client, ALIAS, dry_run=True, partitions=[0])
-    assert (plan["post"], plan["delete"]) == ([0], [0])
+    assert (plan["post"], plan["delete"]) == ([0], [])
     assert indexed(client, run) == held
     assert client.alias(ALIAS) == []
     assert files(store, run) == before
@@ -183,6 +185,37 @@ def test_when_nearly_everything_is_refused_it_is_not_the_documents(store, client
     assert client.alias(ALIAS) == []
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ('<field name="label" type="string" indexed="true"/>', "", "is missing"),
+        ('name="row" type="int"', 'name="row" type="float"', "is defined otherwise"),
+    ],
+)
+def test_a_collection_with_other_fields_is_refused_before_the_first_document(
+    store, client, tmp_path, monkeypatch, old, new, what
+):
+    run = make_run(store, partitions=1)
+    configset = tmp_path / "configset"
+    configset.mkdir()
+    with monkeypatch.context() as before:
+        for file in solr.CONFIGSET.iterdir():
+            text = file.read_text()
+            assert file.name != "schema.xml" or old in text
+            (configset / file.name).write_text(text.replace(old, new))
+        before.setattr(solr, "CONFIGSET", configset)
+        solr.configset_name.cache_clear()
+        client.create(run.name)
+    solr.configset_name.cache_clear()
+    with pytest.raises(
+        TinyTagsError, match=f"another version of TinyTags.* {what}; .*tinytags retire {run.name}"
+    ):
+        index_run(store, run.name, client, ALIAS, publication="live")
+    client.commit(run.name)
+    assert client.counts(run.name) == {}
+    assert client.alias(ALIAS) == []
+
+
 def test_a_run_of_which_everything_is_refused_does_not_take_the_place_of_another(store, client):
     published = make_run(store)
     index_run(store, published.name, client, ALIAS)
@@ -236,7 +269,7 @@ from indexing import index, posting, solr
 from storage.local import LocalStore
 from storage.store import open_store
 
-root, run, url, alias, owner, method, count, when = sys.argv[1:]
+root, run, url, alias, owner, method, count, when, *redo = sys.argv[1:]
 posting.BODY_BYTES, posting.GROUP_DOCUMENTS = 30_000, 600
 owner = {"Solr": solr.Solr, "Store": LocalStore}[owner]
 original, left, lock = getattr(owner, method), [int(count)], threading.Lock()
@@ -254,7 +287,7 @@ def killing(*args, **options):
             os.kill(os.getpid(), signal.SIGKILL)
 
 setattr(owner, method, killing)
-index.index_run(open_store(root), run, solr.Solr(url), alias)
+index.index_run(open_store(root), run, solr.Solr(url), alias, partitions=[int(p) for p in redo] or None)
 """
 
 
@@ -268,6 +301,15 @@ def settled_counts(client, run):
             return counts
         time.sleep(0.5)
     raise AssertionError(f"the counts of {run.name} still change: {counts}")
+
+
+def index_until_killed(store, run, client, *arguments):
+    """Index in a process that kills itself: arguments are owner, method, count and when, then partitions to redo."""
+    arguments = [store.root, run.name, client.url, ALIAS, *arguments]
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD, *arguments], cwd=ROOT, capture_output=True, timeout=120, check=False
+    )
+    assert child.returncode == -9, child.stderr.decode()
 
 
 @pytest.mark.parametrize(
@@ -295,11 +337,7 @@ def test_killed_at_any_moment_and_repeated_it_ends_the_same(
 
     run = make_run(store, partitions=12, images=200, spoil=spoil)
     lines = documents(store, run)
-    arguments = [store.root, run.name, client.url, ALIAS, owner, method, str(count), when]
-    child = subprocess.run(
-        [sys.executable, "-c", CHILD, *arguments], cwd=ROOT, capture_output=True, timeout=120, check=False
-    )
-    assert child.returncode == -9, child.stderr.decode()
+    index_until_killed(store, run, client, owner, method, str(count), when)
 
     left = list(range(12))
     if client.exists(run.name):
@@ -315,6 +353,119 @@ def test_killed_at_any_moment_and_repeated_it_ends_the_same(
     rejected = list(map(json.loads, store.read_bytes(layout.run_rejected(run.name, 3)).splitlines()))
     assert [r["document"] for r in rejected] == [d for d in lines.values() if d["votes"] == "x"]
     assert client.alias(ALIAS) == [run.name]
+
+
+@pytest.fixture
+def published(store, client, small_bodies):
+    """A published run with surplus documents, and an older version of one that Solr rejects; and what it should hold."""
+
+    def spoil(partition, lines):
+        if partition == 2:
+            lines[5]["votes"] = "x"
+
+    run = make_run(store, partitions=4, images=200, spoil=spoil)
+    index_run(store, run.name, client, ALIAS)
+    wanted = indexed(client, run)
+    rejected = next(d for d in documents(store, run).values() if d["votes"] == "x")
+    surplus = [stranger(run, 1), stranger(run, 2), stranger(run, 17), {"id": "lost", "run": run.name}]
+    change(client, run, [*surplus, rejected | {"votes": 5}])
+    return run, wanted
+
+
+@pytest.mark.parametrize(
+    ("method", "count", "when"), [("update", 3, "after"), ("delete_versions", 1, "after")]
+)
+def test_a_published_run_whose_redo_is_killed_holds_all_its_documents(
+    store, client, published, method, count, when
+):
+    run, wanted = published
+    index_until_killed(store, run, client, "Solr", method, str(count), when, "1", "2", "3")
+    settled_counts(client, run)
+    assert wanted.items() <= indexed(client, run).items()
+    assert index_run(store, run.name, client, ALIAS)["complete"]
+    assert indexed(client, run) == wanted
+
+
+def test_a_redo_holds_all_documents_after_each_request_and_repeated_requests_change_nothing(
+    store, client, published, monkeypatch
+):
+    run, wanted = published
+    bodies, lock, original = [], threading.Lock(), Solr.update
+
+    def update(self, collection, body):
+        with lock:
+            bodies.append(body)
+            try:
+                original(self, collection, body)
+            finally:  # here it may be killed, and the next who comes commits
+                client.commit(run.name)
+                assert wanted.items() <= indexed(client, run).items()
+
+    with monkeypatch.context() as during:
+        during.setattr(Solr, "update", update)
+        index_run(store, run.name, client, ALIAS, partitions=[1, 2, 3])
+        assert index_run(store, run.name, client, ALIAS)["complete"]
+    assert indexed(client, run) == wanted
+    deletes = [body for body in bodies if body.startswith(b'{"delete"')]
+    assert len(deletes) == 4  # of partitions 1, 2 and 17, and those without one
+    for body in [*bodies, *reversed(bodies)]:  # as a client that has timed out sends them again
+        with contextlib.suppress(RefusedError):
+            original(client, run.name, body)
+    client.commit(run.name)
+    assert indexed(client, run) == wanted
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "count"),
+    [
+        (posting, "_post_body", 1),
+        (posting, "_bisect_rejected", 1),  # documents were rejected: their list comes next
+        (Solr, "counts", 2),  # surplus is deleted next
+        (Solr, "counts", 4),  # the alias is moved next
+    ],
+)
+def test_a_writer_that_stalls_and_comes_back_writes_nothing_beside_its_successor(
+    store, client, published, monkeypatch, owner, method, count
+):
+    run, wanted = published
+    client.set_alias(ALIAS, [client.create(f"{ALIAS}-other") or f"{ALIAS}-other"])
+    left, written, original = [count], [], getattr(owner, method)
+
+    def stalling(*args):
+        result = original(*args)
+        left[0] -= 1
+        if left[0] == 0:
+            path = layout.run_index_lease(run.name)
+            store.write_json(path, store.read_json(path) | {"token": "the successor's"})
+        return result
+
+    def recording(name, write):
+        def record(self, first, *args):
+            if left[0] <= 0:
+                written.append((name, first))
+            return write(self, first, *args)
+
+        return record
+
+    monkeypatch.setattr(owner, method, stalling)
+    for kind, name in (
+        (Solr, "update"),
+        (Solr, "set_alias"),
+        (LocalStore, "write_bytes"),
+        (LocalStore, "remove"),
+    ):
+        monkeypatch.setattr(kind, name, recording(name, getattr(kind, name)))
+    with pytest.raises(LeaseHeldError):
+        index_run(store, run.name, client, ALIAS, threads=1)
+    kinds = ("update", "set_alias")
+    assert [name for name, first in written if name in kinds or "/rejected/" in first] == []
+    assert client.alias(ALIAS) == [f"{ALIAS}-other"]
+    assert wanted.items() <= indexed(client, run).items()
+
+    monkeypatch.undo()
+    store.remove(layout.run_index_lease(run.name))
+    assert index_run(store, run.name, client, ALIAS)["complete"]
+    assert indexed(client, run) == wanted
 
 
 def test_part_of_a_partition_is_never_counted_as_all_of_it_because_of_an_old_list_of_rejected_documents(
@@ -335,7 +486,7 @@ def test_part_of_a_partition_is_never_counted_as_all_of_it_because_of_an_old_lis
     class KilledError(BaseException):
         pass
 
-    def killed(solr, collection, body):
+    def killed(solr, collection, body, check_lease):
         part = b"".join(piece for _, piece in body).splitlines()[:-10]
         solr.update(collection, b"[" + b",".join(part) + b"]")
         raise KilledError
@@ -454,13 +605,13 @@ def test_missing_and_superfluous_at_once_are_found_out_after_posting(store, clie
 
 def test_a_partition_that_stays_wrong_is_an_error_after_the_second_time(store, client, monkeypatch):
     run = make_run(store)
-    original = posting._commit_and_count
+    original = Solr.counts
 
-    def settle(solr, expected, partitions):
-        change(solr, run, [stranger(run, 1)])  # somebody else writes
-        return original(solr, expected, partitions)
+    def counts(self, *args):
+        change(client, run, [stranger(run, 1)])  # another program writes
+        return original(self, *args)
 
-    monkeypatch.setattr(posting, "_commit_and_count", settle)
+    monkeypatch.setattr(Solr, "counts", counts)
     with pytest.raises(TinyTagsError, match=r"^partition 1 of run .*posting twice .*somebody else writing"):
         index_run(store, run.name, client, ALIAS)
     assert client.alias(ALIAS) == []
@@ -574,14 +725,111 @@ def test_beside_keeps_what_the_alias_shows_and_no_publish_leaves_it(store, clien
     assert both == len(documents(store, first)) + len(documents(store, second))
 
 
+@pytest.fixture
+def runs_in_solr(store, client):
+    """Two complete runs, of which the alias shows the first one."""
+    first, second = make_run(store, partitions=1), make_run(store, model="forest-50", partitions=1)
+    index_run(store, first.name, client, ALIAS)
+    index_run(store, second.name, client, ALIAS, publication="no")
+    return first.name, second.name
+
+
+def test_of_two_runs_that_are_added_to_the_alias_at_once_none_is_lost(
+    store, client, runs_in_solr, monkeypatch
+):
+    first, second = runs_in_solr
+    client.create(f"{ALIAS}-other")
+    client.set_alias(ALIAS, [f"{ALIAS}-other"])
+    set_alias, waiting, others = Solr.set_alias, threading.Event(), []
+    # The other command waits for the lease while this one is between reading the alias and moving it.
+    monkeypatch.setattr(
+        publishing,
+        "time",
+        SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: waiting.set() or time.sleep(seconds)),
+    )
+
+    def slow(self, *args):
+        if not others:
+            others.append(threading.Thread(target=index_run, args=(store, second, client, ALIAS, "beside")))
+            others[0].start()
+            assert waiting.wait(30)
+        set_alias(self, *args)
+
+    monkeypatch.setattr(Solr, "set_alias", slow)
+    assert index_run(store, first, client, ALIAS, publication="beside")["published"]
+    others[0].join(30)
+    assert client.alias(ALIAS) == [f"{ALIAS}-other", first, second]
+
+
+def test_an_alias_that_another_program_moves_is_moved_again_a_few_times(
+    store, client, runs_in_solr, monkeypatch
+):
+    first, second = runs_in_solr
+    set_alias, others = Solr.set_alias, [1]
+
+    def overwritten(self, alias, collections):
+        set_alias(self, alias, collections)
+        if others and others.pop():
+            set_alias(self, alias, [first])
+
+    monkeypatch.setattr(Solr, "set_alias", overwritten)
+    index_run(store, second, client, ALIAS, publication="beside")
+    assert client.alias(ALIAS) == [first, second]
+    others += [1] * 10
+    with pytest.raises(
+        TinyTagsError, match=f"points to {first} after it was moved; is another program moving it"
+    ):
+        publish(store, second, client, ALIAS)
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_an_alias_with_the_name_of_a_run_or_a_collection_is_refused_before_anything_is_written(
+    store, client, runs_in_solr, live
+):
+    _, second = runs_in_solr
+    other = make_run(store, model="forest-20", partitions=1)
+    theirs = f"{ALIAS}-theirs"
+    client.create(theirs)
+    before = client.aliases()
+    for alias in (other.name, theirs, "a b"):
+        with pytest.raises(TinyTagsError, match=f"alias '{alias}'|alias name 'a b'"):
+            index_run(store, other.name, client, alias, publication="live" if live else "publish")
+        with pytest.raises(TinyTagsError):
+            publish(store, second, client, alias)
+        with pytest.raises(TinyTagsError):
+            retire(store, second, client, alias, force=True)
+    assert not client.exists(other.name)
+    assert client.aliases() == before
+    assert not store.exists(layout.run_index_lease(other.name))
+
+
+def test_a_run_with_the_name_of_an_alias_is_refused_and_the_run_behind_it_keeps_its_documents(store, client):
+    run, other = make_run(store, partitions=1), make_run(store, model="forest-50", partitions=1)
+    index_run(store, other.name, client, ALIAS)
+    client.set_alias(run.name, [other.name])  # as an earlier version did
+    for write in (index_run, publish, retire):
+        with pytest.raises(TinyTagsError, match=f"run '{run.name}' has the name of an alias in Solr; delete"):
+            write(store, run.name, client, ALIAS)
+    assert not client.exists(run.name)
+    assert indexed(client, other) == documents(store, other)
+
+
+def test_a_run_that_another_alias_shows_is_not_retired(store, client, runs_in_solr):
+    _, second = runs_in_solr
+    client.set_alias(f"{ALIAS}-too", [second])
+    with pytest.raises(TinyTagsError, match=f"is also published as alias '{ALIAS}-too'"):
+        retire(store, second, client, ALIAS, force=True)
+    assert client.exists(second)
+
+
 def test_live_shows_the_run_from_the_start(store, client, monkeypatch):
     first, second = make_run(store, model="forest-10"), make_run(store, model="forest-50")
     index_run(store, first.name, client, ALIAS)
     aliases, original = [], posting._post_body
 
-    def post(solr, collection, body):
+    def post(solr, *args):
         aliases.append(solr.alias(ALIAS))
-        return original(solr, collection, body)
+        return original(solr, *args)
 
     monkeypatch.setattr(posting, "_post_body", post)
     summary = index_run(store, second.name, client, ALIAS, publication="live")

@@ -9,7 +9,11 @@ import pytest
 from small_runs import ALIAS, documents, make_run
 
 from indexing import solr as module
+from indexing.query.cells import query_cells
+from indexing.query.published import PublishedIndex
 from indexing.solr import RefusedError, Solr, SolrError
+
+OK = {"responseHeader": {"status": 0}}
 
 
 @pytest.fixture
@@ -48,7 +52,7 @@ def answering(monkeypatch):
 
 @pytest.mark.parametrize("status", [404, 429, 500, 502, 503, 504])
 def test_a_busy_solr_is_asked_again_with_the_same_body(answering, status):
-    answering.answers += [(status, {"error": {"msg": "busy"}}), (status, b"<html>no</html>"), (200, {})]
+    answering.answers += [(status, {"error": {"msg": "busy"}}), (status, b"<html>no</html>"), (200, OK)]
     Solr(answering.url).update("run", b"[1]")
     assert answering.requests == [("/solr/run/update", b"[1]")] * 3
 
@@ -58,7 +62,7 @@ def test_pauses_grow_and_stay_below_their_cap(answering, monkeypatch):
     monkeypatch.setattr(module, "LONGEST_PAUSE", 4.0)
     client, pauses = Solr(answering.url, patience=1000), []
     monkeypatch.setattr(client._impatient, "wait", pauses.append)
-    answering.answers += [(429, {})] * 6 + [(200, {})]
+    answering.answers += [(429, {})] * 6 + [(200, OK)]
     client.update("run", b"[]")
     most = [1, 2, 4, 4, 4, 4]
     assert len(pauses) == 6
@@ -105,10 +109,50 @@ def test_waiting_ends_when_it_is_told_to(answering):
         client.update("run", b"[]")
 
 
-def test_an_answer_that_is_no_json_is_told(answering):
+NO_ANSWERS = [
+    {}, [], {"error": "overloaded"}, {"error": {"msg": "overloaded", "code": 503}} | OK,
+    b"<html>Welcome</html>", b"", b"\xff\xfe", b"[" * 100_000,
+]  # fmt: skip
+
+
+def test_an_error_with_status_200_is_repeated_like_any_other(answering):
+    answering.answers += [*((200, answer) for answer in NO_ANSWERS), (200, OK)]
+    Solr(answering.url).update("run", b"[1]")
+    assert answering.requests == [("/solr/run/update", b"[1]")] * (len(NO_ANSWERS) + 1)
+
+
+@pytest.mark.parametrize("answer", NO_ANSWERS, ids=lambda answer: repr(answer)[:20])
+def test_what_a_page_cannot_use_of_an_answer_with_status_200_is_an_error_of_solr(answering, answer):
+    client = Solr(answering.url, patience=0)
+    queries = [
+        PublishedIndex(client, ALIAS).now,
+        lambda: query_cells(client, "run"),
+        lambda: client.select("run", {"q": "*:*"}),
+        lambda: client.counts("run"),
+        client.collections,
+        client.aliases,
+    ]
+    for query in queries:
+        for body in (answer, OK):  # the second one has nothing but Solr's header
+            answering.answers.append((200, body))
+            with pytest.raises(SolrError) as error:
+                query()
+            assert error.value.status in (200, 503)
+            assert "\n" not in str(error.value)
+
+
+def test_an_answer_with_status_200_that_is_not_solrs_is_named(answering):
     answering.answers += [(200, b"<html>Welcome</html>")]
-    with pytest.raises(SolrError, match="is not JSON; is this Solr"):
-        Solr(answering.url).select("run", {})
+    with pytest.raises(SolrError, match=r"not an answer of Solr: .*Welcome.*; is this Solr's address"):
+        Solr(answering.url, patience=0).select("run", {})
+
+
+def test_a_rejection_with_status_200_is_one(answering):
+    answering.answers += [(200, {"error": {"msg": "unknown field", "code": 400}})]
+    with pytest.raises(RefusedError) as error:
+        Solr(answering.url).update("run", b"[1]")
+    assert (error.value.status, error.value.reason) == (400, "unknown field")
+    assert len(answering.requests) == 1
 
 
 def test_a_solr_that_is_not_there_is_named_with_the_way_to_start_it():
@@ -176,3 +220,23 @@ def test_an_alias_is_set_read_and_dropped(client):
     assert client.alias(ALIAS) == [f"{ALIAS}-a", f"{ALIAS}-b"]
     client.delete_alias(ALIAS)
     assert client.alias(ALIAS) == []
+
+
+@pytest.mark.services
+def test_documents_are_deleted_by_id_unless_they_were_posted_again_since(client):
+    name = f"{ALIAS}-versions"
+    ids = ["it's\\one", "two", "three"]
+    client.create(name, shards=2)
+    client.update(name, json.dumps([{"id": id, "partition": 1} for id in ids]).encode())
+    client.commit(name)
+    versions = {
+        hit["id"]: hit["_version_"]
+        for page in client.pages(name, "partition:1", "id,_version_")
+        for hit in page
+        if hit["id"] != "three"
+    }
+    for left in ({"three"}, set(ids)):  # the second time it arrives late
+        client.delete_versions(name, versions)
+        client.commit(name)
+        assert {hit["id"] for page in client.pages(name, "*:*", "id") for hit in page} == left
+        client.update(name, json.dumps([{"id": id, "partition": 1} for id in ids]).encode())
