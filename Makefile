@@ -15,7 +15,7 @@ help:
 	@echo "make bench   measure every step against its alternatives (QUICK=1: in under 3 minutes)"
 	@echo "make bench-full   the whole scale once: 56 million documents, 5 million images (half an hour, 40 GB of disk)"
 	@echo "make lint    check style and the folders' order"
-	@echo "make campaign N=1   attack the whole chain and count what is lost (N=100: hours, the figures of docs/reliability.md)"
+	@echo "make campaign N=1   attack the whole chain and count what is lost (N=100: the figures of docs/reliability.md)"
 	@echo "make audit   check the versions of Python packages and jars against known vulnerabilities"
 	@echo "make zip     write dist/tinytags.zip, for spark-submit --py-files"
 	@echo "make clean   stop the services; remove .venv and build products, not data"

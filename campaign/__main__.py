@@ -26,7 +26,7 @@ PRINTED = 10
     type=click.FloatRange(min=0.01),
     default=1.0,
     show_default=True,
-    help="Size: 1 takes two minutes.",
+    help="Size: 1 is for CI, 100 for docs/reliability.md.",
 )
 @click.option(
     "--only",
