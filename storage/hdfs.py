@@ -157,8 +157,9 @@ class HdfsStore(Store):
         except FileMissingError:
             return
         if counts["fileCount"] >= counts["directoryCount"]:  # of which one is the folder itself
+            folders = [name for name, status in self._entries(path) if status["type"] == "DIRECTORY"]
             with ThreadPoolExecutor(THREADS) as pool:
-                list(pool.map(self.remove_temporary, (f"{path}/{name}" for name in self.list(path))))
+                list(pool.map(self.remove_temporary, (f"{path}/{name}" for name in folders)))
 
     def _entries(self, path: str) -> Sequence[tuple[str, dict[str, Any]]]:
         """Return the names in a folder with HDFS's status of each, by one request; none where there is no such folder."""

@@ -245,6 +245,9 @@ def _release(store: Store, path: str, mine: Holder) -> None:
         held = _read(store, path)
         if held and held.token == mine.token:
             store.remove(path)
+            store.sync(
+                path.rpartition("/")[0]
+            )  # or a power cut brings it back, and the next command waits for it
 
 
 def _remove_attempts(store: Store, folder: str) -> None:
