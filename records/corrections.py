@@ -2,7 +2,7 @@
 
 import pkgutil
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Protocol
 
 from conf.errors import TinyTagsError
@@ -15,8 +15,8 @@ BACKENDS: dict[str, str] = {}
 SQL = "records.sql:SqlCorrections"
 
 LONGEST_NAME = 80
-# How many of an image `Corrections.of_image` returns; all are kept.
-OF_IMAGE = 20
+# How many of an image `Corrections.of_image` returns, and how many names `Corrections.names`; all are kept.
+OF_IMAGE, NAMES = 20, 200
 
 
 class BadCorrectionError(TinyTagsError):
@@ -41,10 +41,22 @@ class Correction:
     at: datetime  # UTC, whole seconds
 
 
+@dataclass(frozen=True)
+class Contributor:
+    """The corrections under one name."""
+
+    name: str
+    corrections: int  # in effect
+    undone: int
+    first: datetime  # UTC, whole seconds
+    last: datetime
+
+
 class Corrections(Protocol):
     """The corrections in one database; for many threads and processes. Every method raises `DatabaseError`.
 
-    Reading creates nothing: a database that does not exist holds no corrections.
+    Reading creates nothing: a database that does not exist holds no corrections. One that is undone stays in the database
+    and can be restored, but no other method returns it.
     """
 
     @property
@@ -59,8 +71,26 @@ class Corrections(Protocol):
         """
         ...
 
-    def undo(self, corpus: Corpus, partition: int, row: int, number: int) -> bool:
-        """Remove one correction of an image; return whether it existed."""
+    def undo(self, corpus: Corpus, partition: int, row: int, number: int, undone_by: str = "") -> bool:
+        """Undo one correction of an image, for ``undone_by``; return whether it was in effect."""
+        ...
+
+    def undo_all(
+        self,
+        by: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        undone_by: str = "",
+    ) -> int:
+        """Undo the corrections of one name, or of all, made from ``since`` to before ``until`` (UTC); return their number."""
+        ...
+
+    def restore(self, by: str | None = None, since: datetime | None = None) -> int:
+        """Restore corrections of one name, or of all, that were undone at or after ``since`` (UTC); return their number."""
+        ...
+
+    def names(self) -> list[Contributor]:
+        """Return the last `NAMES` names with their corrections, the name of the newest correction first."""
         ...
 
     def of_image(self, corpus: Corpus, partition: int, row: int) -> list[Correction]:
@@ -78,11 +108,25 @@ def open_corrections(url: str) -> Corrections:
     return corrections
 
 
+def parse_time(text: str) -> datetime:
+    """Return a time in ISO 8601, in UTC where it names no zone; raises `BadCorrectionError`."""
+    try:
+        time = datetime.fromisoformat(text.strip())
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise BadCorrectionError(
+            f"time {text[:80]!r} is not valid; write it as 2026-11-26 or 2026-11-26T14:30 (UTC)"
+        ) from None
+
+
 def check_words(label: str, by: str) -> tuple[str, str]:
     """Return a label and a person's name as they are stored; raises `BadCorrectionError` for those that can't be."""
-    return _checked("the label", label, LONGEST_CLASS), _checked(
-        "your name", " ".join(by.split()), LONGEST_NAME
-    )
+    return _checked("the label", label, LONGEST_CLASS), check_name("your name", by)
+
+
+def check_name(what: str, name: str) -> str:
+    """Return a person's name as it is stored; raises `BadCorrectionError`, which calls it ``what``."""
+    return _checked(what, " ".join(name.split()), LONGEST_NAME)
 
 
 def _checked(what: str, value: str, longest: int) -> str:

@@ -7,6 +7,7 @@ the search page, and most commands need neither.
 import contextlib
 import time
 from collections.abc import Iterator
+from dataclasses import fields
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,14 +16,23 @@ from typing import TYPE_CHECKING, Any
 from conf.addresses import without_passwords
 from ingest.corpus import Corpus
 from ingest.formats.dump import LONGEST_CLASS
-from records.corrections import LONGEST_NAME, OF_IMAGE, Correction, Corrections, DatabaseError, check_words
+from records.corrections import (
+    LONGEST_NAME,
+    NAMES,
+    OF_IMAGE,
+    Contributor,
+    Correction,
+    Corrections,
+    DatabaseError,
+    check_words,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, Table
     from sqlalchemy.engine import URL
 
 # The revision of `SqlCorrections.table`: the last module of records/migrations.
-REVISION = "0001"
+REVISION = "0002"
 # A name of our own, because a database may hold another application's tables as well.
 VERSION_TABLE = "tinytags_version"
 
@@ -54,14 +64,52 @@ class SqlCorrections(Corrections):
                 connection.execute(
                     self.table.insert().values(
                         corpus=corpus.name, corpus_hash=corpus.hash, partition=partition, row=row, label=label, by=by,
-                        at=datetime.now(UTC).replace(tzinfo=None, microsecond=0),
+                        at=_stored(datetime.now(UTC)),
                     )
                 )  # fmt: skip
 
-    def undo(self, corpus: Corpus, partition: int, row: int, number: int) -> bool:
-        one = self.table.delete().where(self._of_image(corpus, partition, row), self.table.c.number == number)
+    def undo(self, corpus: Corpus, partition: int, row: int, number: int, undone_by: str = "") -> bool:
+        one = self._of_image(corpus, partition, row), self.table.c.number == number
+        return self._undo(undone_by, *one) > 0
+
+    def undo_all(
+        self,
+        by: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        undone_by: str = "",
+    ) -> int:
+        columns = self.table.c
+        filters = self._of_name(by)
+        filters += [columns.at >= _stored(since)] if since else []
+        filters += [columns.at < _stored(until)] if until else []
+        return self._undo(undone_by, *filters)
+
+    def restore(self, by: str | None = None, since: datetime | None = None) -> int:
+        undone_at = self.table.c.undone_at
+        filters = [undone_at.is_not(None), *self._of_name(by)]
+        filters += [undone_at >= _stored(since)] if since else []
+        change = self.table.update().where(*filters).values(undone_at=None, undone_by=None)
         with self._begin() as connection:
-            return connection is not None and connection.execute(one).rowcount > 0
+            return connection.execute(change).rowcount if connection else 0
+
+    def names(self) -> list[Contributor]:
+        from sqlalchemy import func, select
+
+        c = self.table.c
+        in_effect, last = func.count() - func.count(c.undone_at), func.max(c.at)
+        query = (
+            select(c.by, in_effect, func.count(c.undone_at), func.min(c.at), last)
+            .group_by(c.by)
+            .order_by(func.max(c.number).desc())
+            .limit(NAMES)
+        )
+        with self._begin() as connection:
+            rows = connection.execute(query) if connection else ()
+            return [
+                Contributor(name, count, undone, first.replace(tzinfo=UTC), last.replace(tzinfo=UTC))
+                for name, count, undone, first, last in rows
+            ]
 
     def of_image(self, corpus: Corpus, partition: int, row: int) -> list[Correction]:
         newest = self._newest_first(corpus, partition, row).limit(OF_IMAGE)
@@ -69,11 +117,17 @@ class SqlCorrections(Corrections):
             return [_correction(row) for row in connection.execute(newest)] if connection else []
 
     def newest(self) -> list[Correction]:
-        oldest_first = self.table.select().order_by(self.table.c.number)
+        from sqlalchemy import func, select
+
+        c = self.table.c
+        # An index has all of it: only the rows of the result are read from the table.
+        last = select(func.max(c.number)).where(c.undone_at.is_(None))
+        last = last.group_by(c.corpus, c.corpus_hash, c.partition, c.row)
         with self._begin() as connection:
-            corrections = map(_correction, connection.execute(oldest_first) if connection else ())
-            newest = {(c.corpus, c.corpus_hash, c.partition, c.row): c for c in corrections}
-            return [newest[place] for place in sorted(newest)]
+            rows = connection.execute(self.table.select().where(c.number.in_(last))) if connection else ()
+            corrections = map(_correction, rows)
+            # Not by the database, whose order of letters depends on its settings.
+            return sorted(corrections, key=lambda one: (one.corpus, one.corpus_hash, one.partition, one.row))
 
     @cached_property
     def table(self) -> "Table":
@@ -90,8 +144,11 @@ class SqlCorrections(Corrections):
             Column("label", String(LONGEST_CLASS), nullable=False),
             Column("by", String(LONGEST_NAME), nullable=False),
             Column("at", DateTime, nullable=False),
-            Index("corrections_of_image", "corpus", "partition", "row"),
-            sqlite_autoincrement=True,  # the number of a removed correction is never used again
+            Column("undone_at", DateTime),
+            Column("undone_by", String(LONGEST_NAME)),
+            Index("corrections_newest", "corpus", "corpus_hash", "partition", "row", "undone_at", "number"),
+            Index("corrections_by", "by", "at"),
+            sqlite_autoincrement=True,  # as version 0.1 made it, which deleted rows
         )  # fmt: skip
 
     @cached_property
@@ -151,7 +208,7 @@ class SqlCorrections(Corrections):
         inspector, revision = sqlalchemy.inspect(connection), None
         if inspector.has_table(VERSION_TABLE):
             revision = connection.execute(
-                sqlalchemy.text(f"SELECT version_num FROM {VERSION_TABLE}")
+                sqlalchemy.text(f"SELECT max(version_num) FROM {VERSION_TABLE}")
             ).scalar()
         if revision is None and not write:  # no table yet, or the one of version 0.1, which wrote no revision
             if not inspector.has_table(self.table.name):
@@ -173,10 +230,19 @@ class SqlCorrections(Corrections):
             columns.corpus == corpus.name, columns.corpus_hash == corpus.hash, columns.partition == partition, columns.row == row
         )  # fmt: skip
 
+    def _of_name(self, by: str | None) -> "list[ColumnElement[bool]]":
+        return [] if by is None else [self.table.c.by == " ".join(by.split())]
+
+    def _undo(self, undone_by: str, *filters: "ColumnElement[bool]") -> int:
+        values = {"undone_at": _stored(datetime.now(UTC)), "undone_by": undone_by[:LONGEST_NAME]}
+        change = self.table.update().where(self.table.c.undone_at.is_(None), *filters).values(**values)
+        with self._begin() as connection:
+            return connection.execute(change).rowcount if connection else 0
+
     def _newest_first(self, corpus: Corpus, partition: int, row: int) -> "Select[Any]":
         return (
             self.table.select()
-            .where(self._of_image(corpus, partition, row))
+            .where(self._of_image(corpus, partition, row), self.table.c.undone_at.is_(None))
             .order_by(self.table.c.number.desc())
         )
 
@@ -195,5 +261,11 @@ def _may_exist(url: "URL", write: bool) -> bool:
     return write or Path(url.database).exists()
 
 
+def _stored(time: datetime) -> datetime:
+    """Return a time as the table has it: UTC without a zone, whole seconds."""
+    return time.astimezone(UTC).replace(tzinfo=None, microsecond=0)
+
+
 def _correction(row: "Row[Any]") -> Correction:
-    return Correction(**{**row._mapping, "at": row.at.replace(tzinfo=UTC)})
+    values = {field.name: getattr(row, field.name) for field in fields(Correction)}
+    return Correction(**values | {"at": row.at.replace(tzinfo=UTC)})

@@ -43,6 +43,7 @@ def upgrade(engine: "Engine", version_table: str) -> None:
 
     Several processes may do so at once. Raises `DatabaseError` for a database that a later version has upgraded.
     """
+    from alembic.util import CommandError
     from sqlalchemy.exc import DBAPIError
 
     attempts = 1 if engine.dialect.name in LOCKS else ATTEMPTS
@@ -51,8 +52,10 @@ def upgrade(engine: "Engine", version_table: str) -> None:
             with _ONE_THREAD, _locked(engine) as connection:
                 _upgrade(connection, version_table)
             return
-        except DBAPIError:
+        except (DBAPIError, CommandError) as error:
             if attempt == attempts:
+                if isinstance(error, CommandError):
+                    raise DatabaseError(f"database {engine.url.render_as_string()!r}: {error}") from None
                 raise
             time.sleep(PAUSE_SECONDS)
 
@@ -67,7 +70,8 @@ def _upgrade(connection: "Connection", version_table: str) -> None:
                 f"database {connection.engine.url.render_as_string()!r} has revision {unknown[0]!r}, of a later version of "
                 "TinyTags; update TinyTags"
             )
-        pending = known.iterate_revisions("heads", current, implicit_base=True)
+        # Without a lock, a process may write the revision that another one has replaced since.
+        pending = known.iterate_revisions("heads", current and max(current), implicit_base=True)
         return [
             MigrationStep.upgrade_from_script(known, by_name[script.revision])
             for script in reversed(list(pending))
@@ -76,6 +80,8 @@ def _upgrade(connection: "Connection", version_table: str) -> None:
     context = MigrationContext.configure(connection, opts={"fn": steps, "version_table": version_table})
     with Operations.context(context):
         context.run_migrations()
+        version = context._version
+        connection.execute(version.delete().where(version.c.version_num != scripts[-1].revision))
 
 
 @contextlib.contextmanager

@@ -2,9 +2,10 @@
 
 from datetime import UTC, datetime
 
-from records.corrections import OF_IMAGE, Correction, Corrections, check_words
+from records.corrections import OF_IMAGE, Contributor, Correction, Corrections, check_words
 
 _ROWS: dict[str, list[Correction]] = {}
+_UNDONE: dict[str, dict[int, datetime]] = {}  # when a number was undone
 
 
 class MemoryCorrections(Corrections):
@@ -30,18 +31,50 @@ class MemoryCorrections(Corrections):
                 Correction(next(self.numbers), corpus.name, corpus.hash, partition, row, label, by, at)
             )
 
-    def undo(self, corpus, partition, row, number):
+    @property
+    def undone(self):
+        return _UNDONE.setdefault(self.url, {})
+
+    def undo(self, corpus, partition, row, number, undone_by=""):
         ours = [c for c in self.of_image(corpus, partition, row) if c.number == number]
-        for correction in ours:
-            self.rows.remove(correction)
-        return bool(ours)
+        return self._undo(ours) > 0
+
+    def undo_all(self, by=None, since=None, until=None, undone_by=""):
+        return self._undo(
+            c
+            for c in self._in_effect()
+            if by in (None, c.by) and (not since or c.at >= since) and (not until or c.at < until)
+        )
+
+    def _undo(self, corrections):
+        numbers = [c.number for c in corrections]
+        self.undone.update(dict.fromkeys(numbers, datetime.now(UTC).replace(microsecond=0)))
+        return len(numbers)
+
+    def restore(self, by=None, since=None):
+        names = {c.number: c.by for c in self.rows}
+        found = [n for n, at in self.undone.items() if by in (None, names[n]) and (not since or at >= since)]
+        for number in found:
+            del self.undone[number]
+        return len(found)
+
+    def names(self):
+        def one(name):
+            theirs = [c for c in self.rows if c.by == name]
+            undone = sum(c.number in self.undone for c in theirs)
+            return Contributor(name, len(theirs) - undone, undone, theirs[0].at, theirs[-1].at)
+
+        return [one(name) for name in dict.fromkeys(c.by for c in reversed(self.rows))]
+
+    def _in_effect(self):
+        return [c for c in self.rows if c.number not in self.undone]
 
     def of_image(self, corpus, partition, row):
         place = corpus.name, corpus.hash, partition, row
-        return [c for c in reversed(self.rows) if (c.corpus, c.corpus_hash, c.partition, c.row) == place][
-            :OF_IMAGE
-        ]
+        return [
+            c for c in reversed(self._in_effect()) if (c.corpus, c.corpus_hash, c.partition, c.row) == place
+        ][:OF_IMAGE]
 
     def newest(self):
-        newest = {(c.corpus, c.corpus_hash, c.partition, c.row): c for c in self.rows}
+        newest = {(c.corpus, c.corpus_hash, c.partition, c.row): c for c in self._in_effect()}
         return [newest[place] for place in sorted(newest)]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from records.corrections import BACKENDS, OF_IMAGE, BadCorrectionError, open_corrections
+from records.corrections import BACKENDS, OF_IMAGE, BadCorrectionError, open_corrections, parse_time
 
 
 @pytest.fixture(params=["sqlite", "memory"])
@@ -71,9 +71,57 @@ def test_undo_removes_one_correction_whose_number_is_never_used_again(correction
     assert corrections.of_image(here, 0, 0)[0].number > newest.number
 
 
+def test_all_corrections_of_a_name_are_undone_and_restored(corrections, here, there):
+    corrections.add(here, 0, 0, "frog", "Ada")
+    for corpus in (here, there):
+        corrections.add(corpus, 0, 0, "ship", "Eve")
+        corrections.add(corpus, 0, 1, "ship", "Eve")
+    assert [(n.name, n.corrections, n.undone) for n in corrections.names()] == [("Eve", 4, 0), ("Ada", 1, 0)]
+    assert corrections.undo_all("Eve", undone_by="Ada") == 4
+    assert corrections.undo_all("Eve") == 0, "they are undone already"
+    assert words(corrections.newest()) == words(corrections.of_image(here, 0, 0)) == [("frog", "Ada")]
+    eve = corrections.names()[0]
+    assert (eve.name, eve.corrections, eve.undone) == ("Eve", 0, 4) and eve.first <= eve.last
+    assert corrections.restore("Bob") == 0
+    assert corrections.restore("Eve") == 4 and len(corrections.newest()) == 4
+
+
+def test_corrections_are_undone_by_time_and_restored_by_the_time_of_the_undo(corrections, here):
+    corrections.add(here, 0, 0, "frog", "Ada")
+    corrections.add(here, 0, 1, "frog", "Eve")
+    at = corrections.of_image(here, 0, 0)[0].at
+    minute = timedelta(minutes=1)
+    assert corrections.undo_all(since=at + minute) == corrections.undo_all("Ada", until=at) == 0
+    assert corrections.undo_all(since=at, until=at + minute) == 2 and corrections.newest() == []
+    assert corrections.restore(since=at + minute) == 0
+    assert corrections.restore("Ada", since=at) == 1
+    assert words(corrections.newest()) == [("frog", "Ada")]
+
+
+@pytest.mark.parametrize(
+    ("text", "hour"),
+    [
+        ("2026-11-26T14:30", 14),
+        ("2026-11-26 14:30:00Z", 14),
+        ("2026-11-26T14:30+02:00", 12),
+        ("2026-11-26", 0),
+    ],
+)
+def test_times_are_in_utc_unless_they_name_a_zone(text, hour):
+    time = parse_time(text)
+    assert (time.tzinfo, time.day, time.hour) == (UTC, 26, hour)
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "26.11.2026", "0001-01-01T00:00+02:00"])
+def test_a_time_that_is_none_is_an_error(text):
+    with pytest.raises(BadCorrectionError):
+        parse_time(text)
+
+
 def test_reading_an_empty_database_finds_nothing_and_creates_nothing(corrections, here, tmp_path):
-    assert corrections.of_image(here, 0, 0) == corrections.newest() == []
+    assert corrections.of_image(here, 0, 0) == corrections.newest() == corrections.names() == []
     assert not corrections.undo(here, 0, 0, 1)
+    assert corrections.undo_all() == corrections.restore() == 0
     assert list(tmp_path.iterdir()) == []
 
 
