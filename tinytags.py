@@ -43,6 +43,7 @@ ORDER = [
     "status",
     "verify",
     "evaluate",
+    "corrections",
     "serve",
     "doctor",
 ]
@@ -271,10 +272,91 @@ def verify(run_name, repair, settings, as_json):
         raise TinyTagsError(f"run {run_name} differs in {counted(left, 'place')}; {fix}")
 
 
+@command.group()
+def corrections():
+    """List the corrections that people made on the page, or undo all by one name or since a time.
+
+    \b
+      tinytags corrections list
+      tinytags corrections undo --by Eve --since 2026-11-26T14:00
+      tinytags corrections restore --by Eve
+
+    What is undone stays in the database with the time and your name, and can be restored.
+    """
+
+
+by_option = click.option("--by", metavar="NAME", help="Only those by this name.")
+
+
+def time_option(name, help):
+    """Return the decorator that adds an option for a time, which the command gets as a datetime."""
+
+    def parse(context, parameter, value):
+        from records.corrections import parse_time
+
+        return parse_time(value) if value else None
+
+    return click.option(name, metavar="TIME", callback=parse, help=help)
+
+
+@corrections.command("list")
+@settings_options("database")
+@json_option
+def list_corrections(settings, as_json):
+    """List the names under which corrections were made, the newest first."""
+    names = _corrections(settings).names()
+    lines = [
+        f"{one.name}: {one.corrections:,} in effect, {one.undone:,} undone, {one.first:%Y-%m-%d %H:%M} to {one.last:%Y-%m-%d %H:%M} UTC"
+        for one in names
+    ]
+    result = [vars(one) | {"first": one.first.isoformat(), "last": one.last.isoformat()} for one in names]
+    report({"names": result}, "\n".join(lines) or "There are no corrections.", as_json)
+
+
+@corrections.command("undo")
+@by_option
+@time_option("--since", "Only those made at this time (UTC, as 2026-11-26T14:30) or later.")
+@time_option("--until", "Only those made before this time.")
+@settings_options("database")
+@json_option
+def undo_corrections(by, since, until, settings, as_json):
+    """Undo the corrections by a name, or of a time; they stay in the database."""
+    from conf.settings import user_name
+
+    _check_selected(by, since, until)
+    number = _corrections(settings).undo_all(by, since, until, user_name())
+    report({"undone": number}, f"{counted(number, 'correction')} undone", as_json)
+
+
+@corrections.command("restore")
+@by_option
+@time_option("--since", "Only those undone at this time (UTC, as 2026-11-26T14:30) or later.")
+@settings_options("database")
+@json_option
+def restore_corrections(by, since, settings, as_json):
+    """Restore corrections that were undone, by a name or since a time."""
+    _check_selected(by, since)
+    number = _corrections(settings).restore(by, since)
+    report({"restored": number}, f"{counted(number, 'correction')} restored", as_json)
+
+
+def _check_selected(*selections):
+    if not any(selections):
+        raise TinyTagsError("which corrections? Give --by NAME, --since TIME or both")
+
+
+def _corrections(settings):
+    from records.corrections import open_corrections
+
+    return open_corrections(settings.database)
+
+
 @command.command()
 @host_option
 @port_option
-@settings_options("store", "webhdfs", "solr", "alias", "database")
+@settings_options(
+    "store", "webhdfs", "solr", "alias", "database", "details", "correction_rate", "hosts", "proxy"
+)
 def serve(host, port, settings):
     """Serve the search page until Ctrl-C."""
     from search_ui import serve as serve_page

@@ -19,6 +19,14 @@ from conf.notes import take_notes
 from conf.settings import HELP, Settings, load_settings
 
 INTERRUPTED = 130
+# What stands for the value of a setting in --help, where it isn't a URL.
+METAVARS = {
+    "alias": "NAME",
+    "details": "yes|no",
+    "correction_rate": "RATES",
+    "hosts": "NAMES",
+    "proxy": "ADDRESS",
+}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,7 +54,9 @@ def setting_option(name: str) -> Callable[[F], F]:
     """Return the decorator that adds the option for one setting."""
     default = {field.name: field.default for field in fields(Settings)}[name]
     source = f"  [TINYTAGS_{name.upper()}{f'; default: {default}' if default else ''}]"
-    return click.option(f"--{name}", metavar="NAME" if name == "alias" else "URL", help=HELP[name] + source)
+    return click.option(
+        f"--{name.replace('_', '-')}", metavar=METAVARS.get(name, "URL"), help=HELP[name] + source
+    )
 
 
 json_option = click.option(

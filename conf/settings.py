@@ -17,7 +17,7 @@ from conf.errors import TinyTagsError
 
 @dataclass(frozen=True, repr=False)
 class Settings:
-    """The addresses that TinyTags works with; read once, then passed on as a value.
+    """The addresses that TinyTags works with, and how the page is served; read once, then passed on as a value.
 
     They may have a password in them: `conf.addresses.without_passwords` is for printing them.
     """
@@ -28,6 +28,10 @@ class Settings:
     alias: str = "tags"
     master: str = "local[*]"
     database: str = "sqlite:///data/tinytags.db"
+    details: str = "no"
+    correction_rate: str = "60/minute, 2000/day"
+    hosts: str = ""
+    proxy: str = ""
 
     def __repr__(self) -> str:
         return without_passwords(
@@ -42,6 +46,10 @@ HELP = {
     "alias": "Solr alias that the search page reads.",
     "master": "What runs the tasks: a Spark master (local[*], spark://HOST:7077, yarn), or processes of this machine without a JVM: processes, processes[4].",
     "database": "SQLAlchemy URL of the database of corrections; none turns corrections off.",
+    "details": "Whether pages show folders and addresses of the machine, and who writes: yes or no. `tinytags status` always does.",
+    "correction_rate": "How many corrections one address may make or undo, as 60/minute, 2000/day; none is no limit.",
+    "hosts": "More names that the page is requested by, as in A,B; .A stands for all names in A, * for any. Always: localhost, loopback addresses and --host.",
+    "proxy": "Address of the reverse proxy in front of the page: its X-Forwarded-For names the clients.",
 }
 
 
@@ -62,6 +70,8 @@ def load_settings(options: dict[str, str | None] | None = None, folder: str | Pa
     for name, address in (("solr", settings.solr), ("webhdfs", settings.webhdfs)):
         if address and not _is_http(address):
             raise TinyTagsError(f"setting {name} is {address!r}; write http://HOST:PORT")
+    if settings.details not in ("yes", "no"):
+        raise TinyTagsError(f"setting details is {settings.details!r}; write yes or no")
     return settings
 
 

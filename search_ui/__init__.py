@@ -13,15 +13,12 @@ from conf.settings import Settings
 
 # Requests are short: URLs, and the form of a correction.
 BODY_BYTES = 64 * 1024
-# More than this is not buffered for a slow client: an export waits.
-BUFFER_BYTES = 1 << 20
-THREADS = 8
 _M_ARENA_MAX = -8  # malloc.h
 STATIC_SECONDS = 365 * 24 * 3600
 
 
-def create_app(settings: Settings, test_config: dict[str, Any] | None = None) -> Flask:
-    """Return the application; ``test_config`` overrides Flask's configuration.
+def create_app(settings: Settings, test_config: dict[str, Any] | None = None, host: str = "") -> Flask:
+    """Return the application; ``test_config`` overrides Flask's configuration. ``host`` is where the server listens.
 
     It connects to nothing yet: a page that needs a Solr or a store that is unavailable reports that.
     """
@@ -29,9 +26,10 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None) ->
     from indexing.query.published import CHECK_SECONDS, PublishedIndex
     from indexing.solr import Solr
     from records.corrections import open_corrections
-    from search_ui import errors, metrics, openapi
+    from search_ui import errors, hosts, metrics, openapi
     from search_ui.board import REFRESH_SECONDS, Board
     from search_ui.library import Library
+    from search_ui.rates import Rates
     from search_ui.sources import Sources
     from search_ui.views import BLUEPRINTS
     from storage.store import open_store
@@ -57,6 +55,7 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None) ->
         library=Library(store),
         board=Board(store, solr, settings.alias, app.config["REFRESH_SECONDS"]),
         corrections=open_corrections(settings.database),
+        rates=Rates(settings.correction_rate),
         metrics=counted,
     )
     for blueprint in BLUEPRINTS:
@@ -64,6 +63,7 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None) ->
     openapi.register(app)
     errors.register(app)
     metrics.register(app, counted)
+    hosts.register(app, hosts.accepted_hosts(settings.hosts, host))
     versions = _static_versions(Path(app.static_folder or ""))
     app.add_template_global(lambda name: f"{app.static_url_path}/{name}?v={versions[name]}", "static")
     app.add_template_filter(lambda n: f"{n:,}", "number")
@@ -76,21 +76,16 @@ def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None
     import logging
     import threading
 
-    import waitress
-
-    from search_ui import refusals
+    from search_ui.server import make_server
 
     # A browser requests many thumbnails at once, so a short queue is normal.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
     _share_memory()
-    app = create_app(settings)
-    refusals.add_headers()
+    app = create_app(settings, host=host)
+    _ = app.extensions["tinytags"].rates.limits  # an error of the setting comes now
     try:
-        server = waitress.create_server(
-            app, host=host, port=port, threads=THREADS, max_request_body_size=BODY_BYTES, ident="tinytags",
-            outbuf_high_watermark=BUFFER_BYTES,
-        )  # fmt: skip
+        server = make_server(app, host, port, settings.proxy)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).rstrip(".")
         raise TinyTagsError(
@@ -99,10 +94,7 @@ def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None
     threading.Thread(target=_warm_up, args=[app], daemon=True).start()
     url_host = f"[{host}]" if ":" in host else host
     print(f"TinyTags: http://{url_host}:{port}/ (Ctrl-C stops it)", flush=True)
-    try:
-        server.run()  # returns on Ctrl-C
-    finally:
-        server.close()
+    server.run()  # returns on Ctrl-C
 
 
 def _share_memory() -> None:

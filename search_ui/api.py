@@ -166,6 +166,20 @@ class CorrectionEntry(TypedDict):
     number: Count
 
 
+class Contributor(TypedDict):
+    name: str
+    corrections: Count
+    undone: Count
+    first: Time
+    last: Time
+
+
+class Contributors(TypedDict):
+    """The last names under which corrections were made, the newest first: how many are in effect, and how many undone."""
+
+    names: list[Contributor]
+
+
 class Image(TypedDict):
     """Everything known about an image. ``unreadable`` is the reason why its pixels can't be read."""
 
@@ -197,9 +211,11 @@ class IndexStates(States):
 
 
 class Writer(TypedDict):
-    user: str
-    host: str
-    pid: Count
+    """Who writes; only the time where the setting ``details`` is no."""
+
+    user: str | None
+    host: str | None
+    pid: Count | None
     since: Time
 
 
@@ -267,9 +283,9 @@ class Runs(TypedDict):
     ask_again_seconds: Count
     store_seen: Time | None
     solr_seen: Time | None
-    store: str
+    store: str | None
     store_error: str | None
-    solr: str
+    solr: str | None
     solr_error: str | None
     alias: str
     published: list[str]

@@ -2,14 +2,14 @@
 
 from flask import Flask, Response, jsonify, render_template, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, SecurityError
 
 from conf.errors import TinyTagsError
 from indexing.query.search import TooBusyError
 from indexing.query.search_state import BadSearchError
 from indexing.solr import SolrError
 from records.corrections import BadCorrectionError, DatabaseError
-from search_ui import api
+from search_ui import api, details
 from storage.store import StoreError
 
 HEADERS = {
@@ -28,6 +28,7 @@ TITLES = {
     404: "Page not found",
     405: "Method not allowed",
     413: "Request too large",
+    429: "Too many requests",
     500: "Internal error",
     503: "The search is unavailable",
 }
@@ -36,6 +37,10 @@ TITLES = {
 def register(app: Flask) -> None:
     """Let an application answer every exception, and add `HEADERS` to every response."""
     app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(
+        SecurityError,
+        lambda error: _answer(400, f"{error.description} The setting hosts names more.", "Unknown host"),
+    )
     app.register_error_handler(BadSearchError, lambda error: _answer(400, str(error)))
     app.register_error_handler(
         BadCorrectionError, lambda error: _answer(400, str(error), "This correction isn't valid")
@@ -45,7 +50,7 @@ def register(app: Flask) -> None:
     )
     app.register_error_handler(SolrError, lambda error: _unavailable(app, error))
     app.register_error_handler(StoreError, lambda error: _unavailable(app, error))
-    app.register_error_handler(TinyTagsError, lambda error: _answer(404, str(error)))
+    app.register_error_handler(TinyTagsError, lambda error: _answer(404, details.reason(error)))
     app.register_error_handler(Exception, lambda error: _bug(app, error))
     app.after_request(_add_headers)
 
@@ -53,14 +58,14 @@ def register(app: Flask) -> None:
 def _http_error(error: HTTPException) -> ResponseReturnValue:
     # Some have a header of their own: 405 has Allow.
     headers = [header for header in error.get_headers() if header[0] != "Content-Type"]
-    return *_answer(error.code or 500, error.description), headers
+    return *_answer(error.code or 500, details.public(error.description or "")), headers
 
 
 def _unavailable(app: Flask, error: TinyTagsError, title: str | None = None) -> ResponseReturnValue:
     app.logger.warning("%s", error)
     if isinstance(error, SolrError) and not isinstance(error, TooBusyError):
         app.extensions["tinytags"].metrics.solr_failures.inc()
-    return _answer(503, str(error), title)
+    return _answer(503, details.reason(error), title)
 
 
 def _bug(app: Flask, error: Exception) -> ResponseReturnValue:

@@ -25,7 +25,7 @@ from search_ui import api
 PATH = "/api/openapi.json"
 # The types of `search_ui.api` that are responses.
 RESPONSES = (
-    api.Error, api.Search, api.Image, api.Runs, api.Models, api.Model, api.Alive, api.Ready, api.NotReady
+    api.Error, api.Search, api.Image, api.Contributors, api.Runs, api.Models, api.Model, api.Alive, api.Ready, api.NotReady
 )  # fmt: skip
 
 TEXT = {"type": "string"}
@@ -73,15 +73,18 @@ def _operations() -> dict[str, dict[str, Any]]:
             "search", "One page of a search, with its counts.", _json("Search"), [400, 503], search
         ),
         "/export.jsonl": _operation(
-            "exportLines", "All hits of a search, streamed: one Document a line.", lines, [400, 503], search
+            "exportLines", "All hits of a search, streamed: one Document a line.", lines, [400, 429, 503], search
         ),
         "/export.csv": _operation(
             "exportTable",
             "All hits of a search, streamed: a header and one row a hit. A cell that a spreadsheet would execute begins with '.",
-            table, [400, 503], search,
+            table, [400, 429, 503], search,
         ),
         "/api/images/{corpus}/{partition}/{row}": _operation(
             "image", "Everything known about one image.", _json("Image"), [404, 503], place
+        ),
+        "/api/corrections": _operation(
+            "corrections", "The names under which corrections were made.", _json("Contributors"), [403, 503]
         ),
         "/api/runs": _operation(
             "runs", "Every step of every corpus and run: partitions pending, done, failed.", _json("Runs")
@@ -184,8 +187,10 @@ def _operation(
 
 _FAILURES = {
     400: "A parameter is unknown or invalid; error says which.",
+    403: "Corrections are turned off.",
     404: "Not found; error says what there is.",
-    503: "Solr or the store is unavailable or too busy; try again later.",
+    429: "Too many requests; try again after Retry-After seconds.",
+    503: "Solr, the store or the database is unavailable or too busy; try again later.",
 }
 
 

@@ -11,6 +11,7 @@ from records.corrections import Corrections
 from search_ui.board import Board
 from search_ui.library import Library
 from search_ui.metrics import Metrics
+from search_ui.rates import Rates
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Sources:
     library: Library
     board: Board
     corrections: Corrections
+    rates: Rates
     metrics: Metrics
 
 

@@ -2,12 +2,16 @@
 
 from urllib.parse import quote, unquote
 
-from flask import Blueprint, abort, current_app, redirect, request
+from flask import Blueprint, abort, current_app, jsonify, redirect, render_template, request
 from werkzeug import Response
+from werkzeug.exceptions import TooManyRequests
 
 from conf.errors import TinyTagsError
+from conf.wording import counted, duration
 from ingest.corpus import Corpus
-from records.corrections import LONGEST_NAME, BadCorrectionError, Correction
+from records.corrections import LONGEST_NAME, BadCorrectionError, Correction, check_name, parse_time
+from search_ui import api, details
+from search_ui.clients import this_client
 from search_ui.library import image_url, known_corpus
 from search_ui.sources import sources
 
@@ -39,12 +43,13 @@ def corrections_of(corpus: Corpus, partition: int, row: int) -> tuple[list[Corre
         return sources().corrections.of_image(corpus, partition, row), None
     except TinyTagsError as error:
         current_app.logger.warning("%s", error)
-        return None, str(error)
+        return None, details.reason(error)
 
 
 def name() -> str:
     """Return the name of the last correction from this browser, or ""."""
-    return unquote(request.cookies.get(COOKIE, ""))[:LONGEST_NAME]
+    # Of several cookies, the last one has the shortest path; version 0.1 set it for /images.
+    return unquote((request.cookies.getlist(COOKIE) or [""])[-1])[:LONGEST_NAME]
 
 
 @blueprint.post("/images/<corpus>/<int:partition>/<int:row>/corrections")
@@ -57,31 +62,97 @@ def add(corpus: str, partition: int, row: int) -> Response:
             f"{label[:80]!r} is not a class of {corpus}; its classes are {', '.join(known)}"
         )
     sources().corrections.add(manifest, partition, row, label, by)
-    answer = _redirect_back(corpus, partition, row)
-    answer.set_cookie(
-        COOKIE, quote(" ".join(by.split())), COOKIE_SECONDS, path="/images", httponly=True, samesite="Strict"
-    )  # fmt: skip
-    return answer
+    return _keep_name(_redirect_back(corpus, partition, row), by)
 
 
 @blueprint.post("/images/<corpus>/<int:partition>/<int:row>/corrections/<int(max=2147483647):number>/remove")
 def remove(corpus: str, partition: int, row: int, number: int) -> Response:
     """Remove a correction; no error where it is removed already."""
     manifest = _corrected_corpus(corpus, partition, row)
-    sources().corrections.undo(manifest, partition, row, number)
+    sources().corrections.undo(manifest, partition, row, number, name())
     return _redirect_back(corpus, partition, row)
 
 
+@blueprint.get("/corrections")
+def contributors() -> str:
+    """The names under which corrections were made, with a form that undoes all of one."""
+    _check_enabled()
+    undone, restored = (request.args.get(key, type=int) for key in ("undone", "restored"))
+    done = None
+    if undone is not None:
+        done = f"{counted(undone, 'correction')} undone."
+    elif restored is not None:
+        done = f"{counted(restored, 'correction')} restored."
+    return render_template("corrections.html", names=sources().corrections.names(), by=name(), done=done)
+
+
+@blueprint.get("/api/corrections")
+def api_contributors() -> Response:
+    """The data of the page of names."""
+    _check_enabled()
+    answer: api.Contributors = {
+        "names": [
+            {
+                "name": one.name,
+                "corrections": one.corrections,
+                "undone": one.undone,
+                "first": one.first.isoformat(),
+                "last": one.last.isoformat(),
+            }
+            for one in sources().corrections.names()
+        ]
+    }
+    return jsonify(answer)
+
+
+@blueprint.post("/corrections/undo")
+def undo_all() -> Response:
+    """Undo the corrections ``by`` a name, made at or after ``since``: fields of a form."""
+    _check_form()
+    undone_by = check_name("your name", request.form.get("undone_by", ""))
+    by, since = check_name("the name", request.form.get("by", "")), request.form.get("since")
+    number = sources().corrections.undo_all(by, parse_time(since) if since else None, undone_by=undone_by)
+    current_app.logger.warning("%s by %r undone by %r", counted(number, "correction"), by, undone_by)
+    return _keep_name(redirect(f"/corrections?undone={number}", 303), undone_by)
+
+
+@blueprint.post("/corrections/restore")
+def restore() -> Response:
+    """Restore the corrections ``by`` a name that were undone at or after ``since``."""
+    _check_form()
+    by, since = check_name("the name", request.form.get("by", "")), request.form.get("since")
+    number = sources().corrections.restore(by, parse_time(since) if since else None)
+    return redirect(f"/corrections?restored={number}", 303)
+
+
 def _corrected_corpus(corpus: str, partition: int, row: int) -> Corpus:
-    """Return the corpus of an image for a form of our own pages; 403 for other sites, 404 where there is no such image."""
+    """Return the corpus of an image for a form of our own pages; 404 where there is no such image."""
+    _check_form()
+    return known_corpus(sources().library, corpus, partition, row)
+
+
+def _check_form() -> None:
+    """Refuse a form of another site, 403, and more of them than a client may send, 429."""
     # A browser sends forms of other sites with the cookies of this one.
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     ours = (f"{scheme}://{request.host}" for scheme in ("http", "https"))
     if site not in ("same-origin", "none") if site else origin and origin not in ours:
         abort(403, "This form was sent from another site. Correct labels on the page of the image.")
+    _check_enabled()
+    if seconds := sources().rates.seconds_to_wait(this_client()):
+        raise TooManyRequests(
+            f"Too many corrections from your address; try again in {duration(seconds)}.", retry_after=seconds
+        )
+
+
+def _check_enabled() -> None:
     if not enabled():
         abort(403, "Corrections are turned off here.")
-    return known_corpus(sources().library, corpus, partition, row)
+
+
+def _keep_name(answer: Response, by: str) -> Response:
+    answer.set_cookie(COOKIE, quote(" ".join(by.split())), COOKIE_SECONDS, httponly=True, samesite="Strict")
+    return answer
 
 
 def _redirect_back(corpus: str, partition: int, row: int) -> Response:

@@ -8,16 +8,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from flask import Blueprint, Response, request
+from werkzeug.exceptions import TooManyRequests
 
 from indexing.fields import HIT_FIELDS
-from indexing.query.search import TooBusyError, documents, export
+from indexing.query.search import documents, export
 from indexing.query.search_state import SearchState
+from search_ui.clients import this_client
 from search_ui.sources import sources
 
 blueprint = Blueprint("export", __name__)
 
-# An export occupies a thread of the server until it ends; the other threads are for pages.
-_EXPORTS = threading.BoundedSemaphore(2)
+# An export occupies a thread of the server until it ends; the server has threads of their own for them.
+EXPORTS = 8
+RETRY_SECONDS = 10
+_lock = threading.Lock()
+_running: set[str] = set()  # their clients
 EXPORTED = {"csv": "text/csv", "jsonl": "application/x-ndjson"}
 # Spreadsheets execute a cell that begins with one of these.
 FORMULAS = tuple("=+-@\t\r\n|%＝＋－＠")
@@ -27,19 +32,32 @@ FORMULAS = tuple("=+-@\t\r\n|%＝＋－＠")
 def export_hits(ending: str) -> Response:
     """All hits of a search as CSV or JSON lines, streamed; the header X-Total-Count is their number."""
     state = SearchState.parse(request.args)
-    if not _EXPORTS.acquire(blocking=False):
-        raise TooBusyError("two exports are running; try again when one has finished")
+    client = this_client()
+    _begin(client)
     try:
         total, batches = export(sources().solr, sources().published, state)
     except BaseException:
-        _EXPORTS.release()
+        _running.discard(client)
         raise
 
     lines = _csv_lines(batches) if ending == "csv" else _json_lines(batches)
     headers = {"X-Total-Count": str(total), "Content-Disposition": f"attachment; filename=tinytags.{ending}"}
     response = Response(lines, mimetype=EXPORTED[ending], headers=headers)
-    response.call_on_close(_EXPORTS.release)
+    response.call_on_close(lambda: _running.discard(client))
     return sources().metrics.watch_export(response)
+
+
+def _begin(client: str) -> None:
+    """Give a client a place for an export; raises `TooManyRequests` where it has one, or none is left."""
+    with _lock:
+        if client in _running:
+            reason = "an export to your address is running"
+        elif len(_running) >= EXPORTS:
+            reason = f"{EXPORTS} exports are running"
+        else:
+            _running.add(client)
+            return
+    raise TooManyRequests(f"{reason}; try again later", retry_after=RETRY_SECONDS)
 
 
 def _json_lines(batches: Iterator[list[dict[str, Any]]]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from flask import Blueprint, Response, current_app, jsonify
 from flask.typing import ResponseReturnValue
 
 from indexing.solr import SolrError
-from search_ui import api
+from search_ui import api, details
 from search_ui.sources import sources
 
 blueprint = Blueprint("health", __name__)
@@ -23,8 +23,9 @@ def readyz() -> ResponseReturnValue:
     try:
         published = sources().published.now(fresh=True)
     except SolrError as error:
+        current_app.logger.warning("%s", error)
         sources().metrics.solr_failures.inc()
-        failure: api.NotReady = {"status": "not ready", "reason": str(error)}
+        failure: api.NotReady = {"status": "not ready", "reason": details.reason(error)}
         return jsonify(failure), 503
     answer: api.Ready = {"status": "ready", "collections": list(published.collections)}
     return jsonify(answer)

@@ -12,7 +12,7 @@ from indexing.solr import SolrError
 from ingest.corpus import Block, Corpus
 from ingest.image import to_png
 from records.corrections import Correction
-from search_ui import api, png
+from search_ui import api, details, png
 from search_ui.cards import TABLE_CLASSES
 from search_ui.library import image_url, image_urls, known_corpus, label, png_url, source, step, version_of
 from search_ui.similar import similar_images
@@ -123,7 +123,8 @@ def _facts(corpus: str, partition: int, row: int) -> Facts:
     try:
         block = library.image(manifest, partition, row)
     except StoreError as error:
-        unreadable = str(error)
+        current_app.logger.warning("%s", error)
+        unreadable = details.reason(error)
     tags = []
     for document in documents(find_image(sources().solr, sources().published, corpus, partition, row)):
         run = library.run(document["run"])
@@ -131,13 +132,14 @@ def _facts(corpus: str, partition: int, row: int) -> Facts:
         least = run.min_confidence if run is not None else None
         tags.append(document | {"class_votes": votes, "min_confidence": least})
     known, corrections_error = corrections.corrections_of(manifest, partition, row)
+    origin = source(manifest, partition, row, block)
     return Facts(
         manifest,
         tags,
         known,
         corrections_error,
         label(manifest, block),
-        source(manifest, partition, row, block),
+        origin | {"dump": details.public(origin["dump"])},
         _similar(block, (corpus, partition, row)),
         unreadable,
     )

@@ -19,6 +19,7 @@ from ingest.image import IMAGE_BYTES, SIDE, to_png
 from search_ui import api, cards, plots, png
 from search_ui.board import REFRESH_SECONDS, WAIT_SECONDS
 from search_ui.cached import Answer, Cached
+from search_ui.details import public
 from search_ui.sources import sources
 from storage import layout
 from storage.store import Store, StoreError, StoreUnavailableError
@@ -161,7 +162,7 @@ def api_models() -> Response:
 
 def _summary(name: str, card: Card) -> api.ModelSummary | api.BrokenModel:
     if "error" in card:
-        return {"model": name, "error": card["error"]}
+        return {"model": name, "error": public(card["error"])}
     quality = cards.read_quality(card)
     return {
         "model": name,
@@ -302,7 +303,7 @@ def _side(known: dict[str, Card], name: str, until: float) -> Side:
         top=_top(importance) if importance is not None else [],
         channels=_channels(importance) if importance is not None else {},
         importance_note=kind.importance_note if kind else None,
-        importance_error=answer.error,
+        importance_error=public(answer.error) if answer.error else None,
     )
 
 

@@ -6,6 +6,7 @@ from flask import Blueprint, Response, jsonify, render_template
 
 from conf.wording import duration
 from search_ui import api
+from search_ui.details import public_board
 from search_ui.sources import sources
 
 blueprint = Blueprint("runs", __name__)
@@ -14,13 +15,13 @@ blueprint = Blueprint("runs", __name__)
 @blueprint.get("/api/runs")
 def api_runs() -> Response:
     """The data of the page; ``version`` changes with anything that the page shows."""
-    return jsonify(cast(api.Runs, sources().board.now()))
+    return jsonify(cast(api.Runs, public_board(sources().board.now())))
 
 
 @blueprint.get("/runs")
 def runs() -> str:
     """Every corpus with its runs, each step with its partitions."""
-    board = sources().board.now()
+    board = public_board(sources().board.now())
     corpora = {state["corpus"]: {"state": state, "runs": []} for state in board["corpora"]}
     orphaned: list[dict[str, Any]] = []  # their corpus is missing, or their manifest can't be read
     for run in board["runs"]:

@@ -71,7 +71,9 @@ def searchable(solr, library):
 @pytest.fixture(scope="session")
 def settings(searchable):
     database = f"sqlite:///{searchable.store.root}/tinytags.db"
-    return Settings(store=searchable.store.root, solr=searchable.solr.url, alias=ALIAS, database=database)
+    return Settings(
+        store=searchable.store.root, solr=searchable.solr.url, alias=ALIAS, database=database, details="yes"
+    )
 
 
 @pytest.fixture

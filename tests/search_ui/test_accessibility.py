@@ -28,6 +28,7 @@ PAGES = {
     "everything": ("/?runner_up=frog&runner_up=ship&sort=confidence-low&size=s", 200),
     "image": ("/images/small/0/1?tag=frog&at=0", 200),
     "corrected-image": ("/images/small/1/1", 200),
+    "corrections": ("/corrections?undone=2", 200),
     "about": ("/about", 200),
     "runs": ("/runs", 200),
     "models": ("/models", 200),

@@ -233,6 +233,7 @@ def test_what_is_there_is_answered_as_the_document_says(schema, page, library):
             client = app.test_client()
             paths = {
                 "/api/images/{corpus}/{partition}/{row}": [f"/api/images/small/{p}/{row}" for p in range(3) for row in range(0, 100, 7)],
+                "/api/corrections": ["/api/corrections"],
                 "/api/runs": ["/api/runs"],
                 "/api/models": ["/api/models"],
                 "/api/models/{name}": ["/api/models/ten", "/api/models/seven", "/api/models/torn", "/api/models/none"],

@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from searchable import CLASSES
 
+from conf.errors import TinyTagsError
 from records.corrections import open_corrections
-from search_ui import create_app
+from search_ui import create_app, serve
 
 pytestmark = pytest.mark.services
 
@@ -106,10 +107,10 @@ def test_the_form_returns_to_the_search_that_the_image_was_opened_from(page):
 
 def test_a_name_is_written_once(page):
     correct(page, by="Bé  Ł.")
-    cookie = page.get_cookie("by", path="/images")
+    cookie = page.get_cookie("by")
     assert cookie.http_only and cookie.same_site == "Strict"
     assert 'value="Bé Ł."' in page.get("/images/small/1/0").text
-    page.set_cookie("by", "%22%3E%3Cscript%3E" + "x" * 500, path="/images")
+    page.set_cookie("by", "%22%3E%3Cscript%3E" + "x" * 500)
     html = page.get(IMAGE).text
     assert "<script>" not in html and "x" * 81 not in html
 
@@ -185,7 +186,59 @@ def test_corrections_can_be_turned_off(settings):
     entries = page.get(f"/api{IMAGE}").json
     assert (entries["corrections"], entries["corrections_error"]) == (None, None)
     assert correct(page).status_code == page.post(f"{IMAGE}/corrections/1/remove").status_code == 403
+    assert page.get("/corrections").status_code == page.post("/corrections/undo").status_code == 403
     assert labels(create_app(settings).test_client()) == [("frog", "Ada")]
+
+
+def test_an_address_makes_so_many_corrections_in_a_time(settings):
+    page = create_app(replace(settings, correction_rate="3/minute, 1000/day")).test_client()
+    assert [correct(page, CLASSES[n % 4]).status_code for n in range(4)] == [303] * 3 + [429]
+    refused = page.post("/corrections/undo", data={"by": "Ada", "undone_by": "Bob"})
+    assert refused.status_code == 429 and 0 < int(refused.headers["Retry-After"]) <= 60
+    assert correct(page, environ_overrides={"REMOTE_ADDR": "192.0.2.1"}).status_code == 303
+    free = create_app(replace(settings, correction_rate="none")).test_client()
+    assert {correct(free, CLASSES[n % 4]).status_code for n in range(100)} == {303}
+
+
+def test_a_rate_that_is_none_is_an_error_when_the_page_starts(settings):
+    with pytest.raises(TinyTagsError, match="correction_rate"):
+        serve(replace(settings, correction_rate="many"))
+
+
+def test_all_corrections_by_a_name_are_undone_and_restored_on_a_page(page):
+    assert "no corrections yet" in page.get("/corrections").text
+    correct(page, "frog", "Ada")
+    for path in (IMAGE, "/images/small/1/0"):
+        correct(page, "ship", "Eve <i>", path=path)
+    form = {"by": "Eve <i>", "undone_by": "Ada", "since": "2999-01-01T00:00"}
+    assert page.post("/corrections/undo", data=form).headers["Location"] == "/corrections?undone=0"
+    answer = page.post("/corrections/undo", data=form | {"since": ""})
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/corrections?undone=2")
+    assert labels(page) == [("frog", "Ada")] and labels(page, "/images/small/1/0") == []
+    html = page.get("/corrections?undone=2").text
+    assert "2 corrections undone." in html and "<i>" not in html
+    names = page.get("/api/corrections").json["names"]
+    assert [(n["name"], n["corrections"], n["undone"]) for n in names] == [("Eve <i>", 0, 2), ("Ada", 1, 0)]
+    answer = page.post("/corrections/restore", data={"by": "Eve <i>", "since": "2000-01-01"})
+    assert answer.headers["Location"] == "/corrections?restored=2" and len(labels(page)) == 2
+
+
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [
+        ({"by": "Ada"}, 400),
+        ({"undone_by": "Bob"}, 400),
+        ({"by": "Ada", "undone_by": "Bob", "since": "x"}, 400),
+    ],
+)
+def test_an_undo_of_all_needs_a_name_the_own_name_and_a_time_that_is_one(page, form, status):
+    correct(page)
+    assert page.post("/corrections/undo", data=form).status_code == status
+    form = {"by": "Ada", "undone_by": "Bob"}
+    for action in ("undo", "restore"):
+        elsewhere = page.post(f"/corrections/{action}", data=form, headers={"Origin": "http://evil.example"})
+        assert elsewhere.status_code == 403
+    assert labels(page) == [("frog", "Ada")]
 
 
 def test_a_number_that_no_correction_can_have_is_not_found(page):
@@ -202,6 +255,18 @@ def test_many_correct_at_once(settings):
     with ThreadPoolExecutor(8) as people:
         assert set(people.map(one, range(20))) == {303}
     assert sorted(labels(app.test_client())) == sorted((CLASSES[n % 4], f"person {n}") for n in range(20))
+
+
+def test_a_person_undoes_all_corrections_by_a_name_in_the_browser(browse, settings, page):
+    correct(page, "ship", "Eve")
+    opened = browse("/corrections")
+    opened.get_by_label("Corrections by").select_option("Eve")
+    opened.get_by_label("since (UTC").fill("2026-01-01T10:30")
+    opened.get_by_label("Your name").fill("Ada")
+    opened.get_by_role("button", name="Undo").click()
+    opened.get_by_role("status").filter(has_text="1 correction undone.").wait_for()
+    assert labels(page) == []
+    assert opened.get_by_label("Your name").input_value() == "Ada"
 
 
 @pytest.mark.parametrize("scripts", [True, False])

@@ -35,7 +35,7 @@ def world(library, tmp_path):
     """A copy of the library to write into, and its pages; there is no Solr."""
     shutil.copytree(library.store.root, tmp_path / "store")
     store = open_store(str(tmp_path / "store"))
-    app = create_app(Settings(store=store.root, solr=NO_SOLR), {"REFRESH_SECONDS": 0})
+    app = create_app(Settings(store=store.root, solr=NO_SOLR, details="yes"), {"REFRESH_SECONDS": 0})
     return SimpleNamespace(store=store, page=app.test_client(), corpus=library.corpus)
 
 

@@ -14,7 +14,6 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-import waitress
 from PIL import Image
 from searchable import CLASSES, ORDERS, UPRIGHT, make_corpus, matches, shares, upright_picture
 from served import started
@@ -23,6 +22,7 @@ from conf.errors import TinyTagsError
 from conf.settings import Settings
 from indexing.query import search as search_module
 from search_ui import create_app, serve
+from search_ui.server import make_server
 from search_ui.views import export
 from storage import layout
 from storage.store import StoreUnavailableError, open_store
@@ -67,7 +67,9 @@ def offline(library):
     with socket.socket() as trial:
         trial.bind(("127.0.0.1", 0))
         port = trial.getsockname()[1]
-    return create_app(Settings(store=library.store.root, solr=f"http://127.0.0.1:{port}/solr")).test_client()
+    return create_app(
+        Settings(store=library.store.root, solr=f"http://127.0.0.1:{port}/solr", details="yes")
+    ).test_client()
 
 
 @pytest.mark.services
@@ -229,24 +231,21 @@ def test_a_client_that_disconnects_stops_an_export(settings, monkeypatch):
 
     monkeypatch.setattr(search_module, "EXPORT_ROWS", 1)
     monkeypatch.setattr(search_module, "hits", slowly)
-    server = waitress.create_server(create_app(settings), host="127.0.0.1", port=0, threads=2)
+    server = make_server(create_app(settings), "127.0.0.1", 0)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        with socket.create_connection(("127.0.0.1", server.effective_port)) as client:
-            client.sendall(b"GET /export.jsonl HTTP/1.1\r\nHost: x\r\n\r\n")
+        with socket.create_connection(server.effective_listen[0]) as client:
+            client.sendall(b"GET /export.jsonl HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert b"200 OK" in client.recv(200)
         until = time.monotonic() + 10
         while not queries or time.monotonic() - queries[-1] < 0.5:
             assert time.monotonic() < until, f"{len(queries)} queries, and no end"
             time.sleep(0.05)
         assert len(queries) < 200, "hundreds more were left"
-        for _ in range(2):
-            assert export._EXPORTS.acquire(timeout=1)
-        export._EXPORTS.release(2)
+        assert not export._running
     finally:
         server.close()
-        server.task_dispatcher.shutdown()
         thread.join(5)
 
 
@@ -374,14 +373,20 @@ def test_the_precision_and_coverage_of_a_range_are_beside_it(page, searchable, m
 
 
 @pytest.mark.services
-def test_two_exports_run_at_a_time_and_leave_the_page_its_threads(page):
-    for _ in range(3):  # each gives its place back
-        with page.get("/export.jsonl") as answer:
-            assert answer.status_code == 200
-    with page.get("/export.jsonl"), page.get("/export.jsonl"):
-        answer = page.get("/export.jsonl")
-        assert answer.status_code == 503 and "two exports are running" in answer.text
-    with page.get("/export.jsonl") as answer:
+def test_each_client_has_one_export_at_a_time_and_places_are_limited(page, monkeypatch):
+    def begin(address):
+        return page.get("/export.jsonl", environ_overrides={"REMOTE_ADDR": address})
+
+    for _ in range(2):  # each gives its place back
+        with begin("2001:db8::1"):
+            same = begin("2001:db8::2")
+            assert same.status_code == 429, "it is in the same network"
+            assert int(same.headers["Retry-After"]) > 0 and same.json["status"] == 429
+            with begin("192.0.2.1") as other:
+                assert other.status_code == 200
+                monkeypatch.setattr(export, "EXPORTS", 2)
+                assert begin("192.0.2.2").status_code == 429
+    with begin("192.0.2.2") as answer:
         assert answer.status_code == 200
 
 
@@ -547,7 +552,7 @@ def test_without_solr_pages_are_503_and_the_process_is_well(offline):
 def test_a_solr_that_hangs_is_reported_within_three_seconds_to_all_clients(library):
     with socket.create_server(("127.0.0.1", 0)) as hanging, ThreadPoolExecutor(6) as people:
         solr = f"http://127.0.0.1:{hanging.getsockname()[1]}/solr"
-        app = create_app(Settings(store=library.store.root, solr=solr))
+        app = create_app(Settings(store=library.store.root, solr=solr, details="yes"))
         began = time.monotonic()
         answers = list(people.map(lambda _: app.test_client().get("/"), range(6)))
         assert time.monotonic() - began < 3
@@ -563,7 +568,7 @@ def test_ready_lists_the_published_collections(page, searchable):
 
 @pytest.mark.services
 def test_before_anything_is_published_the_page_says_how_to(settings):
-    app = create_app(Settings(store=settings.store, solr=settings.solr, alias="no-such-alias"))
+    app = create_app(Settings(store=settings.store, solr=settings.solr, alias="no-such-alias", details="yes"))
     answer = app.test_client().get("/?tag=frog")
     assert answer.status_code == 200
     assert "Nothing is published yet" in answer.text
@@ -626,7 +631,7 @@ def test_pixels_come_out_of_hdfs_as_well(hdfs, tmp_path):
     store = open_store(url, hdfs.webhdfs)
     make_corpus(store, tmp_path)
     client = create_app(
-        Settings(store=url, webhdfs=hdfs.webhdfs, solr="http://127.0.0.1:1/solr")
+        Settings(store=url, webhdfs=hdfs.webhdfs, solr="http://127.0.0.1:1/solr", details="yes")
     ).test_client()
     answer = client.get(f"/images/small/{PNG[0]}/{PNG[1]}.png")
     assert (np.asarray(Image.open(io.BytesIO(answer.data))) == upright_picture()).all()

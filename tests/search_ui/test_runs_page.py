@@ -40,7 +40,7 @@ def world(library, solr, tmp_path):
     """A copy of the library to write into, and what leads to it; its runs are not in Solr."""
     shutil.copytree(library.store.root, tmp_path / "store")
     store = open_store(str(tmp_path / "store"))
-    settings = Settings(store=store.root, solr=solr.url, alias="test-runs-page")
+    settings = Settings(store=store.root, solr=solr.url, alias="test-runs-page", details="yes")
     return SimpleNamespace(store=store, settings=settings, corpus=open_corpus(store, "small"))
 
 
@@ -177,10 +177,10 @@ def quickly(client, path="/runs"):
 
 
 def test_without_solr_the_page_says_so_and_what_the_store_knows(world):
-    words = text(quickly(client(Settings(store=world.store.root, solr=NO_SOLR))))
+    words = text(quickly(client(Settings(store=world.store.root, solr=NO_SOLR, details="yes"))))
     assert "Solr is unavailable: Solr at http://127.0.0.1:1/solr does not answer" in words
     assert "tag 3 0 0 index unknown Solr is unavailable" in words
-    found = quickly(client(Settings(store=world.store.root, solr=NO_SOLR)), "/api/runs").json
+    found = quickly(client(Settings(store=world.store.root, solr=NO_SOLR, details="yes")), "/api/runs").json
     assert [state["index"] for state in found["runs"]] == [None, None, None]
 
 
@@ -188,7 +188,10 @@ def test_a_solr_that_hangs_or_is_down_leaves_the_last_state_and_recovers(searcha
     relay = Relay(int(searchable.solr.url.rsplit(":", 1)[1].split("/")[0]))
     try:
         settings = Settings(
-            store=searchable.store.root, solr=f"http://127.0.0.1:{relay.port}/solr", alias=ALIAS
+            store=searchable.store.root,
+            solr=f"http://127.0.0.1:{relay.port}/solr",
+            alias=ALIAS,
+            details="yes",
         )
         page = client(settings)
         before = page.get("/api/runs").json
@@ -214,7 +217,7 @@ def test_a_solr_that_hangs_or_is_down_leaves_the_last_state_and_recovers(searcha
 def test_a_store_that_hangs_is_reported_in_time_and_browsers_do_not_queue_up_for_it(solr):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         webhdfs = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        settings = Settings(store="hdfs://127.0.0.1:8020/x", webhdfs=webhdfs, solr=solr.url)
+        settings = Settings(store="hdfs://127.0.0.1:8020/x", webhdfs=webhdfs, solr=solr.url, details="yes")
         page = client(settings)
         words = text(quickly(page))
         assert "The store is unavailable: the store does not answer" in words
@@ -229,7 +232,7 @@ def test_a_store_that_hangs_is_reported_in_time_and_browsers_do_not_queue_up_for
 
 def test_a_store_that_is_a_file_is_reported(solr, tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    words = text(quickly(client(Settings(store=str(tmp_path / "file"), solr=solr.url))))
+    words = text(quickly(client(Settings(store=str(tmp_path / "file"), solr=solr.url, details="yes"))))
     assert "The store is unavailable:" in words and "Not a directory" in words
     assert "The store is empty" not in words
 

@@ -1,0 +1,53 @@
+"""How many changes one client may make in a time."""
+
+import time
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from conf.errors import TinyTagsError
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
+    from limits.strategies import SlidingWindowCounterRateLimiter
+
+# The value of the setting that turns the limit off.
+NONE = "none"
+
+
+class Rates:
+    """The rates of a setting such as ``60/minute, 2000/day``, counted in memory. Thread-safe.
+
+    The library `limits` is imported on first use, so that it delays neither tests nor the start of the page.
+    """
+
+    def __init__(self, setting: str) -> None:
+        self.setting = setting
+
+    @cached_property
+    def limits(self) -> "list[RateLimitItem]":
+        """The parsed rates. Raises `TinyTagsError` for a setting that is none."""
+        if self.setting == NONE:
+            return []
+        import limits
+
+        try:
+            return limits.parse_many(self.setting)
+        except ValueError:
+            raise TinyTagsError(
+                f"setting correction_rate is {self.setting!r}; write it as 60/minute, 2000/day, or none"
+            ) from None
+
+    def seconds_to_wait(self, client: str) -> int:
+        """Count a change by a client and return 0; or return after how many seconds it may try again."""
+        refused = [limit for limit in self.limits if not self._counter.hit(limit, client)]
+        if not refused:
+            return 0
+        until = max(self._counter.get_window_stats(limit, client).reset_time for limit in refused)
+        return max(1, round(until - time.time()))
+
+    @cached_property
+    def _counter(self) -> "SlidingWindowCounterRateLimiter":
+        from limits.storage import MemoryStorage
+        from limits.strategies import SlidingWindowCounterRateLimiter
+
+        return SlidingWindowCounterRateLimiter(MemoryStorage())
