@@ -16,6 +16,8 @@ from jobs import stderr
 from jobs.archive import ROOT, write_zip
 from jobs.runner import under_spark_submit
 
+_STOPPED = "java.lang.IllegalStateException"
+
 
 @contextlib.contextmanager
 def open_session(master: str, name: str, light: bool = False, **options: str) -> Iterator[Any]:
@@ -89,9 +91,8 @@ def _start(master: str, name: str, light: bool, options: dict[str, str]) -> Any:
         with _uninterrupted(), stderr.filtered():
             spark = builder.getOrCreate()
     except Exception as error:  # py4j wraps whatever the JVM threw
-        why = reason(error)
-        if "stopped SparkContext" in why:  # what Spark says after it has given a cluster's master up
-            why = "no master answers there"
+        # The JVM stops its context when a cluster's master doesn't answer, and then fails with this exception.
+        why = "no master answers there" if _java_class(error) == _STOPPED else reason(error)
         raise TinyTagsError(
             f"Spark does not start on {master!r}: {why}; `tinytags doctor` checks what it needs"
         ) from error
@@ -144,6 +145,12 @@ def reason(error: Exception) -> str:
     if isinstance(error, PythonException):
         return lines[-1]
     return next((line.removeprefix(": ") for line in lines if line.startswith(": ")), lines[0])
+
+
+def _java_class(error: Exception) -> str | None:
+    """Return the name of the Java class of the exception that ``error`` wraps."""
+    java_exception = getattr(error, "java_exception", None)
+    return java_exception and str(java_exception.getClass().getName())
 
 
 def _java_options(light: bool) -> list[str]:

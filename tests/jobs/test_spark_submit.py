@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 from small_world import (
+    CLASSES,
     PATIENCE,
     contents,
     make_corpus,
+    make_images,
     wait_until,
     write_cifar,
     write_hostile,
@@ -25,6 +27,8 @@ from small_world import (
 from jobs.archive import PACKAGES, write_zip
 from operations.services import free_port, get_json
 from storage.store import open_store
+from tagging.forest.scikit_learn import train
+from tagging.models import load_model, save_model
 
 pytestmark = pytest.mark.spark
 
@@ -106,26 +110,23 @@ def images(tmp_path_factory):
 SMALL = ["--trees", 2, "--depth", 3, "--bins", 4]
 
 
-def test_all_four_jobs_run_on_this_machine(submit, images, tmp_path):
-    cifar, tiny = images
-    store = ["--store", tmp_path / "store"]
-    assert (
-        submit("split_dump.py", cifar, "--corpus", "cifar", "--partition-images", 150, *store)["split"] == 4
-    )
-    make_corpus(open_store(str(tmp_path / "store")), "tiny", tiny, 300)
-    card = submit("train_forest.py", "--corpus", "cifar", "--model", "forest", *SMALL, *store)
-    assert (card["engine"], card["trees"], card["trained_on"]["images"]) == ("mllib", 2, 500)
-    tagged = submit("tag_images.py", "--corpus", "tiny", "--model", "forest", *store)
-    assert (tagged["partitions_tagged"], tagged["tagged"] + tagged["dropped"]) == (4, 1000)
-    measured = submit("evaluate_model.py", "--corpus", "cifar", "--model", "forest", *store)
-    assert measured["images"] == 600
-    line = submit("tag_images.py", "--corpus", "nowhere", "--model", "forest", *store, code=1)
+def save_forest(store) -> None:
+    """Save a model that has learnt a few images."""
+    forest, parameters = train(*make_images(300, seed=1), CLASSES, trees=2, depth=3)
+    save_model(store, "forest", forest, {"engine": "scikit-learn", "parameters": parameters})
+
+
+def test_jobs_run_on_this_machine_and_failures_are_one_line(submit, images, tmp_path):
+    words = ["--store", tmp_path / "store"]
+    store = open_store(str(tmp_path / "store"))
+    save_forest(store)
+    split = submit("split_dump.py", images[0], "--corpus", "cifar", "--partition-images", 150, *words)
+    assert split["split"] == 4
+    make_corpus(open_store(str(tmp_path / "expected")), "cifar", images[0], 150)
+    assert contents(tmp_path / "store" / "corpora") == contents(tmp_path / "expected" / "corpora")
+    assert submit("evaluate_model.py", "--corpus", "cifar", "--model", "forest", *words)["images"] == 600
+    line = submit("tag_images.py", "--corpus", "nowhere", "--model", "forest", *words, code=1)
     assert line.startswith("tinytags: no corpus 'nowhere' in ")
-    expected = open_store(str(tmp_path / "expected"))
-    make_corpus(expected, "cifar", cifar, 150)
-    assert contents(tmp_path / "store" / "corpora" / "cifar") == contents(
-        tmp_path / "expected" / "corpora" / "cifar"
-    )
 
 
 @pytest.fixture
@@ -162,37 +163,31 @@ def standalone(tmp_path, python):
 
 @pytest.mark.services
 def test_on_a_standalone_cluster_executors_use_the_zip(submit, standalone, python, images, tmp_path):
+    store = open_store(str(tmp_path / "store"))
+    make_corpus(store, "cifar", images[0], 200)
     options = ["--master", standalone, "--executor-memory", "512m"]
-    words = [images[1], "--corpus", "tiny", "--partition-images", 300, "--store", tmp_path / "store"]
-    assert submit("split_dump.py", *words, options=options)["split"] == 4
-    make_corpus(open_store(str(tmp_path / "expected")), "tiny", images[1], 300)
-    assert contents(tmp_path / "store") == contents(tmp_path / "expected")
+    words = ["--corpus", "cifar", "--model", "forest", *SMALL, "--store", store.url()]
+    card = submit("train_forest.py", *words, options=options)
+    assert (card["engine"], card["trees"], card["trained_on"]["images"]) == ("mllib", 2, 500)
+    assert load_model(store, "forest").hash == card["hash"]
 
     # The command brings a zip of its own to executors that have no TinyTags.
-    words = ["ingest", *map(str, words[:-1]), str(tmp_path / "again"), "--master", standalone, "--json"]
+    words = ["ingest", images[1], "--corpus", "tiny", "--partition-images", 300, "--store", store.url()]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "SPARK_LOCAL_IP": "127.0.0.1"}
     ended = subprocess.run(
-        [python, "-m", "tinytags", *words],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=tmp_path,
-        check=False,
-    )
+        [python, "-m", "tinytags", *map(str, words), "--master", standalone, "--json"],
+        capture_output=True, text=True, env=environment, cwd=tmp_path, check=False,
+    )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    assert contents(tmp_path / "again") == contents(tmp_path / "expected")
+    make_corpus(open_store(str(tmp_path / "expected")), "tiny", images[1], 300)
+    assert contents(Path(store.url("corpora/tiny"))) == contents(tmp_path / "expected" / "corpora" / "tiny")
 
 
 @pytest.mark.services
 def test_on_yarn_everything_is_in_hdfs(submit, yarn, hdfs, python, images, tmp_path):
     store = open_store(f"{hdfs.url}/{tmp_path.name}", hdfs.webhdfs)
     store.write_bytes("dumps/tiny_images.bin", images[1].read_bytes())
-    local = open_store(str(tmp_path / "local"))
-    make_corpus(local, "cifar", images[0], 200)
-    for number in range(3):
-        for path in (f"images/partition={number:05d}/images.parquet", f"statistics/{number:05d}.json"):
-            store.write_bytes(f"corpora/cifar/{path}", local.read_bytes(f"corpora/cifar/{path}"))
-    store.write_bytes("corpora/cifar/manifest.json", local.read_bytes("corpora/cifar/manifest.json"))
+    save_forest(store)
     home = subprocess.check_output([SPARK / "find_spark_home.py"], text=True).strip()
     options = ["--master", "yarn", "--num-executors", "1", "--executor-memory", "600m"]
     for name, value in {
@@ -207,14 +202,11 @@ def test_on_yarn_everything_is_in_hdfs(submit, yarn, hdfs, python, images, tmp_p
         "split_dump.py", dump, "--corpus", "tiny", "--partition-images", 300, *words, options=options, **where
     )
     assert split["split"] == 4
-    card = submit(
-        "train_forest.py", "--corpus", "cifar", "--model", "forest", *SMALL, *words, options=options, **where
-    )
-    assert card["trained_on"]["images"] == 500
     tagged = submit(
         "tag_images.py", "--corpus", "tiny", "--model", "forest", *words, options=options, **where
     )
     assert (tagged["partitions_tagged"], tagged["tagged"] + tagged["dropped"]) == (4, 1000)
+    local = open_store(str(tmp_path / "local"))
     make_corpus(local, "tiny", images[1], 300)
     for number in range(4):
         path = f"corpora/tiny/images/partition={number:05d}/images.parquet"
