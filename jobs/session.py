@@ -83,7 +83,7 @@ def _start(master: str, name: str, light: bool, options: dict[str, str]) -> Any:
                        # By TCP each task waits 40 ms for an acknowledgement: as long as tagging its 20,000 images takes.
                        # (Not where workers feed DataFrames: at the end they would write tracebacks about a broken pipe.)
                        "spark.python.unix.domain.socket.enabled": str(light).lower()} | options  # fmt: skip
-        builder = builder.config("spark.driver.extraJavaOptions", " ".join(_java_options(light)))
+        builder = builder.config("spark.driver.extraJavaOptions", " ".join(java_options(light)))
         for key, value in options.items():
             builder = builder.config(key, value)
     logging.getLogger().addHandler(logging.NullHandler())  # or py4j prints a traceback when it is interrupted
@@ -153,7 +153,8 @@ def _java_class(error: Exception) -> str | None:
     return java_exception and str(java_exception.getClass().getName())
 
 
-def _java_options(light: bool) -> list[str]:
+def java_options(light: bool) -> list[str]:
+    """Return the options of a JVM that runs a session."""
     # The parallel collector trains a forest in nine tenths of the time that Java's own choice takes.
     options = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"] if light else ["-XX:+UseParallelGC"]
     log4j = ROOT / "conf" / "spark" / "log4j2.properties"

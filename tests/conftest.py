@@ -147,8 +147,10 @@ def spark():
     """A Spark session that stays: jobs called in this process use it instead of starting one each."""
     from small_world import MASTER
 
-    from jobs.session import open_session
+    from jobs.session import java_options, open_session
 
     options = {"spark.driver.memory": "2g", "spark.sql.shuffle.partitions": "2"}
+    # Java's second compiler takes longer than what it makes faster in tests.
+    options["spark.driver.extraJavaOptions"] = " ".join(java_options(light=True))
     with open_session(MASTER, "tests", **options) as spark:
         yield spark
