@@ -18,6 +18,14 @@ pytestmark = pytest.mark.services
 
 WIDTHS = {390: 844, 820: 1180, 1440: 900}
 SCHEMES = ("light", "dark")
+# The widths of a window that keys alone are tried in: all pages in one, and those whose layout changes most in another.
+TABBED = [
+    *(
+        (name, 1440)
+        for name in ("filtered", "empty", "image", "about", "runs", "model", "two-models", "error")
+    ),
+    *((name, 390) for name in ("filtered", "image", "model")),
+]
 # Each page, with what a person may have opened on it, and the status that it comes with.
 PAGES = {
     "search": ("/", 200),
@@ -65,12 +73,13 @@ def corrections(settings):
 
 
 @pytest.fixture(scope="session")
-def screenshots(tmp_path_factory) -> Path:
-    """The folder of the screenshots of every page: TINYTAGS_SCREENSHOTS, else a temporary one."""
-    folder = os.environ.get("TINYTAGS_SCREENSHOTS")
-    folder = Path(folder) if folder else tmp_path_factory.mktemp("screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def screenshots() -> Path | None:
+    """The folder for screenshots of every page, TINYTAGS_SCREENSHOTS; None without it."""
+    name = os.environ.get("TINYTAGS_SCREENSHOTS")
+    if not name:
+        return None
+    Path(name).mkdir(parents=True, exist_ok=True)
+    return Path(name)
 
 
 def complaints(page) -> list[str]:
@@ -84,15 +93,17 @@ def complaints(page) -> list[str]:
     ]
 
 
-def check_everywhere(page, name: str, screenshots: Path) -> list[str]:
-    """Check a page in every width and scheme: take a screenshot, run axe-core, and see that nothing overflows."""
+def check_everywhere(page, name: str, screenshots: Path | None) -> list[str]:
+    """Run axe-core on a page in every width, and in the dark scheme, whose colours are the same in each; check the width."""
     wrong = []
     for width, height in WIDTHS.items():
         page.set_viewport_size({"width": width, "height": height})
         for scheme in SCHEMES:
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            page.screenshot(path=screenshots / f"{name}-{width}-{scheme}.png", full_page=True)
-            wrong += [f"{width} {scheme}: {complaint}" for complaint in complaints(page)]
+            if screenshots:
+                page.screenshot(path=screenshots / f"{name}-{width}-{scheme}.png", full_page=True)
+            if scheme == "light" or width == 1440:
+                wrong += [f"{width} {scheme}: {complaint}" for complaint in complaints(page)]
         if page.evaluate("document.documentElement.scrollWidth") > width:
             wrong.append(f"{width}: scrolls sideways")
     return wrong
@@ -109,8 +120,6 @@ def test_axe_finds_nothing_serious_on_any_page_in_any_width_light_or_dark(
     page = open_page(path)
     assert page.status == status
     assert check_everywhere(page, name, screenshots) == []
-    pictures = [screenshots / f"{name}-{width}-{scheme}.png" for width in WIDTHS for scheme in SCHEMES]
-    assert all(picture.stat().st_size > 2_000 for picture in pictures)
 
 
 def test_axe_finds_nothing_serious_in_what_opens(open_page, screenshots):
@@ -121,7 +130,6 @@ def test_axe_finds_nothing_serious_in_what_opens(open_page, screenshots):
     page.set_viewport_size({"width": 390, "height": 844})
     page.locator("summary").first.click()
     assert page.locator(".facet a").first.is_visible()
-    page.screenshot(path=screenshots / "filters-390-light.png", full_page=True)
     assert complaints(page) == []
 
 
@@ -188,10 +196,7 @@ def focus_can_be_seen(page) -> bool:
     return with_focus != without
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize(
-    "name", ["filtered", "empty", "image", "about", "runs", "model", "two-models", "error"]
-)
+@pytest.mark.parametrize(("name", "width"), TABBED)
 def test_tab_alone_reaches_everything_that_works_and_shows_where_it_is(open_page, name, width):
     page = open_page(PAGES[name][0])
     page.set_viewport_size({"width": width, "height": WIDTHS[width]})

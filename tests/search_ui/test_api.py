@@ -121,7 +121,7 @@ def test_numbers_and_patterns_in_the_document_end_where_those_of_a_search_do():
         assert {valid(value) for value in values} == {True, False}
 
 
-@settings(settings.get_profile("bounded"), max_examples=500)
+@settings(settings.get_profile("bounded"), max_examples=150)
 @given(
     st.text(max_size=8) | st.text(st.sampled_from("a é\u00ad\u2028\u200b\u3000\x00\x7f\u202e"), max_size=4)
 )
@@ -141,7 +141,7 @@ def test_a_document_in_the_document_is_what_solr_has(library):
 
 
 @pytest.mark.services
-def test_schemathesis_makes_two_thousand_requests_and_finds_nothing(address, tmp_path):
+def test_schemathesis_finds_nothing(address, tmp_path):
     """Its own runner: examples, edge cases and random ones of every operation, allowed and not, against a real server."""
 
     def requests() -> Counter:
@@ -156,16 +156,16 @@ def test_schemathesis_makes_two_thousand_requests_and_finds_nothing(address, tmp
     # What is allowed, and what is not, is the next test's: to Schemathesis two queries differ that are the same as sent.
     command = [
         Path(sys.executable).with_name("schemathesis"), "run", f"{address}{openapi.PATH}", "--seed=1",
-        "--generation-deterministic", "--phases=examples,coverage,fuzzing", "--max-examples=260", "--workers=1",
+        "--generation-deterministic", "--phases=examples,coverage,fuzzing", "--max-examples=25", "--workers=1",
         "--exclude-checks=positive_data_acceptance,negative_data_rejection", "--no-color",
     ]  # fmt: skip
     before = requests()
     finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     made = requests() - before
-    assert made.total() >= 2_000, made
+    assert made.total() >= 500, made
     assert set(made) <= {200, 400, 404, 405}
-    assert min(made[200], made[400], made[404]) > 100, "all of it is tried"
+    assert min(made[200], made[400], made[404]) > 20, "all of it is tried"
 
 
 def allowed(query: MultiDict) -> bool:
@@ -195,7 +195,7 @@ def test_a_search_is_accepted_where_the_document_allows_it_and_refused_where_not
     known = {"tag": "frog", "runner_up": "ship", "corpus": "small", "model": "ten", "run": library.first.name}
     found = Counter()
 
-    @settings(settings.get_profile("bounded"), max_examples=300)
+    @settings(settings.get_profile("bounded"), max_examples=100)
     @given(st.one_of(map(operation.as_strategy, GenerationMode)), st.sampled_from([None, *known]))
     def ask(case, name):
         if name and case.query:
@@ -212,7 +212,7 @@ def test_a_search_is_accepted_where_the_document_allows_it_and_refused_where_not
             found[answer.status_code] += 1
 
     ask()
-    assert found[200] > 40 and found[400] > 40, found
+    assert found[200] > 10 and found[400] > 10, found
 
 
 @pytest.mark.services
