@@ -31,7 +31,7 @@ class Facet:
     prefix: str = ""  # before a value that stands without a heading: "runner-up frog"
     # All documents of a run have the same value. It is listed only where there are several to choose from.
     per_run: bool = False
-    folded: bool = False  # closed on the page until somebody opens it
+    folded: bool = False  # closed on the page until it is opened
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def index_run(
     (None: 1). ``partitions`` are posted again even if they are done, and no others are touched. ``dry_run`` returns what
     would be done and writes nothing.
 
-    Raises `LeaseHeldError` when somebody else indexes the run or moves the alias, `SolrError` when Solr doesn't answer, and
+    Raises `LeaseHeldError` when another process indexes the run or moves the alias, `SolrError` when Solr doesn't answer, and
     `TinyTagsError` for a partition that doesn't exist or whose count stays wrong, for names that Solr would confuse, and
     for a collection with other fields. A tags file that has changed since it was tagged is left out and listed in the
     summary's ``failed``; ``complete`` is then false.

@@ -64,7 +64,7 @@ def writer_of(holder: Holder | None) -> Writer | None:
 def working(
     step: str, writer: Writer | None, images: int, partitions: int, pending: int, done: Mapping[int, float]
 ) -> list[Working]:
-    """Return who works at a step on ``images`` in ``partitions``; empty where nobody does.
+    """Return who works at a step on ``images`` in ``partitions``; empty without any.
 
     ``done`` are the partitions that are done, each with the time of that, in seconds since 1970.
     """

@@ -1,4 +1,4 @@
-"""Holds hundreds of connections open, silent or slow; a search of somebody else is answered within a second."""
+"""Holds hundreds of connections open, silent or slow; another search is answered within a second."""
 
 import contextlib
 import socket
