@@ -24,8 +24,11 @@ from small_world import (
     write_tiny_images,
 )
 
+from conf.settings import Settings
 from jobs.archive import PACKAGES, write_zip
+from jobs.tag_images import tag_images
 from operations.services import free_port, get_json
+from storage import layout
 from storage.store import open_store
 from tagging.forest.scikit_learn import train
 from tagging.models import load_model, save_model
@@ -34,13 +37,11 @@ pytestmark = pytest.mark.spark
 
 ROOT = Path(__file__).parents[2]
 SPARK = Path(sys.executable).parent
-LIGHT = [
-    "--conf",
-    "spark.driver.extraJavaOptions=-XX:TieredStopAtLevel=1",
-    "--conf",
-    "spark.ui.enabled=false",
-]
-LIGHT += ["--driver-memory", "1g"]
+# Java's second compiler takes longer than what it makes faster here.
+ONE_COMPILER = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+LIGHT = ["--driver-memory", "1g", "--conf", "spark.ui.enabled=false"]
+for process in ("driver", "executor", "yarn.am"):
+    LIGHT += ["--conf", f"spark.{process}.extraJavaOptions={ONE_COMPILER}"]
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +135,7 @@ def standalone(tmp_path, python):
     """The address of a standalone master with one worker."""
     port, web = free_port(), free_port()
     environment = os.environ | {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": str(python)}
-    environment["SPARK_DAEMON_JAVA_OPTS"] = "-XX:TieredStopAtLevel=1"
+    environment["SPARK_DAEMON_JAVA_OPTS"] = ONE_COMPILER
     address = f"spark://127.0.0.1:{port}"
     commands = [
         ["master.Master", "--host", "127.0.0.1", "--port", port, "--webui-port", web],
@@ -186,7 +187,7 @@ def test_on_a_standalone_cluster_executors_use_the_zip(submit, standalone, pytho
 @pytest.mark.services
 def test_on_yarn_everything_is_in_hdfs(submit, yarn, hdfs, python, images, tmp_path):
     store = open_store(f"{hdfs.url}/{tmp_path.name}", hdfs.webhdfs)
-    store.write_bytes("dumps/tiny_images.bin", images[1].read_bytes())
+    make_corpus(store, "tiny", images[1], 300)
     save_forest(store)
     home = subprocess.check_output([SPARK / "find_spark_home.py"], text=True).strip()
     options = ["--master", "yarn", "--num-executors", "1", "--executor-memory", "600m"]
@@ -197,17 +198,14 @@ def test_on_yarn_everything_is_in_hdfs(submit, yarn, hdfs, python, images, tmp_p
         options += ["--conf", f"{name}={value}"]
     words = ["--store", store.url(), "--webhdfs", hdfs.webhdfs]
     where = {"HADOOP_CONF_DIR": str(yarn.conf_dir)}
-    dump = store.url("dumps/tiny_images.bin")
-    split = submit(
-        "split_dump.py", dump, "--corpus", "tiny", "--partition-images", 300, *words, options=options, **where
-    )
-    assert split["split"] == 4
     tagged = submit(
         "tag_images.py", "--corpus", "tiny", "--model", "forest", *words, options=options, **where
     )
     assert (tagged["partitions_tagged"], tagged["tagged"] + tagged["dropped"]) == (4, 1000)
     local = open_store(str(tmp_path / "local"))
     make_corpus(local, "tiny", images[1], 300)
+    save_forest(local)
+    tag_images(Settings(store=local.url(), master="processes"), "tiny", "forest")
     for number in range(4):
-        path = f"corpora/tiny/images/partition={number:05d}/images.parquet"
+        path = layout.run_tags(tagged["run"], number)
         assert store.read_bytes(path) == local.read_bytes(path)
