@@ -103,7 +103,7 @@ def solr(tmp_path_factory):
     """A running Solr, one for each worker; a test drops the collections and aliases that it creates."""
     from operations.services import Solr, free_port
 
-    service = Solr(tmp_path_factory.mktemp("solr"), port=free_port(1000), heap="512m")
+    service = Solr(tmp_path_factory.mktemp("solr"), port=free_port(1000), heap="512m", light=True)
     SERVERS.append(service)
     service.start()
     yield service

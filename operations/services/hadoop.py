@@ -7,13 +7,12 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from conf.errors import TinyTagsError
+from operations.services.java import LIGHT_JVM_OPTIONS
 from operations.services.ports import get_json
 from operations.services.service import CONF, Daemon, Service
 
 HADOOP_OPTIONS = [
-    # Half the memory and a faster start; on small machines as fast at moving bytes.
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
+    *LIGHT_JVM_OPTIONS,
     f"-Dlog4j.configuration={(CONF / 'hadoop' / 'log4j.properties').as_uri()}",
 ]
 

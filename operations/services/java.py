@@ -22,6 +22,8 @@ JVM_OPTIONS = [
     "-Duser.timezone=UTC",
     "-XX:+ExitOnOutOfMemoryError",
 ]
+# Half the memory and a faster start; on small machines as fast at moving bytes.
+LIGHT_JVM_OPTIONS = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 
 
 class MissingToolError(TinyTagsError):

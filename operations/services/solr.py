@@ -4,12 +4,16 @@ import shutil
 from pathlib import Path
 from typing import Any, Self
 
+from operations.services.java import LIGHT_JVM_OPTIONS
 from operations.services.ports import LOOPBACK, get_json
 from operations.services.service import CONF, Daemon, Service, Setting
 
 
 class Solr(Service):
-    """One Solr node in SolrCloud mode; its embedded ZooKeeper listens on the port + 1000."""
+    """One Solr node in SolrCloud mode; its embedded ZooKeeper listens on the port + 1000.
+
+    A ``light`` one starts sooner, without Java's second compiler and collector, and is slower with many documents.
+    """
 
     name = "solr"
     pom = CONF / "solr" / "pom.xml"
@@ -19,7 +23,12 @@ class Solr(Service):
     )
 
     def __init__(
-        self, directory: Path | str, port: int = 8983, heap: str = "1g", host: str = LOOPBACK
+        self,
+        directory: Path | str,
+        port: int = 8983,
+        heap: str = "1g",
+        host: str = LOOPBACK,
+        light: bool = False,
     ) -> None:
         super().__init__(directory)
         self.url = f"http://{host}:{port}/solr"
@@ -27,7 +36,7 @@ class Solr(Service):
         self._web = self.directory / "web"
         options = [
             f"-Xms{heap}",
-            "-XX:+UseG1GC",
+            *(LIGHT_JVM_OPTIONS if light else ["-XX:+UseG1GC"]),
             f"-Dsolr.solr.home={self._home}",
             f"-Dsolr.log.dir={self.logs}",
             f"-Djetty.host={host}",

@@ -509,7 +509,7 @@ def own_solr(tmp_path_factory):
     from operations.services import Solr as Service
     from operations.services import free_port
 
-    service = Service(tmp_path_factory.mktemp("own-solr"), port=free_port(1000), heap="512m")
+    service = Service(tmp_path_factory.mktemp("own-solr"), port=free_port(1000), heap="512m", light=True)
     service.start()
     yield service
     service.stop()

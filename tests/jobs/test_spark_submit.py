@@ -108,7 +108,7 @@ def images(tmp_path_factory):
     return write_cifar(folder / "cifar", 500, 100), write_tiny_images(folder / "tiny_images.bin", 1000)
 
 
-SMALL = ["--trees", 2, "--depth", 3, "--bins", 4]
+SMALL = ["--trees", 2, "--depth", 1, "--bins", 2]
 
 
 def save_forest(store) -> None:

@@ -195,7 +195,7 @@ def test_a_search_is_accepted_where_the_document_allows_it_and_refused_where_not
     known = {"tag": "frog", "runner_up": "ship", "corpus": "small", "model": "ten", "run": library.first.name}
     found = Counter()
 
-    @settings(settings.get_profile("bounded"), max_examples=100)
+    @settings(settings.get_profile("bounded"), max_examples=60)
     @given(st.one_of(map(operation.as_strategy, GenerationMode)), st.sampled_from([None, *known]))
     def ask(case, name):
         if name and case.query:
@@ -212,7 +212,7 @@ def test_a_search_is_accepted_where_the_document_allows_it_and_refused_where_not
             found[answer.status_code] += 1
 
     ask()
-    assert found[200] > 10 and found[400] > 10, found
+    assert found[200] > 8 and found[400] > 8, found
 
 
 @pytest.mark.services
