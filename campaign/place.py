@@ -106,7 +106,7 @@ class Place:
 
     @cached_property
     def solr(self) -> SolrService:
-        return self._start(SolrService(self.folder / "solr", port=free_port(1000), heap="512m"))
+        return self._start(SolrService(self.folder / "solr", port=free_port(1000), heap="512m", light=True))
 
     @cached_property
     def client(self) -> Solr:

@@ -269,7 +269,8 @@ def _solr(settings: Settings) -> Service | None:
     address = urlsplit(settings.solr)
     if address.hostname not in (LOOPBACK, "localhost") or get_json(f"{settings.solr}/admin/info/system"):
         return None
-    services = configured_services(os.environ | {"TINYTAGS_SOLR_PORT": str(address.port or 80)})
+    small = {"TINYTAGS_SOLR_PORT": str(address.port or 80), "TINYTAGS_SOLR_LIGHT": "yes"}
+    services = configured_services(os.environ | small)
     solr: Service = services["solr"]
     return solr
 

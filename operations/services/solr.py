@@ -20,6 +20,7 @@ class Solr(Service):
     settings = (
         Setting("SOLR_PORT", 8983, "Solr; its ZooKeeper uses this + 1000"),
         Setting("SOLR_HEAP", "1g", "memory of Solr's JVM, without its file caches"),
+        Setting("SOLR_LIGHT", "no", "yes: a JVM that starts sooner, and is slower with many documents"),
     )
 
     def __init__(
@@ -57,7 +58,8 @@ class Solr(Service):
 
     @classmethod
     def configured(cls, directory: Path, values: dict[str, Any], services: dict[str, Any]) -> Self:
-        return cls(directory, values["SOLR_PORT"], values["SOLR_HEAP"], values["SERVICES_HOST"])
+        light = values["SOLR_LIGHT"] == "yes"
+        return cls(directory, values["SOLR_PORT"], values["SOLR_HEAP"], values["SERVICES_HOST"], light)
 
     def prepare(self, java: str, jars: Path) -> None:
         self._home.mkdir(parents=True, exist_ok=True)

@@ -79,6 +79,7 @@ def settings(tmp_path):
         "TINYTAGS_SERVICES_DIR": str(tmp_path / "a folder"),
         "TINYTAGS_SOLR_PORT": str(free_port(1000)),
         "TINYTAGS_SOLR_HEAP": "512m",
+        "TINYTAGS_SOLR_LIGHT": "yes",
     }
 
 
