@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small_runs import ALIAS, documents, indexed, make_corpus, make_run
 
-from indexing import nearness, verify
+from indexing import nearness, solr
 from indexing.fields import FIELDS
 from indexing.index import index_run
 from indexing.verify import verify_run
@@ -67,7 +67,7 @@ def test_a_run_with_descriptors_ends_in_the_index_and_is_verified_on_every_shard
         for key, document in posted.items()
     }
     for rows in (50, 20_000):
-        monkeypatch.setattr(verify, "PAGE_DOCUMENTS", rows)
+        monkeypatch.setattr(solr, "PAGE_DOCUMENTS", rows)
         result = verify_run(store, run.name, client)
         assert (result["problems"], result["documents"]) == ([], len(posted))
 
