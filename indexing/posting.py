@@ -61,7 +61,7 @@ def post_partitions(
             p, count = min(wrong.items())
             raise TinyTagsError(
                 f"{name_partitions(sorted(wrong))} of run {name!r} with a wrong number of documents after posting twice (partition {p}: "
-                f"{counted(count, 'document')} instead of {expected.count(p):,}); is somebody else writing to the collection?"
+                f"{counted(count, 'document')} instead of {expected.count(p):,}); is another program writing to the collection?"
             )
         if foreign and not expected.failed:
             check_lease()

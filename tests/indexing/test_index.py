@@ -611,7 +611,7 @@ def test_a_partition_that_stays_wrong_is_an_error_after_the_second_time(store, c
         return original(self, *args)
 
     monkeypatch.setattr(Solr, "counts", counts)
-    with pytest.raises(TinyTagsError, match=r"^partition 1 of run .*posting twice .*somebody else writing"):
+    with pytest.raises(TinyTagsError, match=r"^partition 1 of run .*posting twice .*another program writing"):
         index_run(store, run.name, client, ALIAS)
     assert client.alias(ALIAS) == []
 
