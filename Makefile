@@ -7,7 +7,7 @@ BIN := .venv/bin
 help:
 	@echo "make demo    set up, tag real images and open a page of results"
 	@echo "make test    set up and run all tests, on real Spark, Solr, HDFS and a browser, in two processes"
-	@echo "make test FAST=1   only those that start no server, browser or JVM: three minutes"
+	@echo "make test FAST=1   only those that start no server, browser or JVM and are not slow: two minutes"
 	@echo "make test TESTS=tests/storage   only some"
 	@echo "make coverage   run all tests and report which lines and branches they reach"
 	@echo "make setup   only set up: .venv, Java, Maven, server jars"

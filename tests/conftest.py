@@ -51,7 +51,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--fast",
         action="store_true",
-        help="run only tests that start no server, browser or JVM; guard against those",
+        help="run only tests that start no server, browser or JVM and aren't slow; guard against those",
     )
 
 
@@ -62,7 +62,7 @@ def pytest_collection_modifyitems(config, items):
         for name in used_fixtures(item) & set(MARKERS):
             item.add_marker(MARKERS[name])
     if config.getoption("--fast"):
-        slow = [item for item in items if any(map(item.get_closest_marker, MARKERS.values()))]
+        slow = [item for item in items if any(map(item.get_closest_marker, [*MARKERS.values(), "slow"]))]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
     items.sort(

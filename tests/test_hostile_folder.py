@@ -3,6 +3,8 @@
 import pytest
 from small_world import MASTER, run_process, write_cifar, write_hostile, write_tiny_images
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("master", ["processes[2]", pytest.param(MASTER, marks=pytest.mark.spark)])
 @pytest.mark.parametrize("on_path", [False, True], ids=["in the current folder", "and on PYTHONPATH"])

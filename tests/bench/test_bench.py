@@ -35,6 +35,8 @@ from conf.errors import TinyTagsError
 from ingest.corpus import read_partition
 from storage.runs import read_statistics
 
+pytestmark = pytest.mark.slow
+
 TINY = dataclasses.replace(
     QUICK, name="tiny", rounds=1, train=400, images=1_000, partition=250, read=2_000, predict=300, mllib=50, zipped=10,
     curve=300, curve_trees=(10, 20), curve_depths=(3,), curve_grown=5, tag=1_000, ingest=500, binary=200, hdfs=500,

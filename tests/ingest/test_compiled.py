@@ -14,6 +14,8 @@ import pytest
 
 from ingest.compiled import compiled
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 KERNEL = """
 from numba import njit, types

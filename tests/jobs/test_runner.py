@@ -14,6 +14,8 @@ from ingest.corpus import PartitionDamagedError
 from jobs.runner import open_runner
 from storage.store import StoreError, StoreUnavailableError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["processes[2]", pytest.param(MASTER, marks=pytest.mark.spark)])
 def runner(request):

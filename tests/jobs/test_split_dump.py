@@ -105,6 +105,7 @@ def test_the_corpus_is_the_same_on_all_workers_and_is_made_once(ingest, folder, 
     assert markers(folder) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("master", MASTERS)
 def test_killed_at_several_moments_it_ends_the_same_and_redoes_only_what_was_left(
     ingest, folder, undisturbed, master
@@ -141,6 +142,7 @@ def kill_driver(process):
     os.kill(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("master", MASTERS)
 def test_interrupted_it_says_one_line_gives_the_lease_back_and_stops_all_workers(
     ingest, folder, undisturbed, master

@@ -157,6 +157,7 @@ def test_what_the_statistics_say_is_what_the_forest_says(world):
     assert {document["partition"] for document in documents} == {59}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("master", MASTERS)
 def test_killed_at_several_moments_it_ends_the_same_and_redoes_only_what_was_left(
     tag, folder, undisturbed, master
@@ -193,6 +194,7 @@ def kill_driver(process):
     os.kill(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_interrupted_it_prints_one_line_and_releases_the_lease(tag, folder):
     process = start(*tag, TINYTAGS_MASTER=PROCESSES)  # `ingest` is interrupted on Spark too
     wait_until(lambda: len(markers(folder)) >= 1, process)

@@ -22,6 +22,8 @@ from tagging.models import load_model, save_model
 from tagging.quality import measure
 from tagging.tags import winners
 
+pytestmark = pytest.mark.slow
+
 ALIAS = "new-kind"
 CLASSES = ["brick", "grass", "sky"]
 COLOURS = np.array([[180.0, 80, 60], [70, 150, 60], [90, 140, 210]])
