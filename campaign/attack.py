@@ -1,6 +1,7 @@
 """What an attack is, and what came of it."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 
@@ -35,6 +36,13 @@ class Outcome:
     )  # facts beside the losses: times, how many commands failed cleanly
     seconds: float = 0.0
     not_run: str = ""  # why it was not run
+
+    def attempts(self, tries: int) -> Iterator[None]:
+        """Yield until ``tries`` have counted; at most 4 for each and 10 more, because a kill at a random moment can come too late."""
+        for _ in range(4 * tries + 10):
+            if self.tried >= tries:
+                return
+            yield
 
     def lost(self, line: str) -> None:
         self.losses.append(line)

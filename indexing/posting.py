@@ -2,7 +2,7 @@
 
 Nothing is deleted before its replacement is in the index: documents are overwritten by their ids, and what is left over is
 deleted afterwards. So a redo never empties what people search, wherever it is killed, and any request may arrive late or
-twice: bodies are the same bytes whoever posts them, and deletes are of documents that the run doesn't have.
+twice: bodies are the same bytes in every attempt, and deletes are of documents that the run doesn't have.
 """
 
 import json

@@ -92,7 +92,8 @@ def _start(master: str, name: str, light: bool, options: dict[str, str]) -> Any:
             spark = builder.getOrCreate()
     except Exception as error:  # py4j wraps whatever the JVM threw
         # The JVM stops its context when a cluster's master doesn't answer, and then fails with this exception.
-        why = "no master answers there" if _java_class(error) == _STOPPED else reason(error)
+        stopped = not master.startswith("local") and _java_class(error) == _STOPPED
+        why = "no master answers there" if stopped else reason(error)
         raise TinyTagsError(
             f"Spark does not start on {master!r}: {why}; `tinytags doctor` checks what it needs"
         ) from error

@@ -1,6 +1,6 @@
 """The HTTP server: Waitress with deadlines, limits for connections, and own threads for probes and exports.
 
-Waitress receives and sends in one thread that waits for nobody; other threads only handle requests that have arrived
+Waitress receives and sends in one thread that never blocks; other threads only handle requests that have arrived
 whole. Slow connections therefore cost memory but no thread, and these limits bound the memory and the time.
 """
 

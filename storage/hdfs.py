@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from conf.addresses import split_login
 from storage import hdfs_client
+from storage.hdfs_client import PositionedFile
 from storage.store import (
     FileMissingError,
     FileUnavailableError,
@@ -252,28 +253,15 @@ class _Pieces(io.RawIOBase):
             yield b"".join(small)
 
 
-class _RangedFile(io.RawIOBase):
+class _RangedFile(PositionedFile):
     """A file of an HDFS store for reading from anywhere, one request a read."""
 
     def __init__(self, store: HdfsStore, path: str, size: int) -> None:
-        self._store, self._path, self._size, self._position = store, path, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = base + offset
-        return self._position
+        super().__init__(size)
+        self._store, self._path = store, path
 
     def read(self, size: int | None = -1) -> bytes:
-        left = max(self._size - self._position, 0)
+        left = max(self._end - self._position, 0)
         length = left if size is None or size < 0 else min(size, left)
         if length == 0:
             return b""

@@ -1,6 +1,7 @@
 """Requests to HDFS over WebHDFS: each with a time limit, and repeated after a moment where a node may be restarting."""
 
 import functools
+import io
 import os
 import time
 from collections.abc import Callable
@@ -106,3 +107,26 @@ def retry(url: str, address: str, action: Callable[[], T]) -> T:
         f"{url}: {reason} (WebHDFS at {address}, {ATTEMPTS} tries; are the NameNode and a DataNode up?)",
         "unavailable",
     )
+
+
+class PositionedFile(io.RawIOBase):
+    """The position in a file of ``end`` bytes, from which a subclass reads."""
+
+    def __init__(self, end: int, position: int = 0) -> None:
+        self._end, self._position = end, position
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._end}[whence]
+        if position < 0:
+            raise ValueError(f"negative seek position {position}")
+        self._position = position
+        return position

@@ -140,7 +140,7 @@ class Store(Protocol):
         ...
 
     def sync(self, path: str) -> None:
-        """Let the files in the folder ``path`` and in the folders in it survive a power cut, whoever wrote them.
+        """Let the files in the folder ``path`` and in the folders in it survive a power cut, also what other processes wrote.
 
         Without it, files of one process survive in the order in which they were written: no marker without its data.
         """

@@ -18,8 +18,7 @@ def attack(place: Place, tries: int) -> Outcome:
     folder = place.folder / "store" / layout.run_folder(run)
     words = "tag", "--corpus", corpus, "--model", f"{corpus}-forest", "--min-confidence", "0.2"
     reference, seconds = snapshot(folder), {}
-    late = 0
-    while outcome.tried < tries and late < 3 * tries + 10:
+    for _ in outcome.attempts(tries):
         spark = outcome.tried % SPARK_EVERY == SPARK_EVERY - 1
         master = "local[2]" if spark else "processes[2]"
         shutil.rmtree(folder)
@@ -29,8 +28,7 @@ def attack(place: Place, tries: int) -> Outcome:
         tagging = place.start(*words, master=master)
         time.sleep(place.moment(seconds[master]))
         if not tagging.kill():
-            late += 1
-            continue
+            continue  # too late: it had ended
         outcome.tried += 1
         again = place.run(*words, master=master)
         if again.code or again.traceback:

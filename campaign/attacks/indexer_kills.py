@@ -10,14 +10,12 @@ def attack(place: Place, tries: int) -> Outcome:
     """Lost: a run that is shown while documents of it are missing, or that is not complete after the second command."""
     outcome, run = Outcome(), place.make_run("indexer")
     seconds = place.must("index", run.name).seconds
-    late = 0
-    while outcome.tried < tries and late < 3 * tries + 10:
+    for _ in outcome.attempts(tries):
         place.drop(run)
         indexing = place.start("index", run.name)
         time.sleep(place.moment(seconds))
         if not indexing.kill():
-            late += 1
-            continue
+            continue  # too late: it had ended
         outcome.tried += 1
         if place.client.alias(ALIAS) and (difference := place.difference(run)):
             outcome.lost(f"shown too early: {difference}")

@@ -12,15 +12,13 @@ def attack(place: Place, tries: int) -> Outcome:
     words = "index", run.name, "--partition", f"0-{run.partitions - 1}"
     place.must("index", run.name)
     whole, seconds = place.visible(run), place.must(*words).seconds
-    late = 0
-    while outcome.tried < tries and late < 3 * tries + 10:
+    for _ in outcome.attempts(tries):
         indexing, until, least = place.start(*words), time.monotonic() + place.moment(seconds), whole
         while time.monotonic() < until:
             least = min(least, place.visible(run))
             time.sleep(0.02)
         if not indexing.kill():
-            late += 1
-            continue
+            continue  # too late: it had ended
         outcome.tried += 1
         place.client.commit(run.name)
         after = place.visible(run)

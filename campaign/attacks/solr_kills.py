@@ -10,14 +10,12 @@ def attack(place: Place, tries: int) -> Outcome:
     """Lost: a command that does not complete the index, or an index that differs from the files."""
     outcome, run = Outcome(), place.make_run("solr")
     seconds = place.must("index", run.name).seconds
-    late = 0
-    while outcome.tried < tries and late < 3 * tries + 10:
+    for _ in outcome.attempts(tries):
         place.drop(run)
         indexing = place.start("index", run.name)
         time.sleep(place.moment(seconds))
         if indexing.process.poll() is not None:
-            late += 1
-            continue
+            continue  # too late: it had ended
         place.solr.kill()
         place.solr.start()
         ended = indexing.wait()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from conf.errors import TinyTagsError
 from ingest.files.entry import Entry, base_name
 from storage import hdfs_client
+from storage.hdfs_client import PositionedFile
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -28,31 +29,20 @@ def list_dir(path: str, webhdfs: str | None) -> list[Entry]:
     return [_entry(name, info) for name, info in answer]
 
 
-class HdfsFile(io.RawIOBase):
+class HdfsFile(PositionedFile):
     """The bytes of a file in HDFS from the current position to ``end``."""
 
     def __init__(self, path: str, webhdfs: str | None, position: int, end: int) -> None:
-        self._path, self._webhdfs, self._position, self._end = path, webhdfs, position, end
+        super().__init__(end, position)
+        self._path, self._webhdfs = path, webhdfs
         self._response = contextlib.ExitStack()
         self._stream: Any = None
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._end}[whence]
-        if position < 0:
-            raise ValueError(f"negative seek position {position}")
-        if position != self._position:
+        before = self._position
+        if super().seek(offset, whence) != before:
             self._disconnect()
-        self._position = position
-        return position
+        return self._position
 
     def readinto(self, buffer: "WriteableBuffer") -> int:
         view = memoryview(buffer).cast("B")[: max(self._end - self._position, 0)]

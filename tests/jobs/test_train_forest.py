@@ -266,8 +266,8 @@ def test_what_is_measured_on_is_not_learnt_from_a_copy_either(store, tmp_path):
 def test_corrections_that_are_left_out_are_told_and_none_at_all_is_an_error(store, database, tmp_path):
     small = ["--engine", "scikit-learn", "--trees", 2, "--depth", 2, "--store", store.url()]
     words = ["train", "--corpus", "cifar", *small, "--corrections", "--database"]
-    out, err = run(*words, database, "--model", "told")
-    assert out.startswith(f"model told: {TRAIN - 1:,} images and 3 corrections, 2 trees, fitted in ")
+    out, err = run(*words, database, "--model", "reported")
+    assert out.startswith(f"model reported: {TRAIN - 1:,} images and 3 corrections, 2 trees, fitted in ")
     assert (
         f"train: without 3 corrections: 1 of corpus 'gone', which is not in {store.url()}; 1 'unicorn', which is none of the "
         "classes; 1 of images that corpus 'cifar' keeps for measuring\n"
