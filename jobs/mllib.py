@@ -9,26 +9,24 @@ from typing import Any
 import numpy as np
 
 from conf.command import note
-from conf.errors import TinyTagsError
-from conf.settings import Settings
 from conf.wording import counted
 from ingest.corpus import Corpus
 from jobs.corrected import Corrected
+from jobs.engines import Fitted, Training
 from jobs.session import open_session
 from jobs.spark import WorkerErrors
 from storage import layout
 from storage.store import Store
-from tagging.forest import PackedForest
 from tagging.forest.mllib import COLUMNS, pack_nodes
 from tagging.training import LabelledBlock, Part, labelled_blocks
 
 CORRECTED_BLOCK = 256
 
 
-def fit(
-    settings: Settings, store: Store, corpus: Corpus, model: str, parameters: dict[str, Any], part: Part, corrected: Corrected
-) -> tuple[PackedForest, int, dict[str, float]]:  # fmt: skip
-    """Fit on Spark; return the packed forest, the number of images and the seconds taken. Adds "tasks" to ``parameters``."""
+def fit(training: Training) -> Fitted:
+    """Fit on Spark and pack the forest. Adds "tasks" to the parameters."""
+    settings, store, corpus, model = training.settings, training.store, training.corpus, training.model
+    parameters = training.parameters
     options: dict[str, Any] = (
         {"spark.driver.memory": "6g", "spark.driver.maxResultSize": "0"}
         if settings.master.startswith("local")
@@ -44,12 +42,12 @@ def fit(
         parameters["tasks"] = 2 * spark.sparkContext.defaultParallelism
         errors = WorkerErrors(spark)
         vectors = labelled_vectors(
-            spark, store, corpus, part, parameters["tasks"], corrected, errors.caught
+            spark, store, corpus, training.part, parameters["tasks"], training.corrected, errors.caught
         ).cache()
         images = vectors.count()
         errors.check(f"train {model}")
         if not images:
-            raise TinyTagsError(f"corpus {corpus.name!r} has no labelled image to train on")
+            raise training.no_images()
         prepared = time.monotonic()
         note(
             f"train: {counted(images, 'image')}, {counted(parameters['trees'], 'tree')}, depth {parameters['depth']}, {parameters['bins']} bins; "
@@ -67,9 +65,11 @@ def fit(
             url = f"file://{url}"
         fitted.write().overwrite().save(url)
         forest = pack_nodes(
-            spark.read.parquet(f"{url}/data").selectExpr(*COLUMNS).toArrow(), corpus.classes or []
+            spark.read.parquet(f"{url}/data").selectExpr(*COLUMNS).toArrow(), training.classes
         )
-        return forest, images, {"prepare": round(prepared - began, 1), "fit": round(done - prepared, 1)}
+        return Fitted(
+            forest, images, {"prepare": round(prepared - began, 1), "fit": round(done - prepared, 1)}
+        )
 
 
 def labelled_vectors(

@@ -4,43 +4,39 @@ spark-submit --driver-memory 8g --py-files dist/tinytags.zip jobs/train_forest.p
 """
 
 import functools
-import importlib
 import os
 import sys
 import time
 from typing import Any
 
 import click
-import numpy as np
 
 if __name__ == "__main__":  # our folders first, before those of PYTHONPATH
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from conf.command import json_option, note, report, run, settings_options
+from conf.command import json_option, report, run, settings_options
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 from conf.wording import counted, duration
 from jobs.corrected import Corrected, with_corrections
+from jobs.engines import ENGINES, Training, choose_trainer
 from storage import layout
-from tagging.training import HOLDOUT, SEED, Part, choose, held_out_blocks, labelled_blocks, measure_model
+from tagging.training import HOLDOUT, SEED, Part, choose, held_out_blocks, measure_model
+
+ENGINE = "mllib"
+
+
+def trainer_option(name: str, kind: click.ParamType, help: str, default: object):
+    """Return the decorator that adds a parameter of some trainers; ``default`` is for --help, `jobs.engines` has the value."""
+    return click.option(name, type=kind, help=f"{help}  [default: {default}]")
 
 
 @click.command("train")
 @click.option("--corpus", required=True, metavar="NAME", help="The labelled corpus to learn from.")
 @click.option("--model", required=True, metavar="NAME", help="What to call the model.")
-@click.option(
-    "--trees", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Each has one vote."
-)
-@click.option(
-    "--depth", type=click.IntRange(0, 30), default=10, show_default=True, help="Deepest a tree may grow."
-)
-@click.option(
-    "--bins",
-    type=click.IntRange(2, 256),
-    default=50,
-    show_default=True,
-    help="Thresholds tried a feature (MLlib only).",
-)
+@trainer_option("--trees", click.IntRange(1, 10_000), "Each has one vote.", 10)
+@trainer_option("--depth", click.IntRange(0, 30), "Deepest a tree may grow.", 10)
+@trainer_option("--bins", click.IntRange(2, 256), "Thresholds tried a feature (MLlib only).", 50)
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**31 - 1),
@@ -57,8 +53,8 @@ from tagging.training import HOLDOUT, SEED, Part, choose, held_out_blocks, label
 )
 @click.option(
     "--engine",
-    type=click.Choice(["mllib", "scikit-learn"]),
-    default="mllib",
+    type=click.Choice(list(ENGINES)),
+    default=ENGINE,
     show_default=True,
     help="scikit-learn gives the same kind of model for local work, without a JVM.",
 )
@@ -69,30 +65,33 @@ from tagging.training import HOLDOUT, SEED, Part, choose, held_out_blocks, label
 )
 @settings_options("store", "webhdfs", "master", "database")
 @json_option
-def main(corpus, model, trees, depth, bins, seed, holdout, engine, corrections, settings, as_json):
+def main(corpus, model, seed, holdout, engine, corrections, settings, as_json, **parameters):
     """Train a random forest on a labelled corpus.
 
     A corpus that says which images are for testing (CIFAR-10 and MNIST do) is trained on the others and measured on
     these; of any other, a seeded share is held out. The model's card has the accuracy, the confusion matrix and, for each
     number of votes, how many tags are kept and how many of these are right.
     """  # fmt: skip
-    card = train_forest(settings, corpus, model, trees, depth, bins, seed, holdout, engine, corrections)
+    given = {name: value for name, value in parameters.items() if value is not None}
+    card = train_forest(settings, corpus, model, engine, seed, holdout, corrections, **given)
     from tagging.quality import describe
 
     trained_on = counted(card["trained_on"]["images"], "image") + (
         f" and {counted(card['trained_on']['corrections'], 'correction')}" if corrections else ""
     )
-    summary = f"model {model}: {trained_on}, {counted(trees, 'tree')}, fitted in {duration(card['seconds']['fit'])}\n"
+    voters = f", {counted(card['trees'], 'tree')}" if "trees" in card else ""
+    summary = f"model {model}: {trained_on}{voters}, fitted in {duration(card['seconds']['fit'])}\n"
     report(card, summary + describe(card["quality"]), as_json)
 
 
 def train_forest(
-    settings: Settings, corpus: str, model: str, trees: int = 10, depth: int = 10, bins: int = 50, seed: int = SEED,
-    holdout: float = HOLDOUT, engine: str = "mllib", corrections: bool = False,
+    settings: Settings, corpus: str, model: str, engine: str = ENGINE, seed: int = SEED, holdout: float = HOLDOUT,
+    corrections: bool = False, **given: Any,
 ) -> dict:  # fmt: skip
-    """Train, measure and save a forest; return its card. With ``corrections`` it is also trained on those in the database.
+    """Train, measure and save a model; return its card. With ``corrections`` it is also trained on those in the database.
 
-    Raises `TinyTagsError` for a corpus without labels, for the name of another model, and where there are no corrections.
+    ``given`` are parameters of the trainer, in `jobs.engines`. Raises `TinyTagsError` for a corpus without labels, for the
+    name of another model, where there are no corrections, and for a parameter that the trainer doesn't have.
     """
     from ingest.corpus import open_corpus
     from jobs.runner import runner_module
@@ -107,18 +106,19 @@ def train_forest(
         raise TinyTagsError(
             f"corpus {corpus!r} has no labels to learn from; ingest one that has, like CIFAR-10"
         )
-    if engine == "mllib" and runner_module(settings.master) != "jobs.spark":
+    _, trainer = choose_trainer(engine)
+    if trainer.needs_spark and runner_module(settings.master) != "jobs.spark":
         raise TinyTagsError(
             f"MLlib needs Spark, and the master is {settings.master!r}: train with `--engine scikit-learn`, or on a Spark master "
             "like --master 'local[*]'"
         )
+    parameters = trainer.complete(given, f"engine {engine}") | {"seed": seed}
     part: Part = functools.partial(choose, source, seed, holdout, train=True)
     corrected, correction_facts = Corrected.nothing(), {}
     if corrections:
         held_out = held_out_blocks(store, source, seed, holdout)
         part, corrected, digest = with_corrections(settings, store, source, part, held_out)
         correction_facts = {"corrections": len(corrected.labels), "corrections_hash": digest}
-    parameters: dict[str, Any] = {"trees": trees, "depth": depth, "bins": bins, "seed": seed}
     if not source.splits:
         parameters["holdout"] = holdout
     with lease(store, layout.model_lease(model), f"model {model!r}"):
@@ -129,48 +129,25 @@ def train_forest(
         # Without a card, all there is was left by a killed attempt.
         store.remove_temporary(layout.model_folder(model))
         store.remove_tree(layout.model_spark(model))
-        fit = importlib.import_module("jobs.mllib").fit if engine == "mllib" else fit_scikit_learn
         began = time.monotonic()
-        forest, images, seconds = fit(settings, store, source, model, parameters, part, corrected)
+        fitted = trainer.load()(
+            Training(settings, store, source, model, source.classes, parameters, part, corrected)
+        )
         measured = time.monotonic()
-        quality = measure_model(forest, held_out_blocks(store, source, seed, holdout))
-        seconds |= {
+        quality = measure_model(fitted.model, held_out_blocks(store, source, seed, holdout))
+        seconds = fitted.seconds | {
             "measure": round(time.monotonic() - measured, 1),
             "all": round(time.monotonic() - began, 1),
         }
         card = {
             "engine": engine, "parameters": parameters,
-            "trained_on": {"corpus": corpus, "corpus_hash": source.hash, "images": images - len(corrected.labels),
+            "trained_on": {"corpus": corpus, "corpus_hash": source.hash, "images": fitted.images - len(corrected.labels),
                            **correction_facts},
             "measured_on": {"corpus": corpus, "corpus_hash": source.hash, "images": quality["images"],
                             "part": "test" if source.splits else f"held out, {holdout:.0%}"},
             "quality": quality, "seconds": seconds,
         }  # fmt: skip
-        return save_model(store, model, forest, card)
-
-
-def fit_scikit_learn(
-    settings: Settings, store, corpus, model: str, parameters: dict, part, corrected: Corrected
-):
-    """Fit in this process; return the packed forest, the number of images and the seconds taken."""
-    from tagging.forest.scikit_learn import train
-
-    began = time.monotonic()
-    blocks = [block for p in range(corpus.partitions) for block in labelled_blocks(store, corpus, p, part)]
-    images, labels = (np.concatenate(arrays) for arrays in zip(*blocks, corrected, strict=True))
-    if not len(images):
-        raise TinyTagsError(f"corpus {corpus.name!r} has no labelled image to train on")
-    note(
-        f"train: {counted(len(images), 'image')}, {counted(parameters['trees'], 'tree')}, depth {parameters['depth']}, scikit-learn"
-    )
-    prepared = time.monotonic()
-    parameters.pop("bins")  # scikit-learn tries every threshold
-    forest, more = train(
-        images, labels, corpus.classes, parameters["trees"], parameters["depth"], parameters["seed"]
-    )
-    parameters |= more
-    seconds = {"prepare": round(prepared - began, 1), "fit": round(time.monotonic() - prepared, 1)}
-    return forest, len(images), seconds
+        return save_model(store, model, fitted.model, card)
 
 
 if __name__ == "__main__":
