@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from conf.wording import counted
 from indexing.query.levels import percent
+from tagging.quality import wilson
 
 T = TypeVar("T")
 
@@ -18,7 +19,6 @@ MATRIX_CLASSES = 30
 TABLE_CLASSES = 100
 MISTAKES = 10
 SHADES = 10
-_Z = 1.96  # 95 %
 
 
 @dataclass(frozen=True)
@@ -147,16 +147,6 @@ def _bin(group: list[tuple[Threshold, int, int]]) -> Bin:
     mean = sum(row.confidence * count for row, count, _ in group) / images
     least, most = wilson(right, images)
     return Bin(group[0][0].percent, group[-1][0].percent, mean, images, right, right / images, least, most)
-
-
-def wilson(right: int, images: int) -> tuple[float, float]:
-    """Return the 95 % interval of the share ``right`` of ``images``: Wilson's score interval (1927)."""
-    if not images:
-        return 0.0, 1.0
-    share, weight = right / images, _Z**2 / images
-    middle = (share + weight / 2) / (1 + weight)
-    reach = _Z * math.sqrt(share * (1 - share) / images + weight / (4 * images)) / (1 + weight)
-    return max(middle - reach, 0.0), min(middle + reach, 1.0)
 
 
 def _class_quality(name: str, row: dict[str, Any]) -> ClassQuality:

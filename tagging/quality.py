@@ -1,5 +1,6 @@
 """Measures how often a model's tags are right: accuracy, confusion, and precision and coverage by threshold."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.runs import PROBABILITY_STEPS
+from tagging.calibration import calibration
 from tagging.model import Votes
-from tagging.tags import winners
+from tagging.tags import Winners, winners
 
 Ints = npt.NDArray[np.int64]
 
@@ -18,65 +20,98 @@ PERCENTS = 100
 # A card has the whole confusion matrix up to this many classes (some 200 kB of JSON), beyond that the largest mistakes.
 MATRIX_CLASSES = 256
 LARGEST_MISTAKES = 1_000
+_Z = 1.96  # 95 %
 
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """How many labelled images there are by label and tag, and by the votes for the tag.
+    """How many labelled images there are by label and tag, and by tag and the votes for it.
 
-    Its size grows with the pairs of label and tag that occur, not with the square of the classes. A level is a number
-    of votes, 0 to ``voters``; of probabilities it is a whole percent, 0 to 100.
+    Its size grows with the pairs that occur, not with the square of the classes. A level is a number of votes, 0 to
+    ``voters``; of probabilities it is a whole percent, 0 to 100.
     """
 
     classes: int
     voters: int | None  # None for probabilities
     pairs: Ints  # (k,) ascending label * classes + tag, of the pairs that occur
     counts: Ints  # (k,) images with this label and tag
-    images: Ints  # (levels,) images whose tag has this level
-    right: Ints  # (levels,) images whose tag has this level and is the label
+    cells: Ints  # (c,) ascending tag * levels + level, of those that occur
+    images: Ints  # (c,) images with this tag and level
+    right: Ints  # (c,) images with this tag and level whose label is the tag
+    votes: Ints  # (c,) the sum of their votes for the tag, or of the probabilities in ten-thousandths
+    runners_up: int  # images whose label is the runner-up
+
+    @property
+    def top(self) -> int:
+        """The highest level."""
+        return PERCENTS if self.voters is None else self.voters
+
+    @property
+    def whole(self) -> int:
+        """What ``votes`` of one image are at most."""
+        return PROBABILITY_STEPS if self.voters is None else self.voters
+
+    def by_level(self, counts: Ints) -> Ints:
+        """Return (top + 1,), the sums of ``counts`` (c,) of all tags."""
+        return _sums(self.cells % (self.top + 1), counts, self.top + 1)
 
 
 def tally(votes: Votes, labels: npt.NDArray[Any], voters: int | None) -> Tally:
     """Count the images whose label is known, by label, tag and votes.
 
     ``votes`` is (n, classes) with ``voters`` as in `tagging.model.Model`; ``labels`` (n,) are numbers of the same
-    classes; images with a label below 0 are left out.
+    classes; images with a label below 0 are left out. Raises `BadVotesError` as `winners` does.
     """
     classes = votes.shape[1]
     known = labels >= 0
-    best = winners(votes[known])
-    label, tag = labels[known].astype(np.int64), best.tag.astype(np.int64)
-    level = best.votes // (PROBABILITY_STEPS // PERCENTS) if voters is None else best.votes
+    return count_winners(winners(votes[known]), labels[known], classes, voters)
+
+
+def count_winners(best: Winners, labels: npt.NDArray[Any], classes: int, voters: int | None) -> Tally:
+    """Count images with the winners ``best`` and ``labels`` (n,), all of them known."""
+    label, tag = labels.astype(np.int64), best.tag.astype(np.int64)
+    top = PERCENTS if voters is None else voters
+    level = (best.votes // (PROBABILITY_STEPS // PERCENTS) if voters is None else best.votes).astype(np.int64)
     pairs, counts = np.unique(label * classes + tag, return_counts=True)
-    levels = (PERCENTS if voters is None else voters) + 1
+    cells, place, images = np.unique(tag * (top + 1) + level, return_inverse=True, return_counts=True)
     return Tally(
         classes=classes,
         voters=voters,
         pairs=pairs,
         counts=counts.astype(np.int64),
-        images=np.bincount(level, minlength=levels),
-        right=np.bincount(level[label == tag], minlength=levels),
+        cells=cells,
+        images=images.astype(np.int64),
+        right=_sums(place[label == tag], 1, len(cells)),
+        votes=_sums(place, best.votes, len(cells)),
+        runners_up=int(((best.runner_up == label) & (best.runner_up_votes > 0)).sum()),
     )
 
 
 def total(tallies: Iterable[Tally]) -> Tally:
     """Return the sum of tallies of one model, at least one: that of all their images."""
     parts = list(tallies)
-    pairs, place = np.unique(np.concatenate([part.pairs for part in parts]), return_inverse=True)
-    counts = np.zeros(len(pairs), np.int64)
-    np.add.at(counts, place, np.concatenate([part.counts for part in parts]))
-    images, right = (np.sum([getattr(part, key) for part in parts], axis=0) for key in ("images", "right"))
-    return Tally(parts[0].classes, parts[0].voters, pairs, counts, images, right)
+    pairs, (counts,) = _united([part.pairs for part in parts], [[part.counts for part in parts]])
+    columns = [[getattr(part, key) for part in parts] for key in ("images", "right", "votes")]
+    cells, (images, right, votes) = _united([part.cells for part in parts], columns)
+    runners_up = sum(part.runners_up for part in parts)
+    return Tally(parts[0].classes, parts[0].voters, pairs, counts, cells, images, right, votes, runners_up)
+
+
+def _united(keys: list[Ints], columns: list[list[Ints]]) -> tuple[Ints, list[Ints]]:
+    """Return the distinct keys of several parts, ascending, and the sums of each column by key."""
+    distinct, place = np.unique(np.concatenate(keys), return_inverse=True)
+    return distinct, [_sums(place, np.concatenate(column), len(distinct)) for column in columns]
 
 
 def quality(tally: Tally, classes: Iterable[str]) -> dict[str, Any]:
     """Return what follows from a tally, fit for JSON; shares are 0.0-1.0, None where they are shares of nothing.
 
-    ``accuracy`` is the share of all images whose tag is right, whatever its confidence. ``classes`` has precision and
-    recall of each class. ``confusion`` has a row for each label and a column for each tag, up to `MATRIX_CLASSES` classes;
+    ``accuracy`` is the share of all images whose tag is right, whatever its confidence, ``interval`` its 95 % interval, and
+    ``top_2`` the share whose label is the winner or the runner-up. ``classes`` has precision and recall of each class. ``confusion`` has a row for each label and a column for each tag, up to `MATRIX_CLASSES` classes;
     with more classes it is None, and ``mistakes`` lists the `LARGEST_MISTAKES` largest cells off the diagonal, so that a
     card stays below 2 MB with 10,000 classes. ``thresholds`` has for each number of votes, or for each whole percent of a
     probability, how many images keep their tag if at least that is required, and how many of these tags are right.
+    ``calibration`` is that of `tagging.calibration.calibration`.
     """
     labels, tags = tally.pairs // tally.classes, tally.pairs % tally.classes
     on_diagonal = labels == tags
@@ -89,6 +124,8 @@ def quality(tally: Tally, classes: Iterable[str]) -> dict[str, Any]:
     result: dict[str, Any] = {
         "images": images,
         "accuracy": _share(right.sum(), images),
+        "interval": _interval(right.sum(), images),
+        "top_2": _share(right.sum() + tally.runners_up, images),
         "classes": {
             name: {
                 "images": int(labelled[i]),
@@ -100,6 +137,7 @@ def quality(tally: Tally, classes: Iterable[str]) -> dict[str, Any]:
         },
         "confusion": None,
         "thresholds": _thresholds(tally, images),
+        "calibration": calibration(tally, names),
     }
     if tally.classes <= MATRIX_CLASSES:
         matrix = np.zeros(tally.classes**2, np.int64)
@@ -141,22 +179,40 @@ def describe(quality: dict[str, Any]) -> str:
 def _thresholds(tally: Tally, images: int) -> list[dict[str, Any]]:
     """Return a row for each level from 1 up; rows of whole votes have ``votes``, too."""
     # Images with that level or more: summed from the highest level down.
-    kept, kept_right = (counts[::-1].cumsum()[::-1].tolist() for counts in (tally.images, tally.right))
-    top = len(kept) - 1
+    kept, kept_right = (
+        tally.by_level(counts)[::-1].cumsum()[::-1].tolist() for counts in (tally.images, tally.right)
+    )
     return [
         ({} if tally.voters is None else {"votes": level})
         | {
-            "confidence": level / top,
+            "confidence": level / tally.top,
             "images": kept[level],
             "right": kept_right[level],
             "kept": _share(kept[level], images),
+            "kept_interval": _interval(kept[level], images),
             "precision": _share(kept_right[level], kept[level]),
+            "precision_interval": _interval(kept_right[level], kept[level]),
         }
-        for level in range(1, top + 1)
+        for level in range(1, tally.top + 1)
     ]
 
 
-def _sums(places: Ints, counts: Ints, size: int) -> Ints:
+def wilson(right: int, images: int) -> tuple[float, float]:
+    """Return the 95 % interval of the share ``right`` of ``images``: Wilson's score interval (1927)."""
+    if not images:
+        return 0.0, 1.0
+    share, weight = right / images, _Z**2 / images
+    middle = (share + weight / 2) / (1 + weight)
+    reach = _Z * math.sqrt(share * (1 - share) / images + weight / (4 * images)) / (1 + weight)
+    return max(middle - reach, 0.0), min(middle + reach, 1.0)
+
+
+def _interval(part: int, whole: int) -> list[float] | None:
+    return [round(end, 6) for end in wilson(int(part), int(whole))] if whole else None
+
+
+def _sums(places: Ints, counts: Any, size: int) -> Ints:
+    """Return (size,), the sum of ``counts``, an array or one number, at each place."""
     sums = np.zeros(size, np.int64)
     np.add.at(sums, places, counts)
     return sums

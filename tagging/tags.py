@@ -14,6 +14,19 @@ from storage.runs import PROBABILITY_STEPS, Run
 from tagging.model import Votes
 
 Ints = npt.NDArray[Any]  # whole numbers of any width
+# Probabilities are rounded to four digits anyway; sums of 32-bit numbers may lie a little above 1.
+_MOST_PROBABILITY = 1 + 1 / PROBABILITY_STEPS
+
+
+class BadVotesError(TinyTagsError):
+    """A model gave an image a probability, ``value``, that is not a number from 0 to 1."""
+
+    def __init__(self, message: str, value: float) -> None:
+        super().__init__(message)
+        self.value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +43,10 @@ class Winners:
 
 
 def winners(votes: Votes) -> Winners:
-    """Return winners and runners-up of ``votes`` (n, classes), as a `tagging.model.Model` gives them."""
+    """Return winners and runners-up of ``votes`` (n, classes), as a `tagging.model.Model` gives them.
+
+    Raises `BadVotesError` for a probability that is not a number from 0 to 1.
+    """
     images = np.arange(len(votes))
     best = votes.argmax(axis=1)
     others = votes.copy()
@@ -38,7 +54,19 @@ def winners(votes: Votes) -> Winners:
     second = others.argmax(axis=1)
     columns = [best, votes[images, best], second, others[images, second]]
     if votes.dtype.kind == "f":
-        columns[1:4:2] = (np.rint(probability * PROBABILITY_STEPS) for probability in columns[1:4:2])
+        # argmax takes a NaN or an infinity for the largest, so the winners show whether there is one.
+        bad = np.flatnonzero(~((columns[1] >= 0) & (columns[1] <= _MOST_PROBABILITY)))
+        if len(bad):
+            value = float(columns[1][bad[0]])
+            raise BadVotesError(
+                f"the model gives {len(bad):,} of {len(votes):,} images a probability of {value:g}, which is not a number "
+                "from 0 to 1; train or import the model again",
+                value,
+            )
+        columns[1:4:2] = (
+            np.clip(np.rint(probability * PROBABILITY_STEPS), 0, PROBABILITY_STEPS)
+            for probability in columns[1:4:2]
+        )
     return Winners(*(array.astype(np.uint16) for array in columns))
 
 

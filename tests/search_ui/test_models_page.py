@@ -13,7 +13,7 @@ from searchable import CLASSES
 
 from conf.settings import Settings
 from search_ui import create_app
-from search_ui.cards import few, read_quality, wilson
+from search_ui.cards import few, read_quality
 from search_ui.plots import importance_image
 from storage import layout
 from storage.store import open_store
@@ -71,14 +71,6 @@ def test_calibration_is_what_counting_held_out_images_one_by_one_gives(library, 
     assert sum(bin.images for bin in quality.bins) == card["measured_on"]["images"] == quality.images
     assert all(bin.low == bin.high == pytest.approx(100 * bin.confidence) for bin in quality.bins)
     assert all(bin.least <= bin.share <= bin.most for bin in quality.bins)
-
-
-def test_the_interval_is_wilsons():
-    # Worked out with statsmodels' proportion_confint(..., method="wilson").
-    assert wilson(8, 10) == pytest.approx((0.49016, 0.94332), abs=1e-4)
-    assert wilson(0, 10) == pytest.approx((0, 0.27753), abs=1e-4)
-    assert wilson(450, 1000) == pytest.approx((0.41940, 0.48098), abs=1e-4)
-    assert wilson(0, 0) == (0, 1)
 
 
 def test_the_largest_mistakes_are_those_of_the_matrix(card):
