@@ -55,4 +55,5 @@ class Progress:
         rate = (self.done - self.start) / seconds
         share = self.done / self.total if self.total else 1
         left = f", {duration((self.total - self.done) / rate)} left" if rate > 0 else ""
-        return f"{self.what}: {self.done:,} of {self.total:,} {self.unit} ({share:.0%}), {rate:,.0f} {self.unit}/s{left}"
+        number = f"{rate:,.0f}" if rate >= 1 or not rate else f"{rate:.2g}"
+        return f"{self.what}: {self.done:,} of {self.total:,} {self.unit} ({share:.0%}), {number} {self.unit}/s{left}"

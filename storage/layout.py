@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 CORPORA, MODELS, RUNS, ALIASES = "corpora", "models", "runs", "aliases"
+COMPARISONS = "comparisons"
 MANIFEST = "manifest.json"
 CARD = "model.json"
 
@@ -140,6 +141,16 @@ def run_lease(name: str) -> str:
 def run_index_lease(name: str) -> str:
     """Return the lease of the process that indexes a run."""
     return f"{run_folder(name)}/index-lease.json"
+
+
+def comparisons(corpus: str) -> str:
+    """Return the folder with what `tinytags compare` fitted and measured on a corpus."""
+    return f"{COMPARISONS}/{corpus}"
+
+
+def comparison(corpus: str, key: str) -> str:
+    """Return one such result: a classifier, or a fold of a grid; ``key`` is derived from all that decides it."""
+    return f"{comparisons(corpus)}/{key}.json"
 
 
 def alias_lease(alias: str) -> str:

@@ -45,6 +45,7 @@ def test_paths_are_those_of_stores_that_exist():
         "runs/r/lease.json",
         "runs/r/index-lease.json",
     ]
+    assert layout.comparison("tiny", "0f") == "comparisons/tiny/0f.json"
 
 
 def test_partitions_are_read_from_names_and_other_files_are_left_out():

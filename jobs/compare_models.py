@@ -1,0 +1,298 @@
+"""Compare models on the same labelled images, also with scikit-learn's classifiers; or search the parameters of a forest.
+
+spark-submit --py-files dist/tinytags.zip jobs/compare_models.py forest-10 network --corpus cifar-10
+"""
+
+import functools
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+if __name__ == "__main__":  # our folders first, before those of PYTHONPATH
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from conf.command import json_option, note, report, run, settings_options
+from conf.errors import TinyTagsError
+from conf.settings import Settings
+from conf.wording import counted, listed
+from storage import layout
+from tagging.training import HOLDOUT, SEED, LabelledBlock, choose, labelled_blocks
+
+if TYPE_CHECKING:
+    from ingest.corpus import Corpus
+    from storage.store import Store
+
+IMAGES = 5_000
+FOLDS = 3
+# Another result of the same command needs another number, or those of an earlier version are taken for it.
+VERSION = 1
+
+
+@click.command("compare")
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.option("--corpus", required=True, metavar="LABELLED", help="The labelled corpus to measure on.")
+@click.option("--classics", is_flag=True, help="Also fit and measure scikit-learn's classifiers.")
+@click.option(
+    "--only", multiple=True, metavar="NAME", help="Of scikit-learn's classifiers only this one; repeatable."
+)
+@click.option(
+    "--grid",
+    is_flag=True,
+    help="Instead of comparing, search the parameters of a forest by cross-validation.",
+)
+@click.option(
+    "--images",
+    type=click.IntRange(10),
+    default=IMAGES,
+    show_default=True,
+    help="Training images that classifiers and grid use, drawn by chance; all where there are fewer.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=SEED, show_default=True, help="Decides what chance decides."
+)  # fmt: skip
+@click.option(
+    "--trees", type=click.IntRange(1, 5_000), default=500, show_default=True, help="Most trees of the grid."
+)
+@click.option(
+    "--depth", multiple=True, type=click.IntRange(1, 100), default=(5, 10, 20, 30), show_default=True,
+    help="Deepest a tree of the grid may grow; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--leaf", multiple=True, type=click.IntRange(1), default=(1, 5), show_default=True,
+    help="Fewest images in a leaf; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--split", multiple=True, type=click.IntRange(2), default=(2, 20), show_default=True,
+    help="Fewest images in a node that is split; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--folds", type=click.IntRange(2, 20), default=FOLDS, show_default=True, help="Folds of the grid's cross-validation."
+)  # fmt: skip
+@settings_options("store", "webhdfs", "master")
+@json_option
+def main(
+    models, corpus, classics, only, grid, images, seed, trees, depth, leaf, split, folds, settings, as_json
+):
+    """Compare models of the store on the same labelled images.
+
+    Measured on images that no model of the corpus was trained on: those that the corpus has for testing, else the share that
+    `tinytags train` holds out. With --classics, the classifiers of scikit-learn are fitted on --images training images, each
+    with a set-up that suits it; parameters are chosen within the training images. With --grid, forests of all
+    combinations of --depth, --leaf and --split are measured by cross-validation within the training images.
+
+    What is fitted is kept in the store, so that the same command continues where it was stopped.
+    """
+    from tagging.comparison import describe
+    from tagging.grid import describe as describe_grid
+
+    if grid:
+        result = grid_search(settings, corpus, images, trees, depth, leaf, split, folds, seed)
+        head = f"{counted(result['images'], 'training image')} of {corpus}, {folds} folds\n"
+        report(result, head + describe_grid(result["rows"]), as_json)
+        return
+    result = compare_models(settings, corpus, models, only if only or not classics else None, images, seed)
+    head = f"{counted(result['images'], 'image')} of {corpus}, {result['part']}\n"
+    report(result, head + describe(result["rows"]), as_json)
+
+
+def compare_models(
+    settings: Settings, corpus: str, models: Sequence[str] = (), classics: Sequence[str] | None = (),
+    images: int = IMAGES, seed: int = SEED,
+) -> dict[str, Any]:  # fmt: skip
+    """Return a row of figures for each of ``models``, and for each of scikit-learn's ``classics``, of which None means all.
+
+    The classifiers are fitted on ``images`` training images; those that are kept in the store from before are not fitted again.
+    Raises `TinyTagsError` for a corpus without labels, a model with other classes or trained on images that are measured on.
+    """
+    from ingest.corpus import open_corpus
+    from storage.store import open_store
+    from tagging.classics import CLASSICS, classic_named, versions
+    from tagging.comparison import model_row
+    from tagging.models import load_model, read_card
+    from tagging.tags import renumbering
+
+    store = open_store(settings.store, settings.webhdfs or None)
+    source = labelled_corpus(open_corpus(store, corpus))
+    names = list(CLASSICS) if classics is None else list(dict.fromkeys(classics))
+    for name in names:
+        classic_named(name)
+    if not models and not names:
+        raise TinyTagsError(
+            "there is nothing to compare; name models of the store, or give --classics or --grid"
+        )
+    cards = {name: read_card(store, name) for name in dict.fromkeys(models)}
+    for name, card in cards.items():
+        check_comparable(name, card, source)
+    test_images, test_labels = measured_images(store, source)
+    rows = []
+    for name, card in cards.items():
+        model = load_model(store, name)
+        numbers = renumbering(source.classes or [], model.classes)
+        rows.append(model_row(model, card, test_images, numbers[test_labels]))
+    if names:
+        facts = [
+            {"corpus": source.hash, "classifier": name, "images": images, "seed": seed, "features": "pixels", **versions()}
+            for name in names
+        ]  # fmt: skip
+        task = functools.partial(fit_classic, store, source, facts)
+        rows += kept_results(settings, store, corpus, "classifiers", facts, task)
+    part = "its test part" if source.splits else f"a share of {HOLDOUT:.0%} held out"
+    return {"corpus": corpus, "corpus_hash": source.hash, "images": len(test_labels), "part": part, "rows": rows}  # fmt: skip
+
+
+def grid_search(
+    settings: Settings, corpus: str, images: int = IMAGES, trees: int = 500, depths: Sequence[int] = (5, 10, 20, 30),
+    leaves: Sequence[int] = (1, 5), splits: Sequence[int] = (2, 20), folds: int = FOLDS, seed: int = SEED,
+) -> dict[str, Any]:  # fmt: skip
+    """Measure forests of all combinations of parameters by cross-validation within ``images`` training images.
+
+    Each fold of each combination is a task, and its result is kept in the store. The result has ``rows`` as
+    `tagging.grid.summarise` returns them. Raises `TinyTagsError` where the corpus has too few labelled images.
+    """
+    from ingest.corpus import open_corpus
+    from storage.store import open_store
+    from tagging.classics import versions
+    from tagging.grid import cells, summarise
+
+    store = open_store(settings.store, settings.webhdfs or None)
+    source = labelled_corpus(open_corpus(store, corpus))
+    _, labels = training_sample(store, source, images, seed)
+    if np.unique(labels, return_counts=True)[1].min() < folds:
+        raise TinyTagsError(
+            f"{len(labels):,} training images of corpus {corpus!r} have a class with fewer than {folds} images, one for each "
+            "fold; give more --images or fewer --folds"
+        )
+    facts = [
+        {"corpus": source.hash, "images": images, "seed": seed, "features": "pixels", "trees": trees, "folds": folds,
+         "fold": fold, "cell": [cell.depth, cell.leaf, cell.split], **versions()}
+        for cell in cells(depths, leaves, splits) for fold in range(folds)
+    ]  # fmt: skip
+    task = functools.partial(fit_fold, store, source, facts)
+    results = kept_results(settings, store, corpus, "grid", facts, task)
+    return {"corpus": corpus, "corpus_hash": source.hash, "images": len(labels), "folds": folds, "seed": seed,
+            "rows": summarise(results)}  # fmt: skip
+
+
+def kept_results(
+    settings: Settings, store: "Store", corpus: str, what: str, facts: list[dict], task
+) -> list[dict[str, Any]]:
+    """Return a result for each of ``facts``: the one that the store has, else that of ``task`` for its number.
+
+    The name of a result's file is derived from its facts, so that other facts never get it; a task writes the file whole.
+    Two processes that fit the same write the same file.
+    """
+    from jobs.partitions import check_written, partitions_error
+    from jobs.runner import open_runner
+
+    there = set(store.list(layout.comparisons(corpus)))
+    paths = [result_path(corpus, fact) for fact in facts]
+    pending = [number for number, path in enumerate(paths) if path.rpartition("/")[2] not in there]
+    if len(pending) < len(facts):
+        note(f"compare: {len(facts) - len(pending):,} of {counted(len(facts), 'result')} kept from before")
+    if pending:
+        with open_runner(settings.master, f"compare {corpus}") as runner:
+            outcomes = runner.run("compare", pending, task, unit=what, total=len(pending))
+        if outcomes.errors:
+            raise partitions_error("compared", outcomes.errors, len(facts))
+        done = [number for number, path in enumerate(paths) if store.exists(path)]
+        check_written(store, outcomes.results, done)
+    return [store.read_json(path)["result"] for path in paths]
+
+
+def result_path(corpus: str, facts: dict[str, Any]) -> str:
+    """Return the path of the result of these facts."""
+    key = hashlib.sha256(json.dumps([VERSION, facts], sort_keys=True).encode()).hexdigest()[:32]
+    return layout.comparison(corpus, key)
+
+
+def fit_classic(store: "Store", corpus: "Corpus", facts: list[dict], number: int) -> dict[str, Any]:
+    """Fit and measure one classifier of scikit-learn; keep its row."""
+    from tagging.classics import classic_row
+
+    fact = facts[number]
+    train = training_sample(store, corpus, fact["images"], fact["seed"])
+    row = classic_row(
+        fact["classifier"], train, measured_images(store, corpus), corpus.classes or [], fact["seed"]
+    )
+    store.write_json(result_path(corpus.name, fact), {"facts": fact, "result": row})
+    return {"partition": number, "classifiers": 1}
+
+
+def fit_fold(store: "Store", corpus: "Corpus", facts: list[dict], number: int) -> dict[str, Any]:
+    """Fit and measure one fold of one cell of the grid; keep its result."""
+    from tagging.grid import Cell, measure_fold
+
+    fact = facts[number]
+    images, labels = training_sample(store, corpus, fact["images"], fact["seed"])
+    result = measure_fold(
+        images, labels, corpus.classes or [], Cell(*fact["cell"]), fact["trees"], fact["folds"], fact["fold"], fact["seed"]
+    )  # fmt: skip
+    store.write_json(result_path(corpus.name, fact), {"facts": fact, "result": result})
+    return {"partition": number, "grid": 1}
+
+
+def labelled_corpus(corpus: "Corpus") -> "Corpus":
+    """Return a corpus that has labels; raise `TinyTagsError` for one that has none."""
+    if not corpus.classes:
+        raise TinyTagsError(
+            f"corpus {corpus.name!r} has no labels to compare by; ingest one that has, like CIFAR-10"
+        )
+    return corpus
+
+
+def check_comparable(name: str, card: dict[str, Any], corpus: "Corpus") -> None:
+    """Raise `TinyTagsError` for a model without some of the classes, or trained on images that it would be measured on."""
+    unknown = [label for label in corpus.classes or [] if label not in card["classes"]]
+    if unknown:
+        raise TinyTagsError(
+            f"corpus {corpus.name!r} has labels {listed(unknown, 5)}, model {name!r} has only {listed(card['classes'], 10)}; "
+            "compare models of the same classes"
+        )
+    parameters = card.get("parameters") or {}
+    held_out = (parameters.get("seed", SEED), parameters.get("holdout", HOLDOUT))
+    trained_here = (card.get("trained_on") or {}).get("corpus_hash") == corpus.hash
+    if trained_here and not corpus.splits and held_out != (SEED, HOLDOUT):
+        raise TinyTagsError(
+            f"model {name!r} was trained with seed {held_out[0]} and holdout {held_out[1]:g}, so on images of corpus "
+            f"{corpus.name!r} that others are measured on; train it with seed {SEED} and holdout {HOLDOUT:g}"
+        )
+
+
+def measured_images(store: "Store", corpus: "Corpus") -> LabelledBlock:
+    """Return all images (n, 3072) and labels (n,) that are measured on. Raises `TinyTagsError` where there is none."""
+    return _images(store, corpus.name, corpus.hash, False)
+
+
+def training_sample(store: "Store", corpus: "Corpus", images: int, seed: int) -> LabelledBlock:
+    """Return up to ``images`` labelled images (n, 3072) of the training part with labels (n,), drawn by ``seed``."""
+    pixels, labels = _images(store, corpus.name, corpus.hash, True)
+    if len(labels) <= images:
+        return pixels, labels
+    rows = np.sort(np.random.default_rng(seed).permutation(len(labels))[:images])
+    return pixels[rows], labels[rows]
+
+
+@functools.lru_cache(maxsize=2)  # once a worker
+def _images(store: "Store", name: str, _hash: str, train: bool) -> LabelledBlock:
+    from ingest.corpus import open_corpus
+
+    corpus = open_corpus(store, name)
+    part = functools.partial(choose, corpus, SEED, HOLDOUT, train=train)
+    every = [block for p in range(corpus.partitions) for block in labelled_blocks(store, corpus, p, part)]
+    if not every:
+        raise TinyTagsError(f"corpus {name!r} has no labelled image to {'train' if train else 'measure'} on")
+    images, labels = (np.concatenate(arrays) for arrays in zip(*every, strict=True))
+    return images, labels
+
+
+if __name__ == "__main__":
+    # By its name, under which workers can import what they are sent.
+    from jobs.compare_models import main
+
+    run(main)
