@@ -6,16 +6,30 @@ spark-submit --py-files dist/tinytags.zip jobs/evaluate_model.py --model forest-
 import functools
 import os
 import sys
+from datetime import UTC, datetime
 
 import click
+import numpy as np
 
 if __name__ == "__main__":  # our folders first, before those of PYTHONPATH
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from conf.command import json_option, note, report, run, settings_options
-from conf.errors import TinyTagsError
+from conf.errors import LeaseHeldError, TinyTagsError
 from conf.settings import Settings
 from conf.wording import counted, listed
+from storage.store import StoreError
+
+# Of images that the model was trained on, up to so many are left out of a measurement; with more it is refused.
+LEFT_OUT = 0.01
+
+
+class TrainingDataError(TinyTagsError):
+    """The images to measure on are those that the model was trained on: ``trained`` of ``images``; None where not counted."""
+
+    def __init__(self, message: str, trained: int | None, images: int | None) -> None:
+        super().__init__(message)
+        self.trained, self.images = trained, images
 
 
 @click.command("evaluate")
@@ -23,41 +37,76 @@ from conf.wording import counted, listed
 @click.option(
     "--corpus", required=True, metavar="LABELLED", help="The corpus whose labels count as the truth."
 )
+@click.option(
+    "--training-data-too",
+    is_flag=True,
+    help="Measure on all images of the corpus, those that the model was trained on, too; such figures are too good, and marked.",
+)
 @settings_options("store", "webhdfs", "master")
 @json_option
-def main(model, corpus, settings, as_json):
+def main(corpus, model, training_data_too, settings, as_json):
     """Measure a model on a labelled corpus.
 
-    Prints accuracy and, for each threshold of confidence, how many tags would be kept and how many of these are right.
-    Changes nothing. Measure on images that the model was not trained on: on its training corpus the result is too good,
-    and a note says so. `tinytags train` has measured the model on held-out images of that corpus: the result is in its
-    card, and on the page /models.
-    """
-    result = evaluate_model(settings, model, corpus)
-    from tagging.quality import describe
+    Prints accuracy, precision and recall of each class, and for each threshold of confidence how many tags would be kept
+    and how many of these are right, with 95 % intervals. The result also goes into the model's card, and on its page.
 
-    report(
-        result,
-        f"model {model} on {counted(result['images'], 'image')} of {corpus}\n{describe(result['quality'])}",
-        as_json,
+    A corpus that says which images are for testing is measured by these. Measuring on images that the model was
+    trained on is refused; a few of them in another corpus are left out.
+    """
+    result = evaluate_model(settings, model, corpus, training_data_too)
+    report(result, summary(result), as_json)
+
+
+def summary(result: dict) -> str:
+    """Return the result of an evaluation as lines for people."""
+    from tagging.quality import describe_all
+
+    part = "the test part of " if result["part"] == "test" else ""
+    lines = [f"model {result['model']} on {counted(result['images'], 'image')} of {part}{result['corpus']}"]
+    if result["left_out"]:
+        lines.append(f"{counted(result['left_out'], 'image')} that it was trained on left out")
+    if result["training_images"] != 0:
+        lines.append(f"TOO GOOD: {training_data(result)}")
+    lines.append(describe_all(result["quality"]))
+    mistakes = result["confident_mistakes"][:5]
+    if mistakes:
+        lines.append("most confident mistakes (partition:row, label -> tag)")
+        lines += [
+            f"   {one['partition']}:{one['row']} {one['label']} -> {one['tag']} {one['confidence']:.0%}"
+            for one in mistakes
+        ]
+    return "\n".join(lines)
+
+
+def training_data(evaluation: dict) -> str:
+    """Return what an evaluation on training data is marked with."""
+    trained = evaluation["training_images"]
+    return (
+        f"the model was trained on {trained:,} of these {evaluation['images']:,} images"
+        if trained
+        else "the model was trained on images of this corpus"
     )
 
 
-def evaluate_model(settings: Settings, model: str, corpus: str) -> dict:
-    """Return the quality of a model on the labelled images of a corpus.
+def evaluate_model(settings: Settings, model: str, corpus: str, training_data_too: bool = False) -> dict:
+    """Return the quality of a model on the labelled images of a corpus, and add it to the model's card.
 
-    Raises `TinyTagsError` for a corpus without labels, classes that the model does not have, partitions that can't be read.
+    Raises `TinyTagsError` for a corpus without labels, classes that the model does not have, partitions that can't be
+    read, and `TrainingDataError` for images that the model was trained on, unless ``training_data_too``.
     """
     from ingest.corpus import open_corpus
     from jobs.partitions import partitions_error
     from jobs.runner import open_runner
     from storage.store import open_store
+    from tagging.evaluations import record
+    from tagging.mistakes import most_confident
     from tagging.models import load_model, read_card
     from tagging.quality import quality, total
+    from tagging.trained import read_trained
 
     store = open_store(settings.store, settings.webhdfs or None)
     source = open_corpus(store, corpus)
-    tagger = load_model(store, model)
+    tagger, card = load_model(store, model), read_card(store, model)
     if not source.classes:
         raise TinyTagsError(
             f"corpus {corpus!r} has no labels to measure by; ingest one that has, like CIFAR-10"
@@ -68,38 +117,108 @@ def evaluate_model(settings: Settings, model: str, corpus: str) -> dict:
             f"corpus {corpus!r} has labels {listed(unknown, 5)}, model {model!r} has only "
             f"{listed(tagger.classes, 10)}; measure it on a corpus of the same classes"
         )
-    trained_on = read_card(store, model).get("trained_on") or {}
-    if trained_on.get("corpus_hash") == source.hash:
+    part = "test" if "test" in source.splits and not training_data_too else "all"
+    same = (card.get("trained_on") or {}).get("corpus_hash") == source.hash
+    if same and part == "all" and not training_data_too:
+        raise _refused(model, corpus, None, None)
+    if part == "test":
+        note(f"evaluate: the test part of {corpus!r}, {counted(_rows(source.splits['test']), 'image')}")
+    if read_trained(store, card) is None and not same:
         note(
-            f"model {model!r} was trained on {trained_on.get('images', 0):,} images of {corpus!r}: the result is too good; its card "
-            "has the quality on held-out images"
+            f"evaluate: model {model!r} has no hashes of its training images, so it isn't known whether {corpus!r} has some of them"
         )
-    task = functools.partial(count, store, source, tagger)
+    about = {key: card[key] for key in ("name", "hash", "trained_images") if key in card}
+    task = functools.partial(count, store, source, about, part, training_data_too, kind=type(tagger))
     with open_runner(settings.master, f"evaluate {model}") as runner:
-        partitions = list(range(source.partitions))
+        partitions = [p for p in range(source.partitions) if rows_of(source, p, part).any()]
         results, errors, seconds = runner.run("evaluate", partitions, task, total=source.images)
     if errors:
         raise partitions_error("read", errors, source.partitions)
-    measured = quality(total(result["tally"] for result in results), tagger.classes)
+    tallies = [result["tally"] for result in results if result["tally"] is not None]
+    trained = sum(result["trained"] for result in results)
+    measured = quality(total(tallies), tagger.classes) if tallies else {"images": 0}
+    if trained > LEFT_OUT * (measured["images"] + trained) and not training_data_too:
+        raise _refused(model, corpus, trained, measured["images"] + trained)
     if not measured["images"]:
-        raise TinyTagsError(f"corpus {corpus!r} has no labelled image")
-    return {"model": model, "model_hash": tagger.hash, "corpus": corpus, "corpus_hash": source.hash,
-            "images": measured["images"], "seconds": round(seconds, 3), "quality": measured}  # fmt: skip
+        raise TinyTagsError(
+            f"corpus {corpus!r} has no labelled image" + (" in its test part" if part == "test" else "")
+        )
+    evaluation = {
+        "corpus": corpus, "corpus_hash": source.hash, "part": part, "images": measured["images"],
+        # None: some, but how many isn't known of a model without hashes.
+        "training_images": (None if same and "trained_images" not in card else trained) if training_data_too else 0,
+        "left_out": 0 if training_data_too else trained,
+        "measured": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": round(seconds, 3),
+        "quality": measured,
+        "confident_mistakes": most_confident(result["mistakes"] for result in results),
+    }  # fmt: skip
+    try:
+        record(store, model, tagger.hash, evaluation)
+    except (StoreError, LeaseHeldError) as error:  # the figures are worth their minutes without it
+        note(f"evaluate: not added to the card of model {model!r}: {error}")
+    return {"model": model, "model_hash": tagger.hash, **evaluation}
 
 
-def count(store, corpus, tagger, partition: int) -> dict:
-    """Return the number of images of a partition, and its `tagging.quality.Tally`."""
+def _refused(model: str, corpus: str, trained: int | None, images: int | None) -> TrainingDataError:
+    some = f"{trained:,} of the {images:,} labelled images" if images else "images"
+    return TrainingDataError(
+        f"model {model!r} was trained on {some} of {corpus!r}, so the figures would be too good; measure it on other images (its "
+        "card has the quality on held-out ones), or add --training-data-too",
+        trained,
+        images,
+    )
+
+
+def _rows(split: tuple[int, int]) -> int:
+    return split[1] - split[0]
+
+
+def rows_of(corpus, partition: int, part: str) -> np.ndarray:
+    """Return which rows of a partition are in a part of its corpus: (n,) bool."""
+    rows = np.arange(*corpus.rows(partition))
+    if part == "all":
+        return np.ones(len(rows), bool)
+    first, last = corpus.splits[part]
+    return (rows >= first) & (rows < last)
+
+
+def count(store, corpus, card: dict, part: str, training_data_too: bool, partition: int, kind=None) -> dict:
+    """Return the `tagging.quality.Tally` of a part's labelled images in a partition, and its most confident mistakes.
+
+    Images that the model was trained on are counted as "trained" and, unless ``training_data_too``, not measured on.
+    """
     from ingest.corpus import read_partition
-    from tagging.quality import tally, total
-    from tagging.tags import renumbering
+    from tagging.mistakes import find_mistakes, most_confident
+    from tagging.models import load_exact_model
+    from tagging.quality import count_winners, total
+    from tagging.tags import renumbering, winners
+    from tagging.trained import are_among, read_trained
 
-    start, stop = corpus.rows(partition)
+    tagger = load_exact_model(store, card["name"], card["hash"], kind)
+    trained = read_trained(store, card)
     numbers = renumbering(corpus.classes, tagger.classes)
-    tallies = [
-        tally(tagger.votes(block.images), numbers[block.labels], tagger.voters)
-        for block in read_partition(store, corpus, partition)
-    ]
-    return {"images": stop - start, "tally": total(tallies)}
+    chosen = rows_of(corpus, partition, part)
+    tallies, mistakes, seen = [], [], 0
+    for block in read_partition(store, corpus, partition):
+        rows = np.flatnonzero(chosen[block.row : block.row + len(block.images)] & (block.labels >= 0))
+        if trained is not None and len(rows):
+            among = are_among(block.images[rows], trained)
+            seen += int(among.sum())
+            rows = rows if training_data_too else rows[~among]
+        if not len(rows):
+            continue
+        labels = numbers[block.labels[rows]]
+        best = winners(tagger.votes(block.images[rows]))
+        tallies.append(count_winners(best, labels, len(tagger.classes), tagger.voters))
+        mistakes.append(
+            find_mistakes(best, labels, tagger.classes, tagger.voters, partition, block.row + rows)
+        )
+    return {
+        "images": int(chosen.sum()),
+        "tally": total(tallies) if tallies else None,
+        "trained": seen,
+        "mistakes": most_confident(mistakes),
+    }
 
 
 if __name__ == "__main__":

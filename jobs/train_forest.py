@@ -21,7 +21,7 @@ from conf.wording import counted, duration
 from jobs.corrected import Corrected, with_corrections
 from jobs.engines import ENGINES, Training, choose_trainer
 from storage import layout
-from tagging.training import HOLDOUT, SEED, Part, choose, held_out_blocks, measure_model
+from tagging.training import HOLDOUT, SEED, Part, choose, held_out_blocks, measure_model, training_hashes
 
 ENGINE = "mllib"
 
@@ -135,6 +135,7 @@ def train_forest(
         )
         measured = time.monotonic()
         quality = measure_model(fitted.model, held_out_blocks(store, source, seed, holdout))
+        trained = training_hashes(store, source, part, corrected.images)
         seconds = fitted.seconds | {
             "measure": round(time.monotonic() - measured, 1),
             "all": round(time.monotonic() - began, 1),
@@ -147,7 +148,7 @@ def train_forest(
                             "part": "test" if source.splits else f"held out, {holdout:.0%}"},
             "quality": quality, "seconds": seconds,
         }  # fmt: skip
-        return save_model(store, model, fitted.model, card)
+        return save_model(store, model, fitted.model, card, trained)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,11 @@ def model_file(name: str, file: str) -> str:
     return f"{model_folder(name)}/{file}"
 
 
+def model_trained(name: str) -> str:
+    """Return the hashes of the images that a model was trained on."""
+    return model_file(name, "trained.npy")
+
+
 def model_spark(name: str) -> str:
     """Return the folder of a forest as Spark's own trainer writes it."""
     return model_file(name, "spark")

@@ -13,6 +13,7 @@ from storage import layout
 from storage.manifests import list_names, read_manifest
 from storage.store import Store, check_name
 from tagging.model import Model, UnknownKindError, kind_class
+from tagging.trained import Hashes, write_trained
 
 
 class ModelChangedError(TinyTagsError):
@@ -29,10 +30,13 @@ def list_models(store: Store) -> list[str]:
     return list_names(store, "model")
 
 
-def save_model(store: Store, name: str, model: Model, card: dict[str, Any]) -> dict[str, Any]:
+def save_model(
+    store: Store, name: str, model: Model, card: dict[str, Any], trained: Hashes | None = None
+) -> dict[str, Any]:
     """Write ``model`` under ``name`` and return its card, which is written last: a model is complete when it has a card.
 
     ``card`` has what only the trainer knows: ``engine``, ``parameters``, ``trained_on``, ``measured_on``, ``quality``.
+    ``trained`` are the hashes of the images that it was trained on, by `tagging.trained.hash_blocks`.
     Raises `TinyTagsError` where another model has this name: its runs and their tags refer to it.
     """
     check_name("model", name)
@@ -58,6 +62,8 @@ def save_model(store: Store, name: str, model: Model, card: dict[str, Any]) -> d
         **({} if model.voters is None else {"trees": model.voters}),
         "hash": model.hash,
     }
+    if trained is not None:
+        card["trained_images"] = write_trained(store, name, trained)
     for file, data in model.files().items():
         store.write_bytes(layout.model_file(name, file), data)
     store.write_json(layout.model_card(name), card)

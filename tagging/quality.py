@@ -20,6 +20,7 @@ PERCENTS = 100
 # A card has the whole confusion matrix up to this many classes (some 200 kB of JSON), beyond that the largest mistakes.
 MATRIX_CLASSES = 256
 LARGEST_MISTAKES = 1_000
+TEXT_CLASSES = 20
 _Z = 1.96  # 95 %
 
 
@@ -161,19 +162,60 @@ def measure(
 
 
 def describe(quality: dict[str, Any]) -> str:
-    """Return the table of thresholds as text of up to a dozen lines, for people."""
+    """Return accuracy and the table of thresholds as text of up to a dozen lines, for people."""
     thresholds = quality["thresholds"]
     # Hundreds of trees, or percents, are as many thresholds: one at each tenth is enough.
     chosen = sorted({-(-tenth * len(thresholds) // 10) - 1 for tenth in range(1, 11)})
     lines = [
-        f"{_percent(quality['accuracy'])} of {quality['images']:,} images get the right tag",
+        f"{_percent(quality['accuracy'])}{_range(quality['interval'])} of {quality['images']:,} images get the right tag",
         "confidence     kept    right",
     ]
     for row in (thresholds[place] for place in chosen):
         lines.append(
             f"   >= {row['confidence']:4.0%} {_percent(row['kept']):>8} {_percent(row['precision']):>8}"
+            f"{_range(row['precision_interval'])}"
         )
     return "\n".join(lines)
+
+
+def describe_all(quality: dict[str, Any]) -> str:
+    """Return a quality as text for people: `describe`, the other figures, and up to `TEXT_CLASSES` classes."""
+    lines = [
+        describe(quality),
+        f"right tag or runner-up: {_percent(quality['top_2'])}; expected calibration error: "
+        f"{_percent(quality['calibration']['error'])}",
+    ]
+    classes = sorted(quality["classes"].items(), key=lambda item: -item[1]["images"])[:TEXT_CLASSES]
+    width = max([5, *(len(name) for name, _ in classes)])
+    lines.append(f"{'class':{width}}   images precision   recall")
+    lines += [
+        f"{name:{width}} {row['images']:8,} {_percent(row['precision']):>9} {_percent(row['recall']):>8}"
+        for name, row in classes
+    ]
+    if len(quality["classes"]) > len(classes):
+        lines.append(f"... of {len(quality['classes']):,} classes; --json has all")
+    mistakes = [f"{label} tagged {tag} ({count:,})" for label, tag, count in largest_mistakes(quality, 5)]
+    if mistakes:
+        lines.append(f"most frequent mistakes: {', '.join(mistakes)}")
+    return "\n".join(lines)
+
+
+def largest_mistakes(quality: dict[str, Any], most: int) -> list[tuple[str, str, int]]:
+    """Return the most frequent mistakes of a quality: label, tag and number of images."""
+    if quality["confusion"] is None:
+        return [(row["label"], row["tag"], row["images"]) for row in quality["mistakes"][:most]]
+    names = list(quality["classes"])
+    pairs = [
+        (names[label], names[tag], count)
+        for label, row in enumerate(quality["confusion"])
+        for tag, count in enumerate(row)
+        if count and label != tag
+    ]
+    return sorted(pairs, key=lambda pair: -pair[2])[:most]
+
+
+def _range(interval: list[float] | None) -> str:
+    return "" if interval is None else f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f} %)"
 
 
 def _thresholds(tally: Tally, images: int) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """Tests of `jobs.evaluate_model`: what it measures on workers is what the votes of all images say."""
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,21 +8,26 @@ from small_world import (
     CLASSES,
     MASTER,
     PROCESSES,
-    contents,
     error_line,
     make_corpus,
     make_images,
     run,
     run_json,
+    write_cifar,
     write_tiny_images,
 )
 
+from conf.settings import Settings
 from ingest.corpus import open_corpus
+from jobs.evaluate_model import TrainingDataError, evaluate_model
 from storage import layout
-from storage.store import open_store
+from storage.lease import lease
+from storage.store import DamagedFileError, open_store
+from tagging.evaluations import best_known, evaluations, is_marked
 from tagging.forest.scikit_learn import train
-from tagging.models import save_model
+from tagging.models import read_card, save_model
 from tagging.quality import measure
+from tagging.trained import hash_blocks
 
 # Other classes first, and one that the model knows but the corpus hasn't.
 REORDERED = [CLASSES[5], *CLASSES[:5], *CLASSES[6:]]
@@ -45,9 +49,14 @@ def world(tmp_path_factory):
     make_corpus(store, "reordered", dump, 400, labels=str(folder / "reordered.bin"), classes=REORDERED)
     make_corpus(store, "foreign", dump, 1000, labels=str(labels), classes=[*CLASSES[:9], "lorry"])
     make_corpus(store, "unlabelled", dump, 1000)
+    make_corpus(store, "parted", write_cifar(folder / "cifar", 400, 200, seed=0), 250)
     forest, parameters = train(*make_images(2000, seed=1), CLASSES, trees=5, depth=6)
-    save_model(store, "forest", forest, {"engine": "scikit-learn", "parameters": parameters})
+    save_model(store, "forest", forest, {"engine": "scikit-learn", "parameters": parameters}, hash_blocks([]))
     return store, forest, known
+
+
+def evaluate(store, corpus, model="forest", **options):
+    return evaluate_model(Settings(store=store.url(), master="processes[1]"), model, corpus, **options)
 
 
 @pytest.mark.parametrize("master", [PROCESSES, "spark"])
@@ -56,25 +65,131 @@ def test_the_quality_is_that_of_all_labelled_images_whatever_the_order_of_classe
         request.getfixturevalue("spark")
         master = MASTER
     store, forest, known = world
-    before = contents(Path(store.url()))
     result = run_json(
         "evaluate", "--model", "forest", "--corpus", "reordered", "--store", store.url(), "--master", master
     )
     labels = np.where(known == 255, -1, known.astype(int))
-    expected = measure(forest.votes(make_images(1500)[0]), labels, CLASSES, 5)
-    assert result["quality"] == expected
+    votes = forest.votes(make_images(1500)[0])
+    assert result["quality"] == measure(votes, labels, CLASSES, 5)
     assert (result["images"], result["model_hash"]) == (int((labels >= 0).sum()), forest.hash)
-    assert contents(Path(store.url())) == before, "it changes nothing"
+    assert (result["part"], result["training_images"], result["left_out"]) == ("all", 0, 0)
+    (entry,) = evaluations(read_card(store, "forest"))
+    assert {"model": "forest", "model_hash": forest.hash, **entry} == result
+
+    wrong = np.flatnonzero((labels >= 0) & (votes.argmax(axis=1) != labels))
+    mistakes = result["confident_mistakes"]
+    assert [one["confidence"] for one in mistakes] == sorted(votes[wrong].max(axis=1) / 5)[::-1][:24]
+    for one in mistakes:
+        at = one["partition"] * 400 + one["row"]
+        assert at in wrong
+        assert (one["label"], one["tag"]) == (CLASSES[labels[at]], CLASSES[votes[at].argmax()])
 
 
-def test_on_what_it_was_trained_on_a_note_says_that_it_looks_better_than_it_is(world):
+def test_a_corpus_with_a_test_part_is_measured_by_it(world):
     store, forest, _ = world
-    trained_on = {"corpus": "tiny", "corpus_hash": open_corpus(store, "tiny").hash, "images": 1200}
-    save_model(store, "learnt", forest, {"engine": "scikit-learn", "trained_on": trained_on})
-    words = ("evaluate", "--model", "learnt", "--store", store.url(), "--corpus")
-    said = "model 'learnt' was trained on 1,200 images of 'tiny': the result is too good"
-    assert said in run(*words, "tiny")[1]
-    assert "trained on" not in run(*words, "reordered")[1]
+    out, err = run(
+        "evaluate", "--model", "forest", "--corpus", "parted", "--store", store.url(), "--master", PROCESSES
+    )
+    assert err == "evaluate: the test part of 'parted', 200 images\n"
+    assert out.startswith("model forest on 200 images of the test part of parted\n")
+    images, labels = make_images(600, seed=0)
+    entry = evaluations(read_card(store, "forest"))[0]
+    expected = measure(forest.votes(images[400:]), labels[400:], CLASSES, 5)
+    assert (entry["part"], entry["quality"]) == ("test", expected)
+    for words in (
+        "right tag or runner-up: ",
+        "most frequent mistakes: ",
+        "most confident mistakes (",
+        "recall",
+    ):
+        assert words in out
+
+
+@pytest.fixture(scope="module")
+def learnt(world):
+    """A forest that was trained on the training part of "parted" and, as a copy, on the first 400 images of "tiny"."""
+    store, forest, _ = world
+    trained_on = {"corpus": "parted", "corpus_hash": open_corpus(store, "parted").hash, "images": 400}
+    blocks = [make_images(600, seed=0)[0][:400], make_images(1500)[0][:400]]
+    card = {"engine": "scikit-learn", "trained_on": trained_on}
+    save_model(store, "learnt", forest, card, hash_blocks(blocks))
+    save_model(store, "early", forest, card)  # a card of 0.1.0
+    return store
+
+
+def test_images_that_the_model_was_trained_on_are_refused_in_any_corpus(learnt):
+    with pytest.raises(TrainingDataError) as caught:
+        evaluate(learnt, "tiny", "learnt")
+    assert (caught.value.trained, caught.value.images) == (360, 1350)
+    assert evaluations(read_card(learnt, "learnt")) == []
+    _, err = run(
+        "evaluate", "--model", "learnt", "--corpus", "tiny", "--store", learnt.url(), "--master", PROCESSES, code=1
+    )  # fmt: skip
+    assert error_line(err) == (
+        "tinytags: model 'learnt' was trained on 360 of the 1,350 labelled images of 'tiny', so the figures would be too "
+        "good; measure it on other images (its card has the quality on held-out ones), or add --training-data-too"
+    )
+    result = evaluate(learnt, "parted", "learnt")
+    assert (result["part"], result["images"], result["training_images"]) == ("test", 200, 0)
+
+
+def test_figures_of_training_data_are_marked_wherever_they_are(learnt):
+    out, _ = run(
+        "evaluate", "--model", "learnt", "--corpus", "parted", "--training-data-too", "--store", learnt.url(),
+        "--master", PROCESSES,
+    )  # fmt: skip
+    assert "TOO GOOD: the model was trained on 400 of these 600 images" in out
+    entry = evaluations(read_card(learnt, "learnt"))[0]
+    assert (entry["part"], entry["images"], entry["training_images"]) == ("all", 600, 400)
+    assert is_marked(entry)
+    honest = evaluate(learnt, "parted", "learnt")
+    card = read_card(learnt, "learnt")
+    assert [is_marked(one) for one in evaluations(card)] == [False, True], "each replaces its like"
+    assert best_known(card)[0] == honest["quality"], "never the marked one"
+
+
+def test_a_card_without_hashes_is_compared_by_its_corpus(learnt, capsys):
+    """As the cards of 0.1.0 are."""
+    assert evaluate(learnt, "tiny", "early")["images"] == 1350
+    assert "has no hashes of its training images" in capsys.readouterr().err
+    assert evaluate(learnt, "parted", "early")["part"] == "test"
+    marked = evaluate(learnt, "parted", "early", training_data_too=True)
+    assert marked["training_images"] is None and is_marked(marked)
+    forest = read_card(learnt, "early")["trained_on"] | {"corpus_hash": open_corpus(learnt, "tiny").hash}
+    learnt.write_json(layout.model_card("early"), read_card(learnt, "early") | {"trained_on": forest})
+    with pytest.raises(TrainingDataError):
+        evaluate(learnt, "tiny", "early")
+
+
+def test_a_few_training_images_in_another_corpus_are_left_out(world):
+    store, forest, known = world
+    images = make_images(1500)[0]
+    chosen = np.flatnonzero(known != 255)[:9]
+    save_model(store, "nearly", forest, {"engine": "scikit-learn"}, hash_blocks([images[chosen]]))
+    result = evaluate(store, "tiny", "nearly")
+    assert (result["images"], result["left_out"], result["training_images"]) == (1341, 9, 0)
+    labels = np.where(known == 255, -1, known.astype(int))
+    labels[chosen] = -1
+    assert result["quality"] == measure(forest.votes(images), labels, CLASSES, 5)
+
+
+def test_hashes_that_are_not_those_of_the_card_are_an_error(learnt, tmp_path):
+    shutil.copytree(learnt.url(), tmp_path / "store")
+    store = open_store(str(tmp_path / "store"))
+    path = layout.model_trained("learnt")
+    store.write_bytes(path, store.read_bytes(path)[:-1])
+    with pytest.raises(DamagedFileError) as caught:
+        evaluate(store, "parted", "learnt")
+    assert caught.value.path == path
+
+
+def test_the_figures_are_reported_while_the_model_is_written_by_another_process(world, capsys):
+    store = world[0]
+    before = read_card(store, "forest")
+    with lease(store, layout.model_lease("forest"), "model 'forest'"):
+        assert evaluate(store, "tiny")["images"] == 1350
+    assert "not added to the card of model 'forest'" in capsys.readouterr().err
+    assert read_card(store, "forest") == before
 
 
 @pytest.mark.parametrize(

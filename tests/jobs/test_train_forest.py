@@ -30,6 +30,7 @@ from storage import layout
 from storage.lease import lease
 from storage.store import open_store
 from tagging.models import load_model
+from tagging.trained import hash_blocks, read_trained
 from tagging.training import choose, held_out_blocks, labelled_blocks
 
 TRAIN, TEST, TREES, DEPTH = 400, 200, 10, 6
@@ -135,6 +136,8 @@ def test_the_card_says_what_was_trained_and_how_good_it_is(store, mllib, scikit_
         "part": "test",
     }
     assert card["seconds"].keys() == {"prepare", "fit", "measure", "all"}
+    learnt = hash_blocks([make_images(TRAIN + TEST, seed=1)[0][:TRAIN]])
+    assert read_trained(store, card).tolist() == learnt.tolist() and len(learnt) == TRAIN
 
     model = load_model(store, card["name"])
     assert model.hash == card["hash"]
@@ -214,6 +217,7 @@ def test_what_people_corrected_is_learnt_too(store, database, scikit_learn, engi
     }  # fmt: skip
     assert card["measured_on"]["images"] == TEST
     assert card["hash"] != scikit_learn["hash"]
+    assert card["trained_images"]["images"] == TRAIN + 2, "the images of other corpora, too"
 
 
 def test_corrections_take_the_place_of_labels_and_nothing_is_learnt_that_is_measured_on(
@@ -333,7 +337,7 @@ def test_what_a_killed_attempt_left_does_not_become_part_of_the_model(store, sci
     store.write_bytes("models/left/.forest.npz.0123456789ab.tmp", b"half")
     store.write_bytes("models/left/forest.npz", b"another attempt's")
     assert train(store, "left", "--engine", "scikit-learn", "--seed", 3)["hash"] == scikit_learn["hash"]
-    assert store.list("models/left") == ["forest.npz", "model.json"]
+    assert store.list("models/left") == ["forest.npz", "model.json", "trained.npy"]
     assert load_model(store, "left").hash == scikit_learn["hash"]
 
 

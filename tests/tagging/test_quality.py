@@ -64,13 +64,13 @@ def test_no_labelled_images_give_no_shares():
 
 def test_the_table_reads_as_text():
     assert describe(measure(VOTES, LABELS, CLASSES, 5)).splitlines() == [
-        "50.0 % of 6 images get the right tag",
+        "50.0 % (18.8 to 81.2 %) of 6 images get the right tag",
         "confidence     kept    right",
-        "   >=  20%  100.0 %   50.0 %",
-        "   >=  40%  100.0 %   50.0 %",
-        "   >=  60%   83.3 %   60.0 %",
-        "   >=  80%   50.0 %   66.7 %",
-        "   >= 100%   33.3 %   50.0 %",
+        "   >=  20%  100.0 %   50.0 % (18.8 to 81.2 %)",
+        "   >=  40%  100.0 %   50.0 % (18.8 to 81.2 %)",
+        "   >=  60%   83.3 %   60.0 % (23.1 to 88.2 %)",
+        "   >=  80%   50.0 %   66.7 % (20.8 to 93.9 %)",
+        "   >= 100%   33.3 %   50.0 % (9.5 to 90.5 %)",
     ]
 
 
@@ -92,9 +92,9 @@ def test_probabilities_have_a_threshold_for_each_percent():
         (4, 3), (4, 3), (3, 2), (2, 1), (2, 1), (1, 1), (1, 1), (0, 0)
     )  # fmt: skip
     assert describe(result).splitlines()[5:8] == [
-        "   >=  40%  100.0 %   75.0 %",
-        "   >=  50%  100.0 %   75.0 %",
-        "   >=  60%   75.0 %   66.7 %",
+        "   >=  40%  100.0 %   75.0 % (30.1 to 95.4 %)",
+        "   >=  50%  100.0 %   75.0 % (30.1 to 95.4 %)",
+        "   >=  60%   75.0 %   66.7 % (20.8 to 93.9 %)",
     ]
     assert json.loads(json.dumps(result)) == result
 
