@@ -123,7 +123,7 @@ class HdfsStore(Store):
         return self._retry(path, create)
 
     def sync(self, path: str) -> None:
-        """Do nothing: the NameNode has synced every name when it answers, and WebHDFS can't sync blocks afterwards."""
+        """Do nothing: the NameNode has synced every name when it answers, and DataNodes sync every block (`hdfs_client.client`)."""
 
     def exists(self, path: str) -> bool:
         return self._retry(path, lambda: self._client.status(self._full(path), strict=False)) is not None

@@ -64,9 +64,14 @@ def default_address(url: str) -> str:
 @functools.lru_cache(maxsize=8)
 def client(address: str, user: str) -> Any:
     """Return HdfsCLI's client for a WebHDFS address."""
+    import requests
     from hdfs import InsecureClient
 
-    return InsecureClient(address, user=user, timeout=TIMEOUT)
+    session = requests.Session()
+    # For every file that is created: DataNodes sync its blocks before they confirm them, so that it survives a power cut.
+    # HdfsCLI has no argument for it; other requests ignore it.
+    session.params = {"createflag": "CREATE,SYNC_BLOCK"}
+    return InsecureClient(address, user=user, timeout=TIMEOUT, session=session)
 
 
 def retry(url: str, address: str, action: Callable[[], T]) -> T:

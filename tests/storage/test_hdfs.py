@@ -3,6 +3,7 @@
 import os
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
@@ -120,6 +121,25 @@ def test_a_damaged_block_makes_only_its_file_unavailable(hdfs, tmp_path, pauses)
     assert error.value.path == "damaged.bin"
     assert store.url("damaged.bin") in str(error.value) and "\n" not in str(error.value)
     assert store.read_bytes("whole.bin") == b"whole"
+
+
+@pytest.mark.services
+def test_datanodes_get_the_order_to_sync_each_block_of_a_new_file(hdfs, tmp_path, monkeypatch):
+    """That they do it is up to them; their own count of syncs is up to ten seconds old."""
+    store = open_store(f"{hdfs.url}/{tmp_path.name}", hdfs.webhdfs)
+    session, flags = store._client._session, []
+
+    def send(request, **options):
+        query = parse_qs(urlsplit(request.url).query)
+        if query["op"] == ["CREATE"] and "namenoderpcaddress" in query:
+            flags.append(query["createflag"][-1])
+        return type(session).send(session, request, **options)
+
+    monkeypatch.setattr(session, "send", send)
+    store.write_bytes("a.bin", b"a")
+    store.write_in_steps("b.bin", lambda file: iter([file.write(b"b")]))
+    store.create_exclusive("c.bin", b"c")
+    assert flags == ["CREATE,SYNC_BLOCK"] * 3
 
 
 def test_another_server_in_the_place_of_webhdfs_is_one_line(pauses):
