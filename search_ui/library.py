@@ -69,15 +69,16 @@ class Library:
         return read_image(self.store, corpus, partition, row)
 
     def votes(self, run: Run, block: Block) -> dict[str, float] | None:
-        """Return the votes for every class by the model that made the run, most first; None where it is not in the store.
+        """Return the votes for every class by the model that made the run, most first; None where it is not in the store or can't be run.
 
         Those of a network are its probabilities, 0.0-1.0.
         """
         try:
             model = load_exact_model(self.store, run.model, run.model_hash)
+            numbers = model.votes(block.images)[0].tolist()
         except (TinyTagsError, ImportError):
             return None
-        votes = dict(zip(run.classes, model.votes(block.images)[0].tolist(), strict=True))
+        votes = dict(zip(run.classes, numbers, strict=True))
         return dict(sorted(votes.items(), key=lambda item: -item[1]))
 
     def _read(self, read: Callable[[Store, str], T | None], name: str) -> T | None:

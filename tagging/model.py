@@ -15,7 +15,7 @@ Images = npt.NDArray[np.uint8]  # (n, 3072), as `ingest.image` lays them out
 Votes = npt.NDArray[Any]  # (n, classes); uint16 whole votes or float32 probabilities
 
 # The class of each kind, by the kind's name on cards: "module:class", imported where a model of the kind is used.
-KINDS = {"forest": "tagging.forest:PackedForest"}
+KINDS = {"forest": "tagging.forest:PackedForest", "network": "tagging.network:Network"}
 
 
 class UnknownKindError(TinyTagsError):
