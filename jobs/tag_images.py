@@ -21,6 +21,7 @@ if __name__ == "__main__":  # our folders first, before those of PYTHONPATH
 
 from conf.command import (
     json_option,
+    note,
     partition_option,
     report,
     run,
@@ -40,10 +41,11 @@ if TYPE_CHECKING:
 CHUNK_IMAGES = 20_480
 # Fewer where these are more votes: 32 MB of them as uint16, for models of thousands of classes.
 CHUNK_VOTES = 1 << 24
+MIN_CONFIDENCE = 0.4
 
 
-def _check_share(_context, _option, value: float) -> float:
-    if 0 <= value <= 1:
+def _check_share(_context, _option, value: float | None) -> float | None:
+    if value is None or 0 <= value <= 1:
         return value
     meant = f"; {value:g} % is {value / 100:g}" if 1 < value <= 100 else ""
     raise click.BadParameter(f"{value:g} is not a number from 0 to 1{meant}.")
@@ -56,9 +58,13 @@ def _check_share(_context, _option, value: float) -> float:
     "--min-confidence",
     type=float,
     callback=_check_share,
-    default=0.4,
-    show_default=True,
-    help="Tags of a lower confidence, 0 to 1, are dropped, and counted.",
+    help=f"Tags of a lower confidence, 0 to 1, are dropped, and counted.  [default: {MIN_CONFIDENCE}]",
+)
+@click.option(
+    "--min-precision",
+    type=float,
+    callback=_check_share,
+    help="Instead: the lowest threshold at which this share of tags, 0 to 1, was right on the images the model was measured on.",
 )
 @click.option(
     "--similar",
@@ -68,7 +74,7 @@ def _check_share(_context, _option, value: float) -> float:
 @partition_option
 @settings_options("store", "webhdfs", "master")
 @json_option
-def main(corpus, model, min_confidence, similar, partition, settings, as_json):
+def main(corpus, model, min_confidence, min_precision, similar, partition, settings, as_json):
     """Tag every image of a corpus with a model.
 
     Writes a run: JSON lines, one file a partition, that `tinytags index` indexes in Solr. Its name follows from corpus,
@@ -77,11 +83,17 @@ def main(corpus, model, min_confidence, similar, partition, settings, as_json):
     """  # fmt: skip
     from jobs.partitions import partitions_error, rate_summary
 
-    result = tag_images(settings, corpus, model, min_confidence, redo=partition, similar=similar)
+    if min_confidence is not None and min_precision is not None:
+        raise click.UsageError(
+            "--min-confidence and --min-precision both set the threshold; give one of them."
+        )
+    if min_confidence is None:
+        min_confidence = MIN_CONFIDENCE
+    result = tag_images(settings, corpus, model, min_confidence, partition, similar, min_precision)
     kept = result["tagged"] / max(result["tagged"] + result["dropped"], 1)
     summary = (
         f"run {result['run']}: {result['tagged']:,} tagged ({kept:.0%}), {result['dropped']:,} dropped below "
-        f"{min_confidence:.0%}, in {counted(result['partitions'], 'partition')}"
+        f"{result['min_confidence']:.0%}, in {counted(result['partitions'], 'partition')}"
     )
     summary += rate_summary("tagged", result["partitions_tagged"], result)
     if result["labelled"]:
@@ -95,13 +107,16 @@ def tag_images(
     settings: Settings,
     corpus: str,
     model: str,
-    min_confidence: float = 0.4,
+    min_confidence: float = MIN_CONFIDENCE,
     redo: Sequence[tuple[int, int]] = (),
     similar: bool = False,
+    min_precision: float | None = None,
 ) -> dict:
     """Tag what is not tagged yet, and ``redo``; return the counts of the whole run, with what failed under "failed".
 
     ``similar`` puts a descriptor of the image into each document; such a run is another one than that without.
+    With ``min_precision`` the model's card gives the threshold, by `tagging.evaluations.threshold_for`, instead of
+    ``min_confidence``.
     """
     from ingest.corpus import open_corpus
     from jobs.partitions import check_written, choose_pending, record_failed
@@ -110,14 +125,23 @@ def tag_images(
     from storage.lease import lease
     from storage.store import open_store
     from tagging import descriptor
-    from tagging.models import load_model
+    from tagging.evaluations import threshold_for
+    from tagging.models import load_model, read_card
 
     store = open_store(settings.store, settings.webhdfs or None)
     source = open_corpus(store, corpus)
     tagger = load_model(store, model)
+    if min_precision is not None:
+        row = threshold_for(read_card(store, model), min_precision)
+        min_confidence = row["confidence"]
+        note(
+            f"tag: minimum confidence {min_confidence:g}; {row['precision']:.1%} of {row['images']:,} such tags were right where "
+            f"the model was measured"
+        )
     made = runs.Run(
         corpus, source.hash, model, tagger.hash, min_confidence, list(tagger.classes), source.images, source.partitions,
         tagger.voters, descriptor=descriptor.NAME if similar else None,
+        min_precision=min_precision,
     )  # fmt: skip
     began = time.monotonic()
     with lease(store, layout.run_lease(made.name), f"run {made.name!r}"):

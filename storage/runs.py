@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from storage import layout
@@ -12,6 +12,8 @@ from storage.store import DamagedFileError, Store, StoreError
 VERSION = 1
 # A network's probabilities have four digits in documents: in these steps they are whole numbers, like votes.
 PROBABILITY_STEPS = 10_000
+# What a manifest leaves out where it is None.
+_OPTIONAL = ("descriptor", "min_precision")
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Run:
     trees: int | None = None  # None for a model that doesn't vote
     version: int = VERSION
     descriptor: str | None = None  # how documents describe their images; None where they don't
+    # The precision by which the threshold was chosen, None where it was given; the same threshold is the same run.
+    min_precision: float | None = field(default=None, compare=False)
 
     @property
     def hash(self) -> str:
@@ -79,9 +83,9 @@ def create_run(store: Store, run: Run) -> bool:
                 path,
             )
         return False
-    manifest = asdict(run)
-    if run.descriptor is None:
-        del manifest["descriptor"]
+    manifest = {
+        name: value for name, value in asdict(run).items() if name not in _OPTIONAL or value is not None
+    }
     store.write_json(path, manifest | {"run": run.name, "hash": run.hash})
     store.sync(layout.run_folder(run.name))
     return True
@@ -93,7 +97,7 @@ def open_run(store: Store, name: str) -> Run:
 
 
 def _parse(manifest: dict[str, Any]) -> Run:
-    names = [key.name for key in fields(Run) if key.name != "descriptor" or key.name in manifest]
+    names = [key.name for key in fields(Run) if key.name not in _OPTIONAL or key.name in manifest]
     return Run(**{name: manifest[name] for name in names})
 
 

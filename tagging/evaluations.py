@@ -96,7 +96,7 @@ def threshold_for(card: dict[str, Any], precision: float) -> dict[str, Any]:
     best = max(rows, key=lambda row: row["precision"])
     reached = int(best["precision"] * 1000) / 1000
     raise PrecisionNotReachedError(
-        f"model {name!r} does not reach a precision of {precision:.1%}: at most {reached:.1%}, at a confidence of "
+        f"model {name!r} does not reach a precision of {precision:g}: at most {reached:g}, at a confidence of "
         f"{best['confidence']:g} or more ({best['images']:,} of {quality['images']:,} images); give --min-precision {reached:g} "
         "or less",
         best,
