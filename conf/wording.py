@@ -1,4 +1,4 @@
-"""How messages word counts, lists and durations."""
+"""How messages and pages word counts, shares, lists and durations."""
 
 from collections.abc import Sequence
 
@@ -11,6 +11,11 @@ def counted(count: int, noun: str) -> str:
 def listed(names: Sequence[object], most: int) -> str:
     """Return the first ``most`` names, and whether there are more: ``12, 13, 14, ...``."""
     return ", ".join(map(str, names[:most])) + (", ..." if len(names) > most else "")
+
+
+def percent(votes: int, trees: int) -> int:
+    """Return a share of votes in whole percent, halves up, in whole numbers: 2 of 3 are 67."""
+    return (200 * votes + trees) // (2 * trees)
 
 
 def duration(seconds: float) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask
+from jinja2 import ChoiceLoader, PackageLoader
 
 from conf.errors import TinyTagsError
 from conf.settings import Settings
@@ -58,6 +59,8 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
         rates=Rates(settings.correction_rate),
         metrics=counted,
     )
+    # The plots and tables of models, which reports have too.
+    app.jinja_loader = ChoiceLoader([PackageLoader("search_ui"), PackageLoader("tagging")])
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     openapi.register(app)

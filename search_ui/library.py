@@ -15,9 +15,9 @@ from conf.errors import TinyTagsError
 from ingest.corpus import Block, Corpus, open_corpus, read_image
 from ingest.formats import record_offset
 from search_ui.api import Source
-from search_ui.cards import Quality, read_quality
 from storage.runs import Run, open_run
 from storage.store import Store, StoreUnavailableError
+from tagging.cards import Quality, read_quality
 from tagging.models import load_exact_model, read_card
 
 T = TypeVar("T")

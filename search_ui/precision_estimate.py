@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from indexing.query.counts import Counts
 from indexing.query.search_state import SearchState
-from search_ui.cards import Quality
 from search_ui.library import Library
+from tagging.cards import Quality
 
 MOST_MODELS = 3
 

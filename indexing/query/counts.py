@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from conf.wording import percent
 from indexing.query.cells import COUNTED, PER_RUN, Cells, Column, Source
-from indexing.query.levels import Level, percent
+from indexing.query.levels import Level
 from indexing.query.search_state import ANSWERS, SearchState
 
 _Numbers = npt.NDArray[np.int64]

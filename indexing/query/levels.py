@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from conf.wording import percent
 from storage.runs import PROBABILITY_STEPS
 
 
@@ -23,11 +24,6 @@ class Level:
         if self.votes is None:
             return percent_ends(self.percent)
         return self.confidence - 1e-6, self.confidence + 1e-6
-
-
-def percent(votes: int, trees: int) -> int:
-    """Return a share of votes in whole percent, halves up, in whole numbers: 2 of 3 are 67."""
-    return (200 * votes + trees) // (2 * trees)
 
 
 def percent_ends(percent: int) -> tuple[float, float]:

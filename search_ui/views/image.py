@@ -13,12 +13,12 @@ from ingest.corpus import Block, Corpus
 from ingest.image import to_png
 from records.corrections import Correction
 from search_ui import api, details, png
-from search_ui.cards import TABLE_CLASSES
 from search_ui.library import image_url, image_urls, known_corpus, label, png_url, source, step, version_of
 from search_ui.similar import similar_images
 from search_ui.sources import sources
 from search_ui.views import corrections
 from storage.store import StoreError
+from tagging.cards import TABLE_CLASSES
 
 blueprint = Blueprint("image", __name__)
 

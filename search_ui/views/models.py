@@ -16,13 +16,14 @@ from flask.blueprints import BlueprintSetupState
 from conf.errors import TinyTagsError
 from indexing.query.search_state import SearchState, check_parameters, quote_value
 from ingest.image import IMAGE_BYTES, SIDE, to_png
-from search_ui import api, cards, plots, png
+from search_ui import api, png
 from search_ui.board import REFRESH_SECONDS, WAIT_SECONDS
 from search_ui.cached import Answer, Cached
 from search_ui.details import public
 from search_ui.sources import sources
 from storage import layout
 from storage.store import Store, StoreError, StoreUnavailableError
+from tagging import cards, plots
 from tagging.model import Explained, explained_kind
 from tagging.models import load_exact_model, read_card
 

@@ -7,8 +7,8 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 
+from conf.wording import percent
 from indexing.query.cells import COUNTED, PER_RUN, Cells, Column, Source
-from indexing.query.levels import percent
 from ingest.corpus import Corpus, create_corpus, open_corpus, read_partition, write_partition
 from ingest.formats import open_dump
 from ingest.image import IMAGE_BYTES, SIDE

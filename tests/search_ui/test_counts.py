@@ -6,9 +6,9 @@ import itertools
 import numpy as np
 from searchable import CLASSES, count_cells, make_cells, matches, shares
 
+from conf.wording import percent
 from indexing.query.cells import COUNTED, PER_RUN, Source
 from indexing.query.counts import Counts
-from indexing.query.levels import percent
 from indexing.query.search_state import SearchState
 
 

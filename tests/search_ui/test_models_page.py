@@ -13,13 +13,13 @@ from searchable import CLASSES
 
 from conf.settings import Settings
 from search_ui import create_app
-from search_ui.cards import few, read_quality
-from search_ui.plots import importance_image
 from storage import layout
 from storage.store import open_store
+from tagging.cards import few, read_quality
 from tagging.forest import Tree, pack
 from tagging.forest.importance import pixel_importance
 from tagging.models import load_model, read_card, save_model
+from tagging.plots import importance_image
 from tagging.training import held_out_blocks
 
 NO_SOLR = "http://127.0.0.1:1/solr"

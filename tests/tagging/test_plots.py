@@ -1,9 +1,9 @@
-"""Tests of `search_ui.plots`: the image of pixel importance."""
+"""Tests of `tagging.plots`: the image of pixel importance."""
 
 import numpy as np
 
 from ingest.image import IMAGE_BYTES
-from search_ui.plots import importance_image
+from tagging.plots import importance_image
 
 
 def test_without_importance_the_image_is_black():

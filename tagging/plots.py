@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from search_ui.cards import Quality, few
+from tagging.cards import Quality, few
 
 WIDTH, LEFT, RIGHT, TOP, PLOT = 360, 40, 352, 10, 200
 # Below the plot of shares: the numbers of tags.

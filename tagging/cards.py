@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from conf.wording import counted
-from indexing.query.levels import percent
+from conf.wording import counted, percent
 from tagging.quality import wilson
 
 T = TypeVar("T")
