@@ -67,6 +67,7 @@ def post_partitions(
             check_lease()
             solr.delete_partitions(name, foreign)
             solr.commit(name)
+    store.remove_temporary(layout.run_rejected_folder(name))
 
 
 def _round(

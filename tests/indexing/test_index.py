@@ -22,7 +22,7 @@ from indexing.verify import verify_run
 from storage import layout, runs
 from storage.lease import lease
 from storage.local import LocalStore
-from storage.store import StoreError, open_store
+from storage.store import StoreError, open_store, temporary_path
 
 pytestmark = pytest.mark.services
 
@@ -155,7 +155,10 @@ def test_a_document_that_solr_rejects_is_kept_with_its_reason_and_the_others_are
     assert all(r["document"]["id"] in r["reason"] for r in rejected)
     assert runs.rejected_partitions(store, run) == [1]
 
+    leftover = temporary_path(layout.run_rejected(run.name, 1))
+    store.write_bytes(leftover, b"of a killed writer")
     assert index_run(store, run.name, client, ALIAS)["posted"] == [], "what was refused is not tried for ever"
+    assert not store.exists(leftover)
     again = index_run(store, run.name, client, ALIAS, partitions=[1])
     assert (again["posted"], again["rejected"], again["complete"]) == ([1], 3, True)
 
