@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from storage.runs import PROBABILITY_STEPS
 from tagging.model import Model, Votes
+from tagging.quality import wilson
 from tagging.tags import minimum_votes, winners
 
 Levels = npt.NDArray[np.int64]  # (n,) counts of images, by ascending confidence
@@ -20,20 +21,6 @@ SHARES = (0.9, 0.7, 0.5, 0.3, 0.1)
 THRESHOLDS = (0.3, 0.4, 0.6)
 # The rate of a model is measured for at least this processor time, on the same images again where they are few.
 LEAST_SECONDS = 0.5
-_Z = 1.959964  # 97.5 % of the normal distribution
-
-
-def interval(right: int, images: int) -> list[float] | None:
-    """Return the 95 % interval of a share of ``right`` in ``images``, or None without images.
-
-    Wilson's score interval (E. B. Wilson, Journal of the American Statistical Association 22, 1927).
-    """
-    if not images:
-        return None
-    share, z2 = right / images, _Z**2
-    middle = (share + z2 / (2 * images)) / (1 + z2 / images)
-    half = _Z * (share * (1 - share) / images + z2 / (4 * images**2)) ** 0.5 / (1 + z2 / images)
-    return [round(middle - half, 6), round(middle + half, 6)]
 
 
 def precision_at(levels: Levels, right: Levels, share: float) -> float | None:
@@ -73,7 +60,7 @@ def figures(votes: Votes, labels: npt.NDArray[Any], voters: int | None) -> dict[
     return {
         "images": images,
         "accuracy": round(hits / images, 6) if images else None,
-        "interval": interval(hits, images),
+        "interval": [round(end, 6) for end in wilson(hits, images)] if images else None,
         "at_share": {str(share): precision_at(levels, right, share) for share in SHARES},
         "at_confidence": at_confidence,
     }

@@ -5,18 +5,9 @@ import pytest
 from small_world import CLASSES, make_images
 
 from tagging import comparison
-from tagging.comparison import figures, interval, model_row, precision_at
+from tagging.comparison import figures, model_row, precision_at
 from tagging.forest.scikit_learn import train
 from tagging.tags import winners
-
-
-def test_the_interval_is_wilsons():
-    from scipy.stats import binomtest
-
-    for right, images in ((0, 10), (3, 8), (375, 1000), (1000, 1000)):
-        expected = binomtest(right, images).proportion_ci(0.95, "wilson")
-        assert interval(right, images) == pytest.approx(list(expected), abs=1e-5)
-    assert interval(0, 0) is None
 
 
 def test_precision_at_a_share_is_that_of_the_most_confident_images():

@@ -1,0 +1,101 @@
+"""The labelled images that the notebooks work on: some of CIFAR-10 where it is at hand, else scikit-learn's digits."""
+
+import io
+import os
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from PIL import Image
+
+from conf.settings import Settings, load_settings
+from ingest.corpus import done_partitions, open_corpus
+from ingest.formats.cifar_10 import CLASSES
+from ingest.image import IMAGE_BYTES, SIDE
+from jobs.split_dump import split_dump
+from storage import layout
+from storage.store import Store, open_store
+
+ROOT = Path(__file__).resolve().parent.parent
+# CIFAR-10 as JPEGs, train|test/CLASS/N.jpg.
+ARCHIVE = "cifar10-jpeg.tar.xz"
+
+
+def open_sample(images: int, master: str = "processes", store: str = "") -> tuple[Settings, str]:
+    """Return settings, and the name of a corpus in their store with up to ``images`` training images and half as many others.
+
+    The store is ``store``, else that of TINYTAGS_STORE, else the folder data/ of the project. CIFAR-10 is taken from the
+    folder TINYTAGS_SHARED_DATA. The corpus is made once; it has a test part.
+    """
+    place = store or os.environ.get("TINYTAGS_STORE") or str(ROOT / "data")
+    settings = replace(load_settings(folder=ROOT), store=place, master=master)
+    archive = Path(os.environ.get("TINYTAGS_SHARED_DATA", ""), ARCHIVE)
+    corpus = f"{'cifar-10' if archive.is_file() else 'digits'}-{images}"
+    opened = open_store(settings.store, settings.webhdfs or None)
+    if not opened.exists(layout.corpus_manifest(corpus)) or not _complete(opened, corpus):
+        folder = ROOT / "data" / corpus if "://" in place else Path(place) / "notebooks" / corpus
+        write_batches(folder, *(_jpegs(archive, images) if archive.is_file() else _digits(images)))
+        split_dump(settings, str(folder), corpus, partition_images=max(images // 4, 100))
+    return settings, corpus
+
+
+def _complete(store: Store, corpus: str) -> bool:
+    opened = open_corpus(store, corpus)
+    return len(done_partitions(store, opened)) == opened.partitions
+
+
+def write_batches(folder: Path, train: tuple[Any, Any], test: tuple[Any, Any], classes: list[str]) -> None:
+    """Write images (n, 3072) and labels (n,) to train and to test on in CIFAR-10's binary format."""
+    folder.mkdir(parents=True, exist_ok=True)
+    records, held_out = (
+        np.column_stack([labels.astype(np.uint8), images]) for images, labels in (train, test)
+    )
+    for number, batch in enumerate(np.array_split(records, 5), 1):
+        batch.tofile(folder / f"data_batch_{number}.bin")
+    held_out.tofile(folder / "test_batch.bin")
+    (folder / "batches.meta.txt").write_text("\n".join(classes) + "\n")
+
+
+def _jpegs(archive: Path, images: int) -> tuple[Any, ...]:
+    """Return images and labels of both parts, drawn evenly from the classes, and the classes."""
+    wanted = {"train": images, "test": max(images // 2, 1)}
+    every = {part: max(size // wanted[part], 1) for part, size in (("train", 50_000), ("test", 8_000))}
+    parts: dict[str, tuple[list[Any], list[int]]] = {"train": ([], []), "test": ([], [])}
+    with tarfile.open(archive) as files:
+        for count, member in enumerate(member for member in files if member.isfile()):
+            part, name, _ = member.name.split("/")
+            if count % every[part] == 0 and len(parts[part][0]) < wanted[part]:
+                data = files.extractfile(member).read()  # type: ignore[union-attr]  # it is a file
+                with Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
+                    parts[part][0].append(np.asarray(picture.convert("RGB")).transpose(2, 0, 1).ravel())
+                parts[part][1].append(CLASSES.index(name))
+    return *((np.stack(pixels), np.array(labels)) for pixels, labels in parts.values()), CLASSES
+
+
+def _digits(images: int) -> tuple[Any, ...]:
+    """Return scikit-learn's 1,797 digits in two parts, enlarged to 32x32, and the names of the classes."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    grey = (digits.images * 15).astype(np.uint8).repeat(SIDE // 8, axis=1).repeat(SIDE // 8, axis=2)
+    pixels = np.repeat(grey[:, None], 3, axis=1).reshape(-1, IMAGE_BYTES)
+    train = slice(0, min(images, 1_200))
+    test = slice(1_200, 1_200 + max(images // 2, 1))
+    parts = ((pixels[part], digits.target[part]) for part in (train, test))
+    return *parts, [str(digit) for digit in range(10)]
+
+
+def show(images: Any, titles: list[str], columns: int = 10) -> None:
+    """Draw images (n, 3072) uint8, or (n, 32, 32) grey ones, with a title each."""
+    rows = -(-len(images) // columns)
+    _, axes = plt.subplots(rows, columns, figsize=(1.2 * columns, 1.5 * rows), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image, title in zip(axes.flat, images, titles, strict=False):
+        shaped = image.reshape(3, SIDE, SIDE).transpose(1, 2, 0) if image.ndim == 1 else image
+        axis.imshow(shaped, cmap="gray")
+        axis.set_title(title, fontsize=8)
+    plt.show()
