@@ -130,6 +130,9 @@ def compare_models(
     for name, card in cards.items():
         check_comparable(name, card, source)
     test_images, test_labels = measured_images(store, source)
+    if (trained_on := seen_images(store, cards, test_images, corpus)).any():
+        note(f"compare: {counted(int(trained_on.sum()), 'image')} that a model was trained on left out")
+        test_images, test_labels = test_images[~trained_on], test_labels[~trained_on]
     rows = []
     for name, card in cards.items():
         model = load_model(store, name)
@@ -264,9 +267,45 @@ def check_comparable(name: str, card: dict[str, Any], corpus: "Corpus") -> None:
         )
 
 
+def seen_images(store: "Store", cards: dict[str, Any], images: np.ndarray, corpus: str) -> np.ndarray:
+    """Return (n,) bool, which of ``images`` any of the models was trained on. Raises `TrainingDataError` for more than a few."""
+    from jobs.evaluate_model import LEFT_OUT, TrainingDataError
+    from tagging.trained import are_among, read_trained
+
+    seen = np.zeros(len(images), bool)
+    for name, card in cards.items():
+        trained = read_trained(store, card)
+        if trained is None:
+            continue
+        among = are_among(images, trained)
+        if among.sum() > LEFT_OUT * len(images):
+            raise TrainingDataError(
+                f"model {name!r} was trained on {among.sum():,} of the {len(images):,} images of {corpus!r} that models are compared "
+                "on; compare it on another corpus",
+                int(among.sum()),
+                len(images),
+            )
+        seen |= among
+    return seen
+
+
 def measured_images(store: "Store", corpus: "Corpus") -> LabelledBlock:
-    """Return all images (n, 3072) and labels (n,) that are measured on. Raises `TinyTagsError` where there is none."""
-    return _images(store, corpus.name, corpus.hash, False)
+    """Return the images (n, 3072) and labels (n,) that are measured on: those held out that aren't also training images.
+
+    Raises `TinyTagsError` where there is none.
+    """
+    return _measured_images(store, corpus.name, corpus.hash)
+
+
+@functools.lru_cache(maxsize=1)  # once a worker
+def _measured_images(store: "Store", name: str, corpus_hash: str) -> LabelledBlock:
+    from tagging.trained import are_among, hash_blocks
+
+    images, labels = _images(store, name, corpus_hash, False)
+    new = ~are_among(images, hash_blocks([_images(store, name, corpus_hash, True)[0]]))
+    if not new.any():
+        raise TinyTagsError(f"corpus {name!r} has no labelled image to measure on but its training images")
+    return images[new], labels[new]
 
 
 def training_sample(store: "Store", corpus: "Corpus", images: int, seed: int) -> LabelledBlock:
@@ -278,7 +317,7 @@ def training_sample(store: "Store", corpus: "Corpus", images: int, seed: int) ->
     return pixels[rows], labels[rows]
 
 
-@functools.lru_cache(maxsize=2)  # once a worker
+@functools.lru_cache(maxsize=2)
 def _images(store: "Store", name: str, _hash: str, train: bool) -> LabelledBlock:
     from ingest.corpus import open_corpus
 

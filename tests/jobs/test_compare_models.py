@@ -21,12 +21,16 @@ from small_world import (
     write_tiny_images,
 )
 
+from conf.settings import Settings
 from ingest.corpus import open_corpus
+from jobs.compare_models import compare_models
+from jobs.evaluate_model import TrainingDataError
 from storage import layout
 from storage.store import open_store
 from tagging import comparison
 from tagging.forest.scikit_learn import train
-from tagging.models import save_model
+from tagging.models import load_model, save_model
+from tagging.trained import hash_blocks
 
 TRAIN, TEST = 400, 200
 REORDERED = [*CLASSES[5:], *CLASSES[:5]]
@@ -66,14 +70,26 @@ def test_models_are_measured_on_the_test_part_whatever_the_order_of_classes(stor
     images, labels = make_images(TRAIN + TEST, seed=1)
     small, reordered = result["rows"]
     assert result["images"] == TEST
-    from tagging.models import load_model
-
     for row, places in ((small, CLASSES), (reordered, REORDERED)):
         tags = load_model(store, row["name"]).votes(images[TRAIN:]).argmax(axis=1)
         expected = np.mean(
             [places[tag] == CLASSES[label] for tag, label in zip(tags, labels[TRAIN:], strict=True)]
         )
         assert row["accuracy"] == pytest.approx(expected)
+
+
+def test_images_that_a_model_was_trained_on_are_left_out_and_many_are_refused(store):
+    images, labels = make_images(TRAIN + TEST, seed=1)
+    for name, seen in (("few-seen", slice(TRAIN - 50, TRAIN + 2)), ("many-seen", slice(TRAIN, TRAIN + 50))):
+        forest, parameters = train(images[seen], labels[seen], CLASSES, trees=2, depth=2)
+        card = {"engine": "scikit-learn", "parameters": parameters}
+        save_model(store, name, forest, card, hash_blocks([images[seen]]))
+    result = run_json("compare", "small", "few-seen", "--corpus", "cifar", "--store", store.url())
+    assert result["images"] == TEST - 2
+    assert {row["images"] for row in result["rows"]} == {TEST - 2}
+    with pytest.raises(TrainingDataError) as refused:
+        compare_models(Settings(store=store.url(), master="processes[1]"), "cifar", ["many-seen"])
+    assert (refused.value.trained, refused.value.images) == (50, TEST)
 
 
 @pytest.mark.slow
