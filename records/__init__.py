@@ -1,1 +1,1 @@
-"""Corrections that people make, in a database."""
+"""Corrections that people make and predictions of models, in a database."""

@@ -12,7 +12,7 @@ from ingest.formats.dump import LONGEST_CLASS
 # The class behind a database, called with the URL, by the URL's scheme; SQLAlchemy has the schemes that aren't here.
 # As a name, so that a backend and its libraries are only imported where they are used.
 BACKENDS: dict[str, str] = {}
-SQL = "records.sql:SqlCorrections"
+SQL = "records.sql_corrections:SqlCorrections"
 
 LONGEST_NAME = 80
 # How many of an image `Corrections.of_image` returns, and how many names `Corrections.names`; all are kept.

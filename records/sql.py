@@ -1,38 +1,29 @@
-"""Corrections in a SQL database: SQLite by default, or any that SQLAlchemy has a driver for.
+"""A SQL database: its tables, the connection, migrations, time limits and errors. SQLite by default.
 
 SQLAlchemy is imported when the database is first used, Alembic when a migration has to run: neither delays the start of
 the search page, and most commands need neither.
 """
 
 import contextlib
+import functools
 import time
 from collections.abc import Iterator
-from dataclasses import fields
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conf.addresses import without_passwords
-from ingest.corpus import Corpus
 from ingest.formats.dump import LONGEST_CLASS
-from records.corrections import (
-    LONGEST_NAME,
-    NAMES,
-    OF_IMAGE,
-    Contributor,
-    Correction,
-    Corrections,
-    DatabaseError,
-    check_words,
-)
+from records.corrections import LONGEST_NAME, DatabaseError
+from records.predictions import LONGEST_FILE_NAME
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, Table
+    from sqlalchemy import Connection, Engine, Table
     from sqlalchemy.engine import URL
 
-# The revision of `SqlCorrections.table`: the last module of records/migrations.
-REVISION = "0002"
+# The revision of `tables`: the last module of records/migrations.
+REVISION = "0003"
 # A name of our own, because a database may hold another application's tables as well.
 VERSION_TABLE = "tinytags_version"
 
@@ -44,8 +35,58 @@ _CONNECT_SECONDS = 2
 _FORM = "write a URL like sqlite:///data/tinytags.db or postgresql://USER@HOST/NAME"
 
 
-class SqlCorrections(Corrections):
-    """The corrections in the SQL database at ``url``."""
+class TakenError(DatabaseError):
+    """A row with this key is there already."""
+
+
+@functools.cache
+def tables() -> "dict[str, Table]":
+    """Return the tables as the last migration leaves them, by name."""
+    import sqlalchemy as sa
+    from sqlalchemy.dialects.mysql import MEDIUMTEXT
+
+    metadata = sa.MetaData()
+    sa.Table(
+        "corrections", metadata,
+        sa.Column("number", sa.Integer, primary_key=True),
+        sa.Column("corpus", sa.String(100), nullable=False),
+        sa.Column("corpus_hash", sa.String(64), nullable=False),
+        sa.Column("partition", sa.Integer, nullable=False),
+        sa.Column("row", sa.Integer, nullable=False),
+        sa.Column("label", sa.String(LONGEST_CLASS), nullable=False),
+        sa.Column("by", sa.String(LONGEST_NAME), nullable=False),
+        sa.Column("at", sa.DateTime, nullable=False),
+        sa.Column("undone_at", sa.DateTime),
+        sa.Column("undone_by", sa.String(LONGEST_NAME)),
+        sa.Index("corrections_newest", "corpus", "corpus_hash", "partition", "row", "undone_at", "number"),
+        sa.Index("corrections_by", "by", "at"),
+        sqlite_autoincrement=True,  # as version 0.1 made it, which deleted rows
+    )  # fmt: skip
+    sa.Table(
+        "predictions", metadata,
+        sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("name", sa.String(LONGEST_FILE_NAME), nullable=False),
+        sa.Column("size", sa.BigInteger, nullable=False),
+        sa.Column("sha256", sa.String(64), nullable=False),
+        sa.Column("image", sa.LargeBinary, nullable=False),
+        sa.Column("model", sa.String(100), nullable=False),
+        sa.Column("model_hash", sa.String(64), nullable=False),
+        sa.Column("milliseconds", sa.Double, nullable=False),
+        sa.Column("answer", sa.String(LONGEST_CLASS), nullable=False),
+        sa.Column("confidence", sa.Double, nullable=False),
+        sa.Column("classes", sa.Text().with_variant(MEDIUMTEXT, "mysql", "mariadb"), nullable=False),  # JSON
+        sa.Column("correction", sa.String(LONGEST_CLASS)),
+        sa.Column("corrected_by", sa.String(LONGEST_NAME)),
+        sa.Column("corrected_at", sa.DateTime),
+        sa.Index("predictions_answer", "answer", "number"),
+        sa.Index("predictions_model", "model", "number"),
+        sa.Index("predictions_corrected", "corrected_at", "number"),
+    )  # fmt: skip
+    return dict(metadata.tables)
+
+
+class SqlDatabase:
+    """The SQL database at ``url``; the base of the classes for what it holds."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -53,103 +94,8 @@ class SqlCorrections(Corrections):
 
     @property
     def address(self) -> str:
+        """The database's URL without its password."""
         return without_passwords(self.engine.url.render_as_string())
-
-    def add(self, corpus: Corpus, partition: int, row: int, label: str, by: str) -> None:
-        label, by = check_words(label, by)
-        with self._begin(write=True) as connection:
-            assert connection is not None
-            last = connection.execute(self._newest_first(corpus, partition, row)).first()
-            if last is None or (last.label, last.by) != (label, by):
-                connection.execute(
-                    self.table.insert().values(
-                        corpus=corpus.name, corpus_hash=corpus.hash, partition=partition, row=row, label=label, by=by,
-                        at=_stored(datetime.now(UTC)),
-                    )
-                )  # fmt: skip
-
-    def undo(self, corpus: Corpus, partition: int, row: int, number: int, undone_by: str = "") -> bool:
-        one = self._of_image(corpus, partition, row), self.table.c.number == number
-        return self._undo(undone_by, *one) > 0
-
-    def undo_all(
-        self,
-        by: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        undone_by: str = "",
-    ) -> int:
-        columns = self.table.c
-        filters = self._of_name(by)
-        filters += [columns.at >= _stored(since)] if since else []
-        filters += [columns.at < _stored(until)] if until else []
-        return self._undo(undone_by, *filters)
-
-    def restore(self, by: str | None = None, since: datetime | None = None) -> int:
-        undone_at = self.table.c.undone_at
-        filters = [undone_at.is_not(None), *self._of_name(by)]
-        filters += [undone_at >= _stored(since)] if since else []
-        change = self.table.update().where(*filters).values(undone_at=None, undone_by=None)
-        with self._begin() as connection:
-            return connection.execute(change).rowcount if connection else 0
-
-    def names(self) -> list[Contributor]:
-        from sqlalchemy import func, select
-
-        c = self.table.c
-        in_effect, last = func.count() - func.count(c.undone_at), func.max(c.at)
-        query = (
-            select(c.by, in_effect, func.count(c.undone_at), func.min(c.at), last)
-            .group_by(c.by)
-            .order_by(func.max(c.number).desc())
-            .limit(NAMES)
-        )
-        with self._begin() as connection:
-            rows = connection.execute(query) if connection else ()
-            return [
-                Contributor(name, count, undone, first.replace(tzinfo=UTC), last.replace(tzinfo=UTC))
-                for name, count, undone, first, last in rows
-            ]
-
-    def of_image(self, corpus: Corpus, partition: int, row: int) -> list[Correction]:
-        newest = self._newest_first(corpus, partition, row).limit(OF_IMAGE)
-        with self._begin() as connection:
-            return [_correction(row) for row in connection.execute(newest)] if connection else []
-
-    def newest(self) -> list[Correction]:
-        from sqlalchemy import func, select
-
-        c = self.table.c
-        # An index has all of it: only the rows of the result are read from the table.
-        last = select(func.max(c.number)).where(c.undone_at.is_(None))
-        last = last.group_by(c.corpus, c.corpus_hash, c.partition, c.row)
-        with self._begin() as connection:
-            rows = connection.execute(self.table.select().where(c.number.in_(last))) if connection else ()
-            corrections = map(_correction, rows)
-            # Not by the database, whose order of letters depends on its settings.
-            return sorted(corrections, key=lambda one: (one.corpus, one.corpus_hash, one.partition, one.row))
-
-    @cached_property
-    def table(self) -> "Table":
-        """The table as the last migration leaves it."""
-        from sqlalchemy import Column, DateTime, Index, Integer, MetaData, String, Table
-
-        return Table(
-            "corrections", MetaData(),
-            Column("number", Integer, primary_key=True),
-            Column("corpus", String(100), nullable=False),
-            Column("corpus_hash", String(64), nullable=False),
-            Column("partition", Integer, nullable=False),
-            Column("row", Integer, nullable=False),
-            Column("label", String(LONGEST_CLASS), nullable=False),
-            Column("by", String(LONGEST_NAME), nullable=False),
-            Column("at", DateTime, nullable=False),
-            Column("undone_at", DateTime),
-            Column("undone_by", String(LONGEST_NAME)),
-            Index("corrections_newest", "corpus", "corpus_hash", "partition", "row", "undone_at", "number"),
-            Index("corrections_by", "by", "at"),
-            sqlite_autoincrement=True,  # as version 0.1 made it, which deleted rows
-        )  # fmt: skip
 
     @cached_property
     def engine(self) -> "Engine":
@@ -157,7 +103,7 @@ class SqlCorrections(Corrections):
         try:
             import sqlalchemy
         except ImportError:
-            raise DatabaseError("corrections need SQLAlchemy: pip install 'sqlalchemy>=2'") from None
+            raise DatabaseError("the database needs SQLAlchemy: pip install 'sqlalchemy>=2'") from None
         try:
             url = sqlalchemy.make_url(self.url)
         except (sqlalchemy.exc.ArgumentError, ValueError):
@@ -180,11 +126,19 @@ class SqlCorrections(Corrections):
         except ImportError as error:
             raise DatabaseError(f"setting database is {address!r}: {error}; install its driver") from None
 
-    @contextlib.contextmanager
-    def _begin(self, write: bool = False) -> Iterator["Connection | None"]:
-        """Give a connection in a transaction; None where there is no table yet and ``write`` is false."""
-        if self._failure and not write and time.monotonic() < self._failure[0]:
+    def check_failure(self) -> None:
+        """Raise the error of the last access if that failed `FAILURE_SECONDS` ago at most."""
+        if self._failure and time.monotonic() < self._failure[0]:
             raise DatabaseError(self._failure[1])
+
+    @contextlib.contextmanager
+    def begin(self, write: bool = False) -> Iterator["Connection | None"]:
+        """Give a connection in a transaction; None where there is no table yet and ``write`` is false.
+
+        Raises `TakenError` for a key that is there already, `DatabaseError` for any other failure.
+        """
+        if not write:
+            self.check_failure()
         engine = self.engine
         import sqlalchemy
 
@@ -192,6 +146,8 @@ class SqlCorrections(Corrections):
             with contextlib.ExitStack() as stack:
                 yield self._connect(engine, stack, write)
             self._failure = None
+        except sqlalchemy.exc.IntegrityError as error:
+            raise TakenError(f"database {self.address!r}: {error.orig}") from None
         except (sqlalchemy.exc.SQLAlchemyError, OSError, OverflowError) as error:
             reason = (str(getattr(error, "orig", None) or error) or type(error).__name__).splitlines()[0]
             message = f"database {self.address!r} (setting database): {reason}"
@@ -211,7 +167,7 @@ class SqlCorrections(Corrections):
                 sqlalchemy.text(f"SELECT max(version_num) FROM {VERSION_TABLE}")
             ).scalar()
         if revision is None and not write:  # no table yet, or the one of version 0.1, which wrote no revision
-            if not inspector.has_table(self.table.name):
+            if not inspector.has_table("corrections"):
                 return None
             revision = "0001"
         if revision == REVISION:
@@ -221,30 +177,6 @@ class SqlCorrections(Corrections):
 
         migrations.upgrade(engine, VERSION_TABLE)
         return stack.enter_context(engine.begin())
-
-    def _of_image(self, corpus: Corpus, partition: int, row: int) -> "ColumnElement[bool]":
-        from sqlalchemy import and_
-
-        columns = self.table.c
-        return and_(
-            columns.corpus == corpus.name, columns.corpus_hash == corpus.hash, columns.partition == partition, columns.row == row
-        )  # fmt: skip
-
-    def _of_name(self, by: str | None) -> "list[ColumnElement[bool]]":
-        return [] if by is None else [self.table.c.by == " ".join(by.split())]
-
-    def _undo(self, undone_by: str, *filters: "ColumnElement[bool]") -> int:
-        values = {"undone_at": _stored(datetime.now(UTC)), "undone_by": undone_by[:LONGEST_NAME]}
-        change = self.table.update().where(self.table.c.undone_at.is_(None), *filters).values(**values)
-        with self._begin() as connection:
-            return connection.execute(change).rowcount if connection else 0
-
-    def _newest_first(self, corpus: Corpus, partition: int, row: int) -> "Select[Any]":
-        return (
-            self.table.select()
-            .where(self._of_image(corpus, partition, row), self.table.c.undone_at.is_(None))
-            .order_by(self.table.c.number.desc())
-        )
 
 
 def _is_sqlite(url: "URL") -> bool:
@@ -261,11 +193,6 @@ def _may_exist(url: "URL", write: bool) -> bool:
     return write or Path(url.database).exists()
 
 
-def _stored(time: datetime) -> datetime:
+def stored_time(time: datetime) -> datetime:
     """Return a time as the table has it: UTC without a zone, whole seconds."""
     return time.astimezone(UTC).replace(tzinfo=None, microsecond=0)
-
-
-def _correction(row: "Row[Any]") -> Correction:
-    values = {field.name: getattr(row, field.name) for field in fields(Correction)}
-    return Correction(**values | {"at": row.at.replace(tzinfo=UTC)})

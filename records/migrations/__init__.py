@@ -92,6 +92,9 @@ def _locked(engine: "Engine") -> Iterator["Connection"]:
         # Python's driver of SQLite would begin a transaction only with the first INSERT.
         if engine.dialect.name == "sqlite":
             connection.execution_options(isolation_level="AUTOCOMMIT")
+            # With a write-ahead log, which the file keeps from here on, readers and a writer don't wait for each other.
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            connection.commit()
         with connection.begin():
             if lock:
                 connection.exec_driver_sql(lock)

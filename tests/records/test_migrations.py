@@ -65,14 +65,14 @@ def make_version_0_1(file, corpus):
 
 @pytest.fixture
 def next_revision(monkeypatch):
-    """A revision 0003 that adds a column, as a later version would."""
-    module = ModuleType("r0003_mood")
-    module.revision, module.down_revision = "0003", "0002"
+    """A revision 0004 that adds a column, as a later version would."""
+    module = ModuleType("r0004_mood")
+    module.revision, module.down_revision = "0004", "0003"
     column = sa.Column("mood", sa.String(10), nullable=False, server_default="calm")
     module.upgrade = lambda: op.add_column("corrections", column)
     known = migrations.revisions()
-    monkeypatch.setattr(migrations, "revisions", lambda: [*known, Script(module, "0003", "r0003_mood.py")])
-    monkeypatch.setattr(sql, "REVISION", "0003")
+    monkeypatch.setattr(migrations, "revisions", lambda: [*known, Script(module, "0004", "r0004_mood.py")])
+    monkeypatch.setattr(sql, "REVISION", "0004")
 
 
 def test_the_last_revision_is_the_table_that_is_queried(url, file, here):
@@ -116,7 +116,7 @@ def test_a_later_revision_upgrades_every_earlier_one_and_keeps_its_rows(
         assert len(corrections.newest()) == (3 if start == "version 0.1" else 1)
     else:
         corrections.add(here, 0, 0, "ship", "Bob")
-    assert revision(file) == ["0003"]
+    assert revision(file) == ["0004"]
     moods = query(file, "SELECT label, mood FROM corrections ORDER BY number")
     assert set(moods) <= {(label, "calm") for label in ("frog", "cat", "dog", "ship")} and moods
 
@@ -139,11 +139,11 @@ def test_a_migration_that_fails_changes_nothing(url, file, here, monkeypatch):
         op.add_column("corrections", sa.Column("mood", sa.String(10)))
         raise OSError("disk full")
 
-    module = ModuleType("r0003_fails")
-    module.revision, module.down_revision, module.upgrade = "0003", "0002", fail
+    module = ModuleType("r0004_fails")
+    module.revision, module.down_revision, module.upgrade = "0004", "0003", fail
     known = migrations.revisions()
-    monkeypatch.setattr(migrations, "revisions", lambda: [*known, Script(module, "0003", "r0003.py")])
-    monkeypatch.setattr(sql, "REVISION", "0003")
+    monkeypatch.setattr(migrations, "revisions", lambda: [*known, Script(module, "0004", "r0004.py")])
+    monkeypatch.setattr(sql, "REVISION", "0004")
     with pytest.raises(DatabaseError, match="disk full"):
         open_corrections(url).add(here, 0, 0, "ship", "Bob")
     columns = [row[1] for row in query(file, "PRAGMA table_info(corrections)")]

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from records.corrections import DatabaseError, open_corrections
-from records.sql import SqlCorrections
+from records.sql_corrections import SqlCorrections
 
 
 def labels(corrections):

@@ -1,0 +1,132 @@
+"""Corrections in a SQL database."""
+
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from ingest.corpus import Corpus
+from records.corrections import (
+    LONGEST_NAME,
+    NAMES,
+    OF_IMAGE,
+    Contributor,
+    Correction,
+    Corrections,
+    check_words,
+)
+from records.sql import SqlDatabase, stored_time, tables
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Row, Select, Table
+
+
+class SqlCorrections(SqlDatabase, Corrections):
+    """The corrections in the SQL database at ``url``."""
+
+    def add(self, corpus: Corpus, partition: int, row: int, label: str, by: str) -> None:
+        label, by = check_words(label, by)
+        with self.begin(write=True) as connection:
+            assert connection is not None
+            last = connection.execute(self._newest_first(corpus, partition, row)).first()
+            if last is None or (last.label, last.by) != (label, by):
+                connection.execute(
+                    self.table.insert().values(
+                        corpus=corpus.name, corpus_hash=corpus.hash, partition=partition, row=row, label=label, by=by,
+                        at=stored_time(datetime.now(UTC)),
+                    )
+                )  # fmt: skip
+
+    def undo(self, corpus: Corpus, partition: int, row: int, number: int, undone_by: str = "") -> bool:
+        one = self._of_image(corpus, partition, row), self.table.c.number == number
+        return self._undo(undone_by, *one) > 0
+
+    def undo_all(
+        self,
+        by: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        undone_by: str = "",
+    ) -> int:
+        columns = self.table.c
+        filters = self._of_name(by)
+        filters += [columns.at >= stored_time(since)] if since else []
+        filters += [columns.at < stored_time(until)] if until else []
+        return self._undo(undone_by, *filters)
+
+    def restore(self, by: str | None = None, since: datetime | None = None) -> int:
+        undone_at = self.table.c.undone_at
+        filters = [undone_at.is_not(None), *self._of_name(by)]
+        filters += [undone_at >= stored_time(since)] if since else []
+        change = self.table.update().where(*filters).values(undone_at=None, undone_by=None)
+        with self.begin() as connection:
+            return connection.execute(change).rowcount if connection else 0
+
+    def names(self) -> list[Contributor]:
+        from sqlalchemy import func, select
+
+        c = self.table.c
+        in_effect, last = func.count() - func.count(c.undone_at), func.max(c.at)
+        query = (
+            select(c.by, in_effect, func.count(c.undone_at), func.min(c.at), last)
+            .group_by(c.by)
+            .order_by(func.max(c.number).desc())
+            .limit(NAMES)
+        )
+        with self.begin() as connection:
+            rows = connection.execute(query) if connection else ()
+            return [
+                Contributor(name, count, undone, first.replace(tzinfo=UTC), last.replace(tzinfo=UTC))
+                for name, count, undone, first, last in rows
+            ]
+
+    def of_image(self, corpus: Corpus, partition: int, row: int) -> list[Correction]:
+        newest = self._newest_first(corpus, partition, row).limit(OF_IMAGE)
+        with self.begin() as connection:
+            return [_correction(row) for row in connection.execute(newest)] if connection else []
+
+    def newest(self) -> list[Correction]:
+        from sqlalchemy import func, select
+
+        c = self.table.c
+        # An index has all of it: only the rows of the result are read from the table.
+        last = select(func.max(c.number)).where(c.undone_at.is_(None))
+        last = last.group_by(c.corpus, c.corpus_hash, c.partition, c.row)
+        with self.begin() as connection:
+            rows = connection.execute(self.table.select().where(c.number.in_(last))) if connection else ()
+            corrections = map(_correction, rows)
+            # Not by the database, whose order of letters depends on its settings.
+            return sorted(corrections, key=lambda one: (one.corpus, one.corpus_hash, one.partition, one.row))
+
+    @property
+    def table(self) -> "Table":
+        """The table as the last migration leaves it."""
+        return tables()["corrections"]
+
+    def _of_image(self, corpus: Corpus, partition: int, row: int) -> "ColumnElement[bool]":
+        from sqlalchemy import and_
+
+        columns = self.table.c
+        return and_(
+            columns.corpus == corpus.name, columns.corpus_hash == corpus.hash, columns.partition == partition, columns.row == row
+        )  # fmt: skip
+
+    def _of_name(self, by: str | None) -> "list[ColumnElement[bool]]":
+        return [] if by is None else [self.table.c.by == " ".join(by.split())]
+
+    def _undo(self, undone_by: str, *filters: "ColumnElement[bool]") -> int:
+        values = {"undone_at": stored_time(datetime.now(UTC)), "undone_by": undone_by[:LONGEST_NAME]}
+        change = self.table.update().where(self.table.c.undone_at.is_(None), *filters).values(**values)
+        with self.begin() as connection:
+            return connection.execute(change).rowcount if connection else 0
+
+    def _newest_first(self, corpus: Corpus, partition: int, row: int) -> "Select[Any]":
+        return (
+            self.table.select()
+            .where(self._of_image(corpus, partition, row), self.table.c.undone_at.is_(None))
+            .order_by(self.table.c.number.desc())
+        )
+
+
+def _correction(row: "Row[Any]") -> Correction:
+    values = {field.name: getattr(row, field.name) for field in fields(Correction)}
+    return Correction(**values | {"at": row.at.replace(tzinfo=UTC)})

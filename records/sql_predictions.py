@@ -1,0 +1,124 @@
+"""Predictions in a SQL database."""
+
+import json
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from records.corrections import check_words
+from records.predictions import (
+    EVERYTHING,
+    Count,
+    Filters,
+    NewPrediction,
+    Page,
+    Prediction,
+    Predictions,
+    make_page,
+    number_of,
+    numbers_between,
+    stored_name,
+    time_of,
+)
+from records.sql import SqlDatabase, TakenError, stored_time, tables
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Row, Table
+
+
+class SqlPredictions(SqlDatabase, Predictions):
+    """The predictions in the SQL database at ``url``."""
+
+    @property
+    def table(self) -> "Table":
+        """The table as the last migration leaves it."""
+        return tables()["predictions"]
+
+    def add(self, prediction: NewPrediction) -> int:
+        self.check_failure()
+        values: dict[str, Any] = vars(prediction) | {
+            "name": stored_name(prediction.name),
+            "classes": json.dumps(prediction.classes, ensure_ascii=False),
+        }
+        number = number_of(values.pop("at"))
+        while True:
+            try:
+                with self.begin(write=True) as connection:
+                    assert connection is not None
+                    connection.execute(self.table.insert().values(number=number, **values))
+                return number
+            except TakenError:
+                number += 1
+
+    def get(self, number: int) -> Prediction | None:
+        with self.begin() as connection:
+            if not connection:
+                return None
+            row = connection.execute(self.table.select().where(self.table.c.number == number)).first()
+            return _prediction(row) if row else None
+
+    def page(
+        self,
+        filters: Filters = EVERYTHING,
+        before: int | None = None,
+        after: int | None = None,
+        limit: int = 50,
+    ) -> Page:
+        number = self.table.c.number
+        order = number.asc() if after is not None and before is None else number.desc()
+        query = self.table.select().where(*self._where(filters, before, after)).order_by(order)
+        with self.begin() as connection:
+            rows = connection.execute(query.limit(limit + 1)) if connection else ()
+            return make_page([_prediction(row) for row in rows], limit, before, after)
+
+    def count(self, filters: Filters = EVERYTHING) -> Count:
+        from sqlalchemy import func, select
+
+        query = select(func.count()).select_from(self.table).where(*self._where(filters))
+        with self.begin() as connection:
+            return Count(connection.execute(query).scalar_one() if connection else 0)
+
+    def correct(self, number: int, label: str | None, by: str) -> bool:
+        values: dict[str, Any] = dict.fromkeys(("correction", "corrected_by", "corrected_at"))
+        if label is not None:
+            label, by = check_words(label, by)
+            values = {
+                "correction": label,
+                "corrected_by": by,
+                "corrected_at": stored_time(datetime.now(UTC)),
+            }
+        change = self.table.update().where(self.table.c.number == number).values(**values)
+        with self.begin() as connection:
+            return bool(connection and connection.execute(change).rowcount)
+
+    def delete_one(self, number: int) -> bool:
+        return self._delete(self.table.c.number == number) > 0
+
+    def delete(self, filters: Filters) -> int:
+        return self._delete(*self._where(filters))
+
+    def _delete(self, *where: "ColumnElement[bool]") -> int:
+        with self.begin() as connection:
+            return connection.execute(self.table.delete().where(*where)).rowcount if connection else 0
+
+    def _where(
+        self, filters: Filters, before: int | None = None, after: int | None = None
+    ) -> "list[ColumnElement[bool]]":
+        c = self.table.c
+        least, end = numbers_between(filters, before, after)
+        where = [c.number >= least] if least is not None else []
+        where += [c.number < end] if end is not None else []
+        where += [c.answer == filters.answer] if filters.answer is not None else []
+        where += [c.model == filters.model] if filters.model is not None else []
+        if filters.corrected is not None:
+            where.append(c.corrected_at.is_not(None) if filters.corrected else c.corrected_at.is_(None))
+        return where
+
+
+def _prediction(row: "Row[Any]") -> Prediction:
+    values = {field.name: getattr(row, field.name) for field in fields(Prediction) if field.name != "at"}
+    classes = tuple((name, confidence) for name, confidence in json.loads(row.classes))
+    corrected_at = row.corrected_at.replace(tzinfo=UTC) if row.corrected_at else None
+    return Prediction(
+        **values | {"classes": classes, "at": time_of(row.number), "corrected_at": corrected_at}
+    )
