@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 help:
 	@echo "make demo    set up, tag real images and open a page of results"
-	@echo "make test    set up and run all tests, on real Spark, Solr, HDFS and a browser, in two processes"
+	@echo "make test    set up and run all tests, on real Spark, Solr, HDFS and a browser, in three processes"
 	@echo "make test FAST=1   only those that start no server, browser or JVM and are not slow: two minutes"
 	@echo "make test TESTS=tests/storage   only some"
 	@echo "make coverage   run all tests and report which lines and branches they reach"
@@ -26,8 +26,9 @@ setup:
 demo: setup
 	@$(BIN)/tinytags demo $(DEMO)
 
-# Two workers keep two cores busy; each has servers of its own. The order in tests/conftest.py ends them together.
-PYTEST := -m pytest -n $(or $(WORKERS),2) --dist loadfile --no-loadscope-reorder --durations=15 --durations-min=1 \
+# Three workers keep two cores busy, as some tests wait; each has servers of its own. tests/conftest.py says which files
+# share a worker, and in which order they start.
+PYTEST := -m pytest -n $(or $(WORKERS),3) --dist loadgroup --no-loadscope-reorder --durations=15 --durations-min=1 \
 	$(if $(FAST),--fast) $(TESTS)
 
 test:

@@ -31,7 +31,7 @@ JOBS = {
     "train": ("jobs.train_forest", "Train a random forest on a labelled corpus."),
     "tag": ("jobs.tag_images", "Tag every image of a corpus with a model."),
     "evaluate": ("jobs.evaluate_model", "Measure a model on a labelled corpus."),
-    "compare": ("jobs.compare_models", "Compare models on the same labelled images."),
+    "compare": ("jobs.compare_models", "Compare models of the store on the same labelled images."),
 }
 ORDER = [
     "demo",

@@ -22,19 +22,16 @@ MARKERS = {
     "chromium": "services",
     "spark": "spark",
 }
-# A worker runs whole files, so that their fixtures are set up once. Those that take longest come first, so that both
+# One worker runs all files that need one of these, so that each is started once.
+SHARED_BY_ONE = {"spark", "hdfs", "yarn"}
+# A worker runs whole files, so that their fixtures are set up once. Those that take longest come first, so that all
 # workers end at the same time.
 LONGEST_FIRST = (
-    "test_spark_submit",
     "test_index",
-    "test_train_forest",
-    "test_split_dump",
-    "test_services",
     "test_demo",
-    "test_api",
     "test_accessibility",
-    "test_tag_images",
-    "test_tinytags",
+    "test_api",
+    "test_services",
     "test_injection",
     "test_bench",
     "test_campaign",
@@ -57,7 +54,7 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Set markers by fixtures, leave out what fast mode doesn't run, and order the files for two workers."""
+    """Set markers by fixtures, leave out what fast mode doesn't run, and give the files to the workers in order."""
     for item in items:
         for name in used_fixtures(item) & set(MARKERS):
             item.add_marker(MARKERS[name])
@@ -65,9 +62,17 @@ def pytest_collection_modifyitems(config, items):
         slow = [item for item in items if any(map(item.get_closest_marker, [*MARKERS.values(), "slow"]))]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
-    items.sort(
-        key=lambda item: LONGEST_FIRST.index(item.path.stem) if item.path.stem in LONGEST_FIRST else 99
-    )
+    shared = {item.path for item in items if used_fixtures(item) & SHARED_BY_ONE}
+    shared -= {item.path for item in items if "solr" in used_fixtures(item)}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("shared" if item.path in shared else item.path.stem))
+
+    def order(item) -> int:
+        if item.path in shared:
+            return -1
+        return LONGEST_FIRST.index(item.path.stem) if item.path.stem in LONGEST_FIRST else len(LONGEST_FIRST)
+
+    items.sort(key=order)
 
 
 def pytest_keyboard_interrupt():

@@ -304,12 +304,12 @@ def test_users_request_the_given_number_of_pages(place):
 @pytest.mark.services
 def test_groups_measure_equal_work(place, solr, tmp_path):
     place.solr = solr
-    results = command.measure(place, ["search", "page", "thumbnails"])
+    results = command.measure(place, ["search", "thumbnails"])
     place.solr_client.delete_alias(ALIAS)
     place.solr_client.delete(place.searched[0].name)
     assert results["problems"] == []
     names = {row["name"] for row in results["rows"]}
-    assert names == {"search/facets", "page/p50", "page/p99", "page/export", "thumbnails/cold", "thumbnails/warm", "thumbnails/page"}  # fmt: skip
+    assert names == {"search/facets", "thumbnails/cold", "thumbnails/warm", "thumbnails/page"}
     report.write_json(tmp_path / "out.json", results)
     row = json.loads((tmp_path / "out.json").read_text())["rows"][0]
     assert set(row) == set(single("whole/read-tags", 1.0))

@@ -125,7 +125,7 @@ def test_jobs_run_on_this_machine_and_failures_are_one_line(submit, images, tmp_
     assert split["split"] == 4
     make_corpus(open_store(str(tmp_path / "expected")), "cifar", images[0], 150)
     assert contents(tmp_path / "store" / "corpora") == contents(tmp_path / "expected" / "corpora")
-    assert submit("evaluate_model.py", "--corpus", "cifar", "--model", "forest", *words)["images"] == 600
+    assert submit("evaluate_model.py", "--corpus", "cifar", "--model", "forest", *words)["images"] == 100
     line = submit("tag_images.py", "--corpus", "nowhere", "--model", "forest", *words, code=1)
     assert line.startswith("tinytags: no corpus 'nowhere' in ")
 
@@ -165,11 +165,11 @@ def standalone(tmp_path, python):
 @pytest.mark.services
 def test_on_a_standalone_cluster_executors_use_the_zip(submit, standalone, python, images, tmp_path):
     store = open_store(str(tmp_path / "store"))
-    make_corpus(store, "cifar", images[0], 200)
+    make_corpus(store, "cifar", write_cifar(tmp_path / "cifar", 60, 20), 40)
     options = ["--master", standalone, "--executor-memory", "512m"]
     words = ["--corpus", "cifar", "--model", "forest", *SMALL, "--store", store.url()]
     card = submit("train_forest.py", *words, options=options)
-    assert (card["engine"], card["trees"], card["trained_on"]["images"]) == ("mllib", 2, 500)
+    assert (card["engine"], card["trees"], card["trained_on"]["images"]) == ("mllib", 2, 60)
     assert load_model(store, "forest").hash == card["hash"]
 
     # The command brings a zip of its own to executors that have no TinyTags.
