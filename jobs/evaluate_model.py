@@ -7,6 +7,7 @@ import functools
 import os
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 import numpy as np
@@ -42,9 +43,15 @@ class TrainingDataError(TinyTagsError):
     is_flag=True,
     help="Measure on all images of the corpus, those that the model was trained on, too; such figures are too good, and marked.",
 )
+@click.option(
+    "--report",
+    "report_file",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Also write the result to this HTML file, with plots and pictures.",
+)
 @settings_options("store", "webhdfs", "master")
 @json_option
-def main(corpus, model, training_data_too, settings, as_json):
+def main(corpus, model, training_data_too, report_file, settings, as_json):
     """Measure a model on a labelled corpus.
 
     Prints accuracy, precision and recall of each class, and for each threshold of confidence how many tags would be kept
@@ -53,20 +60,21 @@ def main(corpus, model, training_data_too, settings, as_json):
     A corpus that says which images are for testing is measured by these. Measuring on images that the model was
     trained on is refused; a few of them in another corpus are left out.
     """
-    result = evaluate_model(settings, model, corpus, training_data_too)
+    result = evaluate_model(settings, model, corpus, training_data_too, report_file)
     report(result, summary(result), as_json)
 
 
 def summary(result: dict) -> str:
     """Return the result of an evaluation as lines for people."""
+    from tagging.evaluations import warning
     from tagging.quality import describe_all
 
     part = "the test part of " if result["part"] == "test" else ""
     lines = [f"model {result['model']} on {counted(result['images'], 'image')} of {part}{result['corpus']}"]
     if result["left_out"]:
         lines.append(f"{counted(result['left_out'], 'image')} that it was trained on left out")
-    if result["training_images"] != 0:
-        lines.append(f"TOO GOOD: {training_data(result)}")
+    if mark := warning(result):
+        lines.append(mark)
     lines.append(describe_all(result["quality"]))
     mistakes = result["confident_mistakes"][:5]
     if mistakes:
@@ -78,18 +86,10 @@ def summary(result: dict) -> str:
     return "\n".join(lines)
 
 
-def training_data(evaluation: dict) -> str:
-    """Return what an evaluation on training data is marked with."""
-    trained = evaluation["training_images"]
-    return (
-        f"the model was trained on {trained:,} of these {evaluation['images']:,} images"
-        if trained
-        else "the model was trained on images of this corpus"
-    )
-
-
-def evaluate_model(settings: Settings, model: str, corpus: str, training_data_too: bool = False) -> dict:
-    """Return the quality of a model on the labelled images of a corpus, and add it to the model's card.
+def evaluate_model(
+    settings: Settings, model: str, corpus: str, training_data_too: bool = False, report_file: Path | None = None
+) -> dict:  # fmt: skip
+    """Return the quality of a model on the labelled images of a corpus; add it to the model's card and write the report.
 
     Raises `TinyTagsError` for a corpus without labels, classes that the model does not have, partitions that can't be
     read, and `TrainingDataError` for images that the model was trained on, unless ``training_data_too``.
@@ -102,8 +102,11 @@ def evaluate_model(settings: Settings, model: str, corpus: str, training_data_to
     from tagging.mistakes import most_confident
     from tagging.models import load_model, read_card
     from tagging.quality import quality, total
+    from tagging.report import html_report
     from tagging.trained import read_trained
 
+    if report_file and not report_file.parent.is_dir():  # not after minutes of measuring
+        raise TinyTagsError(f"there is no folder {report_file.parent} for the report {report_file.name}")
     store = open_store(settings.store, settings.webhdfs or None)
     source = open_corpus(store, corpus)
     tagger, card = load_model(store, model), read_card(store, model)
@@ -156,7 +159,16 @@ def evaluate_model(settings: Settings, model: str, corpus: str, training_data_to
         record(store, model, tagger.hash, evaluation)
     except (StoreError, LeaseHeldError) as error:  # the figures are worth their minutes without it
         note(f"evaluate: not added to the card of model {model!r}: {error}")
+    if report_file:
+        _write_report(report_file, html_report(store, source, card, evaluation))
     return {"model": model, "model_hash": tagger.hash, **evaluation}
+
+
+def _write_report(file: Path, html: str) -> None:
+    try:
+        file.write_text(html, encoding="utf-8")
+    except OSError as error:
+        raise TinyTagsError(f"{file}: the report can't be written ({error.strerror})") from None
 
 
 def _refused(model: str, corpus: str, trained: int | None, images: int | None) -> TrainingDataError:

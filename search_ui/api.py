@@ -117,13 +117,19 @@ class Labelled(TypedDict):
 
 
 class PrecisionEstimate(TypedDict):
-    """The precision and coverage of a model's tags in a range of confidence, measured on images it was not trained on."""
+    """The precision and coverage of a model's tags in a range of confidence, measured on images it was not trained on.
+
+    ``tags`` are those it is for: the chosen ones, or none for all tags where too few images with these were measured.
+    ``interval`` is the 95 % interval of the precision.
+    """
 
     model: str
+    tags: list[str]
     low: Percent
     high: Percent
     images: Count
     precision: Share
+    interval: Annotated[list[Share], Keywords(minItems=2, maxItems=2)]
     kept: Share
 
 
@@ -355,6 +361,22 @@ class PixelShare(TypedDict):
     share: Share
 
 
+class Evaluation(TypedDict):
+    """A measurement of a model; ``warning`` where it was trained on some of the images, so that the figures are too good."""
+
+    corpus: str
+    corpus_hash: str
+    measured_on: str
+    measured: str | None
+    images: Count
+    accuracy: Share | None
+    interval: Annotated[list[Share], Keywords(minItems=2, maxItems=2)]
+    top_2: Share | None
+    calibration_error: Share | None
+    left_out: Count
+    warning: str | None
+
+
 class ModelRun(TypedDict):
     run: str
     published: bool
@@ -373,6 +395,7 @@ class Model(TypedDict):
     channels: dict[str, Share] | None
     top_pixels: list[PixelShare]
     runs: list[ModelRun]
+    evaluations: list[Evaluation]
 
 
 # Probes

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from conf.wording import counted, percent
+from tagging.evaluations import best_known, evaluations, warning
 from tagging.quality import wilson
 
 T = TypeVar("T")
@@ -17,6 +18,14 @@ MATRIX_CLASSES = 30
 # With more classes a page has the most frequent ones, and the API has all.
 TABLE_CLASSES = 100
 MISTAKES = 10
+CLASS_BINS = 10
+_MISTAKE: dict[str, Any] = {
+    "partition": int,
+    "row": int,
+    "label": str,
+    "tag": str,
+    "confidence": (int, float),
+}
 SHADES = 10
 
 
@@ -30,7 +39,9 @@ class Threshold:
     images: int
     right: int
     kept: float  # the coverage: the share of all measured images that keep a tag
+    kept_interval: tuple[float, float]  # 95 %, as all intervals here
     precision: float | None  # the share of these whose tag is right; None where there is none
+    interval: tuple[float, float]  # of the precision
 
 
 @dataclass(frozen=True)
@@ -72,11 +83,27 @@ class Confusion:
 
 
 @dataclass(frozen=True)
+class ClassCalibration:
+    """The calibration of each class: a row for each, a cell for each range of confidence."""
+
+    ranges: list[tuple[int, int]]  # percent, both ends included
+    rows: list[
+        tuple[str, list[Bin | None]]
+    ]  # the most frequent tags first where there are many; None without tags
+
+
+@dataclass(frozen=True)
 class Quality:
     """The quality on a card, prepared for a page."""
 
     images: int
+    measured_on: str | None  # as text
     accuracy: float | None
+    interval: tuple[float, float]
+    top_2: float | None  # the share of images whose label is the tag or the runner-up; None on cards of 0.1.0
+    calibration_error: float | None  # likewise
+    classes_calibration: ClassCalibration | None  # likewise
+    levels: dict[str, list[Bin]]  # of each tag, a bin for each level of confidence; empty on cards of 0.1.0
     thresholds: list[Threshold]
     bins: list[Bin]
     classes: list[ClassQuality]
@@ -84,11 +111,65 @@ class Quality:
     mistakes: list[tuple[str, str, int, float]]  # label, tag, images, share of the label's
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """An evaluation on a card, prepared for a page."""
+
+    corpus: str
+    corpus_hash: str
+    measured_on: str
+    measured: str | None  # when
+    warning: str | None  # where the figures are too good
+    left_out: int
+    quality: Quality
+    mistakes: list[dict[str, Any]]
+
+
 def read_quality(card: dict[str, Any]) -> Quality | None:
-    """Return the quality on a card; None where the card has none, or not in the form of `tagging.quality.quality`."""
+    """Return the `best_known` quality on a card; None where the card has none, or not in the form of `tagging.quality.quality`."""
+    known = best_known(card)
+    return _quality(card, *known) if known else None
+
+
+def read_evaluations(card: dict[str, Any]) -> list[Evaluation]:
+    """Return the evaluations on a card, the newest first, without those of another form."""
+    found = []
+    for entry in evaluations(card):
+        quality = _quality(card, entry["quality"], entry)
+        mistakes, left_out = entry.get("confident_mistakes"), entry.get("left_out")
+        if quality:
+            found.append(
+                Evaluation(
+                    corpus=str(entry.get("corpus")),
+                    corpus_hash=str(entry.get("corpus_hash")),
+                    measured_on=quality.measured_on or "",
+                    measured=str(entry["measured"])[:10] if entry.get("measured") else None,
+                    warning=warning(entry),
+                    left_out=left_out if isinstance(left_out, int) else 0,
+                    quality=quality,
+                    mistakes=[
+                        one
+                        for one in (mistakes if isinstance(mistakes, list) else [])
+                        if isinstance(one, dict)
+                        and all(isinstance(one.get(key), kind) for key, kind in _MISTAKE.items())
+                    ],
+                )
+            )
+    return found
+
+
+def _quality(card: dict[str, Any], quality: dict[str, Any], measured_on: dict[str, Any]) -> Quality | None:
     try:
-        quality, names = card["quality"], [str(name) for name in card["classes"]]
-        rows = [_threshold(row, card.get("trees")) for row in quality["thresholds"]]
+        names = [str(name) for name in card["classes"]]
+        rows = [_threshold(row, card.get("trees"), int(quality["images"])) for row in quality["thresholds"]]
+        accuracy = _share(quality["accuracy"])
+        # Cards of 0.1.0 have none.
+        calibration = quality.get("calibration") or {"top": 1, "error": None, "classes": {}}
+        images = int(quality["images"])
+        levels = {
+            name: _levels(table, int(calibration["top"]), card.get("trees"))
+            for name, table in calibration["classes"].items()
+        }
         confusion = None
         if quality["confusion"] is not None:
             confusion = [[int(count) for count in row] for row in quality["confusion"]]
@@ -96,8 +177,14 @@ def read_quality(card: dict[str, Any]) -> Quality | None:
                 return None
         classes = [_class_quality(name, quality["classes"][name]) for name in names]
         return Quality(
-            images=int(quality["images"]),
-            accuracy=_share(quality["accuracy"]),
+            images=images,
+            measured_on=_place(measured_on),
+            accuracy=accuracy,
+            interval=wilson(round((accuracy or 0) * images), images),
+            top_2=_share(quality.get("top_2")),
+            calibration_error=_share(calibration["error"]),
+            classes_calibration=_classes_calibration(levels, classes),
+            levels=levels,
             thresholds=rows,
             bins=_bins(rows),
             classes=classes,
@@ -117,7 +204,7 @@ def few(rows: list[T], most: int = MOST_ROWS) -> list[T]:
     return [rows[-(-place * len(rows) // most) - 1] for place in range(1, most + 1)]
 
 
-def _threshold(row: dict[str, Any], voters: Any) -> Threshold:
+def _threshold(row: dict[str, Any], voters: Any, measured: int) -> Threshold:
     votes, confidence = row.get("votes"), float(row["confidence"])
     return Threshold(
         confidence=confidence,
@@ -126,8 +213,56 @@ def _threshold(row: dict[str, Any], voters: Any) -> Threshold:
         images=int(row["images"]),
         right=int(row["right"]),
         kept=_share(row["kept"]) or 0.0,
+        kept_interval=wilson(int(row["images"]), measured),
         precision=_share(row["precision"]),
+        interval=wilson(int(row["right"]), int(row["images"])),
     )
+
+
+def _levels(table: dict[str, list[Any]], top: int, voters: Any) -> list[Bin]:
+    """Return a bin for each level of a table of `tagging.calibration`."""
+    bins = []
+    for level, images, right in zip(table["level"], table["images"], table["right"], strict=True):
+        low = percent(int(level), int(voters)) if voters else round(100 * level / top)
+        bins.append(Bin(low, low, level / top, images, right, right / images, *wilson(right, images)))
+    return bins
+
+
+def _classes_calibration(
+    levels: dict[str, list[Bin]], classes: list[ClassQuality]
+) -> ClassCalibration | None:
+    """Return the calibration of classes in up to `CLASS_BINS` ranges of confidence that have tags."""
+    percents = sorted({bin.low for bins in levels.values() for bin in bins})
+    if not percents:
+        return None
+    if len(percents) > CLASS_BINS:
+        width = 100 // CLASS_BINS
+        starts = [number * width for number in range(CLASS_BINS)]
+        ranges = [(start, start + width - 1 if start < 100 - width else 100) for start in starts]
+    else:
+        ranges = [(percent, percent) for percent in percents]
+    names = [row.name for row in classes if row.name in levels]
+    if len(names) > TABLE_CLASSES:
+        tagged = {row.name: row.tagged for row in classes}
+        names = sorted(names, key=lambda name: -tagged[name])[:TABLE_CLASSES]
+    rows: list[tuple[str, list[Bin | None]]] = []
+    for name in names:
+        cells: list[Bin | None] = []
+        for low, high in ranges:
+            inside = [bin for bin in levels[name] if low <= bin.low <= high]
+            cells.append(merge(inside) if inside else None)
+        rows.append((name, cells))
+    used = [place for place in range(len(ranges)) if any(cells[place] for _, cells in rows)]
+    return ClassCalibration(
+        [ranges[place] for place in used], [(name, [cells[place] for place in used]) for name, cells in rows]
+    )
+
+
+def merge(bins: list[Bin]) -> Bin:
+    """Return one bin with the tags of several, at least one."""
+    images, right = sum(bin.images for bin in bins), sum(bin.right for bin in bins)
+    mean = sum(bin.confidence * bin.images for bin in bins) / images
+    return Bin(bins[0].low, bins[-1].high, mean, images, right, right / images, *wilson(right, images))
 
 
 def _bins(rows: list[Threshold]) -> list[Bin]:
@@ -234,6 +369,14 @@ def _items(value: object) -> list[tuple[str, object]]:
 
 def _count(value: object) -> int | None:
     return len(value) if isinstance(value, list) else None
+
+
+def _place(measured_on: dict[str, Any]) -> str | None:
+    """Return corpus and part of a measurement."""
+    corpus, part = measured_on.get("corpus"), measured_on.get("part")
+    if not isinstance(corpus, str):
+        return None
+    return f"{corpus} ({part})" if isinstance(part, str) and part != "all" else corpus
 
 
 def _images(value: object) -> str | None:

@@ -70,6 +70,16 @@ def is_marked(entry: Evaluation) -> bool:
     return bool(entry.get("training_images", 0) != 0)
 
 
+def warning(entry: Evaluation) -> str | None:
+    """Return what the figures of an evaluation on training data are marked with; None for any other."""
+    if not is_marked(entry):
+        return None
+    trained, images = entry.get("training_images"), entry.get("images")
+    if isinstance(trained, int) and isinstance(images, int):
+        return f"too good: the model was trained on {trained:,} of these {images:,} images"
+    return "too good: the model was trained on images of this corpus"
+
+
 def threshold_for(card: dict[str, Any], precision: float) -> dict[str, Any]:
     """Return the row of the lowest threshold whose measured precision, on `ENOUGH_IMAGES` or more, is ``precision`` or more.
 

@@ -1,5 +1,6 @@
 """The pages of models: the card of each with plots and pixel importance, of one model or two side by side."""
 
+import contextlib
 import hashlib
 import threading
 import time
@@ -20,10 +21,12 @@ from search_ui import api, png
 from search_ui.board import REFRESH_SECONDS, WAIT_SECONDS
 from search_ui.cached import Answer, Cached
 from search_ui.details import public
+from search_ui.library import image_urls, version_of
 from search_ui.sources import sources
 from storage import layout
 from storage.store import Store, StoreError, StoreUnavailableError
 from tagging import cards, plots
+from tagging.calibration import ENOUGH_IMAGES
 from tagging.model import Explained, explained_kind
 from tagging.models import load_exact_model, read_card
 
@@ -133,6 +136,9 @@ class Side:
     ]  # the URLs of the images of pixel importance by channel; empty where there are none
     top: list[api.PixelShare]
     channels: dict[str, float]
+    evaluations: list[cards.Evaluation]
+    mistakes: list[dict[str, Any]]  # the most confident ones of the newest evaluation with its images here
+    mistakes_of: str
     importance_note: str | None
     importance_error: str | None
 
@@ -198,6 +204,7 @@ def model(name: str) -> str:
         calibration=plots.calibration(measured) if measured else None,
         coverage=plots.coverage(measured) if measured else None,
         plots=plots,
+        enough=ENOUGH_IMAGES,
         facts=cards.together(side.facts for side in sides),
         thresholds=[(side, cards.few(side.quality.thresholds)) for side in sides if side.quality],
         classes=classes[: cards.TABLE_CLASSES],
@@ -241,8 +248,25 @@ def api_model(name: str) -> Response:
         "channels": side.channels or None,
         "top_pixels": side.top,
         "runs": [{"run": run["run"], "published": run["published"]} for run in side.runs],
+        "evaluations": [_api_evaluation(one) for one in side.evaluations],
     }
     return jsonify(answer)
+
+
+def _api_evaluation(one: cards.Evaluation) -> api.Evaluation:
+    return {
+        "corpus": one.corpus,
+        "corpus_hash": one.corpus_hash,
+        "measured_on": one.measured_on,
+        "measured": one.measured,
+        "images": one.quality.images,
+        "accuracy": one.quality.accuracy,
+        "interval": [round(end, 6) for end in one.quality.interval],
+        "top_2": one.quality.top_2,
+        "calibration_error": one.quality.calibration_error,
+        "left_out": one.left_out,
+        "warning": one.warning,
+    }
 
 
 def _api_bin(bin: cards.Bin) -> api.CalibrationBin:
@@ -287,6 +311,8 @@ def _side(known: dict[str, Card], name: str, until: float) -> Side:
     answer: Answer[Importance] = models().importance(name, card["hash"], until) if kind else Answer()
     importance = answer.value
     version = f"v={card['hash'][:8]}"
+    evaluations = cards.read_evaluations(card)
+    mistakes_of, mistakes = _mistakes(evaluations)
     return Side(
         name=name,
         card=card,
@@ -303,9 +329,26 @@ def _side(known: dict[str, Card], name: str, until: float) -> Side:
         else {},
         top=_top(importance) if importance is not None else [],
         channels=_channels(importance) if importance is not None else {},
+        evaluations=evaluations,
+        mistakes=mistakes,
+        mistakes_of=mistakes_of,
         importance_note=kind.importance_note if kind else None,
         importance_error=public(answer.error) if answer.error else None,
     )
+
+
+def _mistakes(evaluations: list[cards.Evaluation]) -> tuple[str, list[dict[str, Any]]]:
+    """Return what the newest evaluation whose images are in the store was measured on, and its mistakes with their pictures."""
+    for one in evaluations:
+        with contextlib.suppress(StoreUnavailableError):  # the rest of the page is useful without
+            corpus = sources().library.corpus(one.corpus)
+            if one.mistakes and corpus is not None and corpus.hash == one.corpus_hash:
+                version = version_of(corpus)
+                return one.measured_on, [
+                    mistake | image_urls(mistake | {"corpus": one.corpus}, version)
+                    for mistake in one.mistakes
+                ]
+    return "", []
 
 
 def _known_card(known: dict[str, Card], name: str) -> Card:

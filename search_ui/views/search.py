@@ -137,9 +137,11 @@ def _api_values(values: list[facets.Value]) -> list[api.Value]:
 def _api_estimate(entry: PrecisionEstimate) -> api.PrecisionEstimate:
     return {
         "model": entry.model,
+        "tags": list(entry.tags),
         "low": entry.low,
         "high": entry.high,
         "images": entry.images,
         "precision": entry.precision,
+        "interval": [round(end, 6) for end in entry.interval],
         "kept": entry.kept,
     }

@@ -1,9 +1,13 @@
 """Tests of `jobs.evaluate_model`: what it measures on workers is what the votes of all images say."""
 
+import base64
+import io
+import re
 import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 from small_world import (
     CLASSES,
     MASTER,
@@ -18,7 +22,7 @@ from small_world import (
 )
 
 from conf.settings import Settings
-from ingest.corpus import open_corpus
+from ingest.corpus import open_corpus, read_image
 from jobs.evaluate_model import TrainingDataError, evaluate_model
 from storage import layout
 from storage.lease import lease
@@ -138,7 +142,7 @@ def test_figures_of_training_data_are_marked_wherever_they_are(learnt):
         "evaluate", "--model", "learnt", "--corpus", "parted", "--training-data-too", "--store", learnt.url(),
         "--master", PROCESSES,
     )  # fmt: skip
-    assert "TOO GOOD: the model was trained on 400 of these 600 images" in out
+    assert "too good: the model was trained on 400 of these 600 images" in out
     entry = evaluations(read_card(learnt, "learnt"))[0]
     assert (entry["part"], entry["images"], entry["training_images"]) == ("all", 600, 400)
     assert is_marked(entry)
@@ -190,6 +194,42 @@ def test_the_figures_are_reported_while_the_model_is_written_by_another_process(
         assert evaluate(store, "tiny")["images"] == 1350
     assert "not added to the card of model 'forest'" in capsys.readouterr().err
     assert read_card(store, "forest") == before
+
+
+def test_the_report_is_one_file_with_its_plots_and_pictures(learnt, tmp_path):
+    file = tmp_path / "report.html"
+    words = (
+        "evaluate",
+        "--model",
+        "learnt",
+        "--store",
+        learnt.url(),
+        "--master",
+        PROCESSES,
+        "--corpus",
+        "parted",
+    )
+    result = run_json(*words, "--report", file)
+    html = file.read_text()
+    assert not re.search(r"https?:|<script|<link|url\(|\sstyle=", html), "nothing of it is elsewhere"
+    assert html.count('<svg class="plot"') == 2 and "too good" not in html
+    assert (
+        f'<strong class="figure">{100 * result["quality"]["accuracy"]:.1f} %</strong> of 200 images' in html
+    )
+    for row in result["quality"]["thresholds"]:
+        low, high = row["precision_interval"]
+        assert f"{100 * low:.1f}–{100 * high:.1f} %" in html
+    pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
+    corpus = open_corpus(learnt, "parted")
+    assert len(pictures) == len(result["confident_mistakes"]) > 5
+    for picture, one in zip(pictures, result["confident_mistakes"], strict=True):
+        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))))
+        image = read_image(learnt, corpus, one["partition"], one["row"]).images[0]
+        assert np.array_equal(shown.transpose(2, 0, 1).ravel(), image)
+    run(*words, "--training-data-too", "--report", file)
+    assert "These figures are too good: the model was trained on 400 of these 600 images." in file.read_text()
+    _, err = run(*words, "--report", tmp_path / "no" / "report.html", code=1)
+    assert error_line(err) == f"tinytags: there is no folder {tmp_path}/no for the report report.html"
 
 
 @pytest.mark.parametrize(

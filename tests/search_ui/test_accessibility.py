@@ -13,6 +13,8 @@ from served import served
 from conf.settings import Settings
 from records.corrections import open_corrections
 from search_ui import create_app
+from tagging.models import read_card
+from tagging.report import html_report
 
 pytestmark = pytest.mark.services
 
@@ -120,6 +122,37 @@ def test_axe_finds_nothing_serious_on_any_page_in_any_width_light_or_dark(
     page = open_page(path)
     assert page.status == status
     assert check_everywhere(page, name, screenshots) == []
+
+
+def test_axe_finds_nothing_serious_in_a_report(chromium, library, screenshots, tmp_path):
+    """Of `tinytags evaluate --report`: it needs no server and no JavaScript."""
+    store, corpus = library.learnt.store, library.learnt.corpus
+    card = read_card(store, "trained")
+    mistake = {
+        "partition": 1,
+        "row": 7,
+        "label": "frog",
+        "tag": "ship",
+        "confidence": 0.9,
+        "runner_up_confidence": 0.1,
+    }
+    evaluation = {
+        "corpus": corpus.name, "part": "all", "images": corpus.images, "training_images": 5, "left_out": 2,
+        "quality": card["quality"], "confident_mistakes": [mistake] * 24,
+    }  # fmt: skip
+    file = tmp_path / "report.html"
+    file.write_text(html_report(store, corpus, card, evaluation), encoding="utf-8")
+    page, requests = chromium.new_page(), []
+    page.on("request", lambda request: requests.append(urlsplit(request.url).scheme))
+    page.goto(file.as_uri())
+    try:
+        assert check_everywhere(page, "report", screenshots) == []
+        assert page.locator(".pictures img").evaluate_all(
+            "all => all.every(image => image.naturalWidth == 32)"
+        )
+        assert set(requests) <= {"file", "data"}
+    finally:
+        page.close()
 
 
 def test_axe_finds_nothing_serious_in_what_opens(open_page, screenshots):

@@ -20,6 +20,7 @@ from tagging.forest import Tree, pack
 from tagging.forest.importance import pixel_importance
 from tagging.models import load_model, read_card, save_model
 from tagging.plots import importance_image
+from tagging.quality import measure
 from tagging.training import held_out_blocks
 
 NO_SOLR = "http://127.0.0.1:1/solr"
@@ -180,6 +181,79 @@ def test_a_page_has_the_numbers_of_the_card(world, card):
     for fact in ("engine scikit-learn", "trees 10", "depth 4", f"hash {card['hash'][:16]}", "python 3."):
         assert fact in page_text
     assert "of learnt (held out, " in page_text
+
+
+def evaluation(world, quality, **parts):
+    """Return an evaluation on the corpus "small" as `tinytags evaluate` adds it to a card."""
+    mistake = {
+        "partition": 1,
+        "row": 7,
+        "label": "frog",
+        "tag": "ship",
+        "confidence": 0.9,
+        "runner_up_confidence": 0.1,
+    }
+    return {
+        "corpus": "small", "corpus_hash": world.corpus.hash, "part": "all", "images": quality["images"], "training_images": 0,
+        "left_out": 0, "measured": "2026-11-26T07:00:00+00:00", "quality": quality, "confident_mistakes": [mistake],
+    } | parts  # fmt: skip
+
+
+def test_a_page_has_what_the_model_was_evaluated_on_and_marks_training_data(world, card):
+    quality = card["quality"]
+    marked = evaluation(world, quality, corpus="learnt", corpus_hash="0", training_images=9, images=2_000)
+    change(
+        world.store, "trained", evaluations=[marked, evaluation(world, quality, left_out=3), {"quality": 7}]
+    )
+    answer = world.page.get("/models/trained")
+    page_text = text(answer)
+    accuracy, (low, high) = f"{100 * quality['accuracy']:.1f} %", quality["interval"]
+    interval = f"{100 * low:.1f}–{100 * high:.1f} %"
+    assert f"small without 3 training images {quality['images']} {accuracy} {interval}" in page_text
+    assert (
+        f"learnt too good: the model was trained on 9 of these 2,000 images {quality['images']}" in page_text
+    )
+    html = answer.get_data(as_text=True)
+    assert f'<a href="/images/small/1/7"><img src="/images/small/1/7.png?v={world.corpus.hash[:8]}"' in html
+    assert html.count("without 3 training images") == 1, "a damaged one is left out"
+    first, second = world.page.get("/api/models/trained").json["evaluations"]
+    assert (first["corpus"], first["warning"], first["left_out"]) == ("small", None, 3)
+    assert second["warning"] == "too good: the model was trained on 9 of these 2,000 images"
+    assert second["calibration_error"] == quality["calibration"]["error"]
+    assert "Most confident mistakes" not in text(world.page.get("/models/deep"))
+
+
+def test_a_model_without_quality_of_its_own_shows_that_of_its_evaluation(world, card):
+    entry = evaluation(world, card["quality"])
+    change(world.store, "trained", quality=None, evaluations=[entry, entry | {"training_images": None}])
+    page_text = text(world.page.get("/models/trained"))
+    assert f"{100 * card['quality']['accuracy']:.1f} % of {card['quality']['images']} images" in page_text
+    assert "measured on small." in page_text
+    change(world.store, "trained", quality=None, evaluations=[entry | {"training_images": None}])
+    page_text = text(world.page.get("/models/trained"))
+    assert "Its quality is unknown" in page_text and "was trained on images of this corpus" in page_text
+
+
+def test_a_page_has_the_calibration_of_each_class(world, card):
+    calibration = read_quality(card).classes_calibration
+    assert [low for low, _ in calibration.ranges] == sorted({low for low, _ in calibration.ranges})
+    for name, cells in calibration.rows:
+        row = card["quality"]["classes"][name]
+        assert sum(cell.images for cell in cells if cell) == row["tagged"]
+        assert sum(cell.right for cell in cells if cell) == round(row["precision"] * row["tagged"])
+    name, cells = calibration.rows[0]
+    shown = " ".join(f"{100 * cell.share:.0f}" if cell else "–" for cell in cells)
+    assert f"{name} {shown} {calibration.rows[1][0]}" in text(world.page.get("/models/trained"))
+
+
+def test_probabilities_of_classes_are_shown_in_ten_ranges():
+    random = np.random.default_rng(3)
+    votes = random.dirichlet([0.5, 0.5, 0.5], 900).astype(np.float32)
+    quality = measure(votes, random.integers(0, 3, 900), ["a", "b", "c"], None)
+    calibration = read_quality({"classes": ["a", "b", "c"], "quality": quality}).classes_calibration
+    assert calibration.ranges[-2:] == [(80, 89), (90, 100)] and len(calibration.ranges) <= 10
+    high = votes[votes.argmax(axis=1) == 1].max(axis=1)
+    assert dict(calibration.rows)["b"][-1].images == (np.rint(high * 10_000) >= 9_000).sum()
 
 
 def test_a_page_has_no_inline_style_and_no_inline_script(world):

@@ -356,14 +356,47 @@ def test_the_precision_and_coverage_of_a_range_are_beside_it(page, searchable, m
         return page.get(f"/api/search{query}").json["expected"]
 
     assert expected("") == [
-        {"model": "ten", "low": 40, "high": 100, "images": 700, "precision": 455 / 700, "kept": 0.7}
+        {
+            "model": "ten",
+            "tags": [],
+            "low": 40,
+            "high": 100,
+            "images": 700,
+            "precision": 455 / 700,
+            "kept": 0.7,
+            "interval": pytest.approx([0.6140, 0.6844], abs=1e-4),
+        }
     ]
     assert expected("?confidence=60-80&tag=frog") == [
-        {"model": "ten", "low": 60, "high": 80, "images": 300, "precision": 195 / 300, "kept": 0.3}
-    ]
+        {
+            "model": "ten",
+            "tags": [],
+            "low": 60,
+            "high": 80,
+            "images": 300,
+            "precision": 195 / 300,
+            "kept": 0.3,
+            "interval": pytest.approx([0.5944, 0.7018], abs=1e-4),
+        }
+    ], "the card has no calibration of classes"
     assert expected("?confidence=41-49") == [], "no tag has such a confidence"
     words = " ".join(page.get("/?confidence=60-100").text.split())
     assert "At 60 % or more: about <strong>75 %</strong> correct; covers 50 % of images" in words
+    table = {
+        "level": [4, 6, 8, 9],
+        "images": [50, 40, 30, 7],
+        "right": [5, 10, 20, 7],
+        "expected": [0.1, 0.25, 0.67, 1.0],
+    }
+    card["quality"]["calibration"] = {"error": 0.1, "top": 10, "all": table, "classes": {"frog": table}}
+    page.application.extensions["tinytags"].library._cache.clear()
+    (estimate,) = expected("?confidence=60-80&tag=frog")
+    assert (estimate["tags"], estimate["images"], estimate["kept"]) == (["frog"], 70, 0.07)
+    assert estimate["precision"] == pytest.approx(30 / 70)
+    words = " ".join(page.get("/?confidence=60-80&tag=frog").text.split())
+    assert "At 60–80 %, frog: about <strong>43 %</strong> correct; covers 7 % of images" in words
+    assert expected("?confidence=90-100&tag=frog")[0]["tags"] == [], "too few of that class were measured"
+    assert expected("?tag=frog&tag=ship")[0]["images"] == 127, "nothing was tagged ship where it was measured"
     card["hash"] = "another"
     page.application.extensions["tinytags"].library._cache.clear()
     assert expected("") == [], "the card is of another model"
