@@ -31,13 +31,15 @@ def read_status(settings: Settings) -> dict[str, Any]:
 
 
 def _model(store: Store, name: str) -> dict[str, Any]:
+    from tagging.evaluations import best_known
     from tagging.models import read_card
 
     try:
         card = read_card(store, name)
+        known = best_known(card)
         return {
             "model": name, "kind": card["kind"], "engine": card["engine"], "hash": card["hash"],
-            "accuracy": card["quality"]["accuracy"],
+            "accuracy": known[0]["accuracy"] if known else None,
         }  # fmt: skip
     except TinyTagsError as error:
         return {"model": name, "error": str(error)}

@@ -98,6 +98,7 @@ def test_damaged_parts_are_named_beside_the_rest(store, settings, tmp_path):
     store.write_bytes("corpora/garbage/manifest.json", b"{")
     store.write_bytes(layout.corpus_lease("held"), b"nobody")
     store.write_bytes("models/bad/model.json", b"[]")
+    store.write_json("models/unmeasured/model.json", {"kind": "network", "engine": "import", "hash": "0"})
     store.write_json("models/worse/model.json", {})
     made = make_run(store, done=[0], failed=[])
     store.write_json(f"runs/{made.name}/manifest.json", {"hash": "0"})
@@ -106,12 +107,13 @@ def test_damaged_parts_are_named_beside_the_rest(store, settings, tmp_path):
     assert "is not as it was written" in errors["edited"]
     assert "is not JSON" in errors["garbage"]
     assert errors["held"] is errors["whole"] is None
-    assert [bool(model.get("error")) for model in status["models"]] == [True, True]
+    assert [bool(model.get("error")) for model in status["models"]] == [True, False, True]
     assert "is not as it was written" in status["runs"][0]["error"]
     text = describe(status)
     assert (
         f"model worse: {store.url('models/worse/model.json')}: is not a model's card; train it again" in text
     )
+    assert "model unmeasured: network, import, accuracy unknown" in text
     assert "corpus whole: 100 images, ingest 2 of 2 partitions done" in text
 
 
