@@ -262,6 +262,24 @@ def read_partition(store: Store, corpus: Corpus, partition: int, names: bool = F
     _check_length(store, corpus, partition, row, stop - start)
 
 
+def read_labels(store: Store, corpus: Corpus, partition: int) -> NDArray[np.int32]:
+    """Return the labels (n,) int32 of a partition, -1 for no label, without reading its pixels. Raises as `read_partition` does."""
+    start, stop = corpus.rows(partition)
+    if corpus.classes is None:
+        return np.full(stop - start, -1, np.int32)
+    path = layout.corpus_images(corpus.name, partition)
+    with _parquet_errors(store, corpus, partition):
+        try:
+            source = store.open_ranged(path)
+        except FileMissingError:
+            raise _damaged(store, corpus, partition, "is missing") from None
+        with source:
+            parquet = _open_parquet(store, corpus, partition, source)
+            labels = _labels(parquet.read(columns=["label"], use_threads=False).column(0).combine_chunks())
+    _check_length(store, corpus, partition, len(labels), stop - start)
+    return labels
+
+
 def _check_length(store: Store, corpus: Corpus, partition: int, images: int, wanted: int) -> None:
     if images != wanted:
         raise _damaged(store, corpus, partition, f"holds {images:,} images instead of {wanted:,}")

@@ -30,11 +30,16 @@ class Corrected(NamedTuple):
 
 
 def with_corrections(
-    settings: Settings, store: Store, corpus: Corpus, part: Part, held_out: Iterable[LabelledBlock]
+    settings: Settings,
+    store: Store,
+    corpus: Corpus,
+    part: Part,
+    held_out: Iterable[LabelledBlock],
+    classes: list[str],
 ) -> tuple[Part, Corrected, str]:
     """Return ``part`` without the corrected rows, the corrected images, and the sha256 of the corrections.
 
-    An image in the ``held_out`` blocks is never used for training, whichever corpus it was corrected in. Prints a note on
+    Labels are places in ``classes``; corrections to others are left out. An image in the ``held_out`` blocks is never used for training, whichever corpus it was corrected in. Prints a note on
     the corrections that are left out, with the reasons.
     """
     from records.corrections import open_corrections
@@ -42,7 +47,7 @@ def with_corrections(
 
     corrections = open_corrections(settings.database)
     newest = corrections.newest()
-    usable, images, labels, reasons = read_corrected(store, newest, corpus.classes or [])
+    usable, images, labels, reasons = read_corrected(store, newest, classes)
     measured = {image.tobytes() for image in images}
     measured &= {image.tobytes() for block, _ in held_out for image in block} if measured else set()
     kept = [n for n, image in enumerate(images) if image.tobytes() not in measured]
@@ -65,6 +70,15 @@ def with_corrections(
     facts = [[one.corpus_hash, one.partition, one.row, one.label] for one in used]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     return functools.partial(_others, part, own), Corrected(images[kept], labels[kept]), digest
+
+
+def corrected_classes(settings: Settings, corpus: Corpus) -> list[str]:
+    """Return the sorted labels that people gave images of a corpus; those of all corpora where it has none."""
+    from records.corrections import open_corrections
+
+    newest = open_corrections(settings.database).newest()
+    own = {correction.label for correction in newest if correction.corpus_hash == corpus.hash}
+    return sorted(own or {correction.label for correction in newest})
 
 
 def _others(part: Part, own: dict[int, list[int]], partition: int) -> np.ndarray:

@@ -1,17 +1,25 @@
 """The registry of what trains models: engines, the kinds of head that each fits, and their parameters."""
 
+import dataclasses
 import importlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
+from conf.command import note
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 from ingest.corpus import Corpus
 from jobs.corrected import Corrected
 from storage.store import Store
+from tagging.features import Features
 from tagging.model import Model
-from tagging.training import LabelledBlock, Part, labelled_blocks
+from tagging.training import LabelledBlock, Part, coded, labelled_blocks, mirrored
 
 
 @dataclass(frozen=True)
@@ -26,10 +34,56 @@ class Training:
     parameters: dict[str, Any]  # with "seed"; a trainer adds what else decides the model, for the card
     part: Part  # the rows of each partition to train on
     corrected: Corrected  # images to train on beside these
+    features: Features | None = None  # what to learn from instead of the pixels
+    quiet: bool = False  # no notes on the progress
+
+    def note(self, line: str) -> None:
+        """Print what is being done, for people."""
+        if not self.quiet:
+            note(f"train: {line}")
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether each image is to be learnt from a second time, mirrored."""
+        return self.features is not None and self.features.mirrored
 
     def blocks(self, partition: int) -> Iterator[LabelledBlock]:
-        """Yield what to learn from of a partition: inputs (n, k) uint8 and labels (n,) int32; not the ``corrected`` images."""
+        """Yield images (n, 3072) uint8 and labels (n,) int32 of a partition; not the ``corrected`` ones."""
         return labelled_blocks(self.store, self.corpus, partition, self.part)
+
+    @cached_property
+    def examples(self) -> LabelledBlock:
+        """All that is learnt from, in memory: inputs (n, k) uint8, which are pixels or features, and labels (n,) int32.
+
+        Raises `TinyTagsError` where there is none.
+        """
+        threads = len(os.sched_getaffinity(0))
+        features = None if self.mirrored else self.features
+        blocks: list[LabelledBlock] = [
+            block
+            for partition in range(self.corpus.partitions)
+            for block in labelled_blocks(self.store, self.corpus, partition, self.part, features, threads)
+        ]
+        corrected: LabelledBlock = (self.corrected.images, self.corrected.labels)
+        blocks += coded([corrected], features) if features else [corrected]
+        inputs, labels = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
+        if not len(labels):
+            raise self.no_images()
+        if self.mirrored and self.features:
+            both = self.features.codes(inputs), self.features.codes(mirrored(inputs))
+            inputs, labels = np.concatenate(both), np.tile(labels, 2)
+        return inputs, labels
+
+    @property
+    def images(self) -> int:
+        """The number of `examples`, each image once."""
+        return len(self.examples[1]) // (2 if self.mirrored else 1)
+
+    def only(self, rows: npt.NDArray[np.bool_]) -> "Training":
+        """Return a training from these of the `examples` alone."""
+        part = dataclasses.replace(self, parameters=dict(self.parameters), quiet=True)
+        part.__dict__["examples"] = tuple(array[rows] for array in self.examples)
+        return part
 
     def no_images(self) -> TinyTagsError:
         """Return the error for a corpus of which nothing is left to train on."""
@@ -39,7 +93,7 @@ class Training:
 class Fitted(NamedTuple):
     """What a trainer returns."""
 
-    model: Model
+    model: Model  # of pixels, or of the features
     images: int  # trained on, corrected ones too
     seconds: dict[str, float]  # "prepare" and "fit"
 
@@ -52,6 +106,8 @@ class Trainer:
     parameters: Mapping[str, Any] = field(default_factory=dict)  # each with its default value
     ignored: tuple[str, ...] = ()  # options that it takes and doesn't need
     needs_spark: bool = False
+    features: bool = True  # it can learn from features
+    in_memory: bool = False  # it learns from `Training.examples` alone, so that cross-validation costs little
 
     def load(self) -> Callable[[Training], Fitted]:
         """Import the function."""
@@ -76,7 +132,10 @@ ENGINES: dict[str, dict[str, Trainer]] = {
         "forest": Trainer("jobs.mllib:fit", {"trees": 10, "depth": 10, "bins": 50}, needs_spark=True),
     },
     "scikit-learn": {
-        "forest": Trainer("jobs.scikit_learn:fit_forest", {"trees": 10, "depth": 10}, ignored=("bins",)),
+        "forest": Trainer(
+            "jobs.scikit_learn:fit_forest", {"trees": 10, "depth": 10}, ignored=("bins",), in_memory=True
+        ),
+        "linear": Trainer("jobs.scikit_learn:fit_linear", in_memory=True),
     },
 }
 

@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from conf.command import note
 from conf.wording import counted
 from ingest.corpus import Corpus
+from ingest.image import IMAGE_BYTES
 from jobs.corrected import Corrected
 from jobs.engines import Fitted, Training
 from jobs.session import open_session
 from jobs.spark import WorkerErrors
 from storage import layout
 from storage.store import Store
+from tagging.features import Features
 from tagging.forest.mllib import COLUMNS, pack_nodes
-from tagging.training import LabelledBlock, Part, labelled_blocks
+from tagging.training import LabelledBlock, Part, labelled_blocks, mirrored
 
 CORRECTED_BLOCK = 256
 
@@ -36,21 +37,28 @@ def fit(training: Training) -> Fitted:
         from pyspark.ml.classification import RandomForestClassifier
 
         began = time.monotonic()
-        note(f"train: preparing the images of corpus {corpus.name!r}")
+        training.note(f"preparing the images of corpus {corpus.name!r}")
         # The number of tasks changes the forest: MLlib draws each tree's images task by task. Four keep two cores busy to the
         # end: with three one idles, with sixteen merging the statistics costs more.
         parameters["tasks"] = 2 * spark.sparkContext.defaultParallelism
         errors = WorkerErrors(spark)
         vectors = labelled_vectors(
-            spark, store, corpus, training.part, parameters["tasks"], training.corrected, errors.caught
+            spark,
+            store,
+            corpus,
+            training.part,
+            parameters["tasks"],
+            training.corrected,
+            errors.caught,
+            training.features,
         ).cache()
-        images = vectors.count()
+        images = vectors.count() // (2 if training.mirrored else 1)
         errors.check(f"train {model}")
         if not images:
             raise training.no_images()
         prepared = time.monotonic()
-        note(
-            f"train: {counted(images, 'image')}, {counted(parameters['trees'], 'tree')}, depth {parameters['depth']}, {parameters['bins']} bins; "
+        training.note(
+            f"{counted(images, 'image')}, {counted(parameters['trees'], 'tree')}, depth {parameters['depth']}, {parameters['bins']} bins; "
             "fitting (CIFAR-10's 50,000 take a minute or two on 2 cores)"
         )
         classifier = RandomForestClassifier(
@@ -65,7 +73,9 @@ def fit(training: Training) -> Fitted:
             url = f"file://{url}"
         fitted.write().overwrite().save(url)
         forest = pack_nodes(
-            spark.read.parquet(f"{url}/data").selectExpr(*COLUMNS).toArrow(), training.classes
+            spark.read.parquet(f"{url}/data").selectExpr(*COLUMNS).toArrow(),
+            training.classes,
+            training.features.length if training.features else IMAGE_BYTES,
         )
         return Fitted(
             forest, images, {"prepare": round(prepared - began, 1), "fit": round(done - prepared, 1)}
@@ -73,11 +83,13 @@ def fit(training: Training) -> Fitted:
 
 
 def labelled_vectors(
-    spark: Any, store: Store, corpus: Corpus, part: Part, tasks: int, corrected: Corrected, caught=lambda read: read
+    spark: Any, store: Store, corpus: Corpus, part: Part, tasks: int, corrected: Corrected, caught=lambda read: read,
+    features: Features | None = None,
 ) -> Any:  # fmt: skip
     """Return a DataFrame of label (double) and features (vector) of the rows in ``part``, read by up to ``tasks`` tasks.
 
     ``caught`` wraps the function that reads them on workers, as `jobs.spark.WorkerErrors.caught` does.
+    With ``features``, these are computed by the tasks, of mirrored images too where they say so.
     The ``corrected`` images come last, as one more partition. Each task reads its own rows; pixels go to the JVM as one
     flat array a block, with no object an image, in the layout of MLlib's vectors within Spark.
     `pyspark.ml.functions.array_to_vector` makes an object of each pixel, which takes twice as long.
@@ -85,6 +97,8 @@ def labelled_vectors(
     from pyspark.ml.linalg import VectorUDT
     from pyspark.sql import DataFrame
     from pyspark.sql.types import DoubleType, StructField, StructType
+
+    twice = features is not None and features.mirrored
 
     def read(batches):
         import pyarrow
@@ -101,8 +115,8 @@ def labelled_vectors(
                     )
                 else:
                     rows = functools.partial(_slice, part, first, last)
-                    blocks = labelled_blocks(store, corpus, partition, rows)
-                for images, labels in blocks:
+                    blocks = labelled_blocks(store, corpus, partition, rows, None if twice else features)
+                for images, labels in _inputs(blocks, features, twice, partition == corpus.partitions):
                     n = len(images)
                     pixels = pyarrow.array(images.astype(np.float64).ravel())
                     ends = np.arange(n + 1, dtype=np.int32) * images.shape[1]
@@ -130,6 +144,19 @@ def labelled_vectors(
         frame._jdf.queryExecution().toRdd(), session.parseDataType(schema.json()), False
     )
     return DataFrame(vectors, spark)
+
+
+def _inputs(
+    blocks: Iterable[LabelledBlock], features: Features | None, twice: bool, pixels: bool
+) -> Iterable[LabelledBlock]:
+    """Yield what is learnt from: features of blocks that are still ``pixels``, or of each image and its mirror image."""
+    for inputs, labels in blocks:
+        if features is None or not (twice or pixels):
+            yield inputs, labels
+        else:
+            yield features.codes(inputs), labels
+            if twice:
+                yield features.codes(mirrored(inputs)), labels
 
 
 def even_slices(sizes: list[int], slices: int) -> list[list[tuple[int, int, int]]]:

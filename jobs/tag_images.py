@@ -33,9 +33,9 @@ from conf.wording import counted
 from storage import layout
 
 if TYPE_CHECKING:
-    from ingest.corpus import Block
     from tagging.model import Model
     from tagging.tags import Winners
+    from tagging.voting import Voted
 
 # Documents are made this many images at a time, so that memory doesn't grow with the partition.
 CHUNK_IMAGES = 20_480
@@ -188,10 +188,10 @@ def tag_partition(store, corpus, run, partition: int, kind: "type[Model] | None"
 
     ``kind`` is the class of the model; the card names it otherwise. A job sends it to its workers, whose registry may lack it.
     """
-    from ingest.corpus import read_partition
     from tagging.descriptor import describe
     from tagging.models import load_exact_model
     from tagging.tags import documents
+    from tagging.voting import vote_blocks
 
     began = time.monotonic()
     tagger = load_exact_model(store, run.model, run.model_hash, kind)
@@ -207,10 +207,8 @@ def tag_partition(store, corpus, run, partition: int, kind: "type[Model] | None"
     counters: dict[str, Counter] = {"tags": Counter(), "votes": Counter()}
     digest, size = hashlib.sha256(), 0
     with store.writer(layout.run_tags(run.name, partition)) as file:
-        blocks = read_partition(store, corpus, partition)
-        for first, best, labels, descriptors in _winners(
-            tagger, blocks, describe if run.descriptor else None
-        ):
+        blocks = vote_blocks(store, corpus, partition, tagger, pixels=bool(run.descriptor))
+        for first, best, labels, descriptors in _winners(blocks, describe if run.descriptor else None):
             lines, counts = documents(run, partition, best, labels, corpus.classes, first, descriptors)
             file.write(lines)
             digest.update(lines)
@@ -231,7 +229,7 @@ def tag_partition(store, corpus, run, partition: int, kind: "type[Model] | None"
 
 
 def _winners(
-    tagger: "Model", blocks: "Iterable[Block]", describe: Callable[[np.ndarray], np.ndarray] | None = None
+    blocks: "Iterable[Voted]", describe: Callable[[np.ndarray], np.ndarray] | None = None
 ) -> "Iterator[tuple[int, Winners, np.ndarray, np.ndarray | None]]":
     """Yield first row, winners, labels (n,) and the result of ``describe`` for up to `CHUNK_IMAGES` images at a time.
 
@@ -249,11 +247,11 @@ def _winners(
         return first, winners(np.concatenate(votes)), np.concatenate(labels), described
 
     for block in blocks:
-        votes.append(tagger.votes(block.images))
+        votes.append(block.votes)
         labels.append(block.labels)
-        if describe:
+        if describe and block.images is not None:
             descriptors.append(describe(block.images))
-        count = block.row + len(block.images) - first
+        count = block.row + len(block.votes) - first
         if count >= min(CHUNK_IMAGES, CHUNK_VOTES // votes[0].shape[1]):
             yield chunk()
             first, votes, labels, descriptors = first + count, [], [], []

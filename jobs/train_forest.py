@@ -18,12 +18,23 @@ from conf.command import json_option, report, run, settings_options
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 from conf.wording import counted, duration
-from jobs.corrected import Corrected, with_corrections
+from jobs.corrected import Corrected, corrected_classes, with_corrections
 from jobs.engines import ENGINES, Training, choose_trainer
 from storage import layout
-from tagging.training import HOLDOUT, SEED, Part, choose, held_out_blocks, measure_model, training_hashes
-
-ENGINE = "mllib"
+from tagging.features import FEATURES, describe_features, features_class
+from tagging.training import (
+    HOLDOUT,
+    SEED,
+    Part,
+    choose,
+    every_row,
+    few_held_out,
+    held_out_blocks,
+    make_features,
+    measure_model,
+    some_of_each,
+    training_hashes,
+)
 
 
 def trainer_option(name: str, kind: click.ParamType, help: str, default: object):
@@ -54,9 +65,22 @@ def trainer_option(name: str, kind: click.ParamType, help: str, default: object)
 @click.option(
     "--engine",
     type=click.Choice(list(ENGINES)),
-    default=ENGINE,
-    show_default=True,
-    help="scikit-learn gives the same kind of model for local work, without a JVM.",
+    help="scikit-learn gives the same kinds of model for local work, without a JVM.  [default: mllib for a forest on pixels, else scikit-learn]",
+)
+@click.option(
+    "--features",
+    metavar="NAME",
+    help=f"Learn from features of the images instead of the pixels: {', '.join(FEATURES)}.",
+)
+@click.option(
+    "--head",
+    type=click.Choice(list(dict.fromkeys(head for heads in ENGINES.values() for head in heads))),
+    help="The kind of model that learns.  [default: linear on pretrained features, else forest]",
+)
+@click.option(
+    "--per-class",
+    type=click.IntRange(1),
+    help="Train on so many images of each class at most, drawn by chance: to see how many labels it takes.",
 )
 @click.option(
     "--corrections",
@@ -65,15 +89,33 @@ def trainer_option(name: str, kind: click.ParamType, help: str, default: object)
 )
 @settings_options("store", "webhdfs", "master", "database")
 @json_option
-def main(corpus, model, seed, holdout, engine, corrections, settings, as_json, **parameters):
-    """Train a random forest on a labelled corpus.
+def main(
+    corpus,
+    model,
+    seed,
+    holdout,
+    engine,
+    features,
+    head,
+    per_class,
+    corrections,
+    settings,
+    as_json,
+    **parameters,
+):
+    """Train a model on a labelled corpus: a random forest on the pixels, unless --features or --head name another.
 
     A corpus that says which images are for testing (CIFAR-10 and MNIST do) is trained on the others and measured on
     these; of any other, a seeded share is held out. The model's card has the accuracy, the confusion matrix and, for each
     number of votes, how many tags are kept and how many of these are right.
+
+    Where labels are few, --features pretrained needs the fewest. Of a corpus without a test part and with fewer than 1,000
+    labels, a model of features is trained on all and measured by cross-validation.
     """  # fmt: skip
     given = {name: value for name, value in parameters.items() if value is not None}
-    card = train_forest(settings, corpus, model, engine, seed, holdout, corrections, **given)
+    card = train_forest(
+        settings, corpus, model, engine, seed, holdout, corrections, features, head, per_class, **given
+    )
     from tagging.quality import describe
 
     trained_on = counted(card["trained_on"]["images"], "image") + (
@@ -81,12 +123,14 @@ def main(corpus, model, seed, holdout, engine, corrections, settings, as_json, *
     )
     voters = f", {counted(card['trees'], 'tree')}" if "trees" in card else ""
     summary = f"model {model}: {trained_on}{voters}, fitted in {duration(card['seconds']['fit'])}\n"
-    report(card, summary + describe(card["quality"]), as_json)
+    measured = f"{card['measured_on']['part']}: " if "cross_validation" in card["measured_on"] else ""
+    report(card, summary + measured + describe(card["quality"]), as_json)
 
 
 def train_forest(
-    settings: Settings, corpus: str, model: str, engine: str = ENGINE, seed: int = SEED, holdout: float = HOLDOUT,
-    corrections: bool = False, **given: Any,
+    settings: Settings, corpus: str, model: str, engine: str | None = None, seed: int = SEED, holdout: float = HOLDOUT,
+    corrections: bool = False, features: str | None = None, head: str | None = None, per_class: int | None = None,
+    **given: Any,
 ) -> dict:  # fmt: skip
     """Train, measure and save a model; return its card. With ``corrections`` it is also trained on those in the database.
 
@@ -94,33 +138,53 @@ def train_forest(
     name of another model, where there are no corrections, and for a parameter that the trainer doesn't have.
     """
     from ingest.corpus import open_corpus
+    from jobs.cross_validation import FOLDS, cross_validate
     from jobs.runner import runner_module
     from storage.lease import lease
     from storage.store import check_name, open_store
+    from tagging.featured import Featured
     from tagging.models import model_exists, save_model
 
     check_name("model", model)
+    if features:
+        head = head or features_class(features).head
+    engine = engine or ("mllib" if not features and head in (None, "forest") else "scikit-learn")
+    head, trainer = choose_trainer(engine, head)
+    if features and not trainer.features:
+        raise TinyTagsError(f"a {head} of engine {engine} learns from the pixels; leave --features out")
     store = open_store(settings.store, settings.webhdfs or None)
     source = open_corpus(store, corpus)
-    if not source.classes:
+    if not source.classes and not (corrections and trainer.in_memory):
         raise TinyTagsError(
-            f"corpus {corpus!r} has no labels to learn from; ingest one that has, like CIFAR-10"
+            f"corpus {corpus!r} has no labels to learn from; ingest one that has, like CIFAR-10, or label images on their pages "
+            "and train with --features pretrained --corrections"
         )
-    _, trainer = choose_trainer(engine)
     if trainer.needs_spark and runner_module(settings.master) != "jobs.spark":
         raise TinyTagsError(
             f"MLlib needs Spark, and the master is {settings.master!r}: train with `--engine scikit-learn`, or on a Spark master "
             "like --master 'local[*]'"
         )
-    parameters = trainer.complete(given, f"engine {engine}") | {"seed": seed}
-    part: Part = functools.partial(choose, source, seed, holdout, train=True)
+    parameters = trainer.complete(given, f"engine {engine} for a {head}") | {"seed": seed}
+    if features:
+        parameters |= {"features": features, "head": head}
+    training_part: Part = functools.partial(choose, source, seed, holdout, train=True)
+    part = training_part
+    crossed = trainer.in_memory and (
+        not source.classes or (features is not None and few_held_out(store, source, holdout))
+    )
+    if per_class:
+        crossed, part = False, some_of_each(store, source, part, per_class, seed)
+        parameters["per_class"] = per_class
+    if crossed and not source.splits:
+        part = functools.partial(every_row, source)
+    elif not source.splits:
+        parameters["holdout"] = holdout
+    classes = source.classes or corrected_classes(settings, source)
     corrected, correction_facts = Corrected.nothing(), {}
     if corrections:
-        held_out = held_out_blocks(store, source, seed, holdout)
-        part, corrected, digest = with_corrections(settings, store, source, part, held_out)
+        held_out = () if crossed else held_out_blocks(store, source, seed, holdout)
+        part, corrected, digest = with_corrections(settings, store, source, part, held_out, classes)
         correction_facts = {"corrections": len(corrected.labels), "corrections_hash": digest}
-    if not source.splits:
-        parameters["holdout"] = holdout
     with lease(store, layout.model_lease(model), f"model {model!r}"):
         if model_exists(store, model):
             raise TinyTagsError(
@@ -130,13 +194,23 @@ def train_forest(
         store.remove_temporary(layout.model_folder(model))
         store.remove_tree(layout.model_spark(model))
         began = time.monotonic()
-        fitted = trainer.load()(
-            Training(settings, store, source, model, source.classes, parameters, part, corrected)
-        )
+        chosen = make_features(store, source, features, training_part, seed, holdout) if features else None
+        ready = time.monotonic()
+        training = Training(settings, store, source, model, classes, parameters, part, corrected, chosen)
+        fitted = trainer.load()(training)
         measured = time.monotonic()
-        quality = measure_model(fitted.model, held_out_blocks(store, source, seed, holdout))
+        if crossed:
+            quality = cross_validate(training, trainer)
+            how = {"part": f"cross-validation in {FOLDS} parts", "cross_validation": FOLDS}
+        else:
+            threads = len(os.sched_getaffinity(0))
+            blocks = held_out_blocks(store, source, seed, holdout, chosen, threads)
+            quality = measure_model(fitted.model, blocks)
+            how = {"part": "test" if source.splits else f"held out, {holdout:.0%}"}
         trained = training_hashes(store, source, part, corrected.images)
-        seconds = fitted.seconds | {
+        seconds = {
+            **({"features": round(ready - began, 1)} if chosen else {}),
+            **fitted.seconds,
             "measure": round(time.monotonic() - measured, 1),
             "all": round(time.monotonic() - began, 1),
         }
@@ -144,11 +218,14 @@ def train_forest(
             "engine": engine, "parameters": parameters,
             "trained_on": {"corpus": corpus, "corpus_hash": source.hash, "images": fitted.images - len(corrected.labels),
                            **correction_facts},
-            "measured_on": {"corpus": corpus, "corpus_hash": source.hash, "images": quality["images"],
-                            "part": "test" if source.splits else f"held out, {holdout:.0%}"},
+            "measured_on": {"corpus": corpus, "corpus_hash": source.hash, "images": quality["images"], **how},
             "quality": quality, "seconds": seconds,
         }  # fmt: skip
-        return save_model(store, model, fitted.model, card, trained)
+        if chosen:
+            card["features"] = describe_features(chosen)
+        return save_model(
+            store, model, Featured(chosen, fitted.model) if chosen else fitted.model, card, trained
+        )
 
 
 if __name__ == "__main__":

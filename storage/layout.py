@@ -58,6 +58,46 @@ def corpus_lease(name: str) -> str:
     return f"{corpus_folder(name)}/lease.json"
 
 
+def corpus_features_folder(name: str) -> str:
+    """Return the folder with a folder for each kind of features that are kept of a corpus."""
+    return f"{corpus_folder(name)}/features"
+
+
+def features_folder(corpus: str, features: str) -> str:
+    """Return the folder of a corpus' features; ``features`` is their name with the beginning of their hash."""
+    return f"{corpus_features_folder(corpus)}/{features}"
+
+
+def features_manifest(corpus: str, features: str) -> str:
+    """Return the manifest of a corpus' features: what they are and what they were fitted to."""
+    return f"{features_folder(corpus, features)}/{MANIFEST}"
+
+
+def features_codes(corpus: str, features: str, partition: int) -> str:
+    """Return the features of a partition, an array of numpy's own format."""
+    return f"{features_folder(corpus, features)}/codes/{partition:05d}.npy"
+
+
+def features_statistics_folder(corpus: str, features: str) -> str:
+    """Return the folder that lists the partitions whose features are kept."""
+    return f"{features_folder(corpus, features)}/statistics"
+
+
+def features_statistics(corpus: str, features: str, partition: int) -> str:
+    """Return the statistics of a partition's features; written last, it marks them as done."""
+    return f"{features_statistics_folder(corpus, features)}/{partition:05d}.json"
+
+
+def features_failed(corpus: str, features: str, partition: int) -> str:
+    """Return the reason why a partition's features could not be computed."""
+    return f"{features_folder(corpus, features)}/failed/{partition:05d}.json"
+
+
+def features_lease(corpus: str, features: str) -> str:
+    """Return the lease of the process that computes a corpus' features."""
+    return f"{features_folder(corpus, features)}/lease.json"
+
+
 def model_folder(name: str) -> str:
     """Return the folder of a model."""
     return f"{MODELS}/{name}"

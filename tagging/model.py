@@ -10,12 +10,18 @@ from conf.errors import TinyTagsError
 
 if TYPE_CHECKING:
     from storage.store import Store
+    from tagging.features import Codes, Features
 
 Images = npt.NDArray[np.uint8]  # (n, 3072), as `ingest.image` lays them out
 Votes = npt.NDArray[Any]  # (n, classes); uint16 whole votes or float32 probabilities
 
 # The class of each kind, by the kind's name on cards: "module:class", imported where a model of the kind is used.
-KINDS = {"forest": "tagging.forest:PackedForest", "network": "tagging.network:Network"}
+KINDS = {
+    "forest": "tagging.forest:PackedForest",
+    "network": "tagging.network:Network",
+    "linear": "tagging.linear:Linear",
+    "featured": "tagging.featured:Featured",
+}
 
 
 class UnknownKindError(TinyTagsError):
@@ -77,6 +83,16 @@ class Explained(Protocol):
 
     def pixel_importance(self) -> npt.NDArray[np.float64]:
         """Return (3072,) float64, the importance of each byte of an image: 0 or more, with sum 1, or all 0."""
+        ...
+
+
+class OnFeatures(Protocol):
+    """A model that votes on features of an image, which the store may have; optional for a kind."""
+
+    features: "Features"
+
+    def votes_of(self, codes: "Codes") -> Votes:
+        """Return the votes on the images with these ``codes`` (n, length) uint8, as `Model.votes` does on the images."""
         ...
 
 

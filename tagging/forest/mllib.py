@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ingest.image import IMAGE_BYTES
 from tagging.forest import PackedForest, Tree, pack
 
 if TYPE_CHECKING:
@@ -21,8 +22,10 @@ COLUMNS = (
 )
 
 
-def pack_nodes(nodes: "pyarrow.Table", classes: list[str]) -> PackedForest:
+def pack_nodes(nodes: "pyarrow.Table", classes: list[str], features: int = IMAGE_BYTES) -> PackedForest:
     """Return the packed forest of a saved MLlib forest's ``nodes``: a row a node, with the columns in `COLUMNS`.
+
+    ``features`` is the number of bytes of an input.
 
     The format is that of Spark's ``EnsembleModelReadWrite``: one row a node with treeID and nodeData, whose leftChild is
     negative for a leaf; an image goes left where its feature is <= the threshold. A leaf's class is the largest of its
@@ -41,4 +44,4 @@ def pack_nodes(nodes: "pyarrow.Table", classes: list[str]) -> PackedForest:
         Tree(**{name: column[tree_of == tree] for name, column in columns.items()})
         for tree in np.unique(tree_of)
     ]
-    return pack(trees, classes)
+    return pack(trees, classes, features)

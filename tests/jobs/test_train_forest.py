@@ -226,7 +226,9 @@ def test_corrections_take_the_place_of_labels_and_nothing_is_learnt_that_is_meas
     corpus = open_corpus(store, "cifar")
     settings = Settings(store=store.url(), database=database)
     part = functools.partial(choose, corpus, 0, 0.2, train=True)
-    others, corrected, _ = with_corrections(settings, store, corpus, part, held_out_blocks(store, corpus))
+    others, corrected, _ = with_corrections(
+        settings, store, corpus, part, held_out_blocks(store, corpus), CLASSES
+    )
     assert [CLASSES[label] for label in corrected.labels] == ["horse", "horse", "frog"]
     rows = labelled_vectors(spark, store, corpus, others, 3, corrected).collect()
     plain = [block for p in range(corpus.partitions) for block in labelled_blocks(store, corpus, p, part)]

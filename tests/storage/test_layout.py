@@ -45,6 +45,19 @@ def test_paths_are_those_of_stores_that_exist():
         "runs/r/lease.json",
         "runs/r/index-lease.json",
     ]
+    assert [
+        layout.features_manifest("tiny", "hog-0f"),
+        layout.features_codes("tiny", "hog-0f", 12),
+        layout.features_statistics("tiny", "hog-0f", 12),
+        layout.features_failed("tiny", "hog-0f", 12),
+        layout.features_lease("tiny", "hog-0f"),
+    ] == [
+        "corpora/tiny/features/hog-0f/manifest.json",
+        "corpora/tiny/features/hog-0f/codes/00012.npy",
+        "corpora/tiny/features/hog-0f/statistics/00012.json",
+        "corpora/tiny/features/hog-0f/failed/00012.json",
+        "corpora/tiny/features/hog-0f/lease.json",
+    ]
     assert layout.comparison("tiny", "0f") == "comparisons/tiny/0f.json"
 
 
