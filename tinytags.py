@@ -28,7 +28,7 @@ REJECTED = 3
 # Verbs that are defined elsewhere, because they also run as jobs of spark-submit; loaded on use.
 JOBS = {
     "ingest": ("jobs.split_dump", "Split a dump into the partitions of a corpus."),
-    "train": ("jobs.train_forest", "Train a random forest on a labelled corpus."),
+    "train": ("jobs.train_forest", "Train a model on a labelled corpus."),
     "tag": ("jobs.tag_images", "Tag every image of a corpus with a model."),
     "features": ("jobs.compute_features", "Compute the features of a corpus and keep them in the store."),
     "evaluate": ("jobs.evaluate_model", "Measure a model on a labelled corpus."),

@@ -1,4 +1,4 @@
-"""Train a random forest on a labelled corpus, measure it on images held out, and save it as a packed forest.
+"""Train a model on a labelled corpus, measure it on images held out, and save it.
 
 spark-submit --driver-memory 8g --py-files dist/tinytags.zip jobs/train_forest.py --corpus cifar-10 --model forest-10
 """
@@ -103,9 +103,9 @@ def main(
     as_json,
     **parameters,
 ):
-    """Train a model on a labelled corpus: a random forest on the pixels, unless --features or --head name another.
+    """Train a model on a labelled corpus.
 
-    A corpus that says which images are for testing (CIFAR-10 and MNIST do) is trained on the others and measured on
+    The model is a random forest on the pixels, unless --features or --head name another. A corpus that says which images are for testing (CIFAR-10 and MNIST do) is trained on the others and measured on
     these; of any other, a seeded share is held out. The model's card has the accuracy, the confusion matrix and, for each
     number of votes, how many tags are kept and how many of these are right.
 

@@ -143,7 +143,7 @@ def folder(tmp_path_factory):
 LONG = "x" * 300
 BAD = [
     ([], 2, "Usage: tinytags"),
-    (["fly"], 2, "No such command 'fly'; there are demo, ingest, train, tag, index,"),
+    (["fly"], 2, "No such command 'fly'; there are demo, ingest, features, train, tag, index,"),
     (["status", "--colour"], 2, "No such option"),
     (["ingest"], 2, "Missing argument 'DUMP'"),
     (["ingest", "tiny_images.bin"], 2, "Missing option '--corpus'"),
