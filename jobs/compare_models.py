@@ -22,11 +22,21 @@ from conf.errors import TinyTagsError
 from conf.settings import Settings
 from conf.wording import counted, listed
 from storage import layout
-from tagging.training import HOLDOUT, SEED, LabelledBlock, choose, labelled_blocks
+from tagging.features import features_class
+from tagging.training import (
+    HOLDOUT,
+    SEED,
+    LabelledBlock,
+    choose,
+    labelled_blocks,
+    make_features,
+    mirrored,
+)
 
 if TYPE_CHECKING:
     from ingest.corpus import Corpus
     from storage.store import Store
+    from tagging.features import Features
 
 IMAGES = 5_000
 FOLDS = 3
@@ -40,6 +50,12 @@ VERSION = 1
 @click.option("--classics", is_flag=True, help="Also fit and measure scikit-learn's classifiers.")
 @click.option(
     "--only", multiple=True, metavar="NAME", help="Of scikit-learn's classifiers only this one; repeatable."
+)
+@click.option(
+    "--features",
+    multiple=True,
+    metavar="NAME",
+    help="What these classifiers, or the grid, learn from; repeatable.  [default: pixels]",
 )
 @click.option(
     "--grid",
@@ -77,7 +93,21 @@ VERSION = 1
 @settings_options("store", "webhdfs", "master")
 @json_option
 def main(
-    models, corpus, classics, only, grid, images, seed, trees, depth, leaf, split, folds, settings, as_json
+    models,
+    corpus,
+    classics,
+    only,
+    features,
+    grid,
+    images,
+    seed,
+    trees,
+    depth,
+    leaf,
+    split,
+    folds,
+    settings,
+    as_json,
 ):
     """Compare models of the store on the same labelled images.
 
@@ -92,22 +122,28 @@ def main(
     from tagging.grid import describe as describe_grid
 
     if grid:
-        result = grid_search(settings, corpus, images, trees, depth, leaf, split, folds, seed)
+        if len(features) > 1:
+            raise TinyTagsError(
+                f"a grid is of one kind of features, not of {', '.join(features)}; search each by itself"
+            )
+        result = grid_search(settings, corpus, images, trees, depth, leaf, split, folds, seed, *features)
         head = f"{counted(result['images'], 'training image')} of {corpus}, {folds} folds\n"
         report(result, head + describe_grid(result["rows"]), as_json)
         return
-    result = compare_models(settings, corpus, models, only if only or not classics else None, images, seed)
+    names = only if only or not classics else None
+    result = compare_models(settings, corpus, models, names, images, seed, features or ("pixels",))
     head = f"{counted(result['images'], 'image')} of {corpus}, {result['part']}\n"
     report(result, head + describe(result["rows"]), as_json)
 
 
 def compare_models(
     settings: Settings, corpus: str, models: Sequence[str] = (), classics: Sequence[str] | None = (),
-    images: int = IMAGES, seed: int = SEED,
+    images: int = IMAGES, seed: int = SEED, features: Sequence[str] = ("pixels",),
 ) -> dict[str, Any]:  # fmt: skip
     """Return a row of figures for each of ``models``, and for each of scikit-learn's ``classics``, of which None means all.
 
-    The classifiers are fitted on ``images`` training images; those that are kept in the store from before are not fitted again.
+    The classifiers are fitted on each of ``features`` of ``images`` training images; those that are kept in the store from
+    before are not fitted again.
     Raises `TinyTagsError` for a corpus without labels, a model with other classes or trained on images that are measured on.
     """
     from ingest.corpus import open_corpus
@@ -122,6 +158,7 @@ def compare_models(
     names = list(CLASSICS) if classics is None else list(dict.fromkeys(classics))
     for name in names:
         classic_named(name)
+    kinds = {name: features_class(name) for name in features}
     if not models and not names:
         raise TinyTagsError(
             "there is nothing to compare; name models of the store, or give --classics or --grid"
@@ -140,8 +177,9 @@ def compare_models(
         rows.append(model_row(model, card, test_images, numbers[test_labels]))
     if names:
         facts = [
-            {"corpus": source.hash, "classifier": name, "images": images, "seed": seed, "features": "pixels", **versions()}
-            for name in names
+            {"corpus": source.hash, "classifier": name, "images": images, "seed": seed, "features": feature,
+             "features_version": kind.version, **versions()}
+            for feature, kind in kinds.items() for name in names
         ]  # fmt: skip
         task = functools.partial(fit_classic, store, source, facts)
         rows += kept_results(settings, store, corpus, "classifiers", facts, task)
@@ -152,6 +190,7 @@ def compare_models(
 def grid_search(
     settings: Settings, corpus: str, images: int = IMAGES, trees: int = 500, depths: Sequence[int] = (5, 10, 20, 30),
     leaves: Sequence[int] = (1, 5), splits: Sequence[int] = (2, 20), folds: int = FOLDS, seed: int = SEED,
+    features: str = "pixels",
 ) -> dict[str, Any]:  # fmt: skip
     """Measure forests of all combinations of parameters by cross-validation within ``images`` training images.
 
@@ -165,6 +204,10 @@ def grid_search(
 
     store = open_store(settings.store, settings.webhdfs or None)
     source = labelled_corpus(open_corpus(store, corpus))
+    if features_class(features).mirrored:
+        raise TinyTagsError(
+            f"features {features!r} can't be searched by cross-validation: an image and its mirror image would be in two folds"
+        )
     _, labels = training_sample(store, source, images, seed)
     if np.unique(labels, return_counts=True)[1].min() < folds:
         raise TinyTagsError(
@@ -172,7 +215,8 @@ def grid_search(
             "fold; give more --images or fewer --folds"
         )
     facts = [
-        {"corpus": source.hash, "images": images, "seed": seed, "features": "pixels", "trees": trees, "folds": folds,
+        {"corpus": source.hash, "images": images, "seed": seed, "features": features,
+         "features_version": features_class(features).version, "trees": trees, "folds": folds,
          "fold": fold, "cell": [cell.depth, cell.leaf, cell.split], **versions()}
         for cell in cells(depths, leaves, splits) for fold in range(folds)
     ]  # fmt: skip
@@ -190,7 +234,7 @@ def kept_results(
     The name of a result's file is derived from its facts, so that other facts never get it; a task writes the file whole.
     Two processes that fit the same write the same file.
     """
-    from jobs.partitions import check_written, partitions_error
+    from jobs.partitions import check_written
     from jobs.runner import open_runner
 
     there = set(store.list(layout.comparisons(corpus)))
@@ -202,7 +246,7 @@ def kept_results(
         with open_runner(settings.master, f"compare {corpus}") as runner:
             outcomes = runner.run("compare", pending, task, unit=what, total=len(pending))
         if outcomes.errors:
-            raise partitions_error("compared", outcomes.errors, len(facts))
+            raise outcomes.errors[min(outcomes.errors)]
         done = [number for number, path in enumerate(paths) if store.exists(path)]
         check_written(store, outcomes.results, done)
     return [store.read_json(path)["result"] for path in paths]
@@ -315,6 +359,29 @@ def training_sample(store: "Store", corpus: "Corpus", images: int, seed: int) ->
         return pixels, labels
     rows = np.sort(np.random.default_rng(seed).permutation(len(labels))[:images])
     return pixels[rows], labels[rows]
+
+
+def training_codes(
+    store: "Store", corpus: "Corpus", fact: dict[str, Any]
+) -> tuple[LabelledBlock, "Features"]:
+    """Return the features, uint8, of the training images of these facts with their labels, and the features themselves."""
+    return _training_codes(store, corpus.name, corpus.hash, fact["images"], fact["seed"], fact["features"])
+
+
+@functools.lru_cache(maxsize=1)
+def _training_codes(
+    store: "Store", name: str, corpus_hash: str, count: int, seed: int, features: str
+) -> tuple[LabelledBlock, "Features"]:
+    from ingest.corpus import open_corpus
+
+    corpus = open_corpus(store, name)
+    images, labels = training_sample(store, corpus, count, seed)
+    part = functools.partial(choose, corpus, SEED, HOLDOUT, train=True)
+    chosen = make_features(store, corpus, features, part, SEED, HOLDOUT)
+    codes = chosen.codes(images)
+    if chosen.mirrored:
+        codes, labels = np.concatenate([codes, chosen.codes(mirrored(images))]), np.tile(labels, 2)
+    return (codes, labels), chosen
 
 
 @functools.lru_cache(maxsize=2)

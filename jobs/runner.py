@@ -60,6 +60,11 @@ def runner_module(master: str) -> str:
     return next(module for form, module in RUNNERS.items() if re.fullmatch(form, master))
 
 
+def is_local(master: str) -> bool:
+    """Return whether all work on ``master`` is done on this machine."""
+    return not under_spark_submit() and (runner_module(master) != "jobs.spark" or master.startswith("local"))
+
+
 def under_spark_submit() -> bool:
     """Return whether spark-submit started this process."""
     return "PYSPARK_GATEWAY_PORT" in os.environ

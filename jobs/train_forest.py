@@ -16,6 +16,7 @@ if __name__ == "__main__":  # our folders first, before those of PYTHONPATH
 
 from conf.command import json_option, report, run, settings_options
 from conf.errors import TinyTagsError
+from conf.processor import processor_seconds
 from conf.settings import Settings
 from conf.wording import counted, duration
 from jobs.corrected import Corrected, corrected_classes, with_corrections
@@ -139,7 +140,7 @@ def train_forest(
     """
     from ingest.corpus import open_corpus
     from jobs.cross_validation import FOLDS, cross_validate
-    from jobs.runner import runner_module
+    from jobs.runner import is_local, runner_module
     from storage.lease import lease
     from storage.store import check_name, open_store
     from tagging.featured import Featured
@@ -197,7 +198,11 @@ def train_forest(
         chosen = make_features(store, source, features, training_part, seed, holdout) if features else None
         ready = time.monotonic()
         training = Training(settings, store, source, model, classes, parameters, part, corrected, chosen)
+        used = processor_seconds()
         fitted = trainer.load()(training)
+        # On a cluster most of the work is done elsewhere; a trainer that goes on where it was killed counts for itself.
+        if used is not None and is_local(settings.master):
+            fitted.seconds.setdefault("processor", round((processor_seconds() or used) - used, 1))
         measured = time.monotonic()
         if crossed:
             quality = cross_validate(training, trainer)

@@ -108,6 +108,17 @@ def test_classifiers_are_kept_and_only_fitted_once(store):
 
 
 @pytest.mark.slow
+def test_classifiers_learn_from_features(store):
+    words = ("compare", "--corpus", "cifar", "--only", "forest", "--images", 60, "--store", store.url())
+    result = run_json(*words, "--features", "harris", "--features", "flips")
+    assert [(row["features"], row["trained_images"]) for row in result["rows"]] == [
+        ("harris", 60),
+        ("flips", 60),
+    ]
+    assert all(row["accuracy"] > 0.2 for row in result["rows"])
+
+
+@pytest.mark.slow
 def test_an_interrupted_grid_continues_and_ends_as_an_uninterrupted_one(store, tmp_path):
     words = ("compare", "--corpus", "cifar", "--grid", "--images", 200, "--trees", 30, "--depth", 3, "--depth", 9,
              "--leaf", 1, "--split", 2, "--folds", 2)  # fmt: skip
@@ -144,6 +155,12 @@ def test_an_interrupted_grid_continues_and_ends_as_an_uninterrupted_one(store, t
         (["--corpus", "cifar", "--only", "perceptron"], "classifier 'perceptron' is unknown"),
         (["--corpus", "tiny", "other-part"], "model 'other-part' was trained with seed 7"),
         (["--corpus", "cifar", "--grid", "--images", "12", "--folds", "5"], "12 training images of corpus"),
+        (["--corpus", "cifar", "--classics", "--features", "smell"], "features 'smell' are unknown"),
+        (["--corpus", "cifar", "--grid", "--features", "flips"], "features 'flips' can't be searched"),
+        (
+            ["--corpus", "cifar", "--grid", "--features", "hog", "--features", "pca"],
+            "a grid is of one kind of features",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_one_line(store, words, message):

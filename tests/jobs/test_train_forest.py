@@ -135,7 +135,8 @@ def test_the_card_says_what_was_trained_and_how_good_it_is(store, mllib, scikit_
         "images": TEST,
         "part": "test",
     }
-    assert card["seconds"].keys() == {"prepare", "fit", "measure", "all"}
+    assert card["seconds"].keys() == {"prepare", "fit", "measure", "all", "processor"}
+    assert card["seconds"]["processor"] > 0
     learnt = hash_blocks([make_images(TRAIN + TEST, seed=1)[0][:TRAIN]])
     assert read_trained(store, card).tolist() == learnt.tolist() and len(learnt) == TRAIN
 
