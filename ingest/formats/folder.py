@@ -15,9 +15,9 @@ from ingest.formats.dump import MOST_CLASSES, Batch, FileDump, check_classes, ch
 from ingest.formats.format import Format, Match, Source
 from ingest.image import IMAGE_BYTES, PictureError, decode_picture
 
-PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "AVIF", "TIFF", "PPM")
 SUFFIXES = {
-    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".avif", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm"),
 }
 # Files beside pictures that are ignored. Any other is an error: a picture in an unknown format must not be left out
@@ -110,7 +110,7 @@ class Folder(FileDump):
 def open_folder(
     path: str, labels: str | None = None, classes: list[str] | None = None, webhdfs: str | None = None
 ) -> Folder:
-    """Open the pictures in the folder ``path`` and below: whatever Pillow reads of PNG, JPEG, WebP, GIF, BMP, TIFF and PPM.
+    """Open the pictures in the folder ``path`` and below: whatever Pillow reads of PNG, JPEG, WebP, GIF, BMP, AVIF, TIFF and PPM.
 
     Where each is exactly one folder down, the folders' names are the classes, sorted, or in the order of ``classes``.
     Hidden files and notes (.txt, .json, .csv, ...) are ignored. Raises `TinyTagsError` for no picture at all, for
@@ -154,7 +154,8 @@ def _sort_out(
             pictures.append(entry)
         elif _suffix(name) not in IGNORED_SUFFIXES and name.upper() not in IGNORED_NAMES:
             head = files.read_range(files.join(path, entry.name), 0, min(entry.size, 12), webhdfs)
-            if head.startswith(_MAGICS) or (head[:4] == b"RIFF" and head[8:] == b"WEBP"):
+            named = (head[:4] == b"RIFF" and head[8:] == b"WEBP") or head[4:] == b"ftypavif"
+            if head.startswith(_MAGICS) or named:
                 pictures.append(entry)
             else:
                 others.append(entry.name)
@@ -207,7 +208,7 @@ def _printable(name: str) -> str:
 FORMAT = Format(
     name="folder",
     example="pictures/",
-    content="any pictures (PNG, JPEG, WebP, GIF, BMP, TIFF, PPM); a folder a class gives labels",
+    content="any pictures (PNG, JPEG, WebP, GIF, BMP, AVIF, TIFF, PPM); a folder a class gives labels",
     recognise=recognise,
     open=open_folder,
     has_own=lambda classes, labels: classes == sorted(classes),
