@@ -263,10 +263,10 @@ def fit_classic(store: "Store", corpus: "Corpus", facts: list[dict], number: int
     from tagging.classics import classic_row
 
     fact = facts[number]
-    train = training_sample(store, corpus, fact["images"], fact["seed"])
+    train, features = training_codes(store, corpus, fact)
     row = classic_row(
-        fact["classifier"], train, measured_images(store, corpus), corpus.classes or [], fact["seed"]
-    )
+        fact["classifier"], train, measured_images(store, corpus), corpus.classes or [], fact["seed"], features
+    )  # fmt: skip
     store.write_json(result_path(corpus.name, fact), {"facts": fact, "result": row})
     return {"partition": number, "classifiers": 1}
 
@@ -276,9 +276,9 @@ def fit_fold(store: "Store", corpus: "Corpus", facts: list[dict], number: int) -
     from tagging.grid import Cell, measure_fold
 
     fact = facts[number]
-    images, labels = training_sample(store, corpus, fact["images"], fact["seed"])
+    (codes, labels), _ = training_codes(store, corpus, fact)
     result = measure_fold(
-        images, labels, corpus.classes or [], Cell(*fact["cell"]), fact["trees"], fact["folds"], fact["fold"], fact["seed"]
+        codes, labels, corpus.classes or [], Cell(*fact["cell"]), fact["trees"], fact["folds"], fact["fold"], fact["seed"]
     )  # fmt: skip
     store.write_json(result_path(corpus.name, fact), {"facts": fact, "result": result})
     return {"partition": number, "grid": 1}
