@@ -121,7 +121,7 @@ def measure_features(store: Store, source: Corpus, name: str, per_class: int, tr
     began = time.process_time()
     forest, _ = scikit_learn.train(examples, labels, classes, trees, 30, 0)
     ready = time.process_time()
-    regression = linear.train(examples, labels, classes)
+    regression, _ = linear.train(examples, labels, classes)
     done = time.process_time()
     return {
         "name": name, "length": features.length, "rate": None if name == BASELINE or features.mirrored else rate, **features.facts,
@@ -141,7 +141,7 @@ def measure_few(store: Store, source: Corpus, name: str) -> dict[str, Any]:
         accuracies[str(count)] = found = []
         for seed in SEEDS:
             part = some_of_each(store, source, every, count, seed)
-            model = linear.train(*codes(store, source, part, features), source.classes or [])
+            model, _ = linear.train(*codes(store, source, part, features), source.classes or [])
             found.append(float((model.votes(inputs).argmax(axis=1) == known).mean()))
     return {"name": name, "accuracies": accuracies}
 

@@ -3,11 +3,11 @@
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from conf.errors import TinyTagsError
 from jobs.engines import Trainer, Training
 from tagging.quality import quality, tally, total
+from tagging.training import fold_numbers
 
 FOLDS = 5
 
@@ -35,16 +35,3 @@ def cross_validate(training: Training, trainer: Trainer, folds: int = FOLDS) -> 
             model = fit(training.only(everywhere != number)).model
             tallies.append(tally(model.votes(inputs[measured]), labels[measured], model.voters))
     return quality(total(tallies), training.classes)
-
-
-def fold_numbers(labels: npt.NDArray[np.int32], folds: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return the fold, 0 to ``folds`` - 1, of each image: of each class as many in each fold as can be, by chance."""
-    chance = np.random.default_rng(seed)
-    fold = np.empty(len(labels), np.int64)
-    place = 0
-    for label in np.unique(labels):
-        rows = chance.permutation(np.flatnonzero(labels == label))
-        # Where a class ends in one fold, the next one begins in the following fold.
-        fold[rows] = (place + np.arange(len(rows))) % folds
-        place += len(rows)
-    return fold

@@ -26,7 +26,7 @@ def fit_forest(training: Training) -> Fitted:
 
 def fit_linear(training: Training) -> Fitted:
     """Fit a softmax regression."""
-    from tagging.linear import C, train
+    from tagging.linear import train
 
     began = time.monotonic()
     inputs, labels = training.examples
@@ -34,8 +34,8 @@ def fit_linear(training: Training) -> Fitted:
         f"{counted(training.images, 'image')}, {counted(inputs.shape[1], 'number')} an image, linear model"
     )
     prepared = time.monotonic()
-    model = train(inputs, labels, training.classes)
-    training.parameters["C"] = C
+    model, more = train(inputs, labels, training.classes, seed=training.parameters["seed"])
+    training.parameters.update(more)
     return Fitted(model, training.images, _seconds(began, prepared))
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from conf.errors import TinyTagsError
 from tagging.features import EXTRA, MissingExtraError, arrays
+from tagging.training import fold_numbers
 
 if TYPE_CHECKING:
     from storage.store import Store
@@ -21,6 +22,9 @@ MOST_ITERATIONS = 500
 C = 0.003
 # Numbers that are fitted to; more are fitted by all cores, and as float32.
 MANY = 1 << 24
+# The temperature is found by models that each leave out one of so many folds; from so many images on, by one such model.
+FOLDS, ONE_FOLD_FROM = 5, 5_000
+TEMPERATURES = (0.1, 10.0)
 # The logit of a class without examples, below those of all others.
 NEVER = -1000.0
 
@@ -106,12 +110,34 @@ class Linear:
         return None
 
 
-def train(codes: npt.NDArray[np.uint8], labels: npt.NDArray[Any], classes: list[str], c: float = C) -> Linear:
-    """Return the softmax regression fitted to ``codes`` (n, k) uint8 with ``labels`` (n,), all of them known.
+def train(
+    codes: npt.NDArray[np.uint8], labels: npt.NDArray[Any], classes: list[str], c: float = C, seed: int = 0
+) -> tuple[Linear, dict[str, Any]]:
+    """Return the softmax regression fitted to ``codes`` (n, k) uint8 with ``labels`` (n,), and its parameters.
 
-    Inputs are standardized; means and deviations are part of the weights. ``c`` is scikit-learn's C.
+    All labels are known. Inputs are standardized; means and deviations are part of the weights. ``c`` is scikit-learn's C. The logits are
+    divided by a temperature (Guo et al., ICML 2017), which makes the probabilities those of models on images that they were not fitted to, in
+    folds drawn by ``seed``: regularization for few labels makes them too small otherwise.
     Raises `TinyTagsError` where all labels are of one class, `MissingExtraError` without scikit-learn.
     """
+    known = np.unique(labels)
+    if len(known) < 2:
+        names = ", ".join(repr(classes[label]) for label in known) or "none"
+        raise TinyTagsError(
+            f"all {len(labels):,} labelled images are of one class ({names}); a model needs images of two or more"
+        )
+    weights, bias = _fit(codes, labels, known, len(classes), c)
+    temperature = _temperature(codes, labels, known, len(classes), c, seed)
+    weights, bias = weights / temperature, bias / temperature
+    whole, power = arrays.whole(np.vstack([weights, bias / 255]), len(weights) + 1)
+    model = Linear(tuple(classes), whole[:-1], np.rint(np.ldexp(bias, power)).astype(np.int64), power)
+    return model, {"C": c, "temperature": round(temperature, 4)}
+
+
+def _fit(
+    codes: npt.NDArray[np.uint8], labels: npt.NDArray[Any], known: npt.NDArray[Any], classes: int, c: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return weights (k, classes) and biases (classes,) for codes as they are."""
     try:
         from sklearn.linear_model import LogisticRegression
         from threadpoolctl import threadpool_limits
@@ -120,12 +146,6 @@ def train(codes: npt.NDArray[np.uint8], labels: npt.NDArray[Any], classes: list[
             f"linear models are fitted by scikit-learn: {EXTRA}", "scikit-learn"
         ) from None
 
-    known = np.unique(labels)
-    if len(known) < 2:
-        names = ", ".join(repr(classes[label]) for label in known) or "none"
-        raise TinyTagsError(
-            f"all {len(labels):,} labelled images are of one class ({names}); a model needs images of two or more"
-        )
     mean, deviation = codes.mean(axis=0), codes.std(axis=0)
     inverse = np.divide(1, deviation, out=np.zeros_like(deviation), where=deviation > 0)
     inputs = ((codes - mean) * inverse).astype(np.float32 if codes.size >= MANY else np.float64)
@@ -136,9 +156,38 @@ def train(codes: npt.NDArray[np.uint8], labels: npt.NDArray[Any], classes: list[
     slopes, intercepts = fitted.coef_.astype(np.float64), fitted.intercept_.astype(np.float64)
     if len(known) == 2:  # the logit of the second class alone
         slopes, intercepts = np.vstack([0 * slopes, slopes]), np.concatenate([[0.0], intercepts])
-    weights = np.zeros((codes.shape[1], len(classes)))
-    bias = np.full(len(classes), NEVER)
+    weights = np.zeros((codes.shape[1], classes))
+    bias = np.full(classes, NEVER)
     weights[:, known] = (slopes * inverse).T
     bias[known] = intercepts - (slopes * inverse) @ mean
-    whole, power = arrays.whole(np.vstack([weights, bias / 255]), len(weights) + 1)
-    return Linear(tuple(classes), whole[:-1], np.rint(np.ldexp(bias, power)).astype(np.int64), power)
+    return weights, bias
+
+
+def _temperature(
+    codes: npt.NDArray[np.uint8],
+    labels: npt.NDArray[Any],
+    known: npt.NDArray[Any],
+    classes: int,
+    c: float,
+    seed: int,
+) -> float:
+    """Return the temperature that gives the labels of images not fitted to the largest likelihood.
+
+    Of many images, one fold is enough. 1 where classes are too small to be left out in part.
+    """
+    fold = fold_numbers(labels, FOLDS, seed)
+    logits, answers = [], []
+    for number in range(FOLDS if len(labels) < ONE_FOLD_FROM else 1):
+        out = fold == number
+        if out.any() and np.array_equal(np.unique(labels[~out]), known):
+            weights, bias = _fit(codes[~out], labels[~out], known, classes, c)
+            logits.append((codes[out] @ weights + bias)[:, known])
+            answers.append(np.searchsorted(known, labels[out]))
+    if not logits:
+        return 1.0
+    every, answer = np.concatenate(logits), np.concatenate(answers)
+    every -= every.max(axis=1, keepdims=True)
+    right = every[np.arange(len(answer)), answer]
+    candidates = np.geomspace(*TEMPERATURES, 200)
+    losses = [np.mean(np.log(np.exp(every / t).sum(axis=1)) - right / t) for t in candidates]
+    return float(candidates[int(np.argmin(losses))])

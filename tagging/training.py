@@ -181,6 +181,19 @@ def _listed_rows(corpus: Corpus, records: npt.NDArray[np.int64], partition: int)
     return rows
 
 
+def fold_numbers(labels: npt.NDArray[np.int32], folds: int, seed: int) -> npt.NDArray[np.int64]:
+    """Return the fold, 0 to ``folds`` - 1, of each image: of each class as many in each fold as can be, by chance."""
+    chance = np.random.default_rng(seed)
+    fold = np.empty(len(labels), np.int64)
+    place = 0
+    for label in np.unique(labels):
+        rows = chance.permutation(np.flatnonzero(labels == label))
+        # Where a class ends in one fold, the next one begins in the following fold.
+        fold[rows] = (place + np.arange(len(rows))) % folds
+        place += len(rows)
+    return fold
+
+
 def few_held_out(store: Store, corpus: Corpus, holdout: float) -> bool:
     """Return whether a corpus without a test part has too few labels to hold a share out: fewer than `FEWEST_HELD_OUT`."""
     if corpus.splits:

@@ -21,14 +21,13 @@ from conf.errors import TinyTagsError
 from conf.settings import Settings
 from ingest.corpus import open_corpus
 from jobs.corrected import Corrected
-from jobs.cross_validation import fold_numbers
 from jobs.mllib import labelled_vectors
 from jobs.train_forest import train_forest
 from records.corrections import open_corrections
 from storage.store import open_store
 from tagging.features import MissingExtraError, features_class
 from tagging.models import load_model
-from tagging.training import choose, held_out_blocks, labelled_blocks, mirrored, some_of_each
+from tagging.training import choose, fold_numbers, held_out_blocks, labelled_blocks, mirrored, some_of_each
 
 TRAIN, TEST = 400, 100
 

@@ -26,7 +26,7 @@ def store(tmp_path_factory):
         head = (
             scikit_learn.train(codes, labels, CLASSES, 3, 4, jobs=1)[0]
             if name == "forest"
-            else train(codes, labels, CLASSES)
+            else train(codes, labels, CLASSES)[0]
         )
         save_model(store, name, Featured(features, head), {})
     return store
