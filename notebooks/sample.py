@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +12,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
-from conf.settings import Settings, load_settings
-from ingest.corpus import done_partitions, open_corpus
-from ingest.formats.cifar_10 import CLASSES
-from ingest.image import IMAGE_BYTES, SIDE
-from jobs.split_dump import split_dump
-from storage import layout
-from storage.store import Store, open_store
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # bench/ isn't installed
+
+from conf.settings import Settings, load_settings  # noqa: E402
+from ingest.corpus import done_partitions, open_corpus  # noqa: E402
+from ingest.formats.cifar_10 import CLASSES  # noqa: E402
+from ingest.image import IMAGE_BYTES, SIDE  # noqa: E402
+from jobs.split_dump import split_dump  # noqa: E402
+from storage import layout  # noqa: E402
+from storage.store import Store, open_store  # noqa: E402
+
 # CIFAR-10 as JPEGs, train|test/CLASS/N.jpg.
 ARCHIVE = "cifar10-jpeg.tar.xz"
 

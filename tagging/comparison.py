@@ -20,7 +20,7 @@ SHARES = (0.9, 0.7, 0.5, 0.3, 0.1)
 # Thresholds of confidence that a table shows.
 THRESHOLDS = (0.3, 0.4, 0.6)
 # The rate of a model is measured for at least this processor time, on the same images again where they are few.
-LEAST_SECONDS = 0.5
+LEAST_SECONDS = 0.2
 
 
 def precision_at(levels: Levels, right: Levels, share: float) -> float | None:

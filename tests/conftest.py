@@ -34,6 +34,7 @@ LONGEST_FIRST = (
     "test_services",
     "test_injection",
     "test_bench",
+    "test_notebooks",
     "test_campaign",
     "test_runs_page",
     "test_models_page",

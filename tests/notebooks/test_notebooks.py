@@ -16,6 +16,15 @@ SMALL = {
         "IMAGES": 150, "TREES": 10, "DEPTHS": [3, 6], "LEAVES": [1, 5], "SPLITS": [2, 20], "FOLDS": 2, "MASTER": "processes[1]"
     },
     "how-trees-vote": {"IMAGES": 150, "TREES": [10, 30], "DEPTH": 6},
+    "features": {"IMAGES": 150, "FEATURES": ["pixels", "harris"], "CLASSIFIERS": ["logistic-l2"]},
+    "forest-or-network": {
+        "IMAGES": 150,
+        "MODELS": {
+            "small": {"engine": "scikit-learn", "trees": 5, "depth": 5},
+            "features": {"engine": "scikit-learn", "features": "harris", "trees": 10, "depth": 8},
+        },
+    },
+    "fifty-labels": {"IMAGES": 150, "PER_CLASS": [2, 5], "FEATURES": {"pretrained": "linear", "pixels": "forest"}},
     "pipeline-on-spark": {"IMAGES": 150, "MASTER": "local[2]", "ENGINE": "scikit-learn"},
 }  # fmt: skip
 ON_SPARK = {"pipeline-on-spark"}
