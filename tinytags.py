@@ -359,7 +359,16 @@ def _corrections(settings):
 @host_option
 @port_option
 @settings_options(
-    "store", "webhdfs", "solr", "alias", "database", "details", "correction_rate", "hosts", "proxy"
+    "store",
+    "webhdfs",
+    "solr",
+    "alias",
+    "database",
+    "retention_days",
+    "details",
+    "correction_rate",
+    "hosts",
+    "proxy",
 )
 def serve(host, port, settings):
     """Serve the search page until Ctrl-C."""

@@ -23,6 +23,7 @@ INTERRUPTED = 130
 METAVARS = {
     "alias": "NAME",
     "details": "yes|no",
+    "retention_days": "DAYS",
     "correction_rate": "RATES",
     "hosts": "NAMES",
     "proxy": "ADDRESS",

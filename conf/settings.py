@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from conf.addresses import without_passwords
 from conf.errors import TinyTagsError
 
+LONGEST_RETENTION = 36_500  # days
+
 
 @dataclass(frozen=True, repr=False)
 class Settings:
@@ -29,6 +31,7 @@ class Settings:
     master: str = "local[*]"
     database: str = "sqlite:///data/tinytags.db"
     details: str = "no"
+    retention_days: str = ""
     correction_rate: str = "60/minute, 2000/day"
     hosts: str = ""
     proxy: str = ""
@@ -45,8 +48,9 @@ HELP = {
     "solr": "Solr's address.",
     "alias": "Solr alias that the search page reads.",
     "master": "What runs the tasks: a Spark master (local[*], spark://HOST:7077, yarn), or processes of this machine without a JVM: processes, processes[4].",
-    "database": "SQLAlchemy URL of the database of corrections; none turns corrections off.",
+    "database": "URL of the database of corrections and predictions: SQLAlchemy's, or cassandra://HOST/KEYSPACE; none turns both off.",
     "details": "Whether pages show folders and addresses of the machine, and who writes: yes or no. `tinytags status` always does.",
+    "retention_days": "For how many days predictions are kept; by default for ever.",
     "correction_rate": "How many corrections one address may make or undo, as 60/minute, 2000/day; none is no limit.",
     "hosts": "More names that the page is requested by, as in A,B; .A stands for all names in A, * for any. Always: localhost, loopback addresses and --host.",
     "proxy": "Address of the reverse proxy in front of the page: its X-Forwarded-For names the clients.",
@@ -72,6 +76,12 @@ def load_settings(options: dict[str, str | None] | None = None, folder: str | Pa
             raise TinyTagsError(f"setting {name} is {address!r}; write http://HOST:PORT")
     if settings.details not in ("yes", "no"):
         raise TinyTagsError(f"setting details is {settings.details!r}; write yes or no")
+    if settings.retention_days and not (
+        settings.retention_days.isdecimal() and 1 <= int(settings.retention_days) <= LONGEST_RETENTION
+    ):
+        raise TinyTagsError(
+            f"setting retention_days is {settings.retention_days!r}; write a whole number from 1 to {LONGEST_RETENTION:,}"
+        )
     return settings
 
 

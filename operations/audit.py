@@ -86,7 +86,7 @@ def packages() -> Iterator[Component]:
 
 def jars() -> Iterator[Component]:
     """Yield the jars of the servers, fetched where they aren't there, and those inside PySpark."""
-    folders = [fetch_jars(service.pom, service.profile) for service in SERVICES]
+    folders = [fetch_jars(service.pom, service.profile) for service in SERVICES if service.pom]
     folders += [Path(str(metadata.distribution("pyspark").locate_file("pyspark/jars")))]
     for path in (path for folder in folders for path in folder.glob("*.jar")):
         yield _jar(path)

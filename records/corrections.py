@@ -11,7 +11,7 @@ from ingest.formats.dump import LONGEST_CLASS
 
 # The class behind a database, called with the URL, by the URL's scheme; SQLAlchemy has the schemes that aren't here.
 # As a name, so that a backend and its libraries are only imported where they are used.
-BACKENDS: dict[str, str] = {}
+BACKENDS: dict[str, str] = {"cassandra": "records.cassandra:CassandraCorrections"}
 SQL = "records.sql_corrections:SqlCorrections"
 
 LONGEST_NAME = 80

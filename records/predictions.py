@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 # The class behind a database, called with the URL, by the URL's scheme; SQLAlchemy has the schemes that aren't here.
-BACKENDS: dict[str, str] = {}
+BACKENDS: dict[str, str] = {"cassandra": "records.cassandra:CassandraPredictions"}
 SQL = "records.sql_predictions:SqlPredictions"
 
 LONGEST_FILE_NAME = 255
 # Predictions that `Predictions.every` reads at a time.
 BATCH = 500
+# In the year 2255.
+LAST_NUMBER = 2**53
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -159,15 +161,19 @@ def time_of(number: int) -> datetime:
     return _EPOCH + timedelta(microseconds=number)
 
 
-def numbers_between(
-    filters: Filters, before: int | None = None, after: int | None = None
-) -> tuple[int | None, int | None]:
+def numbers_between(filters: Filters, before: int | None = None, after: int | None = None) -> tuple[int, int]:
     """Return the least number and the one after the last that the times of ``filters`` and a page allow."""
-    least = [number_of(filters.since)] if filters.since else []
+    least, end = [0], [LAST_NUMBER]
+    least += [number_of(filters.since)] if filters.since else []
     least += [after + 1] if after is not None else []
-    end = [number_of(filters.until)] if filters.until else []
+    end += [number_of(filters.until)] if filters.until else []
     end += [before] if before is not None else []
-    return max(least, default=None), min(end, default=None)
+    return min(max(least), LAST_NUMBER), max(min(end), 0)
+
+
+def is_possible(number: int) -> bool:
+    """Return whether a prediction can have this number."""
+    return 0 <= number <= LAST_NUMBER
 
 
 def stored_name(name: str) -> str:

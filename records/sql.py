@@ -6,6 +6,7 @@ the search page, and most commands need neither.
 
 import contextlib
 import functools
+import importlib.util
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from conf.addresses import without_passwords
 from ingest.formats.dump import LONGEST_CLASS
 from records.corrections import LONGEST_NAME, DatabaseError
+from records.database import Database
 from records.predictions import LONGEST_FILE_NAME
 
 if TYPE_CHECKING:
@@ -27,11 +29,12 @@ REVISION = "0003"
 # A name of our own, because a database may hold another application's tables as well.
 VERSION_TABLE = "tinytags_version"
 
-# For so many seconds after a failure, reads fail at once instead of each waiting for the database again.
-FAILURE_SECONDS = 5
-# The drivers that take a time limit; otherwise they wait a minute or two for a host that doesn't answer.
-_TIMED = ("psycopg", "psycopg2", "pymysql", "mysqldb", "mysqlconnector")
-_CONNECT_SECONDS = 2
+# For a URL without a driver; SQLAlchemy's own choice is older, or has to be compiled.
+_DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
+# For a connection, and for each answer. Without limits drivers wait minutes for a host that doesn't answer, or for ever.
+CONNECT_SECONDS, ANSWER_SECONDS = 2, 2.5
+# A connection that is found closed within this time is replaced.
+RECONNECT_SECONDS = 0.5
 _FORM = "write a URL like sqlite:///data/tinytags.db or postgresql://USER@HOST/NAME"
 
 
@@ -85,16 +88,11 @@ def tables() -> "dict[str, Table]":
     return dict(metadata.tables)
 
 
-class SqlDatabase:
+class SqlDatabase(Database):
     """The SQL database at ``url``; the base of the classes for what it holds."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._failure: tuple[float, str] | None = None
 
     @property
     def address(self) -> str:
-        """The database's URL without its password."""
         return without_passwords(self.engine.url.render_as_string())
 
     @cached_property
@@ -111,25 +109,25 @@ class SqlDatabase:
             scheme, colon, _ = self.url.partition("://")
             address = f"{scheme}://..." if colon else scheme.rpartition("@")[2]
             raise DatabaseError(f"setting database is {address!r}; {_FORM}") from None
+        driver = _DRIVERS.get(url.drivername, "")
+        if driver and importlib.util.find_spec(driver):
+            url = url.set(drivername=f"{url.drivername}+{driver}")
         address = url.render_as_string()
         if _is_sqlite(url) and url.database in (None, "", ":memory:"):
             raise DatabaseError(f"setting database is {address!r}, in memory, where nothing is kept; {_FORM}")
         try:
+            limits = _limits(url.get_driver_name())
+            limits = {name: limit for name, limit in limits.items() if name not in url.query}
             if _is_sqlite(url):  # without a pool, no connection is to a file that was removed since
-                return sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
-            limits: dict[str, Any] = {}
-            if url.get_driver_name() in _TIMED and "connect_timeout" not in url.query:
-                limits["connect_timeout"] = _CONNECT_SECONDS
-            return sqlalchemy.create_engine(url, pool_pre_ping=True, connect_args=limits)
+                return sqlalchemy.create_engine(url, connect_args=limits, poolclass=sqlalchemy.NullPool)
+            engine = sqlalchemy.create_engine(url, connect_args=limits)
+            if url.get_driver_name() == "psycopg":
+                sqlalchemy.event.listen(engine, "do_connect", _connect_psycopg)
+            return engine
         except sqlalchemy.exc.ArgumentError:
             raise DatabaseError(f"setting database is {address!r}; {_FORM}") from None
         except ImportError as error:
             raise DatabaseError(f"setting database is {address!r}: {error}; install its driver") from None
-
-    def check_failure(self) -> None:
-        """Raise the error of the last access if that failed `FAILURE_SECONDS` ago at most."""
-        if self._failure and time.monotonic() < self._failure[0]:
-            raise DatabaseError(self._failure[1])
 
     @contextlib.contextmanager
     def begin(self, write: bool = False) -> Iterator["Connection | None"]:
@@ -145,14 +143,11 @@ class SqlDatabase:
         try:
             with contextlib.ExitStack() as stack:
                 yield self._connect(engine, stack, write)
-            self._failure = None
+            self.succeeded()
         except sqlalchemy.exc.IntegrityError as error:
             raise TakenError(f"database {self.address!r}: {error.orig}") from None
         except (sqlalchemy.exc.SQLAlchemyError, OSError, OverflowError) as error:
-            reason = (str(getattr(error, "orig", None) or error) or type(error).__name__).splitlines()[0]
-            message = f"database {self.address!r} (setting database): {reason}"
-            self._failure = time.monotonic() + FAILURE_SECONDS, message
-            raise DatabaseError(message) from None
+            raise self.failed(getattr(error, "orig", None) or error) from None
 
     def _connect(self, engine: "Engine", stack: contextlib.ExitStack, write: bool) -> "Connection | None":
         """Return a connection to a database whose tables are there and up to date; None where there are none."""
@@ -160,14 +155,16 @@ class SqlDatabase:
             return None
         import sqlalchemy
 
-        connection = stack.enter_context(engine.begin())
-        inspector, revision = sqlalchemy.inspect(connection), None
-        if inspector.has_table(VERSION_TABLE):
-            revision = connection.execute(
-                sqlalchemy.text(f"SELECT max(version_num) FROM {VERSION_TABLE}")
-            ).scalar()
+        began = time.monotonic()
+        try:
+            connection, revision = self._begin_at_revision(engine, stack)
+        except sqlalchemy.exc.DBAPIError as error:
+            # The connection was open before the server was started again. One that doesn't answer isn't tried again.
+            if not error.connection_invalidated or time.monotonic() - began > RECONNECT_SECONDS:
+                raise
+            connection, revision = self._begin_at_revision(engine, stack)
         if revision is None and not write:  # no table yet, or the one of version 0.1, which wrote no revision
-            if not inspector.has_table("corrections"):
+            if not sqlalchemy.inspect(connection).has_table("corrections"):
                 return None
             revision = "0001"
         if revision == REVISION:
@@ -175,8 +172,54 @@ class SqlDatabase:
         stack.close()  # a migration locks the database
         from records import migrations
 
-        migrations.upgrade(engine, VERSION_TABLE)
+        # A connection of its own, without limits: a change of a large table takes its time.
+        migrating = sqlalchemy.create_engine(engine.url, poolclass=sqlalchemy.NullPool)
+        migrations.upgrade(migrating, VERSION_TABLE)
         return stack.enter_context(engine.begin())
+
+    def _begin_at_revision(
+        self, engine: "Engine", stack: contextlib.ExitStack
+    ) -> "tuple[Connection, str | None]":
+        """Return a connection in a transaction and the revision of the tables, None where none is written."""
+        import sqlalchemy
+
+        with contextlib.ExitStack() as attempt:
+            connection = attempt.enter_context(engine.begin())
+            revision = None
+            if sqlalchemy.inspect(connection).has_table(VERSION_TABLE):
+                query = sqlalchemy.text(f"SELECT max(version_num) FROM {VERSION_TABLE}")
+                revision = connection.execute(query).scalar()
+            stack.enter_context(attempt.pop_all())
+            return connection, revision
+
+
+def _limits(driver: str) -> dict[str, Any]:
+    """Return the time limits that a driver takes, as options of its connections."""
+    if driver == "pysqlite":  # for another process that writes
+        return {"timeout": ANSWER_SECONDS}
+    limits: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS}
+    if driver in ("pymysql", "mysqldb"):
+        return limits | {"read_timeout": ANSWER_SECONDS, "write_timeout": ANSWER_SECONDS}
+    if driver == "psycopg2":
+        return limits | {"tcp_user_timeout": int(1000 * ANSWER_SECONDS)}
+    return limits if driver in ("psycopg", "mysqlconnector") else {}
+
+
+def _connect_psycopg(dialect: Any, record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
+    """Return a connection of psycopg's that gives up a server that doesn't answer in `ANSWER_SECONDS`."""
+    import psycopg
+
+    class Limited(psycopg.Connection[Any]):
+        def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+            until = time.monotonic() + ANSWER_SECONDS
+            try:
+                return super().wait(gen, interval, ANSWER_SECONDS if timeout is None else timeout)
+            except psycopg.OperationalError:
+                if time.monotonic() >= until:
+                    self.pgconn.finish()  # what the server does now isn't known
+                raise
+
+    return Limited.connect(*arguments, **options)
 
 
 def _is_sqlite(url: "URL") -> bool:

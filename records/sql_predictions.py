@@ -14,6 +14,7 @@ from records.predictions import (
     Page,
     Prediction,
     Predictions,
+    is_possible,
     make_page,
     number_of,
     numbers_between,
@@ -24,6 +25,9 @@ from records.sql import SqlDatabase, TakenError, stored_time, tables
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Row, Table
+
+# Rows that are deleted in one transaction.
+_AT_ONCE = 500
 
 
 class SqlPredictions(SqlDatabase, Predictions):
@@ -52,7 +56,7 @@ class SqlPredictions(SqlDatabase, Predictions):
 
     def get(self, number: int) -> Prediction | None:
         with self.begin() as connection:
-            if not connection:
+            if not connection or not is_possible(number):
                 return None
             row = connection.execute(self.table.select().where(self.table.c.number == number)).first()
             return _prediction(row) if row else None
@@ -89,25 +93,36 @@ class SqlPredictions(SqlDatabase, Predictions):
             }
         change = self.table.update().where(self.table.c.number == number).values(**values)
         with self.begin() as connection:
-            return bool(connection and connection.execute(change).rowcount)
+            return bool(connection and is_possible(number) and connection.execute(change).rowcount)
 
     def delete_one(self, number: int) -> bool:
-        return self._delete(self.table.c.number == number) > 0
+        return is_possible(number) and self._delete(self.table.c.number == number) > 0
 
     def delete(self, filters: Filters) -> int:
         return self._delete(*self._where(filters))
 
     def _delete(self, *where: "ColumnElement[bool]") -> int:
-        with self.begin() as connection:
-            return connection.execute(self.table.delete().where(*where)).rowcount if connection else 0
+        from sqlalchemy import select
+
+        number, deleted = self.table.c.number, 0
+        some = select(number).where(*where).limit(_AT_ONCE)
+        while True:
+            # Some at a time: what is deleted is locked for others, and an answer has a time limit.
+            with self.begin() as connection:
+                numbers = list(connection.execute(some).scalars()) if connection else []
+                if numbers:
+                    assert connection is not None
+                    delete = self.table.delete().where(number.in_(numbers))
+                    deleted += connection.execute(delete).rowcount
+            if len(numbers) < _AT_ONCE:
+                return deleted
 
     def _where(
         self, filters: Filters, before: int | None = None, after: int | None = None
     ) -> "list[ColumnElement[bool]]":
         c = self.table.c
         least, end = numbers_between(filters, before, after)
-        where = [c.number >= least] if least is not None else []
-        where += [c.number < end] if end is not None else []
+        where = [c.number >= least, c.number < end]
         where += [c.answer == filters.answer] if filters.answer is not None else []
         where += [c.model == filters.model] if filters.model is not None else []
         if filters.corrected is not None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 
 import hypothesis
 import pytest
@@ -19,6 +20,9 @@ MARKERS = {
     "solr": "services",
     "hdfs": "services",
     "yarn": "services",
+    "postgresql": "services",
+    "mariadb": "services",
+    "cassandra": "services",
     "chromium": "services",
     "spark": "spark",
 }
@@ -126,6 +130,47 @@ def hdfs(tmp_path_factory):
     service.start()
     yield service
     service.stop()
+
+
+def packaged(service_class):
+    """Start a server of the system's packages in a folder that its user reaches: pytest's own are only for root."""
+    from operations.services import free_port
+
+    with tempfile.TemporaryDirectory(prefix="tinytags-") as folder:
+        os.chmod(folder, 0o755)
+        service = service_class(folder, free_port())
+        SERVERS.append(service)
+        service.start()
+        yield service
+        service.kill()  # it keeps nothing
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """A running PostgreSQL; each test has a database of its own."""
+    from operations.services import PostgreSql
+
+    yield from packaged(PostgreSql)
+
+
+@pytest.fixture(scope="session")
+def mariadb():
+    """A running MariaDB; each test has a database of its own."""
+    from operations.services import MariaDb
+
+    yield from packaged(MariaDb)
+
+
+@pytest.fixture(scope="session")
+def cassandra(tmp_path_factory):
+    """A running Cassandra, which takes half a minute to start: all its tests are in one file."""
+    from operations.services import Cassandra, free_port
+
+    service = Cassandra(tmp_path_factory.mktemp("cassandra"), free_port(1))
+    SERVERS.append(service)
+    service.start()
+    yield service
+    service.kill()  # it keeps nothing
 
 
 @pytest.fixture(params=["local", pytest.param("hdfs", marks=pytest.mark.services)])

@@ -26,9 +26,10 @@ names_argument: Callable[..., Any] = click.argument(
 
 @click.group("services", epilog=HELP)
 def main() -> None:
-    """Start and stop Solr, HDFS and YARN on this machine.
+    """Start and stop servers on this machine: Solr, HDFS, YARN and databases.
 
-    They are the real servers, from jars of Maven Central. Their data stays when they stop.
+    They are the real servers, from jars of Maven Central; PostgreSQL and MariaDB are the system's packages. Their data
+    stays when they stop.
     """
 
 
@@ -75,12 +76,16 @@ def status(names: tuple[str, ...], as_json: bool) -> None:
 @names_argument
 @click.option("--check", is_flag=True, help="Fetch nothing; exit code 1 where jars are missing.")
 def jars(names: tuple[str, ...], check: bool) -> None:
-    """Fetch the jars of services (all by default), so that `up` is quick."""
-    services = _selected(names, NAMES)
+    """Fetch the jars of services (solr, hdfs and yarn by default), so that `up` is quick."""
+    needed = tuple(service.name for service in SERVICES if not service.optional)
+    services = _selected(names, needed)
     if check:
-        sys.exit(any(not jars_folder(service.pom, service.profile).is_dir() for service in services))
+        sys.exit(
+            any(not jars_folder(service.pom, service.profile).is_dir() for service in services if service.pom)
+        )
     for service in services:
-        fetch_jars(service.pom, service.profile)
+        if service.pom:
+            fetch_jars(service.pom, service.profile)
 
 
 def _selected(names: tuple[str, ...], default: tuple[str, ...]) -> list[Service]:
@@ -123,7 +128,8 @@ def _status_lines(service: dict[str, Any]) -> list[str]:
     for server in service["servers"]:
         if server["pid"]:
             ports = ", ".join(map(str, server["ports"])) or "any"
-            state = f"{server['state']}, process {server['pid']}, ports {ports}, heap {server['heap']}"
+            state = f"{server['state']}, process {server['pid']}, ports {ports}"
+            state += f", heap {server['heap']}" if server["heap"] else ""
             lines += [f"  {server['name']}: {state}", f"    data {server['data']}, log {server['log']}"]
     return lines
 

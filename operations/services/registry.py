@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from conf.errors import TinyTagsError
+from operations.services.cassandra import Cassandra
 from operations.services.hdfs import Hdfs
+from operations.services.mariadb import MariaDb
 from operations.services.ports import LOOPBACK
+from operations.services.postgresql import PostgreSql
 from operations.services.service import Service, Setting
 from operations.services.solr import Solr
 from operations.services.yarn import Yarn
@@ -17,6 +20,9 @@ SERVICES: tuple[type[Service], ...] = (
     Solr,
     Hdfs,
     Yarn,
+    PostgreSql,
+    MariaDb,
+    Cassandra,
 )
 NAMES = tuple(service.name for service in SERVICES)
 SETTINGS = (

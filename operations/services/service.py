@@ -41,16 +41,20 @@ class Daemon:
     """One server process. Its pid file, output and log are in `logs`, its other files in `data`."""
 
     name: str
-    main: list[str]  # the Java main class and its arguments, after all options of the JVM
+    main: list[
+        str
+    ]  # the Java main class and its arguments, after all options of the JVM; without a JVM the whole command
     ports: list[int]
     data: Path
     logs: Path
-    heap: str
+    heap: str  # "" without a JVM
     usable: Callable[[], bool]
-    options: list[str]  # of the JVM
+    options: list[str] = field(default_factory=list)  # of the JVM
     host: str = LOOPBACK
     class_path: str = ""  # before the jars, with a colon after it
     environment: dict[str, str] = field(default_factory=dict)
+    user: str | None = None  # where not the user who starts it
+    stop_signal: signal.Signals = signal.SIGTERM
 
     def __post_init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
@@ -97,18 +101,24 @@ class Daemon:
                 )
 
     def launch(self, java: str, jars: Path) -> None:
-        """Start the process and return at once."""
+        """Start the process and return at once; ``java`` and ``jars`` are for one with a JVM."""
         self.data.mkdir(parents=True, exist_ok=True)
         self.logs.mkdir(parents=True, exist_ok=True)
         if self.output.exists():
             self.output.replace(f"{self.output}.1")
-        command = [java, f"-Xmx{self.heap}", *JVM_OPTIONS, *self.options]
-        command += ["-cp", f"{self.class_path}{jars}/*", *self.main]
+        command, environment = self.main, {**os.environ}
+        if self.heap:
+            command = [java, f"-Xmx{self.heap}", *JVM_OPTIONS, *self.options]
+            command += ["-cp", f"{self.class_path}{jars}/*", *self.main]
+            environment["JAVA_HOME"] = str(Path(java).resolve().parent.parent)
         with open(self.output, "wb") as output:
             self._child = subprocess.Popen(
                 command,
                 cwd=self.data,
-                env={**os.environ, "JAVA_HOME": str(Path(java).resolve().parent.parent), **self.environment},
+                env=environment | self.environment,
+                user=self.user,
+                group=self.user,
+                extra_groups=None if self.user is None else [],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -119,11 +129,11 @@ class Daemon:
         self._pid_file.write_text(json.dumps({"pid": pid, "began": process_start(pid), "ports": self.ports}))
 
     def terminate(self) -> bool:
-        """Send SIGTERM to the process; False when it does not run."""
-        return self._signal(signal.SIGTERM)
+        """Send the signal to stop to the process; False when it does not run."""
+        return self._signal(self.stop_signal)
 
     def stop(self) -> bool:
-        """End the process: SIGTERM, then SIGKILL after a wait. False when it did not run."""
+        """End the process: the signal to stop, then SIGKILL after a wait. False when it did not run."""
         ran = self.terminate()
         if ran and not self._wait_for_end(STOP_SECONDS):
             self.kill()
@@ -170,8 +180,11 @@ class Service:
     """Servers that start and stop together, with all their files in one folder."""
 
     name: ClassVar[str]
-    pom: ClassVar[Path]
+    # Where its jars are listed; None for a server of the system's packages.
+    pom: ClassVar[Path | None]
     profile: ClassVar[str | None] = None
+    # Whether only those who choose it need it.
+    optional: ClassVar[bool] = False
     # Services that have to run before this one.
     needs: ClassVar[tuple[str, ...]] = ()
     settings: ClassVar[tuple[Setting, ...]] = ()
@@ -218,8 +231,9 @@ class Service:
         for daemon in daemons:
             daemon.check_ports()
         stopped = [daemon for daemon in daemons if not daemon.pid]
-        java = java_command()
-        jars = fetch_jars(self.pom, self.profile)
+        java, jars = "", Path()
+        if self.pom:
+            java, jars = java_command(), fetch_jars(self.pom, self.profile)
         try:
             self.prepare(java, jars)
             for daemon in stopped:
@@ -261,7 +275,7 @@ class Service:
         return any(stopped)
 
     def terminate(self) -> None:
-        """Send SIGTERM to every server, without waiting."""
+        """Send the signal to stop to every server, without waiting."""
         for daemon in self.daemons:
             daemon.terminate()
 

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 # What keeps a second process waiting until the first one's migrations are committed.
-LOCKS = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(7408136251)"}
+LOCKS = {
+    "sqlite": "BEGIN IMMEDIATE",
+    "postgresql": "SELECT pg_advisory_xact_lock(7408136251)",
+    # Held until the connection is closed: these commit each change of a table.
+    "mysql": "SELECT GET_LOCK(CONCAT('tinytags ', DATABASE()), 60)",
+    "mariadb": "SELECT GET_LOCK(CONCAT('tinytags ', DATABASE()), 60)",
+}
 # In other databases, processes that start at once fail because of each other, and try again.
 ATTEMPTS, PAUSE_SECONDS = 5, 0.2
 # `alembic.op` is one for the whole process.
@@ -41,6 +47,7 @@ def revisions() -> list[Script]:
 def upgrade(engine: "Engine", version_table: str) -> None:
     """Upgrade the tables of a database to the last revision; ``version_table`` holds the one that they have.
 
+    ``engine`` has no pool, as its connection holds the lock until it is closed.
     Several processes may do so at once. Raises `DatabaseError` for a database that a later version has upgraded.
     """
     from alembic.util import CommandError

@@ -17,9 +17,6 @@ INDEXES = {
 def upgrade() -> None:
     """Create the table and its indexes; what is there is kept, as MySQL can't take back half of it."""
     bind = op.get_bind()
-    if bind.dialect.name in ("mysql", "mariadb"):
-        # Their default takes "cat" and "Cat" for the same, and may not have every character.
-        op.execute("ALTER TABLE corrections CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
     there = sa.inspect(bind)
     indexes = set()
     if there.has_table("predictions"):
@@ -43,9 +40,10 @@ def upgrade() -> None:
             sa.Column("correction", sa.String(200)),
             sa.Column("corrected_by", sa.String(80)),
             sa.Column("corrected_at", sa.DateTime),
-            mysql_charset="utf8mb4",
-            mysql_collate="utf8mb4_bin",
         )
+    for table in ("corrections", "predictions") if bind.dialect.name in ("mysql", "mariadb") else ():
+        # Their default takes "cat" and "Cat" for the same, and may not have every character.
+        op.execute(f"ALTER TABLE {table} CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
     for name, columns in INDEXES.items():
         if name not in indexes:
             op.create_index(name, "predictions", columns)

@@ -65,7 +65,9 @@ def add(corpus: str, partition: int, row: int) -> Response:
     return _keep_name(_redirect_back(corpus, partition, row), by)
 
 
-@blueprint.post("/images/<corpus>/<int:partition>/<int:row>/corrections/<int(max=2147483647):number>/remove")
+@blueprint.post(
+    "/images/<corpus>/<int:partition>/<int:row>/corrections/<int(max=9223372036854775807):number>/remove"
+)
 def remove(corpus: str, partition: int, row: int, number: int) -> Response:
     """Remove a correction; no error where it is removed already."""
     manifest = _corrected_corpus(corpus, partition, row)

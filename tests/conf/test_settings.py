@@ -77,3 +77,11 @@ def test_an_invalid_address_is_quoted_with_its_setting(tmp_path, name, address):
     with pytest.raises(TinyTagsError) as error:
         load_settings({name: address}, tmp_path)
     assert str(error.value) == f"setting {name} is {address!r}; write http://HOST:PORT"
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "1.5", "for ever", "99999999"])
+def test_a_retention_that_is_no_number_of_days_is_quoted(tmp_path, days):
+    with pytest.raises(TinyTagsError) as error:
+        load_settings({"retention_days": days}, tmp_path)
+    assert f"retention_days is {days!r}" in str(error.value)
+    assert load_settings({"retention_days": "30"}, tmp_path).retention_days == "30"

@@ -19,6 +19,7 @@ from conf.errors import TinyTagsError
 from operations.services import (
     CONF,
     Hdfs,
+    PostgreSql,
     Solr,
     configured_services,
     fetch_jars,
@@ -107,7 +108,9 @@ def test_solr_starts_once_keeps_its_documents_when_killed_and_stops(settings):
 
         status = json.loads(services(settings, "status", "--json"))
         states = {name: service["state"] for name, service in status.items()}
-        assert states == {"solr": "usable", "hdfs": "stopped", "yarn": "stopped"}
+        assert states == {"solr": "usable"} | dict.fromkeys(
+            ["hdfs", "yarn", "postgresql", "mariadb", "cassandra"], "stopped"
+        )
         assert status["solr"]["servers"][0]["pid"] == solr.pid
         assert str(status["solr"]["servers"][0]["ports"][0]) == settings["TINYTAGS_SOLR_PORT"]
         assert f"process {solr.pid}" in services(settings, "status")
@@ -259,6 +262,13 @@ def test_an_old_java_is_reported_with_its_version(tmp_path):
     java.chmod(0o755)
     with pytest.raises(MissingToolError, match=rf"^{java} is Java 11: the servers need Java 17 or newer"):
         java_command({"PATH": str(tmp_path)})
+
+
+def test_a_missing_package_gives_the_line_that_installs_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("operations.services.packaged.shutil.which", lambda name, path: None)
+    with pytest.raises(MissingToolError) as error:
+        PostgreSql(tmp_path, free_port()).start()
+    assert error.value.fix == "sudo apt-get install --no-install-recommends postgresql"
 
 
 def test_a_missing_maven_gives_the_line_that_installs_it(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The contract of `records.corrections.Corrections`: every test runs over SQLite and over a toy that is registered here."""
+"""The contract of `records.corrections.Corrections`, over SQLite and a toy here, and over servers in `test_servers`."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta

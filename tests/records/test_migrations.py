@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from threading import Barrier
 from types import ModuleType
@@ -19,6 +20,7 @@ from alembic.script import Script
 from jobs.session import write_zip
 from records import migrations, sql
 from records.corrections import DatabaseError, open_corrections
+from records.sql import SqlDatabase
 
 # What version 0.1 created, word for word.
 VERSION_0_1 = """
@@ -44,6 +46,12 @@ def file(tmp_path):
 @pytest.fixture
 def url(file):
     return f"sqlite:///{file}"
+
+
+@pytest.fixture
+def bare_url(url):
+    """The URL of a database without tables."""
+    return url
 
 
 def query(file, statement):
@@ -75,14 +83,71 @@ def next_revision(monkeypatch):
     monkeypatch.setattr(sql, "REVISION", "0004")
 
 
-def test_the_last_revision_is_the_table_that_is_queried(url, file, here):
-    corrections = open_corrections(url)
-    corrections.add(here, 0, 0, "frog", "Ada")
-    assert revision(file) == [sql.REVISION] == [migrations.revisions()[-1].revision]
-    with corrections.engine.connect() as connection:
+def differences(url):
+    """Return how the tables of a database differ from those that are queried."""
+    with SqlDatabase(url).engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": sql.VERSION_TABLE})
-        assert compare_metadata(context, corrections.table.metadata) == []
+        return compare_metadata(context, sql.tables()["corrections"].metadata)
+
+
+def revisions_of(url):
+    with SqlDatabase(url).engine.connect() as connection:
+        return connection.execute(sa.text(f"SELECT version_num FROM {sql.VERSION_TABLE}")).scalars().all()
+
+
+def test_the_last_revision_is_the_tables_that_are_queried(bare_url, here):
+    open_corrections(bare_url).add(here, 0, 0, "frog", "Ada")
+    assert revisions_of(bare_url) == [sql.REVISION] == [migrations.revisions()[-1].revision]
+    assert differences(bare_url) == []
+
+
+def test_numbers_of_sqlite_are_never_used_again(url, file, here):
+    open_corrections(url).add(here, 0, 0, "frog", "Ada")
     assert "AUTOINCREMENT" in query(file, "SELECT sql FROM sqlite_master WHERE name = 'corrections'")[0][0]
+
+
+@pytest.mark.parametrize("start", ["version 0.1", "0001", "0002"])
+def test_every_earlier_revision_is_upgraded_and_keeps_its_rows(bare_url, here, start, monkeypatch):
+    engine, known = SqlDatabase(bare_url).engine, migrations.revisions()
+    with monkeypatch.context() as patch:
+        earlier = [one for one in known if one.revision <= start.replace("version 0.1", "0001")]
+        patch.setattr(migrations, "revisions", lambda: earlier)
+        migrations.upgrade(engine, sql.VERSION_TABLE)
+    row = {
+        "corpus": "here",
+        "corpus_hash": here.hash,
+        "partition": 1,
+        "row": 2,
+        "label": "chat é",
+        "by": "Ada",
+    }
+    with engine.begin() as connection:
+        table = sa.Table("corrections", sa.MetaData(), autoload_with=connection)
+        connection.execute(table.insert().values(at=datetime(2026, 11, 26), **row))
+        if start == "version 0.1":
+            connection.exec_driver_sql(f"DROP TABLE {sql.VERSION_TABLE}")
+    engine.dispose()
+    assert [(c.label, c.row) for c in open_corrections(bare_url).newest()] == [("chat é", 2)]
+    assert revisions_of(bare_url) == [sql.REVISION] and differences(bare_url) == []
+
+
+def test_a_migration_that_was_interrupted_is_finished_by_the_next_one(bare_url, here, monkeypatch):
+    """MySQL and MariaDB keep the half that is done, other databases nothing."""
+    create, created = op.create_index, []
+
+    def create_some(name, *arguments):
+        created.append(name)
+        if len(created) == 5:
+            raise OSError("no space left")
+        create(name, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(op, "create_index", create_some)
+        with pytest.raises(DatabaseError, match="no space left"):
+            open_corrections(bare_url).add(here, 0, 0, "frog", "Ada")
+    assert len(created) == 5
+    open_corrections(bare_url).add(here, 0, 0, "frog", "Ada")
+    assert revisions_of(bare_url) == [sql.REVISION] and differences(bare_url) == []
 
 
 @pytest.mark.parametrize("first", ["read", "write"])
@@ -150,11 +215,8 @@ def test_a_migration_that_fails_changes_nothing(url, file, here, monkeypatch):
     assert "mood" not in columns and len(query(file, "SELECT * FROM corrections")) == 3
 
 
-@pytest.mark.parametrize("locked", [True, False])
-def test_processes_that_start_at_once_create_the_tables_once(url, file, here, monkeypatch, locked):
-    """Without the lock it is as on a database that has none here: a process that is disturbed tries again."""
-    if not locked:
-        monkeypatch.setattr(migrations, "LOCKS", {})
+def start_at_once(url, here):
+    """Let six processes make the first correction of a database."""
     fork = multiprocessing.get_context("fork")
     barrier = fork.Barrier(6)
 
@@ -169,8 +231,19 @@ def test_processes_that_start_at_once_create_the_tables_once(url, file, here, mo
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0] * 6
-    assert revision(file) == [sql.REVISION]
+    assert revisions_of(url) == [sql.REVISION]
     assert len(open_corrections(url).newest()) == 6
+
+
+def test_processes_that_start_at_once_create_the_tables_once(bare_url, here):
+    start_at_once(bare_url, here)
+
+
+def test_processes_disturb_each_other_without_a_lock_and_try_again(url, file, here, monkeypatch):
+    """As on a database that has none here."""
+    monkeypatch.setattr(migrations, "LOCKS", {})
+    start_at_once(url, here)
+    assert file.exists()
 
 
 def test_threads_that_start_at_once_create_the_tables_once(url, file, here):
@@ -185,15 +258,15 @@ def test_threads_that_start_at_once_create_the_tables_once(url, file, here):
     assert revision(file) == [sql.REVISION] and len(corrections.newest()) == 6
 
 
-def test_no_migration_runs_after_the_first_write(url, here, monkeypatch):
+def test_no_migration_runs_after_the_first_write(bare_url, here, monkeypatch):
     upgrades = []
     original = migrations.upgrade
     monkeypatch.setattr(migrations, "upgrade", lambda *arguments: upgrades.append(1) or original(*arguments))
-    corrections = open_corrections(url)
+    corrections = open_corrections(bare_url)
     for row in range(3):
         corrections.add(here, 0, row, "frog", "Ada")
         corrections.of_image(here, 0, row)
-        open_corrections(url).newest()
+        open_corrections(bare_url).newest()
     assert len(upgrades) == 1
 
 
