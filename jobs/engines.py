@@ -137,6 +137,11 @@ ENGINES: dict[str, dict[str, Trainer]] = {
         ),
         "linear": Trainer("jobs.scikit_learn:fit_linear", in_memory=True),
     },
+    "keras": {
+        "network": Trainer(
+            "jobs.network:fit", {"recipe": "medium", "epochs": None, "flip": None}, features=False
+        ),
+    },
 }
 
 

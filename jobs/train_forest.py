@@ -23,6 +23,7 @@ from jobs.corrected import Corrected, corrected_classes, with_corrections
 from jobs.engines import ENGINES, Training, choose_trainer
 from storage import layout
 from tagging.features import FEATURES, describe_features, features_class
+from tagging.network.recipes import RECIPES, recipes_help
 from tagging.training import (
     HOLDOUT,
     SEED,
@@ -49,6 +50,15 @@ def trainer_option(name: str, kind: click.ParamType, help: str, default: object)
 @trainer_option("--trees", click.IntRange(1, 10_000), "Each has one vote.", 10)
 @trainer_option("--depth", click.IntRange(0, 30), "Deepest a tree may grow.", 10)
 @trainer_option("--bins", click.IntRange(2, 256), "Thresholds tried a feature (MLlib only).", 50)
+@trainer_option(
+    "--recipe", click.Choice(list(RECIPES)), f"The network of engine keras: {recipes_help()}.", "medium"
+)
+@trainer_option("--epochs", click.IntRange(1, 10_000), "How often a network sees each image.", "the recipe's")
+@click.option(
+    "--flip/--no-flip",
+    default=None,
+    help="Whether a network also learns from mirrored images.  [default: unless all are grey]",
+)
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**31 - 1),
@@ -66,7 +76,7 @@ def trainer_option(name: str, kind: click.ParamType, help: str, default: object)
 @click.option(
     "--engine",
     type=click.Choice(list(ENGINES)),
-    help="scikit-learn gives the same kinds of model for local work, without a JVM.  [default: mllib for a forest on pixels, else scikit-learn]",
+    help="scikit-learn gives the same kinds of model for local work, without a JVM; keras trains a network.  [default: mllib for a forest on pixels, else scikit-learn]",
 )
 @click.option(
     "--features",

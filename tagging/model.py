@@ -21,6 +21,7 @@ KINDS = {
     "network": "tagging.network:Network",
     "linear": "tagging.linear:Linear",
     "featured": "tagging.featured:Featured",
+    "tflite": "tagging.network.tflite:TfliteNetwork",
 }
 
 

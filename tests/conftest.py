@@ -1,8 +1,12 @@
 """What the tests of several folders share: real servers, started for the first test that needs them, and fast mode."""
 
+import fcntl
+import importlib.util
 import os
 import signal
+import subprocess
 import tempfile
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -25,6 +29,8 @@ MARKERS = {
     "cassandra": "services",
     "chromium": "services",
     "spark": "spark",
+    "keras": "slow",
+    "litert": "slow",
 }
 # One worker runs all files that need one of these, so that each is started once.
 SHARED_BY_ONE = {"spark", "hdfs", "yarn"}
@@ -206,3 +212,31 @@ def spark():
     options["spark.driver.extraJavaOptions"] = " ".join(java_options(light=True))
     with open_session(MASTER, "tests", **options) as spark:
         yield spark
+
+
+@pytest.fixture(scope="session")
+def keras():
+    """Keras on TensorFlow, which is installed for the first test that needs it."""
+    from tagging.network.training import load_keras
+
+    install_train()
+    return load_keras()
+
+
+@pytest.fixture(scope="session")
+def litert():
+    """LiteRT, which is installed for the first test that needs it."""
+    install_train()
+    return importlib.import_module("ai_edge_litert.interpreter")
+
+
+def install_train():
+    """Install what trains networks, once for all workers and runs: half a gigabyte, so not with what all tests need."""
+    root = Path(__file__).parent.parent
+    with open(root / ".venv" / ".lock-train", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if not all(
+            map(importlib.util.find_spec, ("keras", "tensorflow", "tf2onnx", "onnx", "ai_edge_litert"))
+        ):
+            subprocess.run([root / "scripts" / "setup", "train"], check=True)
+            importlib.invalidate_caches()

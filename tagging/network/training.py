@@ -1,0 +1,247 @@
+"""Trains a network with Keras, by one of the recipes."""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from conf.errors import TinyTagsError
+from ingest.image import IMAGE_BYTES, SIDE
+from tagging.network.recipes import Recipe
+
+Images = npt.NDArray[np.uint8]  # (n, 3072), canonical
+Labels = npt.NDArray[Any]  # (n,) whole numbers
+
+# Pixels 0-255 become these numbers' range: about -2 to 2.
+MEAN, DEVIATION = 127.5, 64.0
+# The side of the patches of the first layer, and the step from one to the next.
+PATCH, STEP = 4, 2
+MOMENTUM = 0.9
+WARM_UP = 0.25  # the share of the steps in which the rate rises
+
+
+def load_keras() -> Any:
+    """Import Keras on TensorFlow. Raises `TinyTagsError` where one is not installed."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its lines about the processor
+    try:
+        import keras
+        import tensorflow  # noqa: F401
+    except ImportError as error:
+        raise TinyTagsError(
+            f"engine keras needs the package {error.name}, which is not installed: pip install 'tinytags[train]'"
+        ) from None
+    return keras
+
+
+def whitening(images: Images, seed: int = 0) -> npt.NDArray[np.float32]:
+    """Return (4, 4, 3, filters) float32, a layer that makes the patches of ``images`` (n, 3072) uncorrelated.
+
+    The filters are the eigenvectors of the patches' covariance, each over the root of its eigenvalue (K. Jordan, 94% on
+    CIFAR-10 in 3.29 Seconds on a Single GPU, 2024, section 3.2). Images in grey have fewer than images in colour.
+    """
+    random = np.random.default_rng(seed)
+    planes = images.reshape(-1, 3, SIDE, SIDE)
+    y, x = random.integers(0, SIDE - PATCH + 1, (2, len(images), 8))
+    windows = np.lib.stride_tricks.sliding_window_view(planes, (PATCH, PATCH), axis=(2, 3))
+    patches = windows[np.arange(len(images))[:, None], :, y, x]  # (n, 8, 3, 4, 4)
+    flat = (patches.transpose(0, 1, 3, 4, 2).reshape(-1, PATCH * PATCH * 3) - MEAN) / DEVIATION
+    values, vectors = np.linalg.eigh(np.cov(flat, rowvar=False))
+    used = values > values[-1] * 1e-6
+    filters = vectors[:, used] / np.sqrt(values[used] + 5e-4)
+    shaped: npt.NDArray[np.float32] = filters.reshape(PATCH, PATCH, 3, -1).astype(np.float32)
+    return shaped
+
+
+def build(recipe: Recipe, classes: int, images: Images, seed: int = 0) -> Any:
+    """Return a Keras model from canonical images (n, 3072) uint8 to (n, classes) probabilities, untrained.
+
+    Its first layer is computed from ``images``.
+    """
+    keras = load_keras()
+    layers = keras.layers
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((IMAGE_BYTES,), dtype="uint8", name="image")
+    x = layers.Rescaling(1 / DEVIATION, -MEAN / DEVIATION)(image)
+    x = layers.Permute((2, 3, 1))(layers.Reshape((3, SIDE, SIDE))(x))
+    if recipe.plain:
+        for width in recipe.widths:
+            x = layers.Conv2D(width, 3, activation="relu")(x)
+        x = layers.Dense(classes)(layers.Flatten()(x))
+    else:
+        filters = whitening(images, seed)
+        x = layers.Conv2D(
+            filters.shape[-1], PATCH, STEP, padding="same", use_bias=False, trainable=False, name="whitening"
+        )(x)
+        for width in recipe.widths:
+            x = _normalised(layers, layers.MaxPooling2D(2)(_convolution(layers, width, x)))
+            x = layers.Add()([x, _normalised(layers, _convolution(layers, width, x))])
+        x = layers.Dense(classes, use_bias=False)(layers.GlobalMaxPooling2D()(x))
+        x = layers.Rescaling(0.125)(x)
+    model = keras.Model(image, layers.Softmax(name="probabilities")(x))
+    if not recipe.plain:
+        model.get_layer("whitening").set_weights([filters])
+    return model
+
+
+def _convolution(layers: Any, width: int, x: Any) -> Any:
+    return layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
+
+
+def _normalised(layers: Any, x: Any) -> Any:
+    return layers.ReLU()(layers.BatchNormalization(momentum=0.9, scale=False)(x))
+
+
+def augmented(images: Images, flip: npt.NDArray[np.bool_], shift: int, random: np.random.Generator) -> Images:
+    """Return ``images`` (n, 3072), mirrored where ``flip`` (n,) says so and moved by up to ``shift`` pixels at random.
+
+    What comes in from outside is a reflection of the border.
+    """
+    planes = images.reshape(-1, 3, SIDE, SIDE)
+    planes = np.where(flip[:, None, None, None], planes[..., ::-1], planes)
+    if shift:
+        y, x = random.integers(0, 2 * shift + 1, (2, len(images)))
+        padded = np.pad(planes, ((0, 0), (0, 0), (shift, shift), (shift, shift)), mode="reflect")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (SIDE, SIDE), axis=(2, 3))
+        planes = windows[np.arange(len(images)), :, y, x]
+    return planes.reshape(-1, IMAGE_BYTES)
+
+
+def is_grey(images: Images) -> bool:
+    """Return whether all ``images`` (n, 3072) have the same red, green and blue."""
+    planes = images.reshape(-1, 3, SIDE * SIDE)
+    return bool((planes == planes[:, :1]).all())
+
+
+def compile_model(model: Any, recipe: Recipe, steps: int) -> None:
+    """Set loss, optimizer and rates of ``steps`` steps in all."""
+    keras = load_keras()
+    warm_up = max(int(WARM_UP * steps), 1)
+    rate = keras.optimizers.schedules.CosineDecay(
+        recipe.rate / warm_up, max(steps - warm_up, 1), warmup_target=recipe.rate, warmup_steps=warm_up
+    )
+    optimizer = keras.optimizers.SGD(
+        rate, momentum=MOMENTUM, nesterov=True, weight_decay=recipe.decay or None
+    )
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.smoothing)
+    # Without XLA, which takes longer to compile than it saves on a processor.
+    model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
+
+
+def batches(
+    images: Images, labels: Labels, classes: int, recipe: Recipe, flips: bool, seed: int, epoch: int
+) -> Iterator[tuple[Images, npt.NDArray[np.float32]]]:
+    """Yield the batches of an epoch, images and one-hot labels; the same for the same seed and epoch.
+
+    Where ``flips``, a random half of the images is mirrored in epoch 0, the others in epoch 1, and so on in turn, which is
+    better than a new choice for each (Jordan 2024, section 3.6). What is left over after the last whole batch is left out.
+    """
+    random = np.random.default_rng([seed, epoch])
+    mirrored = np.random.default_rng(seed).random(len(images)) < 0.5
+    order = random.permutation(len(images))
+    one_hot = np.eye(classes, dtype=np.float32)
+    batch = min(recipe.batch, len(images))
+    for start in range(0, len(order) - batch + 1, batch):
+        rows = order[start : start + batch]
+        flip = mirrored[rows] ^ bool(epoch % 2) if flips else np.zeros(len(rows), bool)
+        yield augmented(images[rows], flip, recipe.shift, random), one_hot[labels[rows]]
+
+
+class Checkpoints(Protocol):
+    """Where training keeps its state after each epoch, so that it can continue after a kill."""
+
+    def load(self) -> tuple[list[float], bytes] | None:
+        """Return the `Trained.accuracies` so far and the weights; None where there is nothing to continue."""
+        ...
+
+    def save(self, accuracies: list[float], weights: bytes) -> None:
+        """Keep the state after ``len(accuracies)`` epochs."""
+        ...
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained Keras model."""
+
+    model: Any
+    flips: bool
+    accuracies: list[float]  # on the images for validation, after each epoch
+    continued: int  # the epochs that an earlier attempt had done
+
+
+def train(
+    images: Images, labels: Labels, classes: int, recipe: Recipe, seed: int, flips: bool | None, add: Callable[[int], None],
+    checkpoints: Checkpoints,
+) -> Trained:  # fmt: skip
+    """Train the network of ``recipe`` on ``images`` (n, 3072) with ``labels`` (n,), places in a list of ``classes`` names.
+
+    Some of the images, `validation_rows`, are not trained on but watched: training ends early where their accuracy has
+    not risen for half of the recipe's epochs. ``flips`` says whether images are mirrored; None: unless all are grey, as
+    letters and digits are. ``add`` is called with the number of images after each batch. Continues from ``checkpoints``.
+    Raises `TinyTagsError` where Keras is missing, where all labels are the same, and where the loss is no number.
+    """
+    if len(np.unique(labels)) < 2:
+        raise TinyTagsError(
+            f"all {len(labels):,} labelled images are of one class; a network learns to tell two or more apart"
+        )
+    watched = validation_rows(len(images), seed)
+    watched_images, watched_labels = images[watched], labels[watched]
+    images, labels = np.delete(images, watched, axis=0), np.delete(labels, watched)
+    if flips is None:
+        flips = not is_grey(images[:1000])
+    model = build(recipe, classes, images[:5000], seed)
+    steps = len(images) // min(recipe.batch, len(images))
+    compile_model(model, recipe, steps * recipe.epochs)
+    before = checkpoints.load()
+    accuracies = before[0] if before else []
+    if before:
+        load_weights(model, before[1])
+    continued = len(accuracies)
+    add(len(images) * continued)
+    for epoch in range(continued, recipe.epochs):
+        if len(accuracies) - int(np.argmax(accuracies or [0])) > max(recipe.epochs / 2, 5):
+            break
+        loss = 0.0
+        for batch in batches(images, labels, classes, recipe, flips, seed, epoch):
+            loss = float(model.train_on_batch(*batch)[0])
+            add(len(batch[0]))
+        if not np.isfinite(loss):
+            raise TinyTagsError(
+                f"training diverged: the loss of epoch {epoch + 1} is {loss}; another --seed may help"
+            )
+        tags = model.predict(watched_images, batch_size=250, verbose=0).argmax(axis=1)
+        accuracies.append(round(float((tags == watched_labels).mean()), 4))
+        checkpoints.save(accuracies, dump_weights(model))
+    return Trained(model, flips, accuracies, continued)
+
+
+def validation_rows(images: int, seed: int) -> npt.NDArray[np.int64]:
+    """Return which of so many images are watched instead of trained on: a twentieth, at most 1,000."""
+    return np.sort(np.random.default_rng([seed, images]).permutation(images)[: min(-(-images // 20), 1000)])
+
+
+def dump_weights(model: Any) -> bytes:
+    """Return the weights of a Keras model, with the state of its optimizer."""
+    return file_of(model.save_weights, "x.weights.h5")
+
+
+def load_weights(model: Any, weights: bytes) -> None:
+    """Give a compiled Keras model the state that `dump_weights` returned."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "x.weights.h5")
+        path.write_bytes(weights)
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(path)
+
+
+def file_of(write: Callable[[str], object], name: str) -> bytes:
+    """Return the contents of the file that ``write`` writes, given a path that ends with ``name``."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        write(str(path))
+        return path.read_bytes()
