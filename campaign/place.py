@@ -21,7 +21,7 @@ import numpy as np
 from conf.errors import TinyTagsError
 from indexing.solr import Solr
 from ingest.image import IMAGE_BYTES
-from operations.services import Hdfs, Service, free_port, get_json
+from operations.services import Cassandra, Hdfs, MariaDb, PostgreSql, Service, free_port, get_json
 from operations.services import Solr as SolrService
 from storage import layout
 from storage.runs import Run, create_run
@@ -87,6 +87,7 @@ class Place:
         self.random, self.seed, self.note = random.Random(seed), seed, note
         self._stack = contextlib.ExitStack()
         self._commands = 0
+        self._databases: dict[str, Service] = {}
 
     def __enter__(self) -> Self:
         folder = tempfile.TemporaryDirectory(
@@ -117,6 +118,19 @@ class Place:
         return self._start(
             Hdfs(self.folder / "hdfs", free_port(), free_port(), datanode_port=free_port(-2, 1))
         )
+
+    def database(self, kind: str) -> str:
+        """Return the URL of a database of a kind; its server is started for the first."""
+        if kind == "sqlite":
+            return f"sqlite:///{self.folder}/predictions.db"
+        if kind not in self._databases:
+            if kind == "cassandra":
+                self._databases[kind] = self._start(Cassandra(self.folder / kind, free_port(1)))
+            else:
+                self.folder.chmod(0o755)  # these servers run as users of their own
+                server = {"postgresql": PostgreSql, "mariadb": MariaDb}[kind]
+                self._databases[kind] = self._start(server(self.folder / kind, free_port()))
+        return self._databases[kind].url
 
     def _start(self, service: S) -> S:
         self.note(f"starting {service.name}")

@@ -14,6 +14,8 @@ ATTACKS = (
     Attack("alias_races", "two `index --beside` at once", 2),
     Attack("leases_local", "acquisition of one lease by four processes, some killed", 20),
     Attack("leases_hdfs", "the same in HDFS", 0.5),
+    Attack("prediction_kills", "kill of a process that stores predictions, beside another one", 3),
+    Attack("prediction_kills_cassandra", "the same in Cassandra", 0.5),
     Attack("flips", "flipped byte in a manifest, card or statistics file", 20),
     Attack("disk_full", "`ingest` and `tag` on a disk that is full, and again on a larger one", 0.5),
     Attack("power_cuts", "`tag` on a disk as a power cut leaves it", 0.5),

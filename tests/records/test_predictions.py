@@ -1,5 +1,6 @@
 """The contract of `records.predictions.Predictions`, over SQLite here, and over servers in `test_servers`."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -140,3 +141,17 @@ def test_a_database_without_predictions_has_none_and_stays_as_it_is(predictions,
     assert not predictions.correct(1, "cat", "Ada") and not predictions.delete_one(1)
     assert predictions.delete(Filters()) == 0 and list(predictions.every()) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_writers_of_one_moment_overwrite_nothing(url):
+    """Each has its own connection, as processes have."""
+
+    def write(writer):
+        predictions = open_predictions(url)
+        return {predictions.add(made(name=f"{writer}-{number}")): f"{writer}-{number}" for number in range(5)}
+
+    with ThreadPoolExecutor(4) as threads:
+        written = list(threads.map(write, range(4)))
+    expected = {number: name for numbers in written for number, name in numbers.items()}
+    assert len(expected) == 20, "each has a number of its own"
+    assert {one.number: one.name for one in open_predictions(url).every()} == expected

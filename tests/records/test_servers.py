@@ -9,6 +9,7 @@ import sqlalchemy as sa
 import test_corrections
 import test_migrations
 import test_predictions
+from killed import assert_all_there, kill_writers
 
 from records import cassandra, sql
 from records.cassandra import CassandraDatabase
@@ -143,3 +144,7 @@ def test_a_server_that_was_started_again_is_used_at_once(name, request):
         open_predictions(service.url).get(number)
     service.start()
     assert predictions.get(number), "what was confirmed is there, over a new connection"
+
+
+def test_what_was_confirmed_survives_kills_of_two_processes_that_write(url):
+    assert_all_there(url, kill_writers(url, kills=3))

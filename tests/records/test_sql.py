@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from killed import assert_all_there, kill_writers
 
 from records.corrections import DatabaseError, open_corrections
 from records.sql_corrections import SqlCorrections
@@ -98,3 +99,13 @@ def test_opening_imports_no_library_and_reading_no_alembic(sqlite_url, here):
         [sys.executable, "-c", script, sqlite_url], capture_output=True, text=True, check=True
     )
     assert done.stdout == "1\n"
+
+
+def test_what_was_confirmed_survives_kills_of_two_processes_that_write(sqlite_url):
+    confirmed = kill_writers(sqlite_url, kills=6)
+    assert len(confirmed) >= 24
+    assert_all_there(sqlite_url, confirmed)
+    file = sqlite_url.removeprefix("sqlite:///")
+    with sqlite3.connect(file) as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
