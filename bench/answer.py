@@ -4,6 +4,7 @@ Measures accuracy, precision, training and tagging on labelled images, computes 
 section of docs/forest-or-network.md and its plots.
 """
 
+import ast
 import functools
 import shutil
 import subprocess
@@ -30,6 +31,7 @@ from storage import layout
 from storage.runs import Run
 from storage.store import Store, open_store
 from tagging.comparison import SHARES, accuracy_text, fit_text, percent, rate_text, size_text
+from tagging.features import FEATURES
 from tagging.model import KINDS
 from tagging.models import list_models, load_model, read_card
 
@@ -38,6 +40,8 @@ RESULTS = ROOT / "bench" / "results" / "answer.json"
 PLOTS = ("answer-cost", "answer-precision", "answer-training")
 # Images of 80 Million Tiny Images.
 DUMP_IMAGES = 79_302_017
+# Modules that only models of some kind need; the others are needed whatever the model.
+OF_ONE_KIND = ("tagging.forest", "tagging.features", "tagging.featured", "tagging.linear", "tagging.network")
 # Tagging is repeated for this long, in processor time: a forest tags a partition in a twentieth of a second.
 LEAST_SECONDS = 0.5
 
@@ -137,25 +141,39 @@ def measure_tagging(store: Store, corpus: Corpus, model: str) -> float:
 
 
 def lines_of_code(card: dict[str, Any]) -> int:
-    """Return the lines of our code that only such models need: their kind, their features and what trains them."""
-    places = {KINDS[card["kind"]].partition(":")[0]}
+    """Return the lines of our code that only such models need: their kind, their features, what trains them."""
     parameters = card.get("parameters") or {}
     trainers = ENGINES.get(card.get("engine") or "", {})
-    head = parameters.get("head") or next(iter(trainers), None)
+    head = parameters.get("head") or next(iter(trainers), card["kind"])
+    places = [KINDS[kind] for kind in (card["kind"], head) if kind in KINDS]
     if head in trainers:
-        places.add(trainers[head].function.partition(":")[0])
-    if head in KINDS:
-        places.add(KINDS[head].partition(":")[0])
+        places.append(trainers[head].function)
     if parameters.get("features"):
-        from tagging.features import FEATURES
-
-        name = parameters["features"].partition("-")[0]
-        places |= {FEATURES[name].partition(":")[0], "tagging.features.__init__"}
-    files: set[Path] = set()
-    for place in places:
-        path = ROOT / Path(*place.split("."))
-        files |= set(path.glob("*.py")) if path.is_dir() else {path.with_suffix(".py")}
+        places.append(FEATURES[parameters["features"].partition("-")[0]])
+    pending, files = [place.partition(":")[0] for place in places], set()
+    while pending:
+        file = module_file(pending.pop())
+        if file and file not in files:
+            files.add(file)
+            pending += [name for name in imported_modules(file) if name.startswith(OF_ONE_KIND)]
     return sum(count_lines(file) for file in files)
+
+
+def module_file(name: str) -> Path | None:
+    """Return the file of one of our modules; None for what isn't a module, such as a class in one."""
+    path = ROOT / Path(*name.split("."))
+    return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
+
+
+def imported_modules(file: Path) -> set[str]:
+    """Return the names that a file imports, anywhere in it, as ``module`` and as ``module.name``."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
 
 
 def count_lines(file: Path) -> int:

@@ -72,7 +72,15 @@ def test_lines_of_code_are_counted_without_blanks_and_comments(tmp_path):
     file = tmp_path / "module.py"
     file.write_text('"""One."""\n\n# Not this.\nx = 1\n')
     assert answer.count_lines(file) == 2
-    assert answer.lines_of_code({"kind": "forest", "engine": "scikit-learn"}) > 300
+    forest = {"kind": "forest", "engine": "scikit-learn"}
+    on_edges = {
+        "kind": "featured",
+        "engine": "scikit-learn",
+        "parameters": {"features": "sobel", "head": "forest"},
+    }
+    network = {"kind": "network", "engine": "keras"}
+    assert 300 < answer.lines_of_code(forest) < answer.lines_of_code(on_edges)
+    assert answer.lines_of_code(network) > 300
 
 
 def test_the_precision_between_two_shares_is_interpolated():
