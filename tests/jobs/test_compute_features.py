@@ -64,6 +64,7 @@ def test_codes_are_kept_a_partition_at_a_time_and_the_rest_is_computed_later(sto
     )
 
 
+@pytest.mark.slow
 def test_training_and_tagging_use_the_codes_that_are_kept_and_tagging_reads_no_pixels(store):
     settings = Settings(store=store.url(), master=PROCESSES)
     words = {"features": "pretrained-32", "per_class": 5}
@@ -85,6 +86,7 @@ def test_training_and_tagging_use_the_codes_that_are_kept_and_tagging_reads_no_p
     assert tag(store, "computed") == documents[1]
 
 
+@pytest.mark.slow
 def test_features_that_are_fitted_are_found_again_by_seed_and_images(store):
     settings = Settings(store=store.url(), master=PROCESSES)
     kept = compute_features(settings, "c", "pca-5")

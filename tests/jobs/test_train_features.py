@@ -55,6 +55,7 @@ def pretrained(store):
     return train(store, "pretrained", "--features", "pretrained-32")
 
 
+@pytest.mark.slow
 def test_a_linear_model_of_pretrained_features_is_trained_measured_and_described(store, pretrained):
     corpus = open_corpus(store, "cifar")
     model = load_model(store, "pretrained")
@@ -178,6 +179,7 @@ def database(store, tmp_path):
     return corrections
 
 
+@pytest.mark.slow
 def test_a_corpus_without_labels_is_learnt_from_corrections_alone(store, database):
     words = ["--features", "pretrained-32", "--corrections", "--database", database.url]
     card = train(store, "clicked", *words, corpus="unlabelled")
@@ -254,6 +256,7 @@ def test_what_does_not_fit_together_is_refused(store, options, words):
     assert not store.exists("models/m/model.json")
 
 
+@pytest.mark.slow
 def test_a_worker_without_onnxruntime_fails_in_one_line(store, pretrained, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     words = ["--corpus", "few", "--model", "pretrained", "--min-confidence", "0.9", "--store", store.url()]
