@@ -54,6 +54,7 @@ class RunStatus(TypedDict):
     model_hash: str
     trees: int | None
     min_confidence: float
+    min_precision: float | None  # by which the threshold was chosen
     similar: bool
     images: int
     partitions: int
@@ -219,7 +220,7 @@ class StoreWatch:
             tag = states(run.partitions, done, failed)
             status: RunStatus = {
                 "run": name, "corpus": run.corpus, "model": run.model, "model_hash": run.model_hash, "trees": run.trees,
-                "min_confidence": run.min_confidence, "similar": run.descriptor is not None, "images": run.images,
+                "min_confidence": run.min_confidence, "min_precision": run.min_precision, "similar": run.descriptor is not None, "images": run.images,
                 "partitions": run.partitions, "tag": tag, "writer": tagging or indexing,
                 "problems": _problems("tag", failures), "redo": [],
                 "working": working("tag", tagging, run.images, run.partitions, tag["pending"], done),

@@ -74,6 +74,7 @@ Tagged = Annotated[
     DocumentKeywords(
         class_votes={"type": ["object", "null"], "additionalProperties": {"type": "number", "minimum": 0}},
         min_confidence={"type": ["number", "null"], "minimum": 0, "maximum": 1},
+        expected_precision={"type": ["number", "null"], "minimum": 0, "maximum": 1},
     ),
 ]
 
@@ -275,6 +276,7 @@ class RunState(Progress):
     model_hash: str
     trees: Count | None
     min_confidence: Share
+    min_precision: Share | None
     similar: bool
     tag: States
     index: IndexStates | None

@@ -85,8 +85,8 @@ def expected_precision(
         table = calibration["all"]
     if not table["level"]:
         return None
-    # A confidence that was divided, like 7 / 10, is a little less or more than its level.
-    place = int(np.searchsorted(table["level"], confidence * calibration["top"] + 1e-6, side="right"))
+    # A confidence that was divided, or is a 32-bit number as in Solr, may lie a little below its level.
+    place = int(np.searchsorted(table["level"], confidence * calibration["top"] + 0.005, side="right"))
     return float(table["expected"][max(place - 1, 0)])
 
 

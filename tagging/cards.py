@@ -104,6 +104,7 @@ class Quality:
     calibration_error: float | None  # likewise
     classes_calibration: ClassCalibration | None  # likewise
     levels: dict[str, list[Bin]]  # of each tag, a bin for each level of confidence; empty on cards of 0.1.0
+    calibration: dict[str, Any] | None  # of `tagging.calibration`; None on cards of 0.1.0
     thresholds: list[Threshold]
     bins: list[Bin]
     classes: list[ClassQuality]
@@ -185,6 +186,7 @@ def _quality(card: dict[str, Any], quality: dict[str, Any], measured_on: dict[st
             calibration_error=_share(calibration["error"]),
             classes_calibration=_classes_calibration(levels, classes),
             levels=levels,
+            calibration=quality.get("calibration"),
             thresholds=rows,
             bins=_bins(rows),
             classes=classes,

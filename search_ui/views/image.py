@@ -17,7 +17,9 @@ from search_ui.library import image_url, image_urls, known_corpus, label, png_ur
 from search_ui.similar import similar_images
 from search_ui.sources import sources
 from search_ui.views import corrections
+from storage.runs import Run
 from storage.store import StoreError
+from tagging.calibration import expected_precision
 from tagging.cards import TABLE_CLASSES
 
 blueprint = Blueprint("image", __name__)
@@ -30,7 +32,7 @@ class Facts:
     """Everything known about an image, for its page and for the API."""
 
     corpus: Corpus
-    tags: list[dict[str, Any]]  # documents, with "class_votes" and "min_confidence"
+    tags: list[dict[str, Any]]  # documents, with "class_votes", "min_confidence" and "expected_precision"
     corrections: list[Correction] | None
     corrections_error: str | None
     label: str | None
@@ -130,7 +132,10 @@ def _facts(corpus: str, partition: int, row: int) -> Facts:
         run = library.run(document["run"])
         votes = library.votes(run, block) if run is not None and block is not None else None
         least = run.min_confidence if run is not None else None
-        tags.append(document | {"class_votes": votes, "min_confidence": least})
+        expected = _expected(run, document) if run is not None else None
+        tags.append(
+            document | {"class_votes": votes, "min_confidence": least, "expected_precision": expected}
+        )
     known, corrections_error = corrections.corrections_of(manifest, partition, row)
     origin = source(manifest, partition, row, block)
     return Facts(
@@ -143,6 +148,14 @@ def _facts(corpus: str, partition: int, row: int) -> Facts:
         _similar(block, (corpus, partition, row)),
         unreadable,
     )
+
+
+def _expected(run: Run, document: dict[str, Any]) -> float | None:
+    """Return the share of such tags of this confidence that were right where the model was measured; None where unknown."""
+    measured = sources().library.measured(run.model)
+    if measured is None or measured.model_hash != run.model_hash or measured.quality.calibration is None:
+        return None
+    return expected_precision(measured.quality.calibration, document["confidence"], document["tag"])
 
 
 def _similar(block: Block | None, place: Place) -> list[dict[str, Any]] | None:

@@ -395,6 +395,9 @@ def test_the_precision_and_coverage_of_a_range_are_beside_it(page, searchable, m
     assert estimate["precision"] == pytest.approx(30 / 70)
     words = " ".join(page.get("/?confidence=60-80&tag=frog").text.split())
     assert "At 60–80 %, frog: about <strong>43 %</strong> correct; covers 7 % of images" in words
+    url = page.get("/api/search?confidence=60-60&tag=frog").json["hits"][0]["url"]
+    assert page.get(f"/api{url}").json["tags"][0]["expected_precision"] == 0.25
+    assert "about <strong>25 %</strong> of such tags were correct" in page.get(url).text
     assert expected("?confidence=90-100&tag=frog")[0]["tags"] == [], "too few of that class were measured"
     assert expected("?tag=frog&tag=ship")[0]["images"] == 127, "nothing was tagged ship where it was measured"
     card["hash"] = "another"

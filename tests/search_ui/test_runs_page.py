@@ -53,12 +53,12 @@ def text(answer) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", answer.get_data(as_text=True)).split())
 
 
-def new_run(world, model="trained") -> runs.Run:
+def new_run(world, model="trained", min_precision: float | None = None) -> runs.Run:
     """Begin a run of the small corpus by a model that was really trained."""
     tagger = load_model(world.store, model)
     made = runs.Run(
         world.corpus.name, world.corpus.hash, model, tagger.hash, 0.4, list(tagger.classes), world.corpus.images,
-        world.corpus.partitions, trees=tagger.voters,
+        world.corpus.partitions, trees=tagger.voters, min_precision=min_precision,
     )  # fmt: skip
     runs.create_run(world.store, made)
     return made
@@ -115,7 +115,7 @@ def test_an_image_and_the_about_page_lead_to_run_and_model(page, searchable):
 
 
 def test_a_step_that_failed_is_named_with_its_reason_and_the_command(world):
-    made = new_run(world)
+    made = new_run(world, min_precision=0.85)
     tag(world, made, 0)
     record_failed(
         world.store, lambda p: layout.run_failed(made.name, p), {2: StoreError("<i>corrupt</i>")}, {0}
@@ -127,6 +127,7 @@ def test_a_step_that_failed_is_named_with_its_reason_and_the_command(world):
     assert "ingest 2 0 1 Partition 1: is truncated To redo it: tinytags ingest" in words
     assert "tag 1 1 1 Partition 2: &lt;i&gt;corrupt&lt;/i&gt; To redo it:" in words
     assert "tinytags tag --corpus small --model trained --min-confidence 0.4" in words
+    assert "minimum confidence 40 % (for a precision of 85 %)" in words
     assert f"No documents yet; tinytags index {made.name} indexes the run" in words
 
 
