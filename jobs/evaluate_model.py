@@ -161,6 +161,7 @@ def evaluate_model(
         note(f"evaluate: not added to the card of model {model!r}: {error}")
     if report_file:
         _write_report(report_file, html_report(store, source, card, evaluation))
+        note(f"evaluate: the report is in {report_file}")
     return {"model": model, "model_hash": tagger.hash, **evaluation}
 
 

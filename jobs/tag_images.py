@@ -127,6 +127,7 @@ def tag_images(
     from tagging import descriptor
     from tagging.evaluations import threshold_for
     from tagging.models import load_model, read_card
+    from tagging.quality import wilson
 
     store = open_store(settings.store, settings.webhdfs or None)
     source = open_corpus(store, corpus)
@@ -134,9 +135,10 @@ def tag_images(
     if min_precision is not None:
         row = threshold_for(read_card(store, model), min_precision)
         min_confidence = row["confidence"]
+        low, high = wilson(row["right"], row["images"])
         note(
             f"tag: minimum confidence {min_confidence:g}; {row['precision']:.1%} of {row['images']:,} such tags were right where "
-            f"the model was measured"
+            f"the model was measured (95 % interval {low:.1%} to {high:.1%})"
         )
     made = runs.Run(
         corpus, source.hash, model, tagger.hash, min_confidence, list(tagger.classes), source.images, source.partitions,
