@@ -20,6 +20,7 @@ GROUPS = (
     "kernel",
     "tag",
     "zipped",
+    "network",
     "ingest",
     "hdfs",
     *QUICK_GROUPS[3:],

@@ -23,6 +23,7 @@ class Sizes:
         20  # trees that are trained for the curve; the others are these with their pixels moved
     )
     tag: int = 400_000
+    network: int = 16_000
     ingest: int = 200_000
     binary: int = 10_000  # for Spark's binaryRecords
     hdfs: int = 320_000
@@ -48,7 +49,7 @@ FULL = Sizes()
 QUICK = Sizes(
     name="quick", rounds=3, train=6_000, images=200_000, partition=20_000,
     read=100_000, predict=10_000, mllib=3_000, zipped=50, curve=5_000, curve_trees=(10, 50), curve_depths=(10,),
-    curve_grown=10, tag=200_000, ingest=100_000, binary=3_000, hdfs=40_000, index_documents=60_000,
+    curve_grown=10, tag=200_000, network=8_000, ingest=100_000, binary=3_000, hdfs=40_000, index_documents=60_000,
     search_documents=100_000, searches=50, pages=60, thumbnail_partition=512, similar=20_000, similar_searches=100,
     growth=(2_000, 10_000, 60_000), growth_partitions=(2_000,), whole=100_000,
     fitted=3_000, documents=200_000, users_pages=40,

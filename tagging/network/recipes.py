@@ -16,13 +16,16 @@ class Recipe:
     smoothing: float = 0.1  # of the labels
     batch: int = 128
     shift: int = 2  # the pixels by which an image is moved at most
+    average: bool = (
+        False  # whether the network gives the mean of an image's probabilities and its mirror image's
+    )
 
 
 # The time is that of CIFAR-10's 50,000 images.
 RECIPES = {
     "small": Recipe("about 3 processor-minutes for CIFAR-10", widths=(32, 64, 128), epochs=4),
     "medium": Recipe("about 15 minutes", widths=(48, 96, 192), epochs=10),
-    "large": Recipe("about 60 minutes", widths=(96, 192, 384), epochs=16),
+    "large": Recipe("about 60 minutes", widths=(96, 192, 384), epochs=16, average=True),
     "two-layers": Recipe(
         "two layers of convolutions, 64 and 32, for comparison",
         widths=(64, 32), epochs=5, plain=True, rate=0.01, decay=0.0, smoothing=0.0, shift=0,

@@ -97,6 +97,24 @@ def _normalised(layers: Any, x: Any) -> Any:
     return layers.ReLU()(layers.BatchNormalization(momentum=0.9, scale=False)(x))
 
 
+def with_mirrored(model: Any) -> Any:
+    """Return a Keras model that gives the mean of what ``model`` gives for an image and for its mirror image."""
+    keras = load_keras()
+    layers = keras.layers
+    image = keras.Input((IMAGE_BYTES,), dtype="uint8", name="image")
+    # A product with ones on the other diagonal mirrors rows: an operator that all formats have, and exact.
+    mirror = layers.Dense(SIDE, use_bias=False, trainable=False, name="mirror")
+    rows = layers.Reshape((3 * SIDE, SIDE))(layers.Rescaling(1.0)(image))
+    mirrored = layers.Reshape((IMAGE_BYTES,))(mirror(rows))
+    mirror.set_weights([np.eye(SIDE, dtype=np.float32)[::-1]])
+    return keras.Model(image, layers.Average(name="mean")([model(image), model(mirrored)]))
+
+
+def ended_early(accuracies: list[float], epochs: int) -> bool:
+    """Return whether the accuracy has not risen for half of so many ``epochs``, and at least for 5."""
+    return bool(accuracies) and len(accuracies) - 1 - int(np.argmax(accuracies)) > max(epochs / 2, 5)
+
+
 def augmented(images: Images, flip: npt.NDArray[np.bool_], shift: int, random: np.random.Generator) -> Images:
     """Return ``images`` (n, 3072), mirrored where ``flip`` (n,) says so and moved by up to ``shift`` pixels at random.
 
@@ -204,7 +222,7 @@ def train(
     continued = len(accuracies)
     add(len(images) * continued)
     for epoch in range(continued, recipe.epochs):
-        if len(accuracies) - int(np.argmax(accuracies or [0])) > max(recipe.epochs / 2, 5):
+        if ended_early(accuracies, recipe.epochs):
             break
         loss = 0.0
         for batch in batches(images, labels, classes, recipe, flips, seed, epoch):
@@ -217,6 +235,8 @@ def train(
         tags = model.predict(watched_images, batch_size=250, verbose=0).argmax(axis=1)
         accuracies.append(round(float((tags == watched_labels).mean()), 4))
         checkpoints.save(accuracies, dump_weights(model))
+    if recipe.average and flips:
+        model = with_mirrored(model)
     return Trained(model, flips, accuracies, continued)
 
 

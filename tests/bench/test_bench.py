@@ -26,7 +26,7 @@ from bench.harness import (
 )
 from bench.place import Place
 from bench.rows import full as full_rows
-from bench.rows import growth, kernel, whole
+from bench.rows import growth, kernel, network, whole
 from bench.rows.ingest import copy
 from bench.rows.search import ALIAS
 from bench.rows.tag import same_documents
@@ -34,6 +34,7 @@ from bench.sizes import QUICK
 from conf.errors import TinyTagsError
 from ingest.corpus import read_partition
 from storage.runs import read_statistics
+from tagging.network import Network
 
 pytestmark = pytest.mark.slow
 
@@ -288,6 +289,16 @@ def test_a_task_is_watched_for_its_peak_of_private_memory():
     result = growth.watched(task)
     assert result["images"] == 200_000_000
     assert result["megabytes"] > 200
+
+
+def test_the_network_of_the_bench_tags_some_images_and_drops_others():
+    pytest.importorskip("onnx")
+    graph = network.graph()
+    images = np.random.default_rng(0).integers(0, 256, (60, 3, 4, 4), np.uint8).repeat(8, 2).repeat(8, 3)
+    images = images.reshape(60, 3072)
+    votes = Network(tuple("abcdefghij"), graph).votes(images)
+    assert network.alone(network.onnx_session(graph, 1), images) == int((votes.max(axis=1) >= 0.4).sum())
+    assert 0 < (votes.max(axis=1) >= 0.4).sum() < 60 and network.weights(graph) > 500_000
 
 
 @pytest.mark.services

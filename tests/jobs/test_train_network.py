@@ -24,8 +24,17 @@ from storage.store import open_store
 from tagging.forest.scikit_learn import train as train_trees
 from tagging.models import load_model, save_model
 from tagging.network import Network
+from tagging.network.export import to_onnx
 from tagging.network.recipes import RECIPES
-from tagging.network.training import augmented, is_grey, validation_rows, whitening
+from tagging.network.training import (
+    augmented,
+    build,
+    ended_early,
+    is_grey,
+    validation_rows,
+    whitening,
+    with_mirrored,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
 
@@ -105,6 +114,15 @@ def test_int8_is_a_network_of_nearly_the_same_tags(store, trained, tmp_path):
     assert file.stat().st_size < 0.4 * len(trained.model.graph)
     votes = Network(tuple(CLASSES), file.read_bytes()).votes(trained.images)
     assert (votes.argmax(axis=1) == trained.model.votes(trained.images).argmax(axis=1)).mean() > 0.8
+
+
+def test_an_average_with_mirror_images_is_the_same_in_onnx(trained, keras):
+    model = build(RECIPES["small"], 10, trained.images)
+    flip = np.ones(len(trained.images), bool)
+    mirrored = augmented(trained.images, flip, 0, np.random.default_rng(0))
+    expected = (model.predict(trained.images, verbose=0) + model.predict(mirrored, verbose=0)) / 2
+    votes = Network(tuple(CLASSES), to_onnx(with_mirrored(model))).votes(trained.images)
+    np.testing.assert_allclose(votes, expected, atol=1e-5)
 
 
 def test_after_a_kill_it_continues_to_the_same_network(store, trained, monkeypatch):
@@ -222,6 +240,12 @@ def test_images_are_mirrored_and_moved_and_otherwise_unchanged():
 def test_grey_images_are_recognised():
     images = make_images(20)[0]
     assert not is_grey(images) and is_grey(np.tile(images[:, :1024], 3))
+
+
+def test_training_ends_where_the_accuracy_has_not_risen_for_half_of_the_epochs():
+    assert not ended_early([], 4) and not ended_early([0.5, *[0.4] * 5], 4)
+    assert ended_early([0.5, *[0.4] * 6], 4)
+    assert not ended_early([0.5, *[0.4] * 6], 16) and ended_early([0.1, 0.5, *[0.4] * 9], 16)
 
 
 def test_a_twentieth_is_watched():
