@@ -94,13 +94,18 @@ class Network:
     def votes(self, images: Images) -> Probabilities:
         """Return (n, classes) float32, the probability of each class, for ``images`` (n, 3072) uint8.
 
-        Threads that call this at once share one session. Raises `NetworkError` for an array of another shape or type, and
-        for probabilities that are no numbers from 0 to 1.
+        Threads that call this at once share one session. Raises `NetworkError` for an array of another shape or type,
+        for probabilities that are no numbers from 0 to 1, and where the graph fails.
         """
         name = self.session.get_inputs()[0].name
 
         def run(batch: Images) -> Probabilities:
-            return np.asarray(self.session.run(None, {name: batch})[0], np.float32)
+            try:
+                return np.asarray(self.session.run(None, {name: batch})[0], np.float32)
+            except Exception as error:  # as in `open_session`
+                raise NetworkError(
+                    f"onnxruntime can't run this network on {len(batch)} images: {one_line(error)}", "graph"
+                ) from None
 
         return batched_votes(run, images, self.batch, len(self.classes))
 

@@ -47,10 +47,15 @@ class ForeignOnnx:
         )
         self.is_canonical = self._graph.is_canonical
 
+    def one_at_a_time(self) -> bool:
+        """Let each call of the network have one image; return whether it had more before."""
+        before, self._graph.one_at_a_time = self._graph.one_at_a_time, True
+        return not before
+
     def network(self, taken: NetworkInput | None, classes: Sequence[str], softmax: bool) -> Model:
         """Return it as a model that takes images as ``taken`` (None: as they are); its numbers are logits where ``softmax``."""
         graph = self._data
-        if taken or softmax:
+        if taken or softmax or self._graph.one_at_a_time:
             graph = self._graph.wrapped(taken, softmax, len(classes))
         return Network(tuple(classes), graph)
 
@@ -70,6 +75,10 @@ class ForeignTflite:
             interpreter.takes_bytes,
             labels_in(data),
         )
+
+    def one_at_a_time(self) -> bool:
+        """As `ForeignOnnx.one_at_a_time`; the file says itself how many images a call has."""
+        return False
 
     def network(self, taken: NetworkInput | None, classes: Sequence[str], softmax: bool) -> Model:
         """As `ForeignOnnx.network`."""
@@ -180,6 +189,8 @@ def _probabilities(
     try:
         return model, model.votes(images)
     except NetworkError as error:
+        if error.problem == "graph" and foreign.one_at_a_time():
+            return _probabilities(foreign, taken, classes, images)
         if error.problem != "probabilities":
             raise
     model = foreign.network(taken, classes, softmax=True)

@@ -155,7 +155,10 @@ class Interpreter:
             pictures = pictures - (128 if kind == np.int8 else 0)
         with self._lock:
             self._interpreter.set_tensor(self._input["index"], np.ascontiguousarray(pictures, kind))
-            self._interpreter.invoke()
+            try:
+                self._interpreter.invoke()
+            except (ValueError, RuntimeError) as error:
+                raise NetworkError(f"LiteRT can't run this network: {_first_line(error)}", "graph") from None
             numbers = self._interpreter.get_tensor(self._output["index"])
         result: Probabilities = numbers.reshape(len(pictures), -1).astype(np.float32)
         scale, zero = self._output["quantization"]

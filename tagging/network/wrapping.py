@@ -22,6 +22,8 @@ class OnnxGraph:
 
     def __init__(self, data: bytes) -> None:
         self._model = read_graph(data)
+        # Whether each call gets one image, as some graphs have a number of images inside, too.
+        self.one_at_a_time = any(node.op_type in MIXES_IMAGES for node in self._model.graph.node)
         session = open_session(data)
         inputs, outputs = session.get_inputs(), session.get_outputs()
         if len(inputs) != 1 or inputs[0].type not in ("tensor(float)", "tensor(uint8)"):
@@ -74,7 +76,7 @@ class OnnxGraph:
         return data
 
     def _batch(self) -> int | str:
-        if any(node.op_type in MIXES_IMAGES for node in self._model.graph.node):
+        if self.one_at_a_time:
             return 1
         return self.shape[0] if isinstance(self.shape[0], int) and self.shape[0] > 0 else "batch"
 

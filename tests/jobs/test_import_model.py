@@ -328,6 +328,23 @@ def test_a_network_that_mixes_the_images_of_a_call_gets_one_at_a_time():
     assert Network(("r", "g", "b"), ForeignOnnx(data)._graph.wrapped(WAYS["0-1 nchw"], False, 3)).batch == 1
 
 
+def test_a_network_with_one_image_inside_gets_one_at_a_time():
+    data = graph_of(
+        [
+            helper.make_node("ReduceMean", ["image"], ["m"], axes=[2, 3]),
+            helper.make_node("Reshape", ["m", "one"], ["r"]),
+            helper.make_node("Softmax", ["r"], ["probabilities"]),
+        ],
+        {"one": np.array([1, 3])}, classes=3, input_type=TensorProto.FLOAT, input_shape=["n", 3, 32, 32],
+    )  # fmt: skip
+    foreign = open_foreign(data)
+    with pytest.raises(NetworkError) as caught:
+        foreign.network(WAYS["0-1 nchw"], ("r", "g", "b"), False).votes(make_images(40)[0])
+    assert caught.value.problem == "graph" and "32 images" in str(caught.value)
+    choice = choose(foreign, [WAYS["0-1 nchw"]], ["r", "g", "b"])
+    assert choice.model.batch == 1 and choice.model.votes(make_images(40)[0]).shape == (40, 3)
+
+
 # TensorFlow Lite
 
 
