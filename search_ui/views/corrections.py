@@ -30,6 +30,12 @@ def choices(corpus: Corpus) -> list[str]:
     return list(dict.fromkeys(name for names in [*known, corpus.classes or []] for name in names))
 
 
+def given_labels(corpus: Corpus) -> list[str]:
+    """Return the labels that people gave images of a corpus so far, sorted: what to suggest where no classes are known yet."""
+    newest = sources().corrections.newest()
+    return sorted({one.label for one in newest if one.corpus_hash == corpus.hash})
+
+
 def enabled() -> bool:
     """Return whether this application takes corrections."""
     return sources().settings.database != NONE
@@ -57,7 +63,8 @@ def add(corpus: str, partition: int, row: int) -> Response:
     """Store a correction: ``label`` and ``by`` of a form."""
     manifest = _corrected_corpus(corpus, partition, row)
     label, by = request.form.get("label", ""), request.form.get("by", "")
-    if label and label not in (known := choices(manifest)):
+    known = choices(manifest)
+    if label and known and label not in known:
         raise BadCorrectionError(
             f"{label[:80]!r} is not a class of {corpus}; its classes are {', '.join(known)}"
         )

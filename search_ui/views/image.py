@@ -59,6 +59,9 @@ def image(corpus: str, partition: int, row: int) -> str:
             "next": step(facts.corpus, partition, row, 1),
         }
         around = {name: image_url(corpus, *place) if place else None for name, place in steps.items()}
+    correctable = corrections.enabled() and not facts.unreadable
+    choices = corrections.choices(facts.corpus) if correctable else []
+    free = correctable and not choices  # nothing knows the classes yet
     return render_template(
         "image.html",
         facts=facts,
@@ -72,7 +75,9 @@ def image(corpus: str, partition: int, row: int) -> str:
         back=back,
         at=at,
         total=total,
-        choices=corrections.choices(facts.corpus) if corrections.enabled() and not facts.unreadable else [],
+        choices=choices,
+        free=free,
+        given=corrections.given_labels(facts.corpus) if free and not facts.corrections_error else [],
         correct_url=f"{image_url(corpus, partition, row)}/corrections",
         query=f"?{request.query_string.decode('latin-1')}" if request.query_string else "",
         by=corrections.name(),

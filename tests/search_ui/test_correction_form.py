@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from searchable import CLASSES
+from small_world import make_corpus, write_tiny_images
 
 from conf.errors import TinyTagsError
 from records.corrections import open_corrections
@@ -84,6 +85,21 @@ def test_the_classes_to_choose_from_are_those_of_the_runs_and_only_these_are_tak
         assert answer.status_code == 400 and words in answer.text
     assert page.post(f"{IMAGE}/corrections").status_code == 400
     assert labels(page) == []
+
+
+def test_images_of_a_corpus_without_classes_take_any_label_and_suggest_those_given(page, library, tmp_path):
+    make_corpus(library.store, "plain", write_tiny_images(tmp_path / "plain.bin", 4), 4)
+    path = "/images/plain/0/1"
+    assert '<input type="text" name="label" list="given"' in page.get(path).text
+    for label in ("heron", "<b>owl</b>"):
+        assert correct(page, label, path=path).status_code == 303
+    assert [label for label, _ in labels(page, path)] == ["<b>owl</b>", "heron"]
+    html = page.get("/images/plain/0/2").text
+    assert '<datalist id="given"><option value="&lt;b&gt;owl&lt;/b&gt;"></datalist>' in html, (
+        "the newest of the image"
+    )
+    assert correct(page, "x" * 201, path=path).status_code == 400
+    assert 'list="given"' not in page.get(IMAGE).text
 
 
 def test_an_image_without_a_tag_can_be_corrected_too(page, searchable):
