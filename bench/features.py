@@ -48,7 +48,7 @@ SEEDS = (0, 1, 2)
 @click.option(
     "--corpus", required=True, metavar="LABELLED", help="The labelled corpus to train and measure on."
 )
-@click.option("--per-class", default=1_000, show_default=True, help="Training images of each class.")
+@click.option("--per-class", default=500, show_default=True, help="Training images of each class.")
 @click.option("--trees", default=100, show_default=True, help="Trees of the forests, of any depth up to 30.")
 @click.option("--only", multiple=True, metavar="NAME", help="Only these features; repeatable.")
 @click.option("--few/--no-few", default=True, help="Also measure how few labels are enough.")
