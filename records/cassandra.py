@@ -8,9 +8,11 @@ what a day has, in a bounded time. Corrections are partitioned by image; what co
 import contextlib
 import functools
 import json
+import logging
 import re
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
 from datetime import UTC, datetime
@@ -144,7 +146,7 @@ class CassandraDatabase(Database):
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
         try:
-            from cassandra import DriverException
+            from cassandra import DriverException, UnresolvableContactPoints
             from cassandra.cluster import NoHostAvailable
         except ImportError:
             raise DatabaseError("Cassandra needs its driver: pip install cassandra-driver") from None
@@ -154,6 +156,8 @@ class CassandraDatabase(Database):
             # Its own text has a dictionary of exceptions.
             reasons = {str(reason) for reason in error.errors.values()} or {"no host answers"}
             raise self.failed(OSError("; ".join(sorted(reasons)))) from None
+        except UnresolvableContactPoints:
+            raise self.failed(OSError("no host has an address")) from None
         except (DriverException, OSError) as error:
             raise self.failed(error) from None
 
@@ -217,10 +221,14 @@ class CassandraDatabase(Database):
             schema_metadata_enabled=False,
             token_metadata_enabled=False,
         )
+        # It reports each try to connect again, with a traceback.
+        logging.getLogger("cassandra").setLevel(logging.ERROR)
         try:
             session = cluster.connect()
             # The database's clock decides which change is the last, not those of several clients.
             session.use_client_timestamp = False
+            # It has threads, which end with this object.
+            weakref.finalize(self, cluster.shutdown)
             return session
         except BaseException:
             cluster.shutdown()

@@ -75,7 +75,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Count:
-    """A number of predictions; at least this many where the time was over before all were counted."""
+    """A number of predictions; at least this many where not all were counted, which would take too long."""
 
     number: int
     complete: bool = True

@@ -67,23 +67,25 @@ def tables() -> "dict[str, Table]":
     )  # fmt: skip
     sa.Table(
         "predictions", metadata,
+        # What filters need comes first, and the longest last: SQLite reads a row up to the column that is asked for.
         sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
-        sa.Column("name", sa.String(LONGEST_FILE_NAME), nullable=False),
-        sa.Column("size", sa.BigInteger, nullable=False),
-        sa.Column("sha256", sa.String(64), nullable=False),
-        sa.Column("image", sa.LargeBinary, nullable=False),
-        sa.Column("model", sa.String(100), nullable=False),
-        sa.Column("model_hash", sa.String(64), nullable=False),
-        sa.Column("milliseconds", sa.Double, nullable=False),
         sa.Column("answer", sa.String(LONGEST_CLASS), nullable=False),
-        sa.Column("confidence", sa.Double, nullable=False),
-        sa.Column("classes", sa.Text().with_variant(MEDIUMTEXT, "mysql", "mariadb"), nullable=False),  # JSON
+        sa.Column("model", sa.String(100), nullable=False),
+        sa.Column("corrected", sa.SmallInteger, nullable=False),  # 1 where there is a correction, else 0
         sa.Column("correction", sa.String(LONGEST_CLASS)),
         sa.Column("corrected_by", sa.String(LONGEST_NAME)),
         sa.Column("corrected_at", sa.DateTime),
+        sa.Column("confidence", sa.Double, nullable=False),
+        sa.Column("milliseconds", sa.Double, nullable=False),
+        sa.Column("model_hash", sa.String(64), nullable=False),
+        sa.Column("size", sa.BigInteger, nullable=False),
+        sa.Column("sha256", sa.String(64), nullable=False),
+        sa.Column("name", sa.String(LONGEST_FILE_NAME), nullable=False),
+        sa.Column("classes", sa.Text().with_variant(MEDIUMTEXT, "mysql", "mariadb"), nullable=False),  # JSON
+        sa.Column("image", sa.LargeBinary, nullable=False),
         sa.Index("predictions_answer", "answer", "number"),
         sa.Index("predictions_model", "model", "number"),
-        sa.Index("predictions_corrected", "corrected_at", "number"),
+        sa.Index("predictions_corrected", "corrected", "number"),
     )  # fmt: skip
     return dict(metadata.tables)
 

@@ -26,6 +26,8 @@ from records.sql import SqlDatabase, TakenError, stored_time, tables
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Row, Table
 
+# More aren't counted: it would take longer than an answer may.
+COUNTED = 1_000_000
 # Rows that are deleted in one transaction.
 _AT_ONCE = 500
 
@@ -43,6 +45,7 @@ class SqlPredictions(SqlDatabase, Predictions):
         values: dict[str, Any] = vars(prediction) | {
             "name": stored_name(prediction.name),
             "classes": json.dumps(prediction.classes, ensure_ascii=False),
+            "corrected": 0,
         }
         number = number_of(values.pop("at"))
         while True:
@@ -52,6 +55,8 @@ class SqlPredictions(SqlDatabase, Predictions):
                     connection.execute(self.table.insert().values(number=number, **values))
                 return number
             except TakenError:
+                if self.get(number) is None:
+                    raise  # it isn't the number
                 number += 1
 
     def get(self, number: int) -> Prediction | None:
@@ -78,15 +83,21 @@ class SqlPredictions(SqlDatabase, Predictions):
     def count(self, filters: Filters = EVERYTHING) -> Count:
         from sqlalchemy import func, select
 
-        query = select(func.count()).select_from(self.table).where(*self._where(filters))
+        some = select(self.table.c.number).where(*self._where(filters)).limit(COUNTED + 1).subquery()
         with self.begin() as connection:
-            return Count(connection.execute(query).scalar_one() if connection else 0)
+            number = (
+                connection.execute(select(func.count()).select_from(some)).scalar_one() if connection else 0
+            )
+        return Count(min(number, COUNTED), complete=number <= COUNTED)
 
     def correct(self, number: int, label: str | None, by: str) -> bool:
-        values: dict[str, Any] = dict.fromkeys(("correction", "corrected_by", "corrected_at"))
+        values: dict[str, Any] = dict.fromkeys(("correction", "corrected_by", "corrected_at")) | {
+            "corrected": 0
+        }
         if label is not None:
             label, by = check_words(label, by)
             values = {
+                "corrected": 1,
                 "correction": label,
                 "corrected_by": by,
                 "corrected_at": stored_time(datetime.now(UTC)),
@@ -125,8 +136,7 @@ class SqlPredictions(SqlDatabase, Predictions):
         where = [c.number >= least, c.number < end]
         where += [c.answer == filters.answer] if filters.answer is not None else []
         where += [c.model == filters.model] if filters.model is not None else []
-        if filters.corrected is not None:
-            where.append(c.corrected_at.is_not(None) if filters.corrected else c.corrected_at.is_(None))
+        where += [c.corrected == int(filters.corrected)] if filters.corrected is not None else []
         return where
 
 

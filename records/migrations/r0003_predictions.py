@@ -10,7 +10,7 @@ down_revision = "0002"
 INDEXES = {
     "predictions_answer": ["answer", "number"],
     "predictions_model": ["model", "number"],
-    "predictions_corrected": ["corrected_at", "number"],
+    "predictions_corrected": ["corrected", "number"],
 }
 
 
@@ -25,21 +25,22 @@ def upgrade() -> None:
         op.create_table(
             "predictions",
             sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
-            sa.Column("name", sa.String(255), nullable=False),
-            sa.Column("size", sa.BigInteger, nullable=False),
-            sa.Column("sha256", sa.String(64), nullable=False),
-            sa.Column("image", sa.LargeBinary, nullable=False),
-            sa.Column("model", sa.String(100), nullable=False),
-            sa.Column("model_hash", sa.String(64), nullable=False),
-            sa.Column("milliseconds", sa.Double, nullable=False),
             sa.Column("answer", sa.String(200), nullable=False),
-            sa.Column("confidence", sa.Double, nullable=False),
-            sa.Column(
-                "classes", sa.Text().with_variant(mysql.MEDIUMTEXT, "mysql", "mariadb"), nullable=False
-            ),
+            sa.Column("model", sa.String(100), nullable=False),
+            sa.Column("corrected", sa.SmallInteger, nullable=False),
             sa.Column("correction", sa.String(200)),
             sa.Column("corrected_by", sa.String(80)),
             sa.Column("corrected_at", sa.DateTime),
+            sa.Column("confidence", sa.Double, nullable=False),
+            sa.Column("milliseconds", sa.Double, nullable=False),
+            sa.Column("model_hash", sa.String(64), nullable=False),
+            sa.Column("size", sa.BigInteger, nullable=False),
+            sa.Column("sha256", sa.String(64), nullable=False),
+            sa.Column("name", sa.String(255), nullable=False),
+            sa.Column(
+                "classes", sa.Text().with_variant(mysql.MEDIUMTEXT, "mysql", "mariadb"), nullable=False
+            ),
+            sa.Column("image", sa.LargeBinary, nullable=False),
         )
     for table in ("corrections", "predictions") if bind.dialect.name in ("mysql", "mariadb") else ():
         # Their default takes "cat" and "Cat" for the same, and may not have every character.

@@ -14,7 +14,7 @@ from killed import assert_all_there, kill_writers
 from records import cassandra, sql
 from records.cassandra import CassandraDatabase
 from records.corrections import DatabaseError, open_corrections
-from records.predictions import open_predictions
+from records.predictions import Count, Filters, open_predictions
 from records.sql import VERSION_TABLE, SqlDatabase
 
 # One start of Cassandra takes half a minute, and most of its changes of tables a second.
@@ -148,3 +148,20 @@ def test_a_server_that_was_started_again_is_used_at_once(name, request):
 
 def test_what_was_confirmed_survives_kills_of_two_processes_that_write(url):
     assert_all_there(url, kill_writers(url, kills=3))
+
+
+@pytest.mark.parametrize("name", ["cassandra"])
+def test_filters_of_cassandra_stop_in_time_and_the_next_page_goes_on(name, request, monkeypatch):
+    url = clear(request.getfixturevalue(name).url, "TRUNCATE")
+    predictions = open_predictions(url)
+    for number in range(8):
+        predictions.add(test_predictions.made("cat" if number % 4 == 1 else "dog", hours=10 * number))
+    cats = Filters(answer="cat")
+    monkeypatch.setattr(cassandra, "SCAN_SECONDS", -1)
+    monkeypatch.setattr(cassandra, "_ROWS", 1)
+    page = predictions.page(cats)
+    assert (page.predictions, page.complete) == ((), False) and page.older
+    assert [one.at.hour for one in predictions.every(cats)] == [14, 22]
+    oldest = predictions.page(cats, after=0)
+    assert not oldest.complete and oldest.newer
+    assert predictions.count(cats) == Count(0, complete=False)

@@ -7,8 +7,11 @@ import sys
 
 import pytest
 from killed import assert_all_there, kill_writers
+from test_predictions import made
 
+from records import sql_predictions
 from records.corrections import DatabaseError, open_corrections
+from records.predictions import Count, Filters, open_predictions
 from records.sql_corrections import SqlCorrections
 
 
@@ -109,3 +112,21 @@ def test_what_was_confirmed_survives_kills_of_two_processes_that_write(sqlite_ur
     with sqlite3.connect(file) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_no_more_than_a_million_predictions_are_counted(sqlite_url, monkeypatch):
+    predictions = open_predictions(sqlite_url)
+    monkeypatch.setattr(sql_predictions, "COUNTED", 2)
+    counts = []
+    for _ in range(3):
+        predictions.add(made())
+        counts.append(predictions.count())
+    assert counts == [Count(1), Count(2), Count(2, complete=False)]
+
+
+def test_many_predictions_are_deleted_in_steps(sqlite_url, monkeypatch):
+    predictions = open_predictions(sqlite_url)
+    monkeypatch.setattr(sql_predictions, "_AT_ONCE", 2)
+    for _ in range(5):
+        predictions.add(made())
+    assert predictions.delete(Filters(answer="cat")) == 5 and predictions.count() == Count(0)
