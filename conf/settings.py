@@ -33,6 +33,7 @@ class Settings:
     details: str = "no"
     retention_days: str = ""
     correction_rate: str = "60/minute, 2000/day"
+    classify_rate: str = "120/minute, 5000/day"
     hosts: str = ""
     proxy: str = ""
 
@@ -52,6 +53,7 @@ HELP = {
     "details": "Whether pages show folders and addresses of the machine, and who writes: yes or no. `tinytags status` always does.",
     "retention_days": "For how many days predictions are kept; by default for ever.",
     "correction_rate": "How many corrections one address may make or undo, as 60/minute, 2000/day; none is no limit.",
+    "classify_rate": "How many pictures one address may have classified, as 120/minute, 5000/day; none is no limit.",
     "hosts": "More names that the page is requested by, as in A,B; .A stands for all names in A, * for any. Always: localhost, loopback addresses and --host.",
     "proxy": "Address of the reverse proxy in front of the page: its X-Forwarded-For names the clients.",
 }

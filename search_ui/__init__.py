@@ -12,8 +12,9 @@ from jinja2 import ChoiceLoader, PackageLoader
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 
-# Requests are short: URLs, and the form of a correction.
+# Requests are short: URLs, and the form of a correction; but for pictures to classify.
 BODY_BYTES = 64 * 1024
+UPLOAD_BYTES = 32 << 20
 _M_ARENA_MAX = -8  # malloc.h
 STATIC_SECONDS = 365 * 24 * 3600
 
@@ -26,9 +27,11 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
     from indexing.query.levels import percent_of
     from indexing.query.published import CHECK_SECONDS, PublishedIndex
     from indexing.solr import Solr
+    from ingest.picture import Decoder
     from records.corrections import open_corrections
     from search_ui import errors, hosts, metrics, openapi
     from search_ui.board import REFRESH_SECONDS, Board
+    from search_ui.history import History
     from search_ui.library import Library
     from search_ui.rates import Rates
     from search_ui.sources import Sources
@@ -56,7 +59,10 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
         library=Library(store),
         board=Board(store, solr, settings.alias, app.config["REFRESH_SECONDS"]),
         corrections=open_corrections(settings.database),
-        rates=Rates(settings.correction_rate),
+        rates=Rates(settings.correction_rate, "correction_rate"),
+        history=History(settings.database, settings.retention_days),
+        classify_rates=Rates(settings.classify_rate, "classify_rate"),
+        decoder=Decoder(),
         metrics=counted,
     )
     # The plots and tables of models, which reports have too.
@@ -86,7 +92,8 @@ def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None
 
     _share_memory()
     app = create_app(settings, host=host)
-    _ = app.extensions["tinytags"].rates.limits  # an error of the setting comes now
+    for rates in (app.extensions["tinytags"].rates, app.extensions["tinytags"].classify_rates):
+        _ = rates.limits  # an error of the setting comes now
     try:
         server = make_server(app, host, port, settings.proxy)
     except (OSError, ValueError) as error:

@@ -203,6 +203,69 @@ class Image(TypedDict):
     png: str
 
 
+# /api/classify
+
+
+ClassShare = TypedDict("ClassShare", {"class": str, "confidence": Share})
+
+
+class ClassifiedFile(TypedDict):
+    """What a model makes of a picture, the most confident class first; its number in the history, or null."""
+
+    filename: str
+    model: str
+    milliseconds: Positive
+    predictions: list[ClassShare]
+    record: Count | None
+
+
+class UnclassifiedFile(TypedDict):
+    filename: str
+    error: str
+
+
+class Classified(TypedDict):
+    """One result for each file, in their order."""
+
+    results: list[ClassifiedFile | UnclassifiedFile]
+
+
+# /api/history
+
+
+class Record(TypedDict):
+    """A prediction, with the correction that a person gave, if any."""
+
+    number: Count
+    at: Time
+    filename: str
+    size: Count
+    sha256: str
+    model: str
+    model_hash: str
+    milliseconds: Positive
+    answer: str
+    confidence: Share
+    predictions: list[ClassShare]
+    correction: str | None
+    corrected_by: str | None
+    corrected_at: Time | None
+    png: str
+
+
+class History(TypedDict):
+    """Predictions, newest first. ``older`` and ``newer`` are ``before`` and ``after`` of the pages beside this one.
+
+    ``complete`` is false where there are more than ``total``: counting them all takes too long.
+    """
+
+    total: Count
+    complete: bool
+    records: list[Record]
+    older: Count | None
+    newer: Count | None
+
+
 # /api/runs
 
 

@@ -8,8 +8,10 @@ from conf.errors import TinyTagsError
 from indexing.query.search import TooBusyError
 from indexing.query.search_state import BadSearchError
 from indexing.solr import SolrError
+from ingest.picture import DecoderBusyError
 from records.corrections import BadCorrectionError, DatabaseError
 from search_ui import api, details
+from search_ui.classifying import ModelUnusableError
 from storage.store import StoreError
 
 HEADERS = {
@@ -28,6 +30,7 @@ TITLES = {
     404: "Page not found",
     405: "Method not allowed",
     413: "Request too large",
+    415: "Not a kind of request that is read here",
     429: "Too many requests",
     500: "Internal error",
     503: "The search is unavailable",
@@ -50,6 +53,12 @@ def register(app: Flask) -> None:
     )
     app.register_error_handler(SolrError, lambda error: _unavailable(app, error))
     app.register_error_handler(StoreError, lambda error: _unavailable(app, error))
+    app.register_error_handler(
+        DecoderBusyError, lambda error: _unavailable(app, error, "Too many pictures at once")
+    )
+    app.register_error_handler(
+        ModelUnusableError, lambda error: _unavailable(app, error, "The model can't be used")
+    )
     app.register_error_handler(TinyTagsError, lambda error: _answer(404, details.reason(error)))
     app.register_error_handler(Exception, lambda error: _bug(app, error))
     app.after_request(_add_headers)
@@ -85,7 +94,11 @@ def _wants_json() -> bool:
     """Return whether an error is JSON: always in the API; of an export or a probe unless a browser follows a link to it."""
     if request.path.startswith("/api/"):
         return True
-    plain = request.path.startswith("/export.") or request.path in ("/healthz", "/readyz", "/metrics")
+    plain = request.path.startswith(("/export.", "/history.")) or request.path in (
+        "/healthz",
+        "/readyz",
+        "/metrics",
+    )
     return plain and "text/html" not in request.accept_mimetypes.values()
 
 

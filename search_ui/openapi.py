@@ -20,12 +20,14 @@ from indexing.query.search_state import (
     SIZES,
     SORTS,
 )
+from ingest.picture import FORMATS, MOST_BYTES
 from search_ui import api
+from search_ui.views.classify import MOST_FILES
 
 PATH = "/api/openapi.json"
 # The types of `search_ui.api` that are responses.
 RESPONSES = (
-    api.Error, api.Search, api.Image, api.Contributors, api.Runs, api.Models, api.Model, api.Alive, api.Ready, api.NotReady
+    api.Error, api.Search, api.Image, api.Classified, api.History, api.Contributors, api.Runs, api.Models, api.Model, api.Alive, api.Ready, api.NotReady
 )  # fmt: skip
 
 TEXT = {"type": "string"}
@@ -49,11 +51,11 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "TinyTags",
             "version": "1",
-            "description": "The data of the pages of TinyTags. All of it is read-only.",
+            "description": "The data of the pages of TinyTags. It is read-only, but for pictures that are classified and recorded.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "paths": {path: {"get": operation} for path, operation in _operations().items()},
+        "paths": {path: {_method(operation): operation} for path, operation in _operations().items()},
         "components": {"schemas": _schemas()},
     }
 
@@ -83,6 +85,21 @@ def _operations() -> dict[str, dict[str, Any]]:
         "/api/images/{corpus}/{partition}/{row}": _operation(
             "image", "Everything known about one image.", _json("Image"), [404, 503], place
         ),
+        "/api/classify": _operation(
+            "classify", "Classify pictures by a model, and record the predictions.",
+            _json("Classified"), [400, 403, 404, 413, 415, 429, 503],
+        ) | {"requestBody": _pictures()},
+        "/api/history": _operation(
+            "history", "Predictions, newest first.", _json("History"), [400, 403, 503], _history_parameters()
+        ),
+        "/history.jsonl": _operation(
+            "historyLines", "All predictions of a filter, streamed: one Record a line.",
+            {"content": {"application/x-ndjson": {"schema": TEXT}}}, [400, 403, 503], _history_parameters()[:-2],
+        ),
+        "/history.csv": _operation(
+            "historyTable", "All predictions of a filter, streamed: a header and one row each.",
+            {"content": {"text/csv": {"schema": TEXT}}}, [400, 403, 503], _history_parameters()[:-2],
+        ),
         "/api/corrections": _operation(
             "corrections", "The names under which corrections were made.", _json("Contributors"), [403, 503]
         ),
@@ -98,6 +115,72 @@ def _operations() -> dict[str, dict[str, Any]]:
         "/healthz": _operation("healthz", "Whether the process runs.", _json("Alive")),
         "/readyz": _operation("readyz", "Whether a search can be answered.", _json("Ready"), {503: _json("NotReady")}),
     }  # fmt: skip
+
+
+def _method(operation: dict[str, Any]) -> str:
+    return "post" if "requestBody" in operation else "get"
+
+
+def _pictures() -> dict[str, Any]:
+    """Return the body of a request to classify pictures."""
+    common = {
+        "model": NAME | {"description": "The model; by default that of the first published run."},
+        "min_confidence": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1,
+            "default": 0,
+            "description": "Classes with less are left out of predictions.",
+        },
+    }
+    files = {
+        "type": "array",
+        "items": {"type": "string", "format": "binary"},
+        "minItems": 1,
+        "maxItems": MOST_FILES,
+        "description": f"Pictures ({', '.join(FORMATS)}) of up to {MOST_BYTES >> 20} MiB each.",
+    }
+    image = {"type": "string", "contentEncoding": "base64", "description": "A picture in base64."}
+
+    def body(**fields: dict[str, Any]) -> dict[str, Any]:
+        properties = fields | common
+        required = [name for name in fields if name != "filename"]
+        return {
+            "schema": {
+                "type": "object",
+                "properties": properties,
+                "required": required,
+                "additionalProperties": False,
+            }
+        }
+
+    return {
+        "required": True,
+        "content": {
+            "multipart/form-data": body(files=files),
+            "application/json": body(
+                image=image, filename={"type": "string", "description": "Its name, only shown."}
+            ),
+        },
+    }
+
+
+def _history_parameters() -> list[dict[str, Any]]:
+    time = {"type": "string", "format": "date-time"}
+    number = {"type": "integer", "minimum": 0, "maximum": 2**53 - 1}
+    schemas: dict[str, tuple[dict[str, Any], str]] = {
+        "answer": (TEXT, "The class that the model answered with."),
+        "model": (TEXT, "The model."),
+        "since": (time, "Made at or after this time; UTC where it has no zone."),
+        "until": (time, "Made before this time; of a date without a time, on this day too."),
+        "corrected": ({"type": "string", "enum": ["yes", "no"]}, "Whether a person gave a label."),
+        "before": (number, "Predictions older than this number."),
+        "after": (number, "The page before: predictions newer than this number."),
+    }
+    return [
+        {"name": name, "in": "query", "description": description, "schema": schema, "allowEmptyValue": True}
+        for name, (schema, description) in schemas.items()
+    ]
 
 
 def search_parameters() -> list[dict[str, Any]]:
@@ -187,8 +270,10 @@ def _operation(
 
 _FAILURES = {
     400: "A parameter is unknown or invalid; error says which.",
-    403: "Corrections are turned off.",
+    403: "The request was sent by another site, or what it asks for is turned off.",
     404: "Not found; error says what there is.",
+    413: "Too many bytes or pictures.",
+    415: "Neither multipart/form-data nor JSON.",
     429: "Too many requests; try again after Retry-After seconds.",
     503: "Solr, the store or the database is unavailable or too busy; try again later.",
 }

@@ -15,13 +15,13 @@ NONE = "none"
 
 
 class Rates:
-    """The rates of a setting such as ``60/minute, 2000/day``, counted in memory. Thread-safe.
+    """The rates of the setting ``name``, such as ``60/minute, 2000/day``, counted in memory. Thread-safe.
 
     The library `limits` is imported on first use, so that it delays neither tests nor the start of the page.
     """
 
-    def __init__(self, setting: str) -> None:
-        self.setting = setting
+    def __init__(self, setting: str, name: str) -> None:
+        self.setting, self.name = setting, name
 
     @cached_property
     def limits(self) -> "list[RateLimitItem]":
@@ -34,12 +34,12 @@ class Rates:
             return limits.parse_many(self.setting)
         except ValueError:
             raise TinyTagsError(
-                f"setting correction_rate is {self.setting!r}; write it as 60/minute, 2000/day, or none"
+                f"setting {self.name} is {self.setting!r}; write it as 60/minute, 2000/day, or none"
             ) from None
 
-    def seconds_to_wait(self, client: str) -> int:
-        """Count a change by a client and return 0; or return after how many seconds it may try again."""
-        refused = [limit for limit in self.limits if not self._counter.hit(limit, client)]
+    def seconds_to_wait(self, client: str, count: int = 1) -> int:
+        """Count ``count`` changes by a client and return 0; or return after how many seconds it may try again."""
+        refused = [limit for limit in self.limits if not self._counter.hit(limit, client, cost=count)]
         if not refused:
             return 0
         until = max(self._counter.get_window_stats(limit, client).reset_time for limit in refused)

@@ -4,6 +4,7 @@ Waitress receives and sends in one thread that never blocks; other threads only 
 whole. Slow connections therefore cost memory but no thread, and these limits bound the memory and the time.
 """
 
+import copy
 import resource
 import time
 from typing import Any
@@ -17,7 +18,7 @@ from waitress.server import MultiSocketServer, TcpWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher
 from waitress.utilities import logger
 
-from search_ui import BODY_BYTES
+from search_ui import BODY_BYTES, UPLOAD_BYTES
 from search_ui.clients import client_of, is_loopback
 from search_ui.errors import HEADERS
 from search_ui.views.export import EXPORTS
@@ -30,6 +31,8 @@ OTHER_FILES = 200
 # A connection is closed when the headers of its next request take longer than this, and then its body.
 HEADER_SECONDS = 20
 BODY_SECONDS = 15
+# A request with pictures, by its path: 32 MiB in this time are 4 Mbit/s.
+UPLOAD_PATHS, UPLOAD_SECONDS = ("/classify", "/api/classify"), 60
 # A connection is closed when its client reads less than this in this time, while something is left to send.
 SLOW_SECONDS, SLOW_BYTES = 20, 80_000
 HEADER_BYTES = 64 * 1024
@@ -38,7 +41,15 @@ BUFFER_BYTES = 1 << 20
 # How many connections are accepted before the others are served again.
 ACCEPTED_AT_ONCE = 128
 # Threads by the beginning of the path; the first that fits. An export beyond the last place is refused, by a thread as well.
-THREADS = {"/healthz": 1, "/readyz": 1, "/metrics": 1, "/export.": EXPORTS + 1, "": 8}
+THREADS = {
+    "/healthz": 1,
+    "/readyz": 1,
+    "/metrics": 1,
+    "/export.": EXPORTS + 1,
+    "/classify": 3,
+    "/api/classify": 3,
+    "": 8,
+}
 
 
 class Refusal(ErrorTask):  # type: ignore[misc]  # waitress has no types
@@ -50,13 +61,18 @@ class Refusal(ErrorTask):  # type: ignore[misc]  # waitress has no types
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]
-    """Refuses requests whose end a proxy may see elsewhere."""
+    """Refuses requests whose end a proxy may see elsewhere, and large bodies but for uploads."""
+
+    uploads = False
 
     def parse_header(self, header_plus: bytes) -> None:
         super().parse_header(header_plus)
         # Waitress removes Transfer-Encoding where it follows it, and otherwise ignores it: in HTTP/1.0.
         if "TRANSFER_ENCODING" in self.headers or (self.chunked and "CONTENT_LENGTH" in self.headers):
             raise ParsingError("Transfer-Encoding with Content-Length, or in HTTP/1.0")
+        self.uploads = self.path in UPLOAD_PATHS
+        if not self.uploads:
+            self.adj: Adjustments = self.adj.small
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
@@ -89,8 +105,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self._slow = None
             return self.bytes_sent - sent < SLOW_BYTES
         self._slow = None
-        in_body = self.request is not None and self.request.headers_finished
-        return self.waits and now - self.waiting_since > HEADER_SECONDS + (BODY_SECONDS if in_body else 0)
+        more = 0
+        if self.request is not None and self.request.headers_finished:  # in the body
+            more = UPLOAD_SECONDS if self.request.uploads else BODY_SECONDS
+        return self.waits and now - self.waiting_since > HEADER_SECONDS + more
 
     def send(self, data: bytes, do_close: bool = True) -> int:
         sent: int = super().send(data, do_close)
@@ -192,8 +210,10 @@ def make_server(app: Flask, host: str, port: int, proxy: str = "") -> MultiSocke
     settings = Adjustments(
         host=host, port=port, ident="tinytags", server_name="localhost", asyncore_use_poll=True, cleanup_interval=1, backlog=CONNECTIONS,
         connection_limit=_connections() + OTHER_FILES, max_request_header_size=HEADER_BYTES,
-        max_request_body_size=BODY_BYTES, outbuf_high_watermark=BUFFER_BYTES, **trusted,
+        max_request_body_size=UPLOAD_BYTES, outbuf_high_watermark=BUFFER_BYTES, **trusted,
     )  # fmt: skip
+    settings.small = copy.copy(settings)
+    settings.small.max_request_body_size = BODY_BYTES
     sockets: dict[int, wasyncore.dispatcher] = {}
     dispatcher = Dispatcher()
     servers = [

@@ -7,8 +7,10 @@ from flask import current_app
 from conf.settings import Settings
 from indexing.query.published import PublishedIndex
 from indexing.solr import Solr
+from ingest.picture import Decoder
 from records.corrections import Corrections
 from search_ui.board import Board
+from search_ui.history import History
 from search_ui.library import Library
 from search_ui.metrics import Metrics
 from search_ui.rates import Rates
@@ -24,7 +26,10 @@ class Sources:
     library: Library
     board: Board
     corrections: Corrections
-    rates: Rates
+    rates: Rates  # of corrections
+    history: History
+    classify_rates: Rates
+    decoder: Decoder
     metrics: Metrics
 
 

@@ -2,8 +2,9 @@
 
 from flask import Blueprint
 
-from search_ui.views import about, corrections, export, health, image, models, runs, search
+from search_ui.views import about, classify, corrections, export, health, history, image, models, runs, search
 
 BLUEPRINTS: list[Blueprint] = [
-    view.blueprint for view in (search, export, image, corrections, runs, models, about, health)
+    view.blueprint
+    for view in (search, export, image, classify, history, corrections, runs, models, about, health)
 ]

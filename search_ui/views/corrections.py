@@ -4,21 +4,18 @@ from urllib.parse import quote, unquote
 
 from flask import Blueprint, abort, current_app, jsonify, redirect, render_template, request
 from werkzeug import Response
-from werkzeug.exceptions import TooManyRequests
 
 from conf.errors import TinyTagsError
-from conf.wording import counted, duration
+from conf.wording import counted
 from ingest.corpus import Corpus
 from records.corrections import LONGEST_NAME, BadCorrectionError, Correction, check_name, parse_time
 from search_ui import api, details
-from search_ui.clients import this_client
 from search_ui.library import image_url, known_corpus
 from search_ui.sources import sources
+from search_ui.writing import NONE, check_rate, check_site
 
 blueprint = Blueprint("corrections", __name__)
 
-# The value of the setting database that turns corrections off.
-NONE = "none"
 # A person enters their name once.
 COOKIE, COOKIE_SECONDS = "by", 365 * 24 * 3600
 
@@ -69,7 +66,7 @@ def add(corpus: str, partition: int, row: int) -> Response:
             f"{label[:80]!r} is not a class of {corpus}; its classes are {', '.join(known)}"
         )
     sources().corrections.add(manifest, partition, row, label, by)
-    return _keep_name(_redirect_back(corpus, partition, row), by)
+    return keep_name(_redirect_back(corpus, partition, row), by)
 
 
 @blueprint.post(
@@ -122,7 +119,7 @@ def undo_all() -> Response:
     by, since = check_name("the name", request.form.get("by", "")), request.form.get("since")
     number = sources().corrections.undo_all(by, parse_time(since) if since else None, undone_by=undone_by)
     current_app.logger.warning("%s by %r undone by %r", counted(number, "correction"), by, undone_by)
-    return _keep_name(redirect(f"/corrections?undone={number}", 303), undone_by)
+    return keep_name(redirect(f"/corrections?undone={number}", 303), undone_by)
 
 
 @blueprint.post("/corrections/restore")
@@ -141,17 +138,9 @@ def _corrected_corpus(corpus: str, partition: int, row: int) -> Corpus:
 
 
 def _check_form() -> None:
-    """Refuse a form of another site, 403, and more of them than a client may send, 429."""
-    # A browser sends forms of other sites with the cookies of this one.
-    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    ours = (f"{scheme}://{request.host}" for scheme in ("http", "https"))
-    if site not in ("same-origin", "none") if site else origin and origin not in ours:
-        abort(403, "This form was sent from another site. Correct labels on the page of the image.")
+    check_site()
     _check_enabled()
-    if seconds := sources().rates.seconds_to_wait(this_client()):
-        raise TooManyRequests(
-            f"Too many corrections from your address; try again in {duration(seconds)}.", retry_after=seconds
-        )
+    check_rate(sources().rates, "corrections")
 
 
 def _check_enabled() -> None:
@@ -159,7 +148,8 @@ def _check_enabled() -> None:
         abort(403, "Corrections are turned off here.")
 
 
-def _keep_name(answer: Response, by: str) -> Response:
+def keep_name(answer: Response, by: str) -> Response:
+    """Return an answer that lets the browser keep the name of a person, who then enters it once."""
     answer.set_cookie(COOKIE, quote(" ".join(by.split())), COOKIE_SECONDS, httponly=True, samesite="Strict")
     return answer
 

@@ -71,10 +71,10 @@ def _csv_lines(batches: Iterator[list[dict[str, Any]]]) -> Iterator[str]:
     for found in batches:
         text = io.StringIO()
         writer = csv.DictWriter(text, header, restval="")
-        writer.writerows({key: _cell(value) for key, value in hit.items()} for hit in documents(found))
+        writer.writerows({key: cell(value) for key, value in hit.items()} for hit in documents(found))
         yield text.getvalue()
 
 
-def _cell(value: object) -> object:
+def cell(value: object) -> object:
     """Return a value that a spreadsheet reads as text where it would execute it as a formula."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULAS) else value

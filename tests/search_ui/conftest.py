@@ -72,7 +72,12 @@ def searchable(solr, library):
 def settings(searchable):
     database = f"sqlite:///{searchable.store.root}/tinytags.db"
     return Settings(
-        store=searchable.store.root, solr=searchable.solr.url, alias=ALIAS, database=database, details="yes"
+        store=searchable.store.root,
+        solr=searchable.solr.url,
+        alias=ALIAS,
+        database=database,
+        details="yes",
+        classify_rate="none",
     )
 
 

@@ -1,0 +1,53 @@
+"""The history as the pages use it: predictions are recorded where the database answers, and deleted when they are old."""
+
+import logging
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+from records.corrections import DatabaseError
+from records.predictions import NewPrediction, open_predictions
+from search_ui.writing import NONE
+
+# How often old predictions are deleted.
+EXPIRE_SECONDS = 3600.0
+log = logging.getLogger(__name__)
+
+
+class History:
+    """The predictions in the database at ``url``, kept for ``days`` ("": for ever). Thread-safe."""
+
+    def __init__(self, url: str, days: str = "") -> None:
+        self.enabled = url != NONE
+        self.predictions = open_predictions(url)
+        self._days = int(days) if days else None
+        self._expired = -EXPIRE_SECONDS
+        self._lock = threading.Lock()
+
+    def add(self, prediction: NewPrediction) -> int | None:
+        """Store a prediction and return its number; None where the database is unavailable, or the history turned off.
+
+        An answer is worth more than its record.
+        """
+        if not self.enabled:
+            return None
+        try:
+            number = self.predictions.add(prediction)
+            self._expire()
+            return number
+        except DatabaseError as error:
+            log.warning("a prediction was not recorded: %s", error)
+            return None
+
+    def _expire(self) -> None:
+        """Delete old predictions, once an hour."""
+        if self._days is None:
+            return
+        with self._lock:
+            now = time.monotonic()
+            if now - self._expired < EXPIRE_SECONDS:
+                return
+            self._expired = now
+        deleted = self.predictions.expire(datetime.now(UTC) - timedelta(days=self._days))
+        if deleted:
+            log.info("%d predictions older than %d days deleted", deleted, self._days)
