@@ -371,6 +371,7 @@ def _corrections(settings):
     "retention_days",
     "details",
     "correction_rate",
+    "classify_rate",
     "hosts",
     "proxy",
 )
