@@ -33,7 +33,7 @@ JOBS = {
     "features": ("jobs.compute_features", "Compute the features of a corpus and keep them in the store."),
     "evaluate": ("jobs.evaluate_model", "Measure a model on a labelled corpus."),
     "compare": ("jobs.compare_models", "Compare models of the store on the same labelled images."),
-    "import": ("jobs.import_model", "Import somebody else's network, once it has proved itself."),
+    "import": ("jobs.import_model", "Import somebody else's network: ONNX, or TensorFlow Lite."),
     "export": ("jobs.export_model", "Write a network as a file for other programs."),
 }
 ORDER = [
