@@ -86,7 +86,7 @@ def test_a_lost_forest_is_named(store):
         load_model(store, "five")
 
 
-@pytest.mark.parametrize("kind", ["network", None, 3])
+@pytest.mark.parametrize("kind", ["oracle", None, 3])
 def test_an_unknown_kind_of_model_is_rejected_by_name(store, kind):
     save_model(store, "five", forest(1), CARD)
     store.write_json(layout.model_card("five"), {**read_card(store, "five"), "kind": kind})
