@@ -256,6 +256,14 @@ def _shown(name: str | None) -> str:
     return "".join(letter for letter in last if letter.isprintable())[:255]
 
 
+def with_images(html: str) -> Response:
+    """Return a page that may show data: URLs: the image that a model saw is part of it, as it may be recorded nowhere."""
+    response = current_app.make_response(html)
+    policy = HEADERS["Content-Security-Policy"].replace("img-src 'self'", "img-src 'self' data:")
+    response.headers["Content-Security-Policy"] = policy
+    return response
+
+
 def _page(model: str, least: float, results: list[Result], missing: bool = False) -> Response:
     error = None
     known: dict[str, Any] = {}
@@ -279,10 +287,7 @@ def _page(model: str, least: float, results: list[Result], missing: bool = False
         by=name_of_visitor(),
         recording=sources().history.enabled,
     )
-    response = current_app.make_response(html)
-    # The image that a model saw is part of the page: it may be recorded nowhere.
-    policy = HEADERS["Content-Security-Policy"].replace("img-src 'self'", "img-src 'self' data:")
-    response.headers["Content-Security-Policy"] = policy
+    response = with_images(html)
     if results and all(result.error for result in results):
         response.status_code = 400
     return response

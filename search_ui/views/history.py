@@ -20,7 +20,7 @@ from records.corrections import BadCorrectionError, parse_time
 from records.predictions import Filters, Prediction, Predictions
 from search_ui import api, png
 from search_ui.sources import sources
-from search_ui.views.classify import Result, nearest, png_data
+from search_ui.views.classify import Result, nearest, png_data, with_images
 from search_ui.views.corrections import keep_name, name
 from search_ui.views.export import EXPORTED, cell
 from search_ui.writing import check_rate, check_site
@@ -57,13 +57,14 @@ def index() -> str:
 
 
 @blueprint.get(f"/history/{NUMBER}")
-def one(number: int) -> str:
+def one(number: int) -> Response:
     """One prediction, as after it was made."""
     found = _known(number)
     result = Result(found.name, found, number, similar=nearest(found.image))
-    return render_template(
+    html = render_template(
         "prediction.html", result=result, prediction=found, by=name(), most_classes=TABLE_CLASSES
     )
+    return with_images(html)
 
 
 @blueprint.get(f"/history/{NUMBER}.png")
@@ -86,7 +87,7 @@ def api_index() -> Response:
         "complete": total.complete,
         "records": [_as_json(prediction) for prediction in found.predictions],
         "older": found.older,
-        "newer": found.newer,
+        "newer": None if found.newer is None else max(found.newer, 0),
     }
     return jsonify(answer)
 

@@ -111,6 +111,8 @@ def test_a_prediction_has_a_page_and_its_pixels(client, app):
     assert "<b>deer" not in html
     pixels = np.asarray(Image.open(io.BytesIO(client.get(f"/history/{number}.png?scale=2").data)))
     assert pixels.shape == (64, 64, 3) and (pixels == 7).all()
+    assert "img-src 'self' data:;" in client.get(f"/history/{number}").headers["Content-Security-Policy"]
+    assert client.get("/api/history?before=0&after=0").json["newer"] == 0
     assert client.get("/history/5").status_code == client.get("/history/5.png").status_code == 404
     assert client.get(f"/history/{10**30}").status_code == 404
 
