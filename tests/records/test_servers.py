@@ -45,11 +45,11 @@ def server_url(request):
 def clear(url, statement):
     """Execute a statement for each table of a database."""
     if url.startswith("cassandra"):
-        session = CassandraDatabase(url).connect(write=True)
+        database = CassandraDatabase(url)  # its connection ends with it
+        session = database.connect(write=True)
         for table in ("corrections", "predictions", "prediction_days", "numbers"):
             if list(session.execute(f"SELECT * FROM tinytags.{table} LIMIT 1")):
                 session.execute(f"TRUNCATE tinytags.{table}", timeout=30)
-        session.cluster.shutdown()
         return url
     engine = SqlDatabase(url).engine
     with engine.begin() as connection:
