@@ -172,7 +172,7 @@ def cassandra(tmp_path_factory):
     """A running Cassandra, which takes half a minute to start: all its tests are in one file."""
     from operations.services import Cassandra, free_port
 
-    service = Cassandra(tmp_path_factory.mktemp("cassandra"), free_port(1))
+    service = Cassandra(tmp_path_factory.mktemp("cassandra"), free_port(1), light=True)
     SERVERS.append(service)
     service.start()
     yield service
