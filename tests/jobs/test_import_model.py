@@ -257,14 +257,19 @@ BAD = {
         one_node("Identity", input_type=TensorProto.INT64, input_shape=["n", 32, 32, 3]),
         "graph",
     ),
-    "truncated TensorFlow Lite": (b"\x1c\x00\x00\x00TFL3" + bytes(50), "damaged"),
 }
 
 
-@pytest.mark.parametrize("data, problem", BAD.values(), ids=BAD)
-def test_a_file_that_is_no_network_is_one_line(data, problem, request, store, tmp_path):
-    if b"TFL3" in data[:8]:
-        request.getfixturevalue("litert")
+@pytest.mark.parametrize(
+    "data, problem, runtime",
+    [pytest.param(*bad, None, id=name) for name, bad in BAD.items()]
+    + [
+        pytest.param(b"\x1c\x00\x00\x00TFL3" + bytes(50), "damaged", "litert", id="truncated TensorFlow Lite")
+    ],
+)
+def test_a_file_that_is_no_network_is_one_line(data, problem, runtime, request, store, tmp_path):
+    if runtime:
+        request.getfixturevalue(runtime)
     with pytest.raises(NetworkError) as caught:
         open_foreign(data)
     assert caught.value.problem == problem
