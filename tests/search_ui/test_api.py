@@ -166,7 +166,8 @@ def test_schemathesis_finds_nothing(address, tmp_path):
     assert finished.returncode == 0, finished.stdout + finished.stderr
     made = requests() - before
     assert made.total() >= 500, made
-    assert set(made) <= {200, 400, 404, 405, 413, 415}
+    # 429: on a busy machine an export begins before the last one of the same address has ended.
+    assert set(made) <= {200, 400, 404, 405, 413, 415, 429}
     assert min(made[200], made[400], made[404]) > 20, "all of it is tried"
 
 
