@@ -28,6 +28,7 @@ def to_onnx(model: Any) -> bytes:
             "ONNX needs the package tf2onnx, which is not installed: pip install 'tinytags[train]'", "missing"
         ) from None
     with _quiet():
+        model(np.zeros((1, *model.input_shape[1:]), np.uint8))  # Keras exports only what was called
         return file_of(lambda path: model.export(path, format="onnx", verbose=False), "network.onnx")
 
 

@@ -65,6 +65,7 @@ def paths(app, searchable):
         "corpus": corpus,
         "partition": 0,
         "row": 0,
+        "number": 1,
         "run": run,
         "name": model,
         "model": model,
