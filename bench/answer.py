@@ -30,6 +30,7 @@ from jobs.tag_images import tag_partition
 from storage import layout
 from storage.runs import Run
 from storage.store import Store, open_store
+from tagging.classics import CLASSICS
 from tagging.comparison import SHARES, accuracy_text, fit_text, percent, rate_text, size_text
 from tagging.features import FEATURES
 from tagging.model import KINDS
@@ -220,7 +221,7 @@ def section(result: dict[str, Any], core_hour: float, gpu_hour: float) -> str:
     rows = result["rows"]
     head = (
         f"Measured on {result['images']:,} images of {result['corpus']} that no model was trained on, on {machine.words(result['machine'])}. "
-        f"GPU at hand: {result['gpu'] or 'none'}. Prices: {core_hour:g} for an hour of a core, {gpu_hour:g} for an hour of a GPU."
+        f"The load was {result['machine']['load']:g}. GPU at hand: {result['gpu'] or 'none'}. Prices: {core_hour:g} for an hour of a core, {gpu_hour:g} for an hour of a GPU."
     )
     parts = [head, answer(rows, core_hour)]
     parts += [f"![{name}](plots/{name}.svg)" for name in PLOTS[:1]]
@@ -285,7 +286,7 @@ def section(result: dict[str, Any], core_hour: float, gpu_hour: float) -> str:
             report.markdown(
                 ("classifier", "set-up", "chosen", "accuracy (95 %)", "best 30 %", "fit", "images/s", "size"),
                 [
-                    (row["title"], row["setup"], ", ".join(f"{k} {v}" for k, v in row["parameters"].items() if k != "seed"),
+                    (row["title"], CLASSICS[row["name"]].setup, ", ".join(f"{k} {v}" for k, v in row["parameters"].items() if k != "seed"),
                      accuracy_text(row).replace("+-", "±"), percent(row["at_share"]["0.3"]), fit_text(row),
                      rate_text(row["images_per_processor_second"]), size_text(row["bytes"]))
                     for row in result["classics"]
@@ -321,7 +322,7 @@ def answer(rows: Sequence[dict[str, Any]], core_hour: float) -> str:
         return "There is no forest on pixels and another model to compare it with."
     lines = []
     for forest in forests:
-        lines.append(f"**`{forest['name']}`** is right in {percent(forest['accuracy'])} of the images and tags {DUMP_IMAGES / 1e6:.1f} million for {money(core_hours(forest) * core_hour)}.")  # fmt: skip
+        lines.append(f"\n**`{forest['name']}`** is right in {percent(forest['accuracy'])} of the images and tags {DUMP_IMAGES / 1e6:.1f} million for {money(core_hours(forest) * core_hour)}.\n")  # fmt: skip
         for row in others:
             points = 100 * (row["accuracy"] - forest["accuracy"])
             best = 100 * ((row["at_share"]["0.3"] or 0) - (forest["at_share"]["0.3"] or 0))
@@ -330,7 +331,7 @@ def answer(rows: Sequence[dict[str, Any]], core_hour: float) -> str:
                 f"- Against `{row['name']}` it gives up {points:.1f} points of accuracy, and {best:.1f} points of precision where "
                 f"30 % of the images are kept; `{row['name']}` costs {times:,.0f} times as much to tag with: {money(core_hours(row) * core_hour)}."
             )
-    return "\n".join(lines)
+    return "\n".join(lines).strip()
 
 
 def draw(result: dict[str, Any], folder: Path, core_hour: float) -> list[Path]:

@@ -137,7 +137,7 @@ CLASSICS = {
         ({"leaf": 1}, {"leaf": 3}), _forest,
     ),
     "boosted-trees": Classic(
-        "boosted trees", "100 principal components, as 3,072 columns take 30 times as long; by histogram, stopped early",
+        "boosted trees", "100 principal components; by histogram, stopped early",
         ({"rate": 0.1, "iterations": 300}, {"rate": 0.2, "iterations": 150}), _boosted_trees,
     ),
     "logistic-l1": Classic("logistic regression, L1", f"{_WHITE}; softmax", _penalties(0.01, 0.1, 1.0), _logistic_l1),
