@@ -221,7 +221,7 @@ def grid_search(
         for cell in cells(depths, leaves, splits) for fold in range(folds)
     ]  # fmt: skip
     task = functools.partial(fit_fold, store, source, facts)
-    results = kept_results(settings, store, corpus, "grid", facts, task)
+    results = kept_results(settings, store, corpus, "folds", facts, task)
     return {"corpus": corpus, "corpus_hash": source.hash, "images": len(labels), "folds": folds, "seed": seed,
             "rows": summarise(results)}  # fmt: skip
 
@@ -281,7 +281,7 @@ def fit_fold(store: "Store", corpus: "Corpus", facts: list[dict], number: int) -
         codes, labels, corpus.classes or [], Cell(*fact["cell"]), fact["trees"], fact["folds"], fact["fold"], fact["seed"]
     )  # fmt: skip
     store.write_json(result_path(corpus.name, fact), {"facts": fact, "result": result})
-    return {"partition": number, "grid": 1}
+    return {"partition": number, "folds": 1}
 
 
 def labelled_corpus(corpus: "Corpus") -> "Corpus":
