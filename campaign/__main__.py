@@ -11,6 +11,7 @@ from campaign.place import ROOT, Place
 from campaign.registry import ATTACKS
 from campaign.report import line, table, write_section
 from conf.command import note, run
+from conf.progress import Progress
 from conf.wording import duration
 
 DOCUMENT = ROOT / "docs" / "reliability.md"
@@ -73,7 +74,9 @@ def perform(attack: Attack, place: Place, tries: int) -> Outcome:
     """Return what came of an attack; an attack that fails itself counts as a loss."""
     began = time.monotonic()
     try:
-        outcome: Outcome = importlib.import_module(f"campaign.attacks.{attack.name}").attack(place, tries)
+        with Progress(attack.name, tries, "tries") as progress:
+            place.progress = progress.add
+            outcome: Outcome = importlib.import_module(f"campaign.attacks.{attack.name}").attack(place, tries)
     except NotRunError as error:
         outcome = Outcome(not_run=str(error))
     except Exception as error:

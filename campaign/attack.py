@@ -1,7 +1,7 @@
 """What an attack is, and what came of it."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 
@@ -36,6 +36,7 @@ class Outcome:
     )  # facts beside the losses: times, how many commands failed cleanly
     seconds: float = 0.0
     not_run: str = ""  # why it was not run
+    progress: Callable[[int], None] = field(default=lambda tries: None, repr=False, compare=False)
 
     def attempts(self, tries: int) -> Iterator[None]:
         """Yield until ``tries`` have counted; at most 4 for each and 10 more, because a kill at a random moment can come too late."""
@@ -43,6 +44,11 @@ class Outcome:
             if self.tried >= tries:
                 return
             yield
+
+    def count(self) -> None:
+        """Count one more try."""
+        self.tried += 1
+        self.progress(1)
 
     def lost(self, line: str) -> None:
         self.losses.append(line)

@@ -85,6 +85,7 @@ class Place:
 
     def __init__(self, seed: int, note: Callable[[str], None]) -> None:
         self.random, self.seed, self.note = random.Random(seed), seed, note
+        self.progress: Callable[[int], None] = lambda tries: None  # of the attack that runs
         self._stack = contextlib.ExitStack()
         self._commands = 0
         self._databases: dict[str, Service] = {}

@@ -1,34 +1,21 @@
 """Measures the processor time of this process and of all processes that it started."""
 
-import os
-from pathlib import Path
+import psutil
 
 
-def processor_seconds() -> float | None:
-    """Return the seconds of processor time that this process and its descendants have taken; None without Linux's /proc.
+def processor_seconds() -> float:
+    """Return the seconds of processor time that this process and its descendants have taken.
 
-    Processes that have ended count where their parent has waited for them. So the difference of two calls is the time of the
-    work between them, of Java as well, as long as what was started before still runs or was waited for.
+    On Linux, processes that have ended count where their parent has waited for them. So the difference of two calls is the
+    time of the work between them, of Java as well, as long as what was started before still runs or was waited for.
     """
-    parents: dict[int, int] = {}
-    ticks: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    this = psutil.Process()
+    seconds = 0.0
+    for process in [this, *this.children(recursive=True)]:
         try:
-            fields = stat.read_bytes().rpartition(b")")[2].split()
-        except OSError:  # it has just ended
+            seconds += sum(
+                process.cpu_times()[:4]
+            )  # user and system time, its own and that of ended children
+        except psutil.Error:  # it has just ended, or may not be read
             continue
-        number = int(stat.parent.name)
-        parents[number] = int(fields[1])
-        # User and system time, its own and that of children that it has waited for.
-        ticks[number] = sum(map(int, fields[11:15]))
-    if not ticks:
-        return None
-    children: dict[int, list[int]] = {}
-    for number, parent in parents.items():
-        children.setdefault(parent, []).append(number)
-    total, pending = 0, [os.getpid()]
-    while pending:
-        number = pending.pop()
-        total += ticks.get(number, 0)
-        pending += children.get(number, [])
-    return total / os.sysconf("SC_CLK_TCK")
+    return seconds

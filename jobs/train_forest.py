@@ -211,8 +211,8 @@ def train_forest(
         used = processor_seconds()
         fitted = trainer.load()(training)
         # On a cluster most of the work is done elsewhere; a trainer that goes on where it was killed counts for itself.
-        if used is not None and is_local(settings.master):
-            fitted.seconds.setdefault("processor", round((processor_seconds() or used) - used, 1))
+        if is_local(settings.master):
+            fitted.seconds.setdefault("processor", round(processor_seconds() - used, 1))
         measured = time.monotonic()
         if crossed:
             quality = cross_validate(training, trainer)

@@ -7,7 +7,7 @@ from campaign.place import ALIAS, Place
 def attack(place: Place, tries: int) -> Outcome:
     """Lost: a run that a command reports as shown, and that the alias does not have."""
     runs = [place.make_run(name, 1, 300) for name in ("race-a", "race-b")]
-    outcome, refused = Outcome(), 0
+    outcome, refused = Outcome(progress=place.progress), 0
     for run in runs:
         place.must("index", run.name, "--no-publish")
     for _ in range(tries):
@@ -15,7 +15,7 @@ def attack(place: Place, tries: int) -> Outcome:
             place.client.delete_alias(ALIAS)
         both = [place.start("index", run.name, "--beside") for run in runs]
         ended = [command.wait() for command in both]
-        outcome.tried += 1
+        outcome.count()
         shown = place.client.alias(ALIAS)
         for run, one in zip(runs, ended, strict=True):
             if one.code:

@@ -10,7 +10,7 @@ from campaign.proxy import Proxy
 
 def attack(place: Place, tries: int) -> Outcome:
     """Lost: documents of the run that are gone after the late delivery."""
-    outcome, run = Outcome(), place.make_run("delayed")
+    outcome, run = Outcome(progress=place.progress), place.make_run("delayed")
     place.must("index", run.name)
     late = 0
     for _ in range(tries):
@@ -21,7 +21,7 @@ def attack(place: Place, tries: int) -> Outcome:
         place.client.commit(run.name)
         with Proxy(urlsplit(place.solr.url).port or 0, hold=b'"delete"') as proxy:
             ended = place.run("index", run.name, "--partition", f"0-{run.partitions - 1}", solr=proxy.address)
-            outcome.tried += 1
+            outcome.count()
             if ended.code or (difference := place.difference(run)):
                 outcome.lost(
                     f"the redo ends with {ended.code}: {ended.last_line if ended.code else difference}"

@@ -23,7 +23,7 @@ LEAST_KB, MOST_KB = 200, 9_800
 
 def attack(place: Place, tries: int) -> Outcome:
     """Lost: a traceback, an error that does not name the full disk, or a repetition that does not complete the run."""
-    outcome = Outcome()
+    outcome = Outcome(progress=place.progress)
     dump = place.folder / "full.bin"
     dump.write_bytes(
         np.random.default_rng(place.seed).integers(0, 256, IMAGES * IMAGE_BYTES, np.uint8).tobytes()
@@ -45,7 +45,7 @@ def attack(place: Place, tries: int) -> Outcome:
                 ),
                 ("tag", "--corpus", "full", "--model", "forest"),
             ]
-            outcome.tried += 1
+            outcome.count()
             for words in steps:
                 ended = place.run(*words, store=store)
                 if ended.traceback:

@@ -13,7 +13,7 @@ SPARK_EVERY = 5
 
 def attack(place: Place, tries: int) -> Outcome:
     """Lost: a second command that fails, or files that differ from those of a command that was not killed."""
-    outcome = Outcome()
+    outcome = Outcome(progress=place.progress)
     corpus, run = place.make_tagged("driver")
     folder = place.folder / "store" / layout.run_folder(run)
     words = "tag", "--corpus", corpus, "--model", f"{corpus}-forest", "--min-confidence", "0.2"
@@ -29,7 +29,7 @@ def attack(place: Place, tries: int) -> Outcome:
         time.sleep(place.moment(seconds[master]))
         if not tagging.kill():
             continue  # too late: it had ended
-        outcome.tried += 1
+        outcome.count()
         again = place.run(*words, master=master)
         if again.code or again.traceback:
             outcome.lost(f"{master}: the second command ends with {again.code}: {again.last_line}")

@@ -26,7 +26,7 @@ IMAGES = 20
 
 def attack(place: Place, tries: int) -> Outcome:
     """Lost: an exception that is no `TinyTagsError`, images that are not 3,072 bytes, or a dump that takes too long."""
-    outcome = Outcome()
+    outcome = Outcome(progress=place.progress)
     folder = place.folder / "dumps"
     valid = [write(folder / write.__name__, np.random.default_rng(1)) for write in FORMATS]
     refused = 0
@@ -43,7 +43,7 @@ def attack(place: Place, tries: int) -> Outcome:
         )
         how = place.random.choice(CHANGES)
         victim.write_bytes(how(victim.read_bytes(), place))
-        outcome.tried += 1
+        outcome.count()
         began = time.monotonic()
         try:
             _read(str(changed))

@@ -12,14 +12,14 @@ FAULTS = {"stall": 1}
 
 def attack(place: Place, tries: int) -> Outcome:
     """Lost: a traceback, a success with an index that differs from the files, or a repetition that does not complete it."""
-    outcome, run = Outcome(), place.make_run("faults")
+    outcome, run = Outcome(progress=place.progress), place.make_run("faults")
     port, first, clean = urlsplit(place.solr.url).port or 0, place.random.randrange(len(MODES)), 0
     for number in range(tries):
         mode = MODES[(first + number) % len(MODES)]
         place.drop(run)
         with Proxy(port, mode, FAULTS.get(mode, 4), place.random.randrange(1 << 30)) as proxy:
             ended = place.run("index", run.name, solr=proxy.address)
-        outcome.tried += 1
+        outcome.count()
         if ended.traceback:
             outcome.lost(f"{mode}: traceback: {ended.last_line}")
         if ended.code:

@@ -16,7 +16,7 @@ from tagging.models import load_model, read_card
 
 def attack(place: Place, tries: int) -> Outcome:
     """Lost: another value without an error, or an error with a traceback."""
-    outcome = Outcome()
+    outcome = Outcome(progress=place.progress)
     corpus, run_name = place.make_tagged("flips", 2_000, 500)
     store, folder = place.store, place.folder / "store"
     run, model = open_run(store, run_name), f"{corpus}-forest"
@@ -40,7 +40,7 @@ def attack(place: Place, tries: int) -> Outcome:
         path = folder / name
         whole = path.read_bytes()
         _flip(path, whole, place)
-        outcome.tried += 1
+        outcome.count()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -8,7 +8,7 @@ from campaign.place import ALIAS, Place
 
 def attack(place: Place, tries: int) -> Outcome:
     """Lost: a run that is shown while documents of it are missing, or that is not complete after the second command."""
-    outcome, run = Outcome(), place.make_run("indexer")
+    outcome, run = Outcome(progress=place.progress), place.make_run("indexer")
     seconds = place.must("index", run.name).seconds
     for _ in outcome.attempts(tries):
         place.drop(run)
@@ -16,7 +16,7 @@ def attack(place: Place, tries: int) -> Outcome:
         time.sleep(place.moment(seconds))
         if not indexing.kill():
             continue  # too late: it had ended
-        outcome.tried += 1
+        outcome.count()
         if place.client.alias(ALIAS) and (difference := place.difference(run)):
             outcome.lost(f"shown too early: {difference}")
         again = place.run("index", run.name)

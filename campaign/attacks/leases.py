@@ -27,7 +27,7 @@ LEASE = "campaign.lease"
 
 def attack(place: Place, tries: int, store: str = "", webhdfs: str = "") -> Outcome:
     """Lost: two holders at once, a lease that stays unavailable, or a traceback."""
-    outcome = Outcome()
+    outcome = Outcome(progress=place.progress)
     folder = place.folder / ("leases-hdfs" if webhdfs else "leases")
     folder.mkdir()
     store = store or str(folder / "store")

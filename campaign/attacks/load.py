@@ -23,7 +23,7 @@ def attack(place: Place, tries: int) -> Outcome:
 
     A try is a page: as many as 50 users request, one every second, in ``tries`` / 50 seconds, up to a minute.
     """
-    outcome = Outcome()
+    outcome = Outcome(progress=place.progress)
     seconds = min(MOST_SECONDS, max(tries / USERS * THINKING, 2.0))
     beside = place.make_run("beside", 20)
     stop = threading.Event()

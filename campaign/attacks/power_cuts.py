@@ -15,7 +15,7 @@ MEGABYTES = 256
 
 def attack(place: Place, tries: int) -> Outcome:
     """Lost: a copy on which the same command fails or ends with other files, or that lacks what a finished command reported."""
-    outcome = Outcome()
+    outcome = Outcome(progress=place.progress)
     if os.geteuid() != 0:
         raise NotRunError("only root can mount the image of a disk")
     corpus, run = place.make_tagged("cut", 3_000, 500)
@@ -47,7 +47,7 @@ def attack(place: Place, tries: int) -> Outcome:
             # What has been written to the device so far; what only the memory has is lost.
             _do("cp", "--sparse=always", str(image), str(copy))
             tagging.kill()
-            outcome.tried += 1
+            outcome.count()
             _check(place, copy, words, reference, run, finished, outcome)
             copy.unlink()
     finally:

@@ -22,7 +22,7 @@ SECONDS = 0.5
 
 def attack(place: Place, tries: int, kinds: tuple[str, ...] = ("sqlite", "postgresql", "mariadb")) -> Outcome:
     """Lost: a confirmed prediction that is missing, or has another's name or image; kinds of databases take turns."""
-    outcome, confirmed = Outcome(), 0
+    outcome, confirmed = Outcome(progress=place.progress), 0
     for first, kind in enumerate(kinds):
         kills = len(range(first, tries, len(kinds)))
         if not kills:
@@ -51,7 +51,7 @@ def _kill_writers(place: Place, url: str, kills: int, outcome: Outcome) -> int:
                 (subprocess.Popen([sys.executable, *words], cwd=ROOT, start_new_session=True), file)
             )
             if number and _kill(place, *running.pop(0), outcome):
-                outcome.tried += 1
+                outcome.count()
     finally:
         for process, _ in running:
             process.kill()

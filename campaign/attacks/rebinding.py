@@ -20,13 +20,13 @@ REQUESTS = (
 
 def attack(place: Place, tries: int) -> Outcome:
     """Lost: an answer other than 400 and 403, or a redirect to that site."""
-    outcome = Outcome()
+    outcome = Outcome(progress=place.progress)
     with web.shown(place) as url:
         for number in range(tries):
             host = HOSTS[number % len(HOSTS)]
             method, target = REQUESTS[(number + number // len(HOSTS)) % len(REQUESTS)]
             body = b"label=frog&by=mallory" if method == "POST" else None
-            outcome.tried += 1
+            outcome.count()
             try:
                 answer = web.get(url, target, method, host, body)
             except OSError:  # closed without an answer

@@ -8,7 +8,7 @@ from campaign.place import Place
 
 def attack(place: Place, tries: int) -> Outcome:
     """Lost: fewer documents than before, while the command runs or after what comes next: a commit, as any command makes."""
-    outcome, run = Outcome(), place.make_run("redo")
+    outcome, run = Outcome(progress=place.progress), place.make_run("redo")
     words = "index", run.name, "--partition", f"0-{run.partitions - 1}"
     place.must("index", run.name)
     whole, seconds = place.visible(run), place.must(*words).seconds
@@ -19,7 +19,7 @@ def attack(place: Place, tries: int) -> Outcome:
             time.sleep(0.02)
         if not indexing.kill():
             continue  # too late: it had ended
-        outcome.tried += 1
+        outcome.count()
         place.client.commit(run.name)
         after = place.visible(run)
         if min(least, after) < whole:

@@ -20,7 +20,7 @@ Shape = tuple[str, str, str]
 
 def attack(place: Place, tries: int) -> Outcome:
     """Lost: a request of another shape than those for plain values."""
-    outcome = Outcome()
+    outcome = Outcome(progress=place.progress)
     with Proxy(urlsplit(place.solr.url).port or 0) as proxy, web.shown(place, proxy.address) as url:
         proxy.recording = True
         known: set[Shape] = set()
@@ -36,7 +36,7 @@ def attack(place: Place, tries: int) -> Outcome:
             value, name, path = hostile.value(place), place.random.choice(NAMES), place.random.choice(PATHS)
             proxy.seen.clear()
             answer = web.get(url, f"{path}?{name}={quote(value.encode(errors='replace'), safe='')}")
-            outcome.tried += 1
+            outcome.count()
             refused += answer.status == 400
             for request in list(proxy.seen):
                 if _shape(request, value) not in known:

@@ -19,12 +19,12 @@ CLIENTS = 40
 
 def attack(place: Place, tries: int) -> Outcome:
     """Lost: a search or a probe that takes longer than a second, or gets no answer."""
-    outcome, slowest = Outcome(), 0.0
+    outcome, slowest = Outcome(progress=place.progress), 0.0
     with web.shown(place) as url:
         web.get(url, "/")  # counts the index
         for _ in range(tries):
             with _held(url) as connections:
-                outcome.tried += 1
+                outcome.count()
                 for target in ("/?tag=frog", "/healthz", "/metrics"):
                     began = time.monotonic()
                     try:

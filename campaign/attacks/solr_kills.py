@@ -8,7 +8,7 @@ from campaign.place import Place
 
 def attack(place: Place, tries: int) -> Outcome:
     """Lost: a command that does not complete the index, or an index that differs from the files."""
-    outcome, run = Outcome(), place.make_run("solr")
+    outcome, run = Outcome(progress=place.progress), place.make_run("solr")
     seconds = place.must("index", run.name).seconds
     for _ in outcome.attempts(tries):
         place.drop(run)
@@ -19,7 +19,7 @@ def attack(place: Place, tries: int) -> Outcome:
         place.solr.kill()
         place.solr.start()
         ended = indexing.wait()
-        outcome.tried += 1
+        outcome.count()
         if ended.traceback:
             outcome.lost(f"traceback: {ended.last_line}")
         if ended.code:  # one clear error is allowed where Solr was not there when the command began

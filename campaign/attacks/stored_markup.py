@@ -24,7 +24,7 @@ def attack(place: Place, tries: int) -> Outcome:
         from playwright.sync_api import sync_playwright
     except ImportError:
         raise NotRunError("Playwright is not installed; `scripts/setup test` does it") from None
-    outcome, run = Outcome(), _marked(place)
+    outcome, run = Outcome(progress=place.progress), _marked(place)
     place.must("index", run.name)
     choices = (os.environ.get("TINYTAGS_CHROMIUM"), "/usr/bin/chromium", "chromium", "google-chrome")
     program = next((found for choice in choices if choice and (found := shutil.which(choice))), None)
@@ -52,7 +52,7 @@ def attack(place: Place, tries: int) -> Outcome:
             page.goto(url + target)
             for link in page.locator("main a").all()[:3]:
                 link.hover(force=True)
-            outcome.tried += 1
+            outcome.count()
             for what in fired:
                 outcome.lost(f"{target}: {what[:200]}")
             fired.clear()

@@ -19,10 +19,10 @@ METHODS = ("GET",) * 8 + ("HEAD", "POST", "PUT", "OPTIONS", "TRACE")
 
 def attack(place: Place, tries: int) -> Outcome:
     """Lost: a status of 500 or more, no answer, an answer without the headers that keep other sites out, or a dead server."""
-    outcome, slowest = Outcome(), 0.0
+    outcome, slowest = Outcome(progress=place.progress), 0.0
     with web.shown(place) as url:
         for number in range(tries):
-            outcome.tried += 1
+            outcome.count()
             began = time.monotonic()
             try:
                 if number % RAW_EVERY == RAW_EVERY - 1:

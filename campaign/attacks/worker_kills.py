@@ -14,7 +14,7 @@ from storage import layout
 
 def attack(place: Place, tries: int) -> Outcome:
     """Lost: a traceback, a repetition that fails, or files that differ from those of a command without a kill."""
-    outcome = Outcome()
+    outcome = Outcome(progress=place.progress)
     corpus, run = place.make_tagged("worker")
     folder = place.folder / "store" / layout.run_folder(run)
     words = "tag", "--corpus", corpus, "--model", f"{corpus}-forest", "--min-confidence", "0.2"
@@ -32,7 +32,7 @@ def attack(place: Place, tries: int) -> Outcome:
         if tagging.process.poll() is None and workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(place.random.choice(workers), signal.SIGKILL)
-                outcome.tried += 1
+                outcome.count()
         ended = tagging.wait()
         if ended.traceback:
             outcome.lost(f"traceback: {ended.last_line}")
