@@ -1,9 +1,9 @@
 """Corrections: the labels that people give to images with wrong tags, in a database behind one small interface."""
 
 import pkgutil
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from conf.errors import TinyTagsError
 from ingest.corpus import Corpus
@@ -11,7 +11,7 @@ from ingest.formats.dump import LONGEST_CLASS
 
 # The class behind a database, called with the URL, by the URL's scheme; SQLAlchemy has the schemes that aren't here.
 # As a name, so that a backend and its libraries are only imported where they are used.
-BACKENDS: dict[str, str] = {"cassandra": "records.cassandra:CassandraCorrections"}
+BACKENDS: dict[str, str] = {"cassandra": "records.cassandra_corrections:CassandraCorrections"}
 SQL = "records.sql_corrections:SqlCorrections"
 
 LONGEST_NAME = 80
@@ -106,6 +106,12 @@ def open_corrections(url: str) -> Corrections:
     """Return the corrections in the database at ``url``, without connecting to it."""
     corrections: Corrections = pkgutil.resolve_name(BACKENDS.get(url.partition("://")[0], SQL))(url)
     return corrections
+
+
+def correction_of(row: Any) -> Correction:
+    """Return a row of a table, whose times have no zone, as a correction."""
+    values = {field.name: getattr(row, field.name) for field in fields(Correction)}
+    return Correction(**values | {"at": row.at.replace(tzinfo=UTC)})
 
 
 def parse_time(text: str) -> datetime:

@@ -1,13 +1,14 @@
 """Predictions: what models answered for pictures that people gave, in a database behind one small interface."""
 
+import json
 import pkgutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 # The class behind a database, called with the URL, by the URL's scheme; SQLAlchemy has the schemes that aren't here.
-BACKENDS: dict[str, str] = {"cassandra": "records.cassandra:CassandraPredictions"}
+BACKENDS: dict[str, str] = {"cassandra": "records.cassandra_predictions:CassandraPredictions"}
 SQL = "records.sql_predictions:SqlPredictions"
 
 LONGEST_FILE_NAME = 255
@@ -176,10 +177,28 @@ def is_possible(number: int) -> bool:
     return 0 <= number <= LAST_NUMBER
 
 
-def stored_name(name: str) -> str:
-    """Return a file's name as it is stored: no database keeps every character that a client may send."""
-    printable = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
-    return printable[:LONGEST_FILE_NAME]
+def stored_values(prediction: NewPrediction) -> dict[str, Any]:
+    """Return a prediction as columns of a table, without its time, which its number has."""
+    # No database keeps every character that a client may send.
+    name = "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in prediction.name
+    )
+    values = vars(prediction) | {
+        "name": name[:LONGEST_FILE_NAME],
+        "classes": json.dumps(prediction.classes, ensure_ascii=False),
+    }
+    del values["at"]
+    return values
+
+
+def prediction_of(row: Any) -> Prediction:
+    """Return a row of a table, whose times have no zone, as a prediction."""
+    values = {one.name: getattr(row, one.name) for one in fields(Prediction) if one.name != "at"}
+    classes = tuple((name, confidence) for name, confidence in json.loads(row.classes))
+    corrected_at = row.corrected_at.replace(tzinfo=UTC) if row.corrected_at else None
+    return Prediction(
+        **values | {"classes": classes, "at": time_of(row.number), "corrected_at": corrected_at}
+    )
 
 
 def make_page(found: list[Prediction], limit: int, before: int | None, after: int | None) -> Page:

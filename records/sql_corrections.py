@@ -1,6 +1,5 @@
 """Corrections in a SQL database."""
 
-from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +12,12 @@ from records.corrections import (
     Correction,
     Corrections,
     check_words,
+    correction_of,
 )
 from records.sql import SqlDatabase, stored_time, tables
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Row, Select, Table
+    from sqlalchemy import ColumnElement, Select, Table
 
 
 class SqlCorrections(SqlDatabase, Corrections):
@@ -82,7 +82,7 @@ class SqlCorrections(SqlDatabase, Corrections):
     def of_image(self, corpus: Corpus, partition: int, row: int) -> list[Correction]:
         newest = self._newest_first(corpus, partition, row).limit(OF_IMAGE)
         with self.begin() as connection:
-            return [_correction(row) for row in connection.execute(newest)] if connection else []
+            return [correction_of(row) for row in connection.execute(newest)] if connection else []
 
     def newest(self) -> list[Correction]:
         from sqlalchemy import func, select
@@ -93,7 +93,7 @@ class SqlCorrections(SqlDatabase, Corrections):
         last = last.group_by(c.corpus, c.corpus_hash, c.partition, c.row)
         with self.begin() as connection:
             rows = connection.execute(self.table.select().where(c.number.in_(last))) if connection else ()
-            corrections = map(_correction, rows)
+            corrections = map(correction_of, rows)
             # Not by the database, whose order of letters depends on its settings.
             return sorted(corrections, key=lambda one: (one.corpus, one.corpus_hash, one.partition, one.row))
 
@@ -125,8 +125,3 @@ class SqlCorrections(SqlDatabase, Corrections):
             .where(self._of_image(corpus, partition, row), self.table.c.undone_at.is_(None))
             .order_by(self.table.c.number.desc())
         )
-
-
-def _correction(row: "Row[Any]") -> Correction:
-    values = {field.name: getattr(row, field.name) for field in fields(Correction)}
-    return Correction(**values | {"at": row.at.replace(tzinfo=UTC)})

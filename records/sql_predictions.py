@@ -1,7 +1,5 @@
 """Predictions in a SQL database."""
 
-import json
-from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +16,13 @@ from records.predictions import (
     make_page,
     number_of,
     numbers_between,
-    stored_name,
-    time_of,
+    prediction_of,
+    stored_values,
 )
 from records.sql import SqlDatabase, TakenError, stored_time, tables
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Row, Table
+    from sqlalchemy import ColumnElement, Table
 
 # More aren't counted: it would take longer than an answer may.
 COUNTED = 1_000_000
@@ -42,12 +40,7 @@ class SqlPredictions(SqlDatabase, Predictions):
 
     def add(self, prediction: NewPrediction) -> int:
         self.check_failure()
-        values: dict[str, Any] = vars(prediction) | {
-            "name": stored_name(prediction.name),
-            "classes": json.dumps(prediction.classes, ensure_ascii=False),
-            "corrected": 0,
-        }
-        number = number_of(values.pop("at"))
+        number, values = number_of(prediction.at), stored_values(prediction) | {"corrected": 0}
         while True:
             try:
                 with self.begin(write=True) as connection:
@@ -64,7 +57,7 @@ class SqlPredictions(SqlDatabase, Predictions):
             if not connection or not is_possible(number):
                 return None
             row = connection.execute(self.table.select().where(self.table.c.number == number)).first()
-            return _prediction(row) if row else None
+            return prediction_of(row) if row else None
 
     def page(
         self,
@@ -78,7 +71,7 @@ class SqlPredictions(SqlDatabase, Predictions):
         query = self.table.select().where(*self._where(filters, before, after)).order_by(order)
         with self.begin() as connection:
             rows = connection.execute(query.limit(limit + 1)) if connection else ()
-            return make_page([_prediction(row) for row in rows], limit, before, after)
+            return make_page([prediction_of(row) for row in rows], limit, before, after)
 
     def count(self, filters: Filters = EVERYTHING) -> Count:
         from sqlalchemy import func, select
@@ -138,12 +131,3 @@ class SqlPredictions(SqlDatabase, Predictions):
         where += [c.model == filters.model] if filters.model is not None else []
         where += [c.corrected == int(filters.corrected)] if filters.corrected is not None else []
         return where
-
-
-def _prediction(row: "Row[Any]") -> Prediction:
-    values = {field.name: getattr(row, field.name) for field in fields(Prediction) if field.name != "at"}
-    classes = tuple((name, confidence) for name, confidence in json.loads(row.classes))
-    corrected_at = row.corrected_at.replace(tzinfo=UTC) if row.corrected_at else None
-    return Prediction(
-        **values | {"classes": classes, "at": time_of(row.number), "corrected_at": corrected_at}
-    )

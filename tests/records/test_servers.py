@@ -11,7 +11,7 @@ import test_migrations
 import test_predictions
 from killed import assert_all_there, kill_writers
 
-from records import cassandra, sql
+from records import cassandra, cassandra_predictions, sql
 from records.cassandra import CassandraDatabase
 from records.corrections import DatabaseError, open_corrections
 from records.predictions import Count, Filters, open_predictions
@@ -157,8 +157,8 @@ def test_filters_of_cassandra_stop_in_time_and_the_next_page_goes_on(name, reque
     for number in range(8):
         predictions.add(test_predictions.made("cat" if number % 4 == 1 else "dog", hours=10 * number))
     cats = Filters(answer="cat")
-    monkeypatch.setattr(cassandra, "SCAN_SECONDS", -1)
-    monkeypatch.setattr(cassandra, "_ROWS", 1)
+    monkeypatch.setattr(cassandra_predictions, "SCAN_SECONDS", -1)
+    monkeypatch.setattr(cassandra_predictions, "ROWS", 1)
     page = predictions.page(cats)
     assert (page.predictions, page.complete) == ((), False) and page.older
     assert [one.at.hour for one in predictions.every(cats)] == [14, 22]
