@@ -369,6 +369,7 @@ def _corrections(settings):
     "alias",
     "database",
     "retention_days",
+    "delete_history",
     "details",
     "correction_rate",
     "classify_rate",

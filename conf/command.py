@@ -24,7 +24,9 @@ METAVARS = {
     "alias": "NAME",
     "details": "yes|no",
     "retention_days": "DAYS",
+    "delete_history": "yes|no",
     "correction_rate": "RATES",
+    "classify_rate": "RATES",
     "hosts": "NAMES",
     "proxy": "ADDRESS",
 }

@@ -32,6 +32,7 @@ class Settings:
     database: str = "sqlite:///data/tinytags.db"
     details: str = "no"
     retention_days: str = ""
+    delete_history: str = "no"
     correction_rate: str = "60/minute, 2000/day"
     classify_rate: str = "120/minute, 5000/day"
     hosts: str = ""
@@ -52,6 +53,7 @@ HELP = {
     "database": "URL of the database of corrections and predictions: SQLAlchemy's, or cassandra://HOST/KEYSPACE; none turns both off.",
     "details": "Whether pages show folders and addresses of the machine, and who writes: yes or no. `tinytags status` always does.",
     "retention_days": "For how many days predictions are kept; by default for ever.",
+    "delete_history": "Whether everyone who reaches the page may delete predictions: yes or no. A browser on its own machine always may.",
     "correction_rate": "How many corrections one address may make or undo, as 60/minute, 2000/day; none is no limit.",
     "classify_rate": "How many pictures one address may have classified, as 120/minute, 5000/day; none is no limit.",
     "hosts": "More names that the page is requested by, as in A,B; .A stands for all names in A, * for any. Always: localhost, loopback addresses and --host.",
@@ -76,8 +78,9 @@ def load_settings(options: dict[str, str | None] | None = None, folder: str | Pa
     for name, address in (("solr", settings.solr), ("webhdfs", settings.webhdfs)):
         if address and not _is_http(address):
             raise TinyTagsError(f"setting {name} is {address!r}; write http://HOST:PORT")
-    if settings.details not in ("yes", "no"):
-        raise TinyTagsError(f"setting details is {settings.details!r}; write yes or no")
+    for name, value in (("details", settings.details), ("delete_history", settings.delete_history)):
+        if value not in ("yes", "no"):
+            raise TinyTagsError(f"setting {name} is {value!r}; write yes or no")
     if settings.retention_days and not (
         settings.retention_days.isdecimal() and 1 <= int(settings.retention_days) <= LONGEST_RETENTION
     ):

@@ -94,11 +94,11 @@ def _operations() -> dict[str, dict[str, Any]]:
         ),
         "/history.jsonl": _operation(
             "historyLines", "All predictions of a filter, streamed: one Record a line.",
-            {"content": {"application/x-ndjson": {"schema": TEXT}}}, [400, 403, 503], _history_parameters()[:-2],
+            {"content": {"application/x-ndjson": {"schema": TEXT}}}, [400, 403, 429, 503], _history_parameters()[:-2],
         ),
         "/history.csv": _operation(
             "historyTable", "All predictions of a filter, streamed: a header and one row each.",
-            {"content": {"text/csv": {"schema": TEXT}}}, [400, 403, 503], _history_parameters()[:-2],
+            {"content": {"text/csv": {"schema": TEXT}}}, [400, 403, 429, 503], _history_parameters()[:-2],
         ),
         "/api/corrections": _operation(
             "corrections", "The names under which corrections were made.", _json("Contributors"), [403, 503]

@@ -46,6 +46,7 @@ THREADS = {
     "/readyz": 1,
     "/metrics": 1,
     "/export.": EXPORTS + 1,
+    "/history.": EXPORTS + 1,
     "/classify": 3,
     "/api/classify": 3,
     "": 8,

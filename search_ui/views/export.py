@@ -1,10 +1,10 @@
-"""All hits of a search as a file, streamed."""
+"""All hits of a search as a file, streamed; each export has one of a few places."""
 
 import csv
 import io
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -32,17 +32,30 @@ FORMULAS = tuple("=+-@\t\r\n|%＝＋－＠")
 def export_hits(ending: str) -> Response:
     """All hits of a search as CSV or JSON lines, streamed; the header X-Total-Count is their number."""
     state = SearchState.parse(request.args)
+
+    def begin() -> tuple[int, Iterator[str]]:
+        total, batches = export(sources().solr, sources().published, state)
+        return total, _csv_lines(batches) if ending == "csv" else _json_lines(batches)
+
+    return exported(f"tinytags.{ending}", begin)
+
+
+def exported(name: str, begin: Callable[[], tuple[int | None, Iterator[str]]]) -> Response:
+    """Return the file ``name``, streamed; ``begin`` returns the number of its lines, None where unknown, and the lines.
+
+    Raises `TooManyRequests` where the client has an export already, or all places are taken.
+    """
     client = this_client()
     _begin(client)
     try:
-        total, batches = export(sources().solr, sources().published, state)
+        total, lines = begin()
     except BaseException:
         _running.discard(client)
         raise
-
-    lines = _csv_lines(batches) if ending == "csv" else _json_lines(batches)
-    headers = {"X-Total-Count": str(total), "Content-Disposition": f"attachment; filename=tinytags.{ending}"}
-    response = Response(lines, mimetype=EXPORTED[ending], headers=headers)
+    headers = {"Content-Disposition": f"attachment; filename={name}"}
+    if total is not None:
+        headers["X-Total-Count"] = str(total)
+    response = Response(lines, mimetype=EXPORTED[name.rpartition(".")[2]], headers=headers)
     response.call_on_close(lambda: _running.discard(client))
     return sources().metrics.watch_export(response)
 

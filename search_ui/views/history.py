@@ -19,10 +19,11 @@ from ingest.image import to_png
 from records.corrections import BadCorrectionError, parse_time
 from records.predictions import Filters, Prediction, Predictions
 from search_ui import api, png
+from search_ui.clients import is_loopback
 from search_ui.sources import sources
 from search_ui.views.classify import Result, nearest, png_data, with_images
 from search_ui.views.corrections import keep_name, name
-from search_ui.views.export import EXPORTED, cell
+from search_ui.views.export import cell, exported
 from search_ui.writing import check_rate, check_site
 from tagging.cards import TABLE_CLASSES
 
@@ -53,6 +54,7 @@ def index() -> str:
         newer=urlencode(given | {"after": found.newer}) if found.newer is not None else None,
         done=None if deleted is None else f"{counted(deleted, 'prediction')} deleted.",
         days=sources().settings.retention_days,
+        deletable=_may_delete(),
     )
 
 
@@ -62,7 +64,12 @@ def one(number: int) -> Response:
     found = _known(number)
     result = Result(found.name, found, number, similar=nearest(found.image))
     html = render_template(
-        "prediction.html", result=result, prediction=found, by=name(), most_classes=TABLE_CLASSES
+        "prediction.html",
+        result=result,
+        prediction=found,
+        by=name(),
+        most_classes=TABLE_CLASSES,
+        deletable=_may_delete(),
     )
     return with_images(html)
 
@@ -97,13 +104,15 @@ def export(ending: str) -> Response:
     """All predictions of a filter, streamed."""
     check_parameters(request.args, FILTERS)
     filters, _, _ = _parse(request.args)
-    total = _history().count(filters)  # an unavailable database is an error now, not in the middle of a file
-    found = _history().every(filters)
-    lines = _csv_lines(found) if ending == "csv" else _json_lines(found)
-    headers = {"Content-Disposition": f"attachment; filename=history.{ending}"}
-    if total.complete:
-        headers["X-Total-Count"] = str(total.number)
-    return Response(lines, mimetype=EXPORTED[ending], headers=headers)
+    history = _history()
+
+    def begin() -> tuple[int | None, Iterator[str]]:
+        total = history.count(filters)  # an unavailable database is an error now, not in the middle of a file
+        found = history.every(filters)
+        lines = _csv_lines(found) if ending == "csv" else _json_lines(found)
+        return total.number if total.complete else None, lines
+
+    return exported(f"history.{ending}", begin)
 
 
 @blueprint.post(f"/history/{NUMBER}/correction")
@@ -126,15 +135,14 @@ def correct(number: int) -> Answer:
 @blueprint.post(f"/history/{NUMBER}/delete")
 def delete_one(number: int) -> Answer:
     """Delete one prediction; no error where it is deleted already."""
-    return redirect(f"/history?deleted={int(_writable().delete_one(number))}", 303)
+    return redirect(f"/history?deleted={int(_deletable().delete_one(number))}", 303)
 
 
 @blueprint.post("/history/delete")
 def delete() -> Answer:
     """Delete all predictions of a filter."""
-    history = _writable()
-    fields = MultiDict(request.form.items(multi=True))
-    filters, _, _ = _parse(fields)
+    history = _deletable()
+    filters, _, _ = _parse(request.form)
     number = history.delete(filters)
     current_app.logger.warning("%s deleted: %s", counted(number, "prediction"), filters)
     return redirect(f"/history?deleted={number}", 303)
@@ -151,6 +159,21 @@ def _writable() -> Predictions:
     history = _history()
     check_rate(sources().rates, "changes")
     return history
+
+
+def _deletable() -> Predictions:
+    history = _writable()
+    if not _may_delete():
+        abort(
+            403,
+            "Predictions are deleted on the machine of the server, or where its setting delete_history is yes.",
+        )
+    return history
+
+
+def _may_delete() -> bool:
+    """Return whether the client may delete predictions: one on this machine, or all where the setting allows it."""
+    return sources().settings.delete_history == "yes" or is_loopback(request.remote_addr or "")
 
 
 def _known(number: int) -> Prediction:

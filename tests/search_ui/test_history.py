@@ -17,6 +17,7 @@ from conf.settings import Settings
 from records.predictions import NewPrediction
 from search_ui import create_app
 from search_ui.history import EXPIRE_SECONDS, History
+from search_ui.server import THREADS
 
 DAY = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -145,6 +146,20 @@ def test_one_is_deleted_and_all_of_a_filter(client, app):
     assert total(client) == 0 and "Nothing has been classified yet" in client.get("/history").text
 
 
+def test_another_machine_deletes_nothing_unless_the_setting_allows_it(app):
+    settings, number = app.extensions["tinytags"].settings, app.numbers[0]
+    other = {"environ_overrides": {"REMOTE_ADDR": "192.0.2.7"}}
+    client = app.test_client()
+    for path in ("/history/delete", f"/history/{number}/delete"):
+        assert client.post(path, **other).status_code == 403
+    for path in ("/history", f"/history/{number}"):
+        assert "/delete" not in client.get(path, **other).text and "/delete" in client.get(path).text
+    assert total(client) == 120
+    client = create_app(replace(settings, delete_history="yes")).test_client()
+    assert client.post(f"/history/{number}/delete", **other).status_code == 303
+    assert total(client) == 119 and "/delete" in client.get("/history", **other).text
+
+
 @pytest.mark.parametrize("path", ["/history/{}/correction", "/history/{}/delete", "/history/delete"])
 def test_forms_of_other_sites_change_nothing(client, app, path):
     path = path.format(app.numbers[0])
@@ -159,13 +174,24 @@ def test_exports_have_all_of_a_filter_and_no_formula(client, app):
     app.extensions["tinytags"].history.predictions.add(
         prediction(200, name="=1+1.png", answer="frog", at=DAY)
     )
-    lines = [json.loads(line) for line in client.get("/history.jsonl?answer=frog").text.splitlines()]
+    with client.get("/history.jsonl?answer=frog") as answer:
+        lines = [json.loads(line) for line in answer.text.splitlines()]
     assert len(lines) == 61 and lines[0]["predictions"][1] == {"class": "ship", "confidence": 0.3}
-    answer = client.get("/history.csv?answer=frog")
-    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    with client.get("/history.csv?answer=frog") as answer:
+        rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert answer.mimetype == "text/csv" and answer.headers["X-Total-Count"] == "61"
     assert [int(row["number"]) for row in rows] == [line["number"] for line in lines]
     assert rows[-2]["filename"] == "'=1+1.png" or rows[-1]["filename"] == "'=1+1.png"
+
+
+def test_an_export_has_a_place_of_its_client_as_those_of_searches(client):
+    with client.get("/history.jsonl"):
+        assert client.get("/history.csv").status_code == client.get("/export.csv").status_code == 429
+    with client.get("/history.csv") as answer:
+        assert answer.status_code == 200
+    assert next(beginning for beginning in THREADS if "/history.csv".startswith(beginning)), (
+        "threads of its own"
+    )
 
 
 def test_old_predictions_are_deleted_when_one_is_added_and_not_more_than_hourly(app):
