@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from served import served
 
 from conf.settings import Settings
 from records.corrections import open_corrections
+from records.predictions import NewPrediction, open_predictions
 from search_ui import create_app
 from tagging.models import read_card
 from tagging.report import html_report
@@ -24,7 +26,18 @@ SCHEMES = ("light", "dark")
 TABBED = [
     *(
         (name, 1440)
-        for name in ("filtered", "empty", "image", "about", "runs", "model", "two-models", "error")
+        for name in (
+            "filtered",
+            "empty",
+            "image",
+            "classify",
+            "prediction",
+            "about",
+            "runs",
+            "model",
+            "two-models",
+            "error",
+        )
     ),
     *((name, 390) for name in ("filtered", "image", "model")),
 ]
@@ -39,6 +52,9 @@ PAGES = {
     "image": ("/images/small/0/1?tag=frog&at=0", 200),
     "corrected-image": ("/images/small/1/1", 200),
     "corrections": ("/corrections?undone=2", 200),
+    "classify": ("/classify", 200),
+    "history": ("/history?deleted=2", 200),
+    "prediction": ("/history/1000000", 200),
     "about": ("/about", 200),
     "runs": ("/runs", 200),
     "models": ("/models", 200),
@@ -72,6 +88,22 @@ def open_page(chromium, address):
 @pytest.fixture
 def corrections(settings):
     return open_corrections(settings.database)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prediction(settings):
+    """One in the history, of the first second of 1970."""
+    predictions = open_predictions(settings.database)
+    number = predictions.add(
+        NewPrediction(
+            name="a picture of a frog, with a name that is long <b>.png", size=12_345, sha256="ab" * 32, image=bytes(range(256)) * 12,
+            model="ten", model_hash="cd" * 32, milliseconds=1.25, answer="frog", confidence=0.6,
+            classes=(("frog", 0.6), ("ship", 0.3), ("<b>deer</b>", 0.1)), at=datetime.fromtimestamp(1, UTC),
+        )
+    )  # fmt: skip
+    assert PAGES["prediction"][0] == f"/history/{number}"
+    yield
+    predictions.delete_one(number)
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,12 @@ import base64
 import hashlib
 import io
 import json
+import re
+import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +18,7 @@ from hostile_pictures import hostile_files
 from networks import random_network
 from PIL import Image
 from searchable import CLASSES
+from served import served
 from small_world import make_corpus, make_images
 
 from conf.settings import Settings
@@ -219,3 +224,24 @@ def test_the_same_bytes_get_the_same_tag_as_in_batch_by_a_forest_and_by_a_networ
             assert second["class"] == document.get("runner_up", second["class"])
             stored = open_predictions(settings.database).get(result["record"])
             assert stored.image == block.images[row].tobytes(), "the same canonical image"
+
+
+@pytest.mark.slow
+def test_the_examples_of_the_documentation_run(app, predictions, tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    curl, program = re.findall(
+        r"```\w*\n(.*?)```", text.partition("## Classify")[2].partition("\n## ")[0], re.DOTALL
+    )
+    (tmp_path / "frog.png").write_bytes(GOOD)
+    Image.new("RGB", (64, 48), "blue").save(tmp_path / "ship.jpg")
+
+    def run(*command):
+        return subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+    with served(app) as address:
+        curl, program = (one.replace("http://127.0.0.1:8000", address) for one in (curl, program))
+        first, second = json.loads(run("sh", "-c", curl.replace("forest-10", "ten")))["results"]
+        printed = run(sys.executable, "-c", program)
+    assert (first["filename"], first["model"], second["filename"]) == ("frog.png", "ten", "ship.jpg")
+    record = int(printed.split()[-1])
+    assert predictions.get(record).name == "frog.png" and predictions.get(record).answer in printed
