@@ -55,7 +55,7 @@ class Cassandra(Service):
             f"-Dlogback.configurationFile={(CONF / 'cassandra' / 'logback.xml').as_uri()}",
             f"-Dcassandra.config={self._configuration.as_uri()}",
             f"-Dcassandra.storagedir={self.directory / 'data'}",
-            # It is alone: there is nobody to wait for.
+            # It is the only node and waits for no other.
             "-Dcassandra.ring_delay_ms=1",
             "-Dcassandra.skip_wait_for_gossip_to_settle=0",
             "-Dcassandra.superuser_setup_delay_ms=0",

@@ -41,9 +41,8 @@ class Daemon:
     """One server process. Its pid file, output and log are in `logs`, its other files in `data`."""
 
     name: str
-    main: list[
-        str
-    ]  # the Java main class and its arguments, after all options of the JVM; without a JVM the whole command
+    # The Java main class and its arguments, after all options of the JVM; without a JVM the whole command.
+    main: list[str]
     ports: list[int]
     data: Path
     logs: Path
