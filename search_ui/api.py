@@ -3,7 +3,6 @@
 They are plain dicts: nothing is validated when a response is sent. The tests do that, with the schemas made from here.
 """
 
-from collections.abc import Callable
 from typing import (
     Annotated,
     Any,
@@ -13,70 +12,8 @@ from typing import (
 
 from typing_extensions import TypedDict
 
-from indexing.fields import HIT_FIELDS, Field
 from indexing.query.search_state import PER_PAGE, SORTS
-
-_Schema = dict[str, Any]
-
-
-class Keywords:
-    """Adds keywords to the JSON schema of a type."""
-
-    def __init__(self, **keywords: object) -> None:
-        self.keywords = keywords
-
-    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Callable[[Any], _Schema]) -> _Schema:
-        return handler(core_schema) | self.keywords
-
-
-class DocumentKeywords:
-    """Makes the JSON schema of a dict that of a document with more keys."""
-
-    def __init__(self, **more: _Schema) -> None:
-        self.more = more
-
-    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Callable[[Any], _Schema]) -> _Schema:
-        return document_schema(**self.more)
-
-
-def document_schema(**more: _Schema) -> _Schema:
-    """Return the JSON schema of a document, by the table of fields, with ``more`` keys that are always there."""
-    return {
-        "type": "object",
-        "properties": {field.name: _field_schema(field) for field in HIT_FIELDS} | more,
-        "required": [*(field.name for field in HIT_FIELDS if field.presence == "all"), *more],
-        "additionalProperties": False,
-    }
-
-
-def _field_schema(field: Field) -> _Schema:
-    keywords = {"minimum": field.minimum, "maximum": field.maximum, "pattern": field.pattern}
-    return {
-        "type": {str: "string", int: "integer", float: "number"}[field.python_type],
-        "description": field.description,
-        **{name: value for name, value in keywords.items() if value is not None},
-    }
-
-
-Count = Annotated[int, Keywords(minimum=0)]
-Percent = Annotated[int, Keywords(minimum=0, maximum=100)]
-Share = Annotated[float, Keywords(minimum=0, maximum=1)]
-Time = Annotated[str, Keywords(format="date-time")]
-Positive = Annotated[float, Keywords(minimum=0)]
-
-_TEXT = {"type": "string"}
-_URLS = {"url": _TEXT, "png": _TEXT}
-Document = Annotated[dict[str, Any], DocumentKeywords()]
-Hit = Annotated[dict[str, Any], DocumentKeywords(**_URLS)]
-Similar = Annotated[dict[str, Any], DocumentKeywords(**_URLS, distance={"type": "number", "minimum": 0})]
-Tagged = Annotated[
-    dict[str, Any],
-    DocumentKeywords(
-        class_votes={"type": ["object", "null"], "additionalProperties": {"type": "number", "minimum": 0}},
-        min_confidence={"type": ["number", "null"], "minimum": 0, "maximum": 1},
-        expected_precision={"type": ["number", "null"], "minimum": 0, "maximum": 1},
-    ),
-]
+from search_ui.schemas import Count, Hit, Keywords, Percent, Positive, Share, Similar, Tagged, Time
 
 
 class Error(TypedDict):

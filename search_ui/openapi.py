@@ -22,6 +22,7 @@ from indexing.query.search_state import (
 )
 from ingest.picture import FORMATS, MOST_BYTES
 from search_ui import api
+from search_ui.schemas import document_schema
 from search_ui.views.classify import MOST_FILES
 
 PATH = "/api/openapi.json"
@@ -317,4 +318,4 @@ def _schemas() -> dict[str, dict[str, Any]]:
     schemas["Search"]["properties"] |= dict.fromkeys(lists, values)
     schemas["Search"]["required"] += [plural for plural, per_run in lists.items() if not per_run]
     value = TypeAdapter(api.Value).json_schema(schema_generator=Generator)
-    return schemas | {"Value": value, "Document": api.document_schema()}
+    return schemas | {"Value": value, "Document": document_schema()}

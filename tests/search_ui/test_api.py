@@ -31,7 +31,8 @@ from indexing.query.search_state import (
     BadSearchError,
     SearchState,
 )
-from search_ui import api, create_app, openapi
+from search_ui import create_app, openapi
+from search_ui.schemas import document_schema
 from storage import layout
 from storage.lease import lease
 
@@ -135,7 +136,7 @@ def test_words_in_the_document_are_those_that_a_search_takes(word):
 
 
 def test_a_document_in_the_document_is_what_solr_has(library):
-    assert list(api.document_schema()["properties"]) == [field.name for field in HIT_FIELDS]
+    assert list(document_schema()["properties"]) == [field.name for field in HIT_FIELDS]
     validator = jsonschema_rs.validator_for(openapi.document()["components"]["schemas"]["Document"])
     for documents in library.documents.values():
         assert all(validator.is_valid(document) for document in documents)
