@@ -1,4 +1,4 @@
-"""The bytes of a picture that a stranger sends: decoded in a process of its own, within limits of memory and time.
+"""Decodes a picture that a client sends, in a process of its own, within limits of memory and time.
 
 A file of a few kilobytes may take any decoder minutes or gigabytes (a JPEG of thousands of scans), or end it. So its size
 is checked first, then its pixels before they are decoded (`ingest.image.MAX_PIXELS`), and the rest by the operating system.

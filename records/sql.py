@@ -67,7 +67,7 @@ def tables() -> "dict[str, Table]":
     )  # fmt: skip
     sa.Table(
         "predictions", metadata,
-        # What filters need comes first, and the longest last: SQLite reads a row up to the column that is asked for.
+        # What filters need comes first, and the longest last: SQLite reads a row up to the last column that is needed.
         sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("answer", sa.String(LONGEST_CLASS), nullable=False),
         sa.Column("model", sa.String(100), nullable=False),

@@ -1,4 +1,4 @@
-"""What a model of the store makes of a picture that somebody sends, as a prediction that can be stored."""
+"""Classifies a picture that a client sends by a model of the store; the result is a prediction that can be stored."""
 
 import hashlib
 import time
@@ -34,7 +34,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Given:
-    """A file that somebody sends; its name is only shown."""
+    """A file that a client sends; its name is only shown."""
 
     name: str
     data: bytes

@@ -25,12 +25,12 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 TITLES = {
-    400: "This search link isn't valid",
+    400: "This request isn't valid",
     403: "Not allowed",
     404: "Page not found",
     405: "Method not allowed",
     413: "Request too large",
-    415: "Not a kind of request that is read here",
+    415: "Unsupported kind of request",
     429: "Too many requests",
     500: "Internal error",
     503: "The search is unavailable",
@@ -44,13 +44,13 @@ def register(app: Flask) -> None:
         SecurityError,
         lambda error: _answer(400, f"{error.description} The setting hosts names more.", "Unknown host"),
     )
-    app.register_error_handler(BadSearchError, lambda error: _answer(400, str(error)))
+    app.register_error_handler(
+        BadSearchError, lambda error: _answer(400, str(error), "This search link isn't valid")
+    )
     app.register_error_handler(
         BadCorrectionError, lambda error: _answer(400, str(error), "This correction isn't valid")
     )
-    app.register_error_handler(
-        DatabaseError, lambda error: _unavailable(app, error, "Corrections are unavailable")
-    )
+    app.register_error_handler(DatabaseError, lambda error: _unavailable(app, error, _without_database()))
     app.register_error_handler(SolrError, lambda error: _unavailable(app, error))
     app.register_error_handler(StoreError, lambda error: _unavailable(app, error))
     app.register_error_handler(
@@ -75,6 +75,10 @@ def _unavailable(app: Flask, error: TinyTagsError, title: str | None = None) -> 
     if isinstance(error, SolrError) and not isinstance(error, TooBusyError):
         app.extensions["tinytags"].metrics.solr_failures.inc()
     return _answer(503, details.reason(error), title)
+
+
+def _without_database() -> str:
+    return "The history is unavailable" if request.blueprint == "history" else "Corrections are unavailable"
 
 
 def _bug(app: Flask, error: Exception) -> ResponseReturnValue:

@@ -25,9 +25,8 @@ class History:
         self._lock = threading.Lock()
 
     def add(self, prediction: NewPrediction) -> int | None:
-        """Store a prediction and return its number; None where the database is unavailable, or the history turned off.
-
-        An answer is worth more than its record.
+        """Store a prediction and return its number; None where the database is unavailable, or the history turned off:
+        pictures are classified without a database, too.
         """
         if not self.enabled:
             return None

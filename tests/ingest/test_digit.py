@@ -71,7 +71,7 @@ def test_place_size_and_width_of_strokes_hardly_matter(drawn):
     assert np.abs(image - grey(seven())).mean() < 20
 
 
-def test_a_thin_stroke_is_does_not_vanish():
+def test_a_thin_stroke_does_not_vanish():
     assert grey(seven(size=(2000, 2000), at=(500, 300), long=1200, width=8)).max() > 150
 
 

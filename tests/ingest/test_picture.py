@@ -1,4 +1,4 @@
-"""Tests of pictures that strangers send: every format gives what a folder gives, and no file takes long or much memory."""
+"""Tests of pictures that clients send: every format gives what a folder gives, and no file takes long or much memory."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""Tests of `search_ui.details`: strangers see no folder, address or user of the machine on any page."""
+"""Tests of `search_ui.details`: no page has a folder, an address or a user of the machine."""
 
 import getpass
 import re
@@ -38,7 +38,7 @@ def test_folders_and_addresses_are_left_out_of_a_text(tmp_path, text, expected):
 
 PAGES = [
     "/", "/?page=x", "/runs", "/api/runs", "/readyz", "/images/small/0/0", "/api/images/small/0/0", "/models", "/api/models",
-    "/models/broken", "/models/trained", "/api/models/broken", "/corrections", "/api/corrections", "/export.csv", "/about", "/images/none/0/0",
+    "/classify", "/history", "/api/history", "/history.csv", "/models/broken", "/models/trained", "/api/models/broken", "/corrections", "/api/corrections", "/export.csv", "/about", "/images/none/0/0",
 ]  # fmt: skip
 
 
