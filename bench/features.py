@@ -25,7 +25,6 @@ from tagging.features import FEATURES, Features
 from tagging.forest import scikit_learn
 from tagging.training import (
     HOLDOUT,
-    LabelledBlock,
     Part,
     choose,
     labelled_blocks,
@@ -33,6 +32,7 @@ from tagging.training import (
     mirrored,
     some_of_each,
 )
+from tagging.types import LabelledBlock
 
 DOCUMENT = ROOT / "docs" / "models.md"
 RESULTS = ROOT / "bench" / "results"

@@ -26,12 +26,12 @@ from tagging.features import features_class
 from tagging.training import (
     HOLDOUT,
     SEED,
-    LabelledBlock,
     choose,
     labelled_blocks,
     make_features,
     mirrored,
 )
+from tagging.types import LabelledBlock
 
 if TYPE_CHECKING:
     from ingest.corpus import Corpus

@@ -15,7 +15,8 @@ from conf.wording import counted
 from ingest.corpus import Corpus
 from ingest.image import IMAGE_BYTES
 from storage.store import Store
-from tagging.training import LabelledBlock, Part
+from tagging.training import Part
+from tagging.types import LabelledBlock
 
 
 class Corrected(NamedTuple):

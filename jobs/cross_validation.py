@@ -6,7 +6,8 @@ import numpy as np
 
 from conf.errors import TinyTagsError
 from jobs.engines import Trainer, Training
-from tagging.quality import quality, tally, total
+from tagging.quality import quality
+from tagging.tallies import tally, total
 from tagging.training import fold_numbers
 
 FOLDS = 5

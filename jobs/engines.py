@@ -19,7 +19,8 @@ from jobs.corrected import Corrected
 from storage.store import Store
 from tagging.features import Features
 from tagging.model import Model
-from tagging.training import LabelledBlock, Part, coded, labelled_blocks, mirrored
+from tagging.training import Part, coded, labelled_blocks, mirrored
+from tagging.types import LabelledBlock
 
 
 @dataclass(frozen=True)

@@ -101,8 +101,9 @@ def evaluate_model(
     from tagging.evaluations import record
     from tagging.mistakes import most_confident
     from tagging.models import load_model, read_card
-    from tagging.quality import quality, total
+    from tagging.quality import quality
     from tagging.report import html_report
+    from tagging.tallies import total
     from tagging.trained import read_trained
 
     if report_file and not report_file.parent.is_dir():  # not after minutes of measuring
@@ -196,15 +197,15 @@ def rows_of(corpus, partition: int, part: str) -> np.ndarray:
 
 
 def count(store, corpus, card: dict, part: str, training_data_too: bool, partition: int, kind=None) -> dict:
-    """Return the `tagging.quality.Tally` of a part's labelled images in a partition, and its most confident mistakes.
+    """Return the `tagging.tallies.Tally` of a part's labelled images in a partition, and its most confident mistakes.
 
     Images that the model was trained on are counted as "trained" and, unless ``training_data_too``, not measured on.
     """
     from ingest.corpus import read_partition
     from tagging.mistakes import find_mistakes, most_confident
     from tagging.models import load_exact_model
-    from tagging.quality import count_winners, total
     from tagging.tags import renumbering, winners
+    from tagging.tallies import count_winners, total
     from tagging.trained import are_among, read_trained
 
     tagger = load_exact_model(store, card["name"], card["hash"], kind)

@@ -19,7 +19,8 @@ from storage import layout
 from storage.store import Store
 from tagging.features import Features
 from tagging.forest.mllib import COLUMNS, pack_nodes
-from tagging.training import LabelledBlock, Part, labelled_blocks, mirrored
+from tagging.training import Part, labelled_blocks, mirrored
+from tagging.types import LabelledBlock
 
 CORRECTED_BLOCK = 256
 

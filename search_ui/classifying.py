@@ -13,9 +13,10 @@ from ingest.picture import Decoder
 from records.predictions import NewPrediction
 from storage.runs import PROBABILITY_STEPS
 from storage.store import Store, StoreError
-from tagging.model import Model, Votes
+from tagging.model import Model
 from tagging.models import load_exact_model
 from tagging.tags import winners
+from tagging.types import Votes
 
 UNNAMED = "picture"
 

@@ -1,15 +1,13 @@
 """Maps a raw confidence to the share of tags that are right, as measured on held-out images, overall and for each class."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from tagging.quality import Tally
+from tagging.tallies import Ints, Tally
 
-Ints = npt.NDArray[np.int64]
 Table = dict[str, list[Any]]
 
 # The expected calibration error is that of up to 20 bins; a forest of up to 20 trees has a bin for each number of votes.
@@ -22,7 +20,7 @@ MOST_ROWS = 100
 MANY_CLASSES, FEW_ROWS = 256, 10
 
 
-def calibration(tally: "Tally", classes: Iterable[str]) -> dict[str, Any]:
+def calibration(tally: Tally, classes: Iterable[str]) -> dict[str, Any]:
     """Return the calibration that follows from a tally, fit for JSON.
 
     ``error`` is the expected calibration error (Guo et al. 2017): the mean difference of confidence and share of right
@@ -106,7 +104,7 @@ def _table(levels: Ints, images: Ints, right: Ints, top: int, most: int) -> Tabl
     }
 
 
-def _error(tally: "Tally") -> float | None:
+def _error(tally: Tally) -> float | None:
     levels = np.arange(tally.top + 1)
     bins = levels if tally.top <= BINS else np.minimum(levels * BINS // tally.top, BINS - 1)
     images, right, votes = (

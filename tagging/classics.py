@@ -12,9 +12,7 @@ import numpy.typing as npt
 from conf.errors import TinyTagsError
 from tagging.comparison import figures
 from tagging.features import Features
-
-Codes = npt.NDArray[np.uint8]  # (n, k): pixels, or features of `tagging.features`
-Labels = npt.NDArray[np.int32]  # (n,), 0 or more
+from tagging.types import Codes, Labels
 
 # Parameters are chosen on this many of the training rows, a fifth of them for validation.
 TUNING_IMAGES = 5_000

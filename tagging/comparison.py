@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.runs import PROBABILITY_STEPS
-from tagging.model import Model, Votes
+from tagging.model import Model
 from tagging.quality import wilson
 from tagging.tags import minimum_votes, winners
+from tagging.types import Votes
 
 Levels = npt.NDArray[np.int64]  # (n,) counts of images, by ascending confidence
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from conf.errors import TinyTagsError
 from storage import checked_json
-from tagging.features import Codes, Features, arrays, features_class
-from tagging.model import Images, Model, Votes, kind_class
+from tagging.features import Features, arrays, features_class
+from tagging.model import Model, kind_class
+from tagging.types import Codes, Images, Votes
 
 if TYPE_CHECKING:
     from storage.store import Store

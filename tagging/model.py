@@ -7,13 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from conf.errors import TinyTagsError
+from tagging.features import Features
+from tagging.types import Codes, Images, Votes
 
 if TYPE_CHECKING:
     from storage.store import Store
-    from tagging.features import Codes, Features
-
-Images = npt.NDArray[np.uint8]  # (n, 3072), as `ingest.image` lays them out
-Votes = npt.NDArray[Any]  # (n, classes); uint16 whole votes or float32 probabilities
 
 # The class of each kind, by the kind's name on cards: "module:class", imported where a model of the kind is used.
 KINDS = {
@@ -90,9 +88,9 @@ class Explained(Protocol):
 class OnFeatures(Protocol):
     """A model that votes on features of an image, which the store may have; optional for a kind."""
 
-    features: "Features"
+    features: Features
 
-    def votes_of(self, codes: "Codes") -> Votes:
+    def votes_of(self, codes: Codes) -> Votes:
         """Return the votes on the images with these ``codes`` (n, length) uint8, as `Model.votes` does on the images."""
         ...
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from conf.errors import TinyTagsError
 from storage.runs import PROBABILITY_STEPS, Run
-from tagging.model import Votes
+from tagging.types import Votes
 
 Ints = npt.NDArray[Any]  # whole numbers of any width
 # Probabilities are rounded to four digits anyway; sums of 32-bit numbers may lie a little above 1.

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from storage import layout
 from storage.store import DamagedFileError, FileMissingError, Store
-from tagging.model import Images
+from tagging.types import Images
 
 Hashes = npt.NDArray[np.uint64]
 

@@ -15,19 +15,18 @@ from ingest.corpus import Corpus, read_labels, read_partition
 from ingest.image import IMAGE_BYTES, SIDE
 from storage import layout
 from storage.store import Store
-from tagging.features import Codes, Features, features_class
+from tagging.features import Features, features_class
 from tagging.features.kept import Fit, find_features, read_codes
-from tagging.model import Images, Model
-from tagging.quality import quality, tally, total
+from tagging.model import Model
+from tagging.quality import quality
+from tagging.tallies import tally, total
 from tagging.trained import Hashes, hash_blocks
+from tagging.types import Codes, Images, LabelledBlock
 
 SEED = 0
 HOLDOUT = 0.2
 
 Part = Callable[[int], npt.NDArray[np.bool_]]  # from a partition to which of its rows are taken: (n,) bool
-LabelledBlock = tuple[
-    npt.NDArray[np.uint8], npt.NDArray[np.int32]
-]  # images (n, 3072), or features, and labels (n,)
 
 # With fewer labelled images held out, the 95 % interval of an accuracy is wider than 14 points.
 FEWEST_HELD_OUT = 200

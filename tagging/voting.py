@@ -9,7 +9,8 @@ import numpy.typing as npt
 from ingest.corpus import ROW_GROUP_IMAGES, Corpus, read_labels, read_partition
 from storage.store import Store
 from tagging.features.kept import read_codes
-from tagging.model import Images, Model, OnFeatures, Votes
+from tagging.model import Model, OnFeatures
+from tagging.types import Images, Votes
 
 
 class Voted(NamedTuple):

@@ -11,16 +11,11 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
-import numpy.typing as npt
-
 from conf.errors import TinyTagsError
+from tagging.types import Codes, Images
 
 if TYPE_CHECKING:
     from storage.store import Store
-    from tagging.model import Images
-
-Codes = npt.NDArray[np.uint8]  # (n, length)
 
 # The class of each kind of features, by name: "module:class", imported where such features are used.
 FEATURES = {
@@ -93,7 +88,7 @@ class Features:
         """What the card of a model says of them beside name, version, length and hash."""
         return {}
 
-    def codes(self, images: "Images") -> Codes:
+    def codes(self, images: Images) -> Codes:
         """Return the codes (n, length) uint8 of ``images`` (n, 3072) uint8.
 
         Called from several threads at once. An image's codes do not depend on the images beside it.
@@ -105,7 +100,7 @@ class Features:
         return {}
 
     @classmethod
-    def fit(cls, name: str, images: Callable[[], "Images"], seed: int) -> Self:
+    def fit(cls, name: str, images: Callable[[], Images], seed: int) -> Self:
         """Return the features of this name; those that are ``fitted`` are fitted to ``images()``."""
         return cls(name)
 

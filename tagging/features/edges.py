@@ -4,16 +4,14 @@ The formulas are those of scikit-image (``skimage.filters.sobel``, ``roberts``, 
 here many are taken at once, which is several times as fast. Tests compare the two.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ingest.image import IMAGE_BYTES, SIDE
-from tagging.features import EXTRA, Codes, Features, MissingExtraError
-
-if TYPE_CHECKING:
-    from tagging.model import Images
+from tagging.features import EXTRA, Features, MissingExtraError
+from tagging.types import Codes, Images
 
 BLOCK = 64
 # Harris: the weight of the trace, and the width of the window in pixels.
@@ -28,7 +26,7 @@ class _Planes(Features):
         """As in `tagging.features.Features`."""
         return IMAGE_BYTES
 
-    def codes(self, images: "Images") -> Codes:
+    def codes(self, images: Images) -> Codes:
         """As in `tagging.features.Features`."""
         codes = np.empty((len(images), self.length), np.uint8)
         for start in range(0, len(images), BLOCK):

@@ -6,16 +6,13 @@
 """
 
 import functools
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from ingest.image import SIDE
-from tagging.features import Codes, Features
-
-if TYPE_CHECKING:
-    from tagging.model import Images
+from tagging.features import Features
+from tagging.types import Codes, Images
 
 DIRECTIONS = 9
 CELL, CELLS = 4, 8  # pixels, and cells of an image, each way
@@ -40,7 +37,7 @@ class Hog(Features):
         """As in `tagging.features.Features`."""
         return GRADIENTS + COLOURS + MEANS
 
-    def codes(self, images: "Images") -> Codes:
+    def codes(self, images: Images) -> Codes:
         """As in `tagging.features.Features`."""
         codes = np.empty((len(images), self.length), np.uint8)
         for start in range(0, len(images), BLOCK):

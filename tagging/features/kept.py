@@ -13,7 +13,8 @@ from conf.errors import TinyTagsError
 from ingest.corpus import Corpus, read_partition
 from storage import layout
 from storage.store import FileMissingError, Store, StoreError
-from tagging.features import Codes, Features, features_class
+from tagging.features import Features, features_class
+from tagging.types import Codes
 
 
 class FeaturesDamagedError(StoreError):

@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from conf.errors import TinyTagsError
 from ingest.image import SIDE
-from tagging.features import EXTRA, Codes, Features, MissingExtraError, arrays, number_in
+from tagging.features import EXTRA, Features, MissingExtraError, arrays, number_in
+from tagging.types import Codes, Images
 
 if TYPE_CHECKING:
     from storage.store import Store
-    from tagging.model import Images
 
 Floats = npt.NDArray[np.float32]
 
@@ -55,13 +55,13 @@ class KMeans(Features):
         """As in `tagging.features.Features`."""
         return self._hash
 
-    def codes(self, images: "Images") -> Codes:
+    def codes(self, images: Images) -> Codes:
         """As in `tagging.features.Features`."""
         values = self._values(images) * self._arrays["scale"]
         codes: Codes = np.minimum(np.rint(values), 255).astype(np.uint8)
         return codes
 
-    def _values(self, images: "Images") -> Floats:
+    def _values(self, images: Images) -> Floats:
         """Return the features (n, 4 * centres) before they are rounded.
 
         An image at a time: so its numbers don't depend on others, and its patches stay in the processor's cache.
@@ -88,7 +88,7 @@ class KMeans(Features):
         return {FILE: arrays.save({"format": "tinytags-kmeans", "name": self.name}, self._arrays)}
 
     @classmethod
-    def fit(cls, name: str, images: Callable[[], "Images"], seed: int) -> Self:
+    def fit(cls, name: str, images: Callable[[], Images], seed: int) -> Self:
         """As in `tagging.features.Features`. Raises `TinyTagsError` for fewer images than centres."""
         try:
             from sklearn.cluster import MiniBatchKMeans

@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from conf.errors import TinyTagsError
 from ingest.image import IMAGE_BYTES
-from tagging.features import EXTRA, Codes, Features, MissingExtraError, arrays, number_in
+from tagging.features import EXTRA, Features, MissingExtraError, arrays, number_in
+from tagging.types import Codes, Images
 
 if TYPE_CHECKING:
     from storage.store import Store
-    from tagging.model import Images
 
 FILE = "pca.npz"
 COMPONENTS = 100
@@ -56,7 +56,7 @@ class Pca(Features):
         """The share of the pixels' variance that the components have."""
         return {"variance_explained": self._explained}
 
-    def codes(self, images: "Images") -> Codes:
+    def codes(self, images: Images) -> Codes:
         """As in `tagging.features.Features`."""
         weights, bias = self._floats
         values = np.ldexp(images.astype(np.float64) @ weights + bias, -self._power)
@@ -73,7 +73,7 @@ class Pca(Features):
         return {FILE: arrays.save(about, {"weights": self._weights, "bias": self._bias})}
 
     @classmethod
-    def fit(cls, name: str, images: Callable[[], "Images"], seed: int) -> Self:
+    def fit(cls, name: str, images: Callable[[], Images], seed: int) -> Self:
         """As in `tagging.features.Features`. Raises `TinyTagsError` for fewer images than components."""
         try:
             from sklearn.decomposition import PCA

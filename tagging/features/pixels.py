@@ -1,12 +1,8 @@
 """The pixels themselves, and the pixels of a model that also trains on mirrored images."""
 
-from typing import TYPE_CHECKING
-
 from ingest.image import IMAGE_BYTES
-from tagging.features import Codes, Features
-
-if TYPE_CHECKING:
-    from tagging.model import Images
+from tagging.features import Features
+from tagging.types import Codes, Images
 
 
 class Pixels(Features):
@@ -17,7 +13,7 @@ class Pixels(Features):
         """As in `tagging.features.Features`."""
         return IMAGE_BYTES
 
-    def codes(self, images: "Images") -> Codes:
+    def codes(self, images: Images) -> Codes:
         """As in `tagging.features.Features`."""
         return images
 

@@ -12,11 +12,11 @@ import numpy as np
 
 from conf.errors import TinyTagsError
 from storage.store import FileMissingError
-from tagging.features import EXTRA, Codes, Features, MissingExtraError, number_in
+from tagging.features import EXTRA, Features, MissingExtraError, number_in
+from tagging.types import Codes, Images
 
 if TYPE_CHECKING:
     from storage.store import Store
-    from tagging.model import Images
 
 FILE = "features.onnx"
 SIDE = 96  # pixels
@@ -57,7 +57,7 @@ class Pretrained(Features):
         """As in `tagging.features.Features`: that of the ONNX file."""
         return self._hash
 
-    def codes(self, images: "Images") -> Codes:
+    def codes(self, images: Images) -> Codes:
         """As in `tagging.features.Features`. Raises `MissingExtraError` without onnxruntime."""
         session = self._open()
         codes = np.empty((len(images), LENGTH), np.uint8)
@@ -88,7 +88,7 @@ class Pretrained(Features):
         return {FILE: self._network}
 
     @classmethod
-    def fit(cls, name: str, images: Callable[[], "Images"], seed: int) -> Self:
+    def fit(cls, name: str, images: Callable[[], Images], seed: int) -> Self:
         """Make the network from the package of weights. Raises `MissingExtraError` where it is not installed."""
         from tagging.features import efficientnet
 

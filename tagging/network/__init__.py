@@ -17,11 +17,11 @@ import numpy.typing as npt
 from conf.errors import TinyTagsError
 from conf.wording import listed
 from ingest.image import IMAGE_BYTES
+from tagging.types import Images
 
 if TYPE_CHECKING:
     from storage.store import Store
 
-Images = npt.NDArray[np.uint8]  # (n, 3072), canonical
 Probabilities = npt.NDArray[np.float32]  # (n, classes)
 
 FILE, ABOUT = "network.onnx", "network.json"

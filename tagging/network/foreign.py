@@ -10,10 +10,11 @@ import numpy.typing as npt
 from conf.errors import TinyTagsError
 from conf.wording import counted, listed
 from tagging.model import Model
-from tagging.network import Images, Network, NetworkError, check_classes
+from tagging.network import Network, NetworkError, check_classes
 from tagging.network.inputs import NetworkInput, described, possible_inputs, unknown_options
 from tagging.network.tflite import MAGIC, MAGIC_AT, Interpreter, TfliteNetwork, labels_in
 from tagging.network.wrapping import OnnxGraph
+from tagging.types import Images
 
 CANONICAL = "images as the store has them"
 # Images of noise that show whether a network gives probabilities or logits, where there are no labelled ones.

@@ -12,7 +12,6 @@ import numpy as np
 from tagging.network import (
     ABOUT,
     BATCH,
-    Images,
     NetworkError,
     Probabilities,
     batched_votes,
@@ -24,6 +23,7 @@ from tagging.network import (
     threads,
 )
 from tagging.network.inputs import NetworkInput, as_json, from_json
+from tagging.types import Images
 
 if TYPE_CHECKING:
     from storage.store import Store

@@ -13,9 +13,7 @@ import numpy.typing as npt
 from conf.errors import TinyTagsError
 from ingest.image import IMAGE_BYTES, SIDE
 from tagging.network.recipes import Recipe
-
-Images = npt.NDArray[np.uint8]  # (n, 3072), canonical
-Labels = npt.NDArray[Any]  # (n,) whole numbers
+from tagging.types import Images, Labels
 
 # Pixels 0-255 become these numbers' range: about -2 to 2.
 MEAN, DEVIATION = 127.5, 64.0

@@ -9,8 +9,9 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, top_k_accuracy_score
 
 from tagging.calibration import ENOUGH_IMAGES, expected_precision, isotonic
-from tagging.quality import measure, quality, tally, total, wilson
+from tagging.quality import measure, quality, wilson
 from tagging.tags import BadVotesError, winners
+from tagging.tallies import tally, total
 
 CLASSES = list("abcde")
 

@@ -6,8 +6,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from tagging.quality import MATRIX_CLASSES, describe, measure, quality, tally, total
+from tagging.quality import MATRIX_CLASSES, describe, measure, quality
 from tagging.tags import minimum_votes, winners
+from tagging.tallies import tally, total
 
 CLASSES = ["cat", "dog", "frog"]
 # Five trees, three classes; label, votes, and so: tag, right?
