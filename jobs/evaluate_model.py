@@ -207,11 +207,13 @@ def count(store, corpus, card: dict, part: str, training_data_too: bool, partiti
     from tagging.tags import renumbering, winners
     from tagging.tallies import count_winners, total
     from tagging.trained import are_among, read_trained
+    from tagging.voting import kept_codes, votes_on
 
     tagger = load_exact_model(store, card["name"], card["hash"], kind)
     trained = read_trained(store, card)
     numbers = renumbering(corpus.classes, tagger.classes)
     chosen = rows_of(corpus, partition, part)
+    codes = kept_codes(store, corpus, partition, tagger)
     tallies, mistakes, seen = [], [], 0
     for block in read_partition(store, corpus, partition):
         rows = np.flatnonzero(chosen[block.row : block.row + len(block.images)] & (block.labels >= 0))
@@ -222,7 +224,8 @@ def count(store, corpus, card: dict, part: str, training_data_too: bool, partiti
         if not len(rows):
             continue
         labels = numbers[block.labels[rows]]
-        best = winners(tagger.votes(block.images[rows]))
+        own = None if codes is None else codes[block.row + rows]
+        best = winners(votes_on(tagger, block.images[rows], own))
         tallies.append(count_winners(best, labels, len(tagger.classes), tagger.voters))
         mistakes.append(
             find_mistakes(best, labels, tagger.classes, tagger.voters, partition, block.row + rows)

@@ -10,7 +10,7 @@ from ingest.corpus import ROW_GROUP_IMAGES, Corpus, read_labels, read_partition
 from storage.store import Store
 from tagging.features.kept import read_codes
 from tagging.model import Model, OnFeatures
-from tagging.types import Images, Votes
+from tagging.types import Codes, Images, Votes
 
 
 class Voted(NamedTuple):
@@ -30,17 +30,28 @@ def vote_blocks(
     Where the store has the features that a model votes on, no pixels are read for the votes. Raises as `read_partition`
     does, and `FeaturesDamagedError`.
     """
-    on_features = cast(OnFeatures, model) if hasattr(model, "votes_of") else None
-    codes = read_codes(store, corpus, on_features.features, partition) if on_features else None
-    if on_features is None or codes is None:
+    codes = kept_codes(store, corpus, partition, model)
+    if codes is None or pixels:
         for block in read_partition(store, corpus, partition):
-            yield Voted(block.row, model.votes(block.images), block.labels, block.images)
-    elif pixels:
-        for block in read_partition(store, corpus, partition):
-            votes = on_features.votes_of(codes[block.row : block.row + len(block.images)])
-            yield Voted(block.row, votes, block.labels, block.images)
-    else:
-        labels = read_labels(store, corpus, partition)
-        for row in range(0, len(codes), ROW_GROUP_IMAGES):
-            rows = slice(row, row + ROW_GROUP_IMAGES)
-            yield Voted(row, on_features.votes_of(codes[rows]), labels[rows], None)
+            own = None if codes is None else codes[block.row : block.row + len(block.images)]
+            yield Voted(block.row, votes_on(model, block.images, own), block.labels, block.images)
+        return
+    labels = read_labels(store, corpus, partition)
+    for row in range(0, len(codes), ROW_GROUP_IMAGES):
+        rows = slice(row, row + ROW_GROUP_IMAGES)
+        yield Voted(row, cast(OnFeatures, model).votes_of(codes[rows]), labels[rows], None)
+
+
+def kept_codes(store: Store, corpus: Corpus, partition: int, model: Model) -> Codes | None:
+    """Return the features (n, k) of a partition that a model votes on; None where the store has none, or the model needs none.
+
+    Raises `FeaturesDamagedError`.
+    """
+    if not hasattr(model, "votes_of"):
+        return None
+    return read_codes(store, corpus, cast(OnFeatures, model).features, partition)
+
+
+def votes_on(model: Model, images: Images, codes: Codes | None) -> Votes:
+    """Return a model's votes (n, classes) on images (n, 3072), from their ``codes`` (n, k) where these are known."""
+    return model.votes(images) if codes is None else cast(OnFeatures, model).votes_of(codes)

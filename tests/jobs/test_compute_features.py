@@ -9,11 +9,13 @@ from small_world import PROCESSES, error_line, make_corpus, make_images, run, ru
 from conf.settings import Settings
 from ingest.corpus import open_corpus, read_labels, read_partition
 from jobs.compute_features import compute_features
+from jobs.evaluate_model import evaluate_model
 from jobs.train_forest import train_forest
 from storage import layout
 from storage.lease import lease
 from storage.store import open_store
 from tagging.features import features_class
+from tagging.features.hog import Hog
 from tagging.features.kept import FeaturesDamagedError, done_partitions, read_codes
 
 
@@ -100,6 +102,19 @@ def test_features_that_are_fitted_are_found_again_by_seed_and_images(store):
     store.write_json(path, store.read_json(path) | {"corpus_hash": "0f"})
     pca = features_class("pca-5").load("pca-5", store, kept["folder"])
     assert read_codes(store, open_corpus(store, "c"), pca, 0) is None
+
+
+def test_evaluation_uses_the_codes_that_are_kept(store, monkeypatch):
+    settings = Settings(store=store.url(), master="processes[1]")
+    train_forest(settings, "c", "m", "scikit-learn", features="hog", trees=2, depth=3)
+    computed = evaluate_model(settings, "m", "c")
+    compute_features(settings, "c", "hog")
+    monkeypatch.setattr(Hog, "codes", pytest.fail)
+    read = evaluate_model(settings, "m", "c")
+    assert (read["quality"], read["confident_mistakes"]) == (
+        computed["quality"],
+        computed["confident_mistakes"],
+    )
 
 
 def test_a_damaged_file_is_one_line_with_the_command_that_computes_it_again(store):
