@@ -21,18 +21,16 @@ from ingest.corpus import Corpus, open_corpus
 from storage.store import Store, open_store
 from tagging import linear
 from tagging.comparison import figures
-from tagging.features import FEATURES, Features
+from tagging.features import FEATURES
 from tagging.forest import scikit_learn
 from tagging.training import (
     HOLDOUT,
-    Part,
     choose,
-    labelled_blocks,
+    labelled_part,
     make_features,
     mirrored,
     some_of_each,
 )
-from tagging.types import LabelledBlock
 
 DOCUMENT = ROOT / "docs" / "models.md"
 RESULTS = ROOT / "bench" / "results"
@@ -109,8 +107,10 @@ def measure_features(store: Store, source: Corpus, name: str, per_class: int, tr
     """Return the figures of a forest and a linear model on features: on ``per_class`` training images, drawn by seed 0."""
     every = functools.partial(choose, source, 0, HOLDOUT, train=True)
     features = make_features(store, source, name, every, 0, HOLDOUT)
-    images, labels = pixels(store, source, some_of_each(store, source, every, per_class, 0))
-    test, test_labels = pixels(store, source, functools.partial(choose, source, 0, HOLDOUT, train=False))
+    images, labels = labelled_part(store, source, some_of_each(store, source, every, per_class, 0))
+    test, test_labels = labelled_part(
+        store, source, functools.partial(choose, source, 0, HOLDOUT, train=False)
+    )
     began = time.process_time()
     inputs = features.codes(test)
     rate = len(test) / max(time.process_time() - began, 1e-9)
@@ -135,10 +135,12 @@ def measure_few(store: Store, source: Corpus, name: str) -> dict[str, Any]:
     every = functools.partial(choose, source, 0, HOLDOUT, train=True)
     features = make_features(store, source, name, every, 0, HOLDOUT)
     test = functools.partial(choose, source, 0, HOLDOUT, train=False)
-    inputs, known = codes(store, source, test, features)
+    inputs, known = labelled_part(store, source, test, features)
     accuracies: dict[str, list[float]] = {str(count): [] for count in LABELS}
     for seed in SEEDS:
-        pool, labels = codes(store, source, some_of_each(store, source, every, max(LABELS), seed), features)
+        pool, labels = labelled_part(
+            store, source, some_of_each(store, source, every, max(LABELS), seed), features
+        )
         chance = np.random.default_rng(seed)
         order = [chance.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
         for count in LABELS:
@@ -146,22 +148,6 @@ def measure_few(store: Store, source: Corpus, name: str) -> dict[str, Any]:
             model, _ = linear.train(pool[rows], labels[rows], source.classes or [])
             accuracies[str(count)].append(float((model.votes(inputs).argmax(axis=1) == known).mean()))
     return {"name": name, "accuracies": accuracies}
-
-
-def pixels(store: Store, source: Corpus, part: Part) -> LabelledBlock:
-    """Return all labelled images (n, 3072) in ``part``, and their labels (n,)."""
-    blocks = [block for p in range(source.partitions) for block in labelled_blocks(store, source, p, part)]
-    images, labels = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
-    return images, labels
-
-
-def codes(store: Store, source: Corpus, part: Part, features: Features) -> LabelledBlock:
-    """Return the features of all labelled images in ``part``, and their labels (n,)."""
-    blocks = [
-        block for p in range(source.partitions) for block in labelled_blocks(store, source, p, part, features)
-    ]
-    inputs, labels = (np.concatenate(arrays) for arrays in zip(*blocks, strict=True))
-    return inputs, labels
 
 
 def section(result: dict[str, Any]) -> str:

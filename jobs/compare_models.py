@@ -4,8 +4,6 @@ spark-submit --py-files dist/tinytags.zip jobs/compare_models.py forest-10 netwo
 """
 
 import functools
-import hashlib
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -21,27 +19,15 @@ from conf.command import json_option, note, report, run, settings_options
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 from conf.wording import counted, listed
-from storage import layout
+from jobs.grid_search import FOLDS, grid_search
+from jobs.kept_results import kept_results, result_path
+from jobs.samples import IMAGES, labelled_corpus, measured_images, training_codes
 from tagging.features import features_class
-from tagging.training import (
-    HOLDOUT,
-    SEED,
-    choose,
-    labelled_blocks,
-    make_features,
-    mirrored,
-)
-from tagging.types import LabelledBlock
+from tagging.training import HOLDOUT, SEED
 
 if TYPE_CHECKING:
     from ingest.corpus import Corpus
     from storage.store import Store
-    from tagging.features import Features
-
-IMAGES = 5_000
-FOLDS = 3
-# Another result of the same command needs another number, or those of an earlier version are taken for it.
-VERSION = 1
 
 
 @click.command("compare")
@@ -187,77 +173,6 @@ def compare_models(
     return {"corpus": corpus, "corpus_hash": source.hash, "images": len(test_labels), "part": part, "rows": rows}  # fmt: skip
 
 
-def grid_search(
-    settings: Settings, corpus: str, images: int = IMAGES, trees: int = 500, depths: Sequence[int] = (5, 10, 20, 30),
-    leaves: Sequence[int] = (1, 5), splits: Sequence[int] = (2, 20), folds: int = FOLDS, seed: int = SEED,
-    features: str = "pixels",
-) -> dict[str, Any]:  # fmt: skip
-    """Measure forests of all combinations of parameters by cross-validation within ``images`` training images.
-
-    Each fold of each combination is a task, and its result is kept in the store. The result has ``rows`` as
-    `tagging.grid.summarise` returns them. Raises `TinyTagsError` where the corpus has too few labelled images.
-    """
-    from ingest.corpus import open_corpus
-    from storage.store import open_store
-    from tagging.classics import versions
-    from tagging.grid import cells, summarise
-
-    store = open_store(settings.store, settings.webhdfs or None)
-    source = labelled_corpus(open_corpus(store, corpus))
-    if features_class(features).mirrored:
-        raise TinyTagsError(
-            f"features {features!r} can't be searched by cross-validation: an image and its mirror image would be in two folds"
-        )
-    _, labels = training_sample(store, source, images, seed)
-    if np.unique(labels, return_counts=True)[1].min() < folds:
-        raise TinyTagsError(
-            f"{len(labels):,} training images of corpus {corpus!r} have a class with fewer than {folds} images, one for each "
-            "fold; give more --images or fewer --folds"
-        )
-    facts = [
-        {"corpus": source.hash, "images": images, "seed": seed, "features": features,
-         "features_version": features_class(features).version, "trees": trees, "folds": folds,
-         "fold": fold, "cell": [cell.depth, cell.leaf, cell.split], **versions()}
-        for cell in cells(depths, leaves, splits) for fold in range(folds)
-    ]  # fmt: skip
-    task = functools.partial(fit_fold, store, source, facts)
-    results = kept_results(settings, store, corpus, "folds", facts, task)
-    return {"corpus": corpus, "corpus_hash": source.hash, "images": len(labels), "folds": folds, "seed": seed,
-            "rows": summarise(results)}  # fmt: skip
-
-
-def kept_results(
-    settings: Settings, store: "Store", corpus: str, what: str, facts: list[dict], task
-) -> list[dict[str, Any]]:
-    """Return a result for each of ``facts``: the one that the store has, else that of ``task`` for its number.
-
-    The name of a result's file is derived from its facts, so that other facts never get it; a task writes the file whole.
-    Two processes that fit the same write the same file.
-    """
-    from jobs.partitions import check_written
-    from jobs.runner import open_runner
-
-    there = set(store.list(layout.comparisons(corpus)))
-    paths = [result_path(corpus, fact) for fact in facts]
-    pending = [number for number, path in enumerate(paths) if path.rpartition("/")[2] not in there]
-    if len(pending) < len(facts):
-        note(f"compare: {len(facts) - len(pending):,} of {counted(len(facts), 'result')} kept from before")
-    if pending:
-        with open_runner(settings.master, f"compare {corpus}") as runner:
-            outcomes = runner.run("compare", pending, task, unit=what, total=len(pending))
-        if outcomes.errors:
-            raise outcomes.errors[min(outcomes.errors)]
-        done = [number for number, path in enumerate(paths) if store.exists(path)]
-        check_written(store, outcomes.results, done)
-    return [store.read_json(path)["result"] for path in paths]
-
-
-def result_path(corpus: str, facts: dict[str, Any]) -> str:
-    """Return the path of the result of these facts."""
-    key = hashlib.sha256(json.dumps([VERSION, facts], sort_keys=True).encode()).hexdigest()[:32]
-    return layout.comparison(corpus, key)
-
-
 def fit_classic(store: "Store", corpus: "Corpus", facts: list[dict], number: int) -> dict[str, Any]:
     """Fit and measure one classifier of scikit-learn; keep its row."""
     from tagging.classics import classic_row
@@ -269,28 +184,6 @@ def fit_classic(store: "Store", corpus: "Corpus", facts: list[dict], number: int
     )  # fmt: skip
     store.write_json(result_path(corpus.name, fact), {"facts": fact, "result": row})
     return {"partition": number, "classifiers": 1}
-
-
-def fit_fold(store: "Store", corpus: "Corpus", facts: list[dict], number: int) -> dict[str, Any]:
-    """Fit and measure one fold of one cell of the grid; keep its result."""
-    from tagging.grid import Cell, measure_fold
-
-    fact = facts[number]
-    (codes, labels), _ = training_codes(store, corpus, fact)
-    result = measure_fold(
-        codes, labels, corpus.classes or [], Cell(*fact["cell"]), fact["trees"], fact["folds"], fact["fold"], fact["seed"]
-    )  # fmt: skip
-    store.write_json(result_path(corpus.name, fact), {"facts": fact, "result": result})
-    return {"partition": number, "folds": 1}
-
-
-def labelled_corpus(corpus: "Corpus") -> "Corpus":
-    """Return a corpus that has labels; raise `TinyTagsError` for one that has none."""
-    if not corpus.classes:
-        raise TinyTagsError(
-            f"corpus {corpus.name!r} has no labels to compare by; ingest one that has, like CIFAR-10"
-        )
-    return corpus
 
 
 def check_comparable(name: str, card: dict[str, Any], corpus: "Corpus") -> None:
@@ -331,70 +224,6 @@ def seen_images(store: "Store", cards: dict[str, Any], images: np.ndarray, corpu
             )
         seen |= among
     return seen
-
-
-def measured_images(store: "Store", corpus: "Corpus") -> LabelledBlock:
-    """Return the images (n, 3072) and labels (n,) that are measured on: those held out that aren't also training images.
-
-    Raises `TinyTagsError` where there is none.
-    """
-    return _measured_images(store, corpus.name, corpus.hash)
-
-
-@functools.lru_cache(maxsize=1)  # once a worker
-def _measured_images(store: "Store", name: str, corpus_hash: str) -> LabelledBlock:
-    from tagging.trained import are_among, hash_blocks
-
-    images, labels = _images(store, name, corpus_hash, False)
-    new = ~are_among(images, hash_blocks([_images(store, name, corpus_hash, True)[0]]))
-    if not new.any():
-        raise TinyTagsError(f"corpus {name!r} has no labelled image to measure on but its training images")
-    return images[new], labels[new]
-
-
-def training_sample(store: "Store", corpus: "Corpus", images: int, seed: int) -> LabelledBlock:
-    """Return up to ``images`` labelled images (n, 3072) of the training part with labels (n,), drawn by ``seed``."""
-    pixels, labels = _images(store, corpus.name, corpus.hash, True)
-    if len(labels) <= images:
-        return pixels, labels
-    rows = np.sort(np.random.default_rng(seed).permutation(len(labels))[:images])
-    return pixels[rows], labels[rows]
-
-
-def training_codes(
-    store: "Store", corpus: "Corpus", fact: dict[str, Any]
-) -> tuple[LabelledBlock, "Features"]:
-    """Return the features, uint8, of the training images of these facts with their labels, and the features themselves."""
-    return _training_codes(store, corpus.name, corpus.hash, fact["images"], fact["seed"], fact["features"])
-
-
-@functools.lru_cache(maxsize=1)
-def _training_codes(
-    store: "Store", name: str, corpus_hash: str, count: int, seed: int, features: str
-) -> tuple[LabelledBlock, "Features"]:
-    from ingest.corpus import open_corpus
-
-    corpus = open_corpus(store, name)
-    images, labels = training_sample(store, corpus, count, seed)
-    part = functools.partial(choose, corpus, SEED, HOLDOUT, train=True)
-    chosen = make_features(store, corpus, features, part, SEED, HOLDOUT)
-    codes = chosen.codes(images)
-    if chosen.mirrored:
-        codes, labels = np.concatenate([codes, chosen.codes(mirrored(images))]), np.tile(labels, 2)
-    return (codes, labels), chosen
-
-
-@functools.lru_cache(maxsize=2)
-def _images(store: "Store", name: str, _hash: str, train: bool) -> LabelledBlock:
-    from ingest.corpus import open_corpus
-
-    corpus = open_corpus(store, name)
-    part = functools.partial(choose, corpus, SEED, HOLDOUT, train=train)
-    every = [block for p in range(corpus.partitions) for block in labelled_blocks(store, corpus, p, part)]
-    if not every:
-        raise TinyTagsError(f"corpus {name!r} has no labelled image to {'train' if train else 'measure'} on")
-    images, labels = (np.concatenate(arrays) for arrays in zip(*every, strict=True))
-    return images, labels
 
 
 if __name__ == "__main__":

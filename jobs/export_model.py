@@ -116,10 +116,8 @@ def training_images(store, model: str, card: dict):
 
     Raises `TinyTagsError` where these are not in the store.
     """
-    import numpy as np
-
     from ingest.corpus import open_corpus
-    from tagging.training import HOLDOUT, SEED, choose, labelled_blocks
+    from tagging.training import HOLDOUT, SEED, choose, labelled_part
 
     trained_on, parameters = card.get("trained_on") or {}, card.get("parameters") or {}
     if not isinstance(trained_on, dict) or "corpus" not in trained_on:
@@ -135,15 +133,10 @@ def training_images(store, model: str, card: dict):
     part = functools.partial(
         choose, corpus, parameters.get("seed", SEED), parameters.get("holdout", HOLDOUT), train=True
     )
-    found: list = []
-    for partition in range(corpus.partitions):
-        for images, _ in labelled_blocks(store, corpus, partition, part):
-            found.append(images)
-            if sum(map(len, found)) >= CALIBRATION_IMAGES:
-                return np.concatenate(found)[:CALIBRATION_IMAGES]
-    if not found:
+    images, _ = labelled_part(store, corpus, part, most=CALIBRATION_IMAGES)
+    if not len(images):
         raise TinyTagsError(f"corpus {corpus.name!r} has no labelled image")
-    return np.concatenate(found)
+    return images
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""Import somebody else's network, ONNX or TensorFlow Lite, once it has proved itself on labelled images."""
+"""Import a network from elsewhere, ONNX or TensorFlow Lite, and measure it on labelled images."""
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -31,7 +32,7 @@ UNMEASURED = "nothing (imported with --unmeasured)"
     help="Labelled images to try the network on, and to measure its accuracy on.",
 )
 @click.option(
-    "--unmeasured", is_flag=True, help="Import it without a measured accuracy, which its page then says."
+    "--unmeasured", is_flag=True, help="Import it without measuring its accuracy; its page then says so."
 )
 @click.option("--classes", metavar="A,B,...", help="Its classes in the order of its output.")
 @click.option(
@@ -49,7 +50,7 @@ UNMEASURED = "nothing (imported with --unmeasured)"
 @settings_options("store", "webhdfs")
 @json_option
 def main(file, model, corpus, unmeasured, classes, size, scale, order, layout, settings, as_json):
-    """Import somebody else's network: ONNX, or TensorFlow Lite.
+    """Import a network from elsewhere: ONNX, or TensorFlow Lite.
 
     Nothing in such a file says how it takes images, and a wrong scale of the pixels alone makes a good network useless.
     What is not given is tried on labelled images, and the accuracy is measured on others of the same corpus. Without
@@ -101,7 +102,7 @@ def import_model(
     store = open_store(settings.store, settings.webhdfs or None)
     if not corpus and not unmeasured:
         raise TinyTagsError(
-            f"{file}: nothing shows yet that this network is any good; give labelled images by --corpus NAME, or --unmeasured"
+            f"{file}: the accuracy of this network is not known; give labelled images by --corpus NAME, or --unmeasured"
         )
     source = open_corpus(store, corpus) if corpus else None
     if source is not None and not source.classes:
@@ -156,26 +157,14 @@ def import_model(
 
 def examples(store, corpus, classes):
     """Return up to `TRIED_IMAGES` images (n, 3072) and labels (n,), places in ``classes``, that are not measured on."""
-    import functools
-
-    import numpy as np
-
-    from tagging.training import choose, labelled_blocks
+    from tagging.tags import renumbering
+    from tagging.training import choose, labelled_part
 
     part = functools.partial(choose, corpus, SEED, HOLDOUT, train=True)
-    found, count = [], 0
-    for partition in range(corpus.partitions):
-        for block in renumbered(labelled_blocks(store, corpus, partition, part), corpus.classes, classes):
-            found.append(block)
-            count += len(block[1])
-            if count >= TRIED_IMAGES:
-                break
-        if count >= TRIED_IMAGES:
-            break
-    if not found:
+    images, labels = labelled_part(store, corpus, part, most=TRIED_IMAGES)
+    if not len(labels):
         raise TinyTagsError(f"corpus {corpus.name!r} has no labelled image to try the network on")
-    images, labels = (np.concatenate(arrays)[:TRIED_IMAGES] for arrays in zip(*found, strict=True))
-    return images, labels
+    return images, renumbering(corpus.classes, classes)[labels]
 
 
 def renumbered(blocks, names, classes):
