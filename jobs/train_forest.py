@@ -34,6 +34,7 @@ from tagging.training import (
     held_out_blocks,
     make_features,
     measure_model,
+    sample_images,
     some_of_each,
     training_hashes,
 )
@@ -206,6 +207,11 @@ def train_forest(
         store.remove_tree(layout.model_spark(model))
         began = time.monotonic()
         chosen = make_features(store, source, features, training_part, seed, holdout) if features else None
+        if chosen and head == "forest" and chosen.length < len(classes):
+            raise TinyTagsError(
+                f"a forest of {len(classes):,} classes needs as many features or more, and {features!r} has {chosen.length:,}; "
+                "name more, as in pca-100, or train with --head linear"
+            )
         ready = time.monotonic()
         training = Training(settings, store, source, model, classes, parameters, part, corrected, chosen)
         used = processor_seconds()
@@ -222,7 +228,9 @@ def train_forest(
             blocks = held_out_blocks(store, source, seed, holdout, chosen, threads)
             quality = measure_model(fitted.model, blocks)
             how = {"part": "test" if source.splits else f"held out, {holdout:.0%}"}
-        trained = training_hashes(store, source, part, corrected.images)
+        # Features may be fitted to more images than the model: to unlabelled ones, and to those that --per-class leaves out.
+        fitted_to = [sample_images(store, source, training_part, seed)] if chosen and chosen.fitted else []
+        trained = training_hashes(store, source, part, corrected.images, *fitted_to)
         seconds = {
             **({"features": round(ready - began, 1)} if chosen else {}),
             **fitted.seconds,

@@ -73,6 +73,13 @@ def make_corpus(store, name: str, path: Path, partition_images: int, **options) 
     return corpus
 
 
+def make_labelled_and_unlabelled(store, folder: Path, name: str, count: int, partition_images: int) -> None:
+    """Make two corpora of one dump: ``name`` with its labels, and "unlabelled" without."""
+    dump = write_tiny_images(folder / "tiny_images.bin", count)
+    make_corpus(store, name, dump, partition_images, labels=str(folder / "labels.bin"))
+    make_corpus(store, "unlabelled", dump, partition_images)
+
+
 def write_hostile(folder: Path) -> Path:
     """Write modules of the names of ours into ``folder``; return a file that is there once any of them was executed."""
     marker = folder / "executed"

@@ -245,6 +245,7 @@ class PackedForest:
             return "it has no classes, or one without a name"
         if len(set(self.classes)) < len(self.classes):
             return "two of its classes have one name"
+        # The walk reads a byte of the image at each leaf, too: the one whose number is the leaf's class.
         if not len(self.classes) <= self.features <= 2**24:
             return f"{self.features:,} features for {len(self.classes):,} classes"
         for name, dtype in (("feature", np.uint32), ("threshold", np.uint8), ("starts", np.int64)):

@@ -11,6 +11,7 @@ from small_world import (
     finish,
     make_corpus,
     make_images,
+    make_labelled_and_unlabelled,
     run,
     run_json,
     start,
@@ -18,7 +19,6 @@ from small_world import (
     times,
     wait_until,
     write_cifar,
-    write_tiny_images,
 )
 
 from conf.settings import Settings
@@ -42,9 +42,7 @@ def store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare")
     store = open_store(str(folder / "store"))
     make_corpus(store, "cifar", write_cifar(folder / "cifar", TRAIN, TEST), 150)
-    dump = write_tiny_images(folder / "tiny_images.bin", 300)
-    make_corpus(store, "tiny", dump, 100, labels=str(folder / "labels.bin"))
-    make_corpus(store, "unlabelled", dump, 100)
+    make_labelled_and_unlabelled(store, folder, "tiny", 300, 100)
     images, labels = make_images(500, seed=5)
     places = np.array([REORDERED.index(name) for name in CLASSES])
     for name, classes, numbers, more in (

@@ -11,10 +11,10 @@ from small_world import (
     error_line,
     make_corpus,
     make_images,
+    make_labelled_and_unlabelled,
     run,
     run_json,
     write_cifar,
-    write_tiny_images,
 )
 
 from conf.errors import TinyTagsError
@@ -27,6 +27,7 @@ from records.corrections import open_corrections
 from storage.store import open_store
 from tagging.features import MissingExtraError, features_class
 from tagging.models import load_model
+from tagging.trained import hash_blocks, read_trained
 from tagging.training import choose, fold_numbers, held_out_blocks, labelled_blocks, mirrored, some_of_each
 
 TRAIN, TEST = 400, 100
@@ -38,9 +39,7 @@ def store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("features")
     store = open_store(str(folder / "store"))
     make_corpus(store, "cifar", write_cifar(folder / "cifar", TRAIN, TEST), 200)
-    dump = write_tiny_images(folder / "tiny_images.bin", 150)
-    make_corpus(store, "few", dump, 60, labels=str(folder / "labels.bin"))
-    make_corpus(store, "unlabelled", dump, 60)
+    make_labelled_and_unlabelled(store, folder, "few", 150, 60)
     return store
 
 
@@ -231,6 +230,13 @@ def test_so_many_images_of_each_class_are_drawn_by_the_seed(store):
     assert (card["trained_on"]["images"], card["measured_on"]["images"]) == (30, TEST)
 
 
+def test_images_that_features_are_fitted_to_count_as_trained_on(store):
+    card = train(store, "fitted", "--features", "pca-12", "--head", "linear", "--per-class", 3)
+    assert card["trained_on"]["images"] == 30
+    images = make_images(TRAIN + TEST, seed=1)[0][:TRAIN]
+    assert np.array_equal(read_trained(store, card), hash_blocks([images]))
+
+
 def test_folds_are_even_within_each_class():
     labels = np.repeat([0, 1, 2, 5], [10, 7, 5, 1]).astype(np.int32)
     fold = fold_numbers(labels, 5, seed=3)
@@ -246,6 +252,7 @@ def test_folds_are_even_within_each_class():
         ({"head": "linear", "engine": "mllib"}, "engine mllib fits no 'linear'; it fits forest"),
         ({"head": "linear", "trees": 3}, "--trees is not an option of engine scikit-learn for a linear"),
         ({"corpus": "unlabelled"}, "corpus 'unlabelled' has no labels to learn from"),
+        ({"features": "pca-5"}, "a forest of 10 classes needs as many features or more, and 'pca-5' has 5;"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(store, options, words):

@@ -12,10 +12,10 @@ from small_world import (
     error_line,
     make_corpus,
     make_images,
+    make_labelled_and_unlabelled,
     run,
     run_json,
     write_cifar,
-    write_tiny_images,
 )
 
 from conf.errors import TinyTagsError
@@ -47,9 +47,7 @@ def store(tmp_path_factory):
         records[records[:, 0] == 7, 0] = 8  # no horses
         records.tofile(batch)
     make_corpus(store, "cifar", cifar, 200)
-    dump = write_tiny_images(folder / "tiny_images.bin", 1000)
-    make_corpus(store, "tiny", dump, 300, labels=str(folder / "labels.bin"))
-    make_corpus(store, "unlabelled", dump, 300)
+    make_labelled_and_unlabelled(store, folder, "tiny", 1000, 300)
     return store
 
 
