@@ -33,7 +33,7 @@ JOBS = {
     "features": ("jobs.compute_features", "Compute the features of a corpus and keep them in the store."),
     "evaluate": ("jobs.evaluate_model", "Measure a model on a labelled corpus."),
     "compare": ("jobs.compare_models", "Compare models of the store on the same labelled images."),
-    "import": ("jobs.import_model", "Import somebody else's network: ONNX, or TensorFlow Lite."),
+    "import": ("jobs.import_model", "Import a network from elsewhere: ONNX, or TensorFlow Lite."),
     "export": ("jobs.export_model", "Write a network as a file for other programs."),
 }
 ORDER = [
@@ -118,7 +118,7 @@ host_option = click.option(
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Where the page listens; 0.0.0.0 lets others in: there is no password.",
+    help="Where the page listens; 0.0.0.0 for all addresses: there is no password.",
 )
 port_option = click.option(
     "--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="The page's port."

@@ -17,7 +17,7 @@ from tagging.trained import Hashes, write_trained
 
 
 class ModelChangedError(TinyTagsError):
-    """The model of this name has another hash than the one that is asked for."""
+    """The model of this name has another hash than the one that is required."""
 
 
 def model_exists(store: Store, name: str) -> bool:

@@ -158,14 +158,15 @@ def build(weights: Weights, side: int, classify: bool = False) -> bytes:
     x = convolve(x, "_conv_head", "_bn1")
     x = graph.add("Flatten", graph.add("GlobalAveragePool", x))
     if classify:
-        x = graph.add(
+        graph.add(
             "Gemm", x, graph.constant(weights["_fc.weight"]), graph.constant(weights["_fc.bias"]), transB=1
         )
-        return graph.save("logits", x, 1, 1000)
+        return graph.save("logits", 1, 1000)
     x = graph.add("Mul", graph.add("Sqrt", x), graph.constant(np.float32(255 / MOST**0.5)))
     x = graph.add("Round", x)
     x = graph.add("Clip", x, graph.constant(np.float32(0)), graph.constant(np.float32(255)))
-    return graph.save("codes", graph.add("Cast", x, to=2), 2, LENGTH)
+    graph.add("Cast", x, to=2)
+    return graph.save("codes", 2, LENGTH)
 
 
 class _Graph:
@@ -189,9 +190,10 @@ class _Graph:
         self._constants.append(self._onnx.numpy_helper.from_array(np.asarray(array), name))
         return name
 
-    def save(self, output: str, from_: str, kind: int, length: int) -> bytes:
+    def save(self, output: str, kind: int, length: int) -> bytes:
+        """Return the file of a graph whose last node gives the ``output``, (n, length) of ONNX's type number ``kind``."""
         helper = self._onnx.helper
-        self._nodes[-1].output[0] = output if from_ == self._nodes[-1].output[0] else from_
+        self._nodes[-1].output[0] = output
         graph = helper.make_graph(
             self._nodes,
             "efficientnet-lite0",

@@ -119,6 +119,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(level)
-
-
-__all__ = ["KERAS_FILE", "from_keras", "to_h5", "to_int8", "to_keras", "to_onnx", "to_tflite"]

@@ -1,4 +1,4 @@
-"""Somebody else's network: how it may take images, and which of the ways is right on labelled images."""
+"""A network from elsewhere: how it may take images, and which of the ways is right on labelled images."""
 
 import hashlib
 from collections.abc import Sequence

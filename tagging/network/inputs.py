@@ -1,4 +1,4 @@
-"""What other people's networks take as input, and how a canonical image becomes that."""
+"""What networks from elsewhere take as input, and how a canonical image becomes that."""
 
 import itertools
 from collections.abc import Sequence

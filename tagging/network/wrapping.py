@@ -1,4 +1,4 @@
-"""Turns somebody's ONNX network into one from canonical images to probabilities, by nodes before and after it."""
+"""Turns an ONNX network from elsewhere into one from canonical images to probabilities, by nodes before and after it."""
 
 from typing import Any
 

@@ -45,7 +45,7 @@ def world(tmp_path_factory):
     dump = write_tiny_images(folder / "tiny_images.bin", 1500)
     labels = folder / "labels.bin"
     known = np.frombuffer(labels.read_bytes(), np.uint8).copy()
-    known[::10] = 255  # nobody said
+    known[::10] = 255  # no label
     labels.write_bytes(known.tobytes())
     make_corpus(store, "tiny", dump, 400, labels=str(labels))
     numbers = np.array([REORDERED.index(name) for name in CLASSES] + [255] * 246, np.uint8)

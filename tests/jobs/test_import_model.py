@@ -47,7 +47,7 @@ def store(tmp_path_factory):
 
 
 def foreign_network(taken: NetworkInput, logits=False, takes_bytes=False, batch="n", sharpness=30.0) -> bytes:
-    """Return somebody's ONNX network that knows the patterns of `small_world` in images as ``taken``.
+    """Return an ONNX network from elsewhere that knows the patterns of `small_world` in images as ``taken``.
 
     With pixels in another scale, order or layout it is useless: its first step clips to what it was trained on.
     """
