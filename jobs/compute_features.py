@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 def main(corpus, features, model, seed, holdout, partition, settings, as_json):
     """Compute the features of a corpus and keep them in the store.
 
-    `tinytags train` and `tinytags tag` then read them instead of the pixels, so that training after corrections and tagging with another model take
+    `tinytags train`, `tinytags tag` and `tinytags evaluate` then use them, so that training after corrections and tagging with another model take
     seconds. Stopped or killed, the same command continues.
     """  # fmt: skip
     from jobs.partitions import partitions_error, rate_summary
