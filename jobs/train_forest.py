@@ -65,7 +65,7 @@ def trainer_option(name: str, kind: click.ParamType, help: str, default: object)
     type=click.IntRange(0, 2**31 - 1),
     default=SEED,
     show_default=True,
-    help="Decides what chance decides: the same seed, and for MLlib the same tasks (in the card), give the same model.",
+    help="Decides what chance decides: the same seed, and for MLlib the same tasks (in the card), give the same forest or linear model.",
 )
 @click.option(
     "--holdout",

@@ -32,8 +32,8 @@ MARKERS = {
     "keras": "slow",
     "litert": "slow",
 }
-# One worker runs all files that need one of these, so that each is started once.
-SHARED_BY_ONE = {"spark", "hdfs", "yarn"}
+# One worker runs all files that need one of these, so that each is started, or TensorFlow imported, once.
+SHARED_BY_ONE = {"shared": {"spark", "hdfs", "yarn"}, "networks": {"keras", "litert"}}
 # A worker runs whole files, so that their fixtures are set up once. Those that take longest come first, so that all
 # workers end at the same time.
 LONGEST_FIRST = (
@@ -73,14 +73,19 @@ def pytest_collection_modifyitems(config, items):
         slow = [item for item in items if any(map(item.get_closest_marker, [*MARKERS.values(), "slow"]))]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
-    shared = {item.path for item in items if used_fixtures(item) & SHARED_BY_ONE}
-    shared -= {item.path for item in items if "solr" in used_fixtures(item)}
+    alone = {item.path for item in items if "solr" in used_fixtures(item)}
+    groups = {
+        item.path: group
+        for group, fixtures in SHARED_BY_ONE.items()
+        for item in items
+        if item.path not in alone and used_fixtures(item) & fixtures
+    }
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("shared" if item.path in shared else item.path.stem))
+        item.add_marker(pytest.mark.xdist_group(groups.get(item.path, item.path.stem)))
 
     def order(item) -> int:
-        if item.path in shared:
-            return -1
+        if item.path in groups:
+            return list(SHARED_BY_ONE).index(groups[item.path]) - len(SHARED_BY_ONE)
         return LONGEST_FIRST.index(item.path.stem) if item.path.stem in LONGEST_FIRST else len(LONGEST_FIRST)
 
     items.sort(key=order)
