@@ -55,6 +55,16 @@ GUARDED = {"java": "spark", "mvn": "services", "chromium": "services", "google-c
 SERVERS = []
 
 
+def pytest_configure(config):
+    """Give each worker ports of its own: a server listens long after its port was chosen."""
+    if worker := getattr(config, "workerinput", None):
+        from operations.services import ports
+
+        share = len(ports.FREE_PORTS) // worker["workercount"]
+        first = ports.FREE_PORTS.start + share * int(worker["workerid"].removeprefix("gw"))
+        ports.FREE_PORTS = range(first, first + share)
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--fast",

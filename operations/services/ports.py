@@ -15,13 +15,22 @@ from conf.errors import TinyTagsError
 LOOPBACK = "127.0.0.1"
 
 
+# Where `free_port` looks: below 32768, where the kernel's range for outgoing connections starts.
+FREE_PORTS = range(12000, 30000)
+_given: set[int] = set()
+
+
 def free_port(*offsets: int) -> int:
-    """Return a free port of the loopback address; the ports at these offsets from it are free too."""
-    # Below 32768, where the kernel's range for outgoing connections starts.
-    for port in random.sample(range(12000, 30000), 1000):
-        if all(is_free(LOOPBACK, port + offset) for offset in (0, *offsets)):
+    """Return a free port of the loopback address; the ports at these offsets from it are free too.
+
+    It returns no port twice, nor one at the offsets of an earlier one: a server may take long until it listens.
+    """
+    for port in random.sample(FREE_PORTS, 1000):
+        ports = {port + offset for offset in (0, *offsets)}
+        if not ports & _given and all(is_free(LOOPBACK, each) for each in ports):
+            _given.update(ports)
             return port
-    raise TinyTagsError("no free port between 12000 and 30000")
+    raise TinyTagsError(f"no free port between {FREE_PORTS.start} and {FREE_PORTS.stop}")
 
 
 def is_free(host: str, port: int) -> bool:
