@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ingest.corpus import Corpus, create_corpus, write_partition
+from ingest.corpus import Corpus, create_corpus
 from ingest.formats.cifar_10 import CLASSES
 from ingest.formats.tiny_images import TinyImages
 from ingest.image import IMAGE_BYTES, SIDE, from_column_major
+from ingest.partition import write_partition
 from storage import layout
 from storage.runs import Run, create_run, read_statistics
 from tagging import tags

@@ -22,7 +22,8 @@ from indexing.expected import (
 from indexing.fields import HIT_FIELDS
 from indexing.index import PATIENCE, repost
 from indexing.solr import Solr
-from ingest import corpus as corpora
+from ingest.corpus import Corpus, done_partitions, open_corpus
+from ingest.partition import check_statistics, measure_partition, restore_statistics
 from storage import layout
 from storage.checked_json import has_checksum
 from storage.lease import holder, lease
@@ -139,7 +140,7 @@ def _check_all(
     progress: Progress,
 ) -> None:
     corpus = _check_corpus(store, run, findings)
-    ingested = set(corpora.done_partitions(store, corpus)) if corpus else set()
+    ingested = set(done_partitions(store, corpus)) if corpus else set()
     if solr and counts is None:
         findings.add(
             "collection",
@@ -168,9 +169,9 @@ def _check_all(
             findings.add("index", p, f"{counted(count, 'document')} {which}")
 
 
-def _check_corpus(store: Store, run: Run, findings: Findings) -> corpora.Corpus | None:
+def _check_corpus(store: Store, run: Run, findings: Findings) -> Corpus | None:
     try:
-        corpus = corpora.open_corpus(store, run.corpus)
+        corpus = open_corpus(store, run.corpus)
     except TinyTagsError as error:
         findings.add("corpus", None, str(error))
         return None
@@ -194,7 +195,7 @@ def _recording_unreadable(p: int, findings: Findings) -> Iterator[None]:
         findings.add("unreadable", p, str(error))
 
 
-def _check_images(store: Store, corpus: corpora.Corpus, p: int, ingested: bool, findings: Findings) -> None:
+def _check_images(store: Store, corpus: Corpus, p: int, ingested: bool, findings: Findings) -> None:
     if not ingested:
         findings.add(
             "images",
@@ -203,18 +204,18 @@ def _check_images(store: Store, corpus: corpora.Corpus, p: int, ingested: bool, 
         )
         return
     try:
-        measured = corpora.measure_partition(store, corpus, p)
+        measured = measure_partition(store, corpus, p)
     except (FileUnavailableError, StoreUnavailableError):
         raise
     except StoreError as error:
         findings.add("images", p, str(error))
         return
-    if wrong := corpora.check_statistics(store, corpus, measured):
+    if wrong := check_statistics(store, corpus, measured):
         findings.add("corpus-statistics", p, wrong)
 
 
 def _check_tags(
-    store: Store, run: Run, corpus: corpora.Corpus | None, p: int, findings: Findings, solr: Solr | None
+    store: Store, run: Run, corpus: Corpus | None, p: int, findings: Findings, solr: Solr | None
 ) -> None:
     """Check a partition's statistics and tags file, and compare its documents with those in the index."""
     if not store.exists(layout.run_statistics(run.name, p)):
@@ -318,9 +319,7 @@ def _repair(store: Store, run: Run, solr: Solr | None, findings: Findings) -> No
                 store.remove(layout.corpus_statistics(run.corpus, p))
             for problem in damaged:
                 assert problem["partition"] is not None
-                corpora.restore_statistics(
-                    store, corpora.open_corpus(store, run.corpus), problem["partition"]
-                )
+                restore_statistics(store, open_corpus(store, run.corpus), problem["partition"])
                 problem["mended"] = True
             _add_checksums(store, corpus_files)
     stale, unreadable = findings.partitions("statistics", "tags"), findings.partitions("unreadable")

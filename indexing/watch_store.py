@@ -13,8 +13,7 @@ from conf.errors import TinyTagsError
 from indexing.expected import ExpectedCounts
 from indexing.folder_cache import FolderCache
 from indexing.states import Problem, States, Working, Writer, start_working, states, working, writer_of
-from ingest import corpus as corpora
-from ingest.corpus import Corpus
+from ingest.corpus import Corpus, open_corpus
 from storage import layout, runs
 from storage.lease import holder
 from storage.runs import Run
@@ -179,7 +178,7 @@ class StoreWatch:
         folder = self._folders[layout.corpus_folder(name)]
         try:
             folder.refresh()
-            corpus = folder.manifest(lambda: corpora.open_corpus(self.store, name))
+            corpus = folder.manifest(lambda: open_corpus(self.store, name))
             if corpus is None:
                 return None
             done, failed = _partitions(folder, corpus.partitions)

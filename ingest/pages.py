@@ -1,6 +1,6 @@
 """Reads the pixels of a partition as its Parquet file has them: checked, but not copied.
 
-`ingest.corpus.write_partition` always writes the same form of Parquet, in which the header of each page of pixels is known
+`ingest.partition.write_partition` always writes the same form of Parquet, in which the header of each page of pixels is known
 but for its checksum. pyarrow takes 24 ms to read 20,000 images, longer than a forest takes to tag them,
 and 17 of these for checksums; this takes 5. Pages of another form and damaged ones are left to pyarrow, which reads them or
 reports what is wrong.

@@ -201,7 +201,7 @@ def count(store, corpus, card: dict, part: str, training_data_too: bool, partiti
 
     Images that the model was trained on are counted as "trained" and, unless ``training_data_too``, not measured on.
     """
-    from ingest.corpus import read_partition
+    from ingest.partition import read_partition
     from tagging.mistakes import find_mistakes, most_confident
     from tagging.models import load_exact_model
     from tagging.tags import renumbering, winners

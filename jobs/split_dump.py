@@ -104,13 +104,7 @@ def split_dump(
 
     Raises `TinyTagsError` for a dump that can't be read and a corpus of other contents.
     """
-    from ingest.corpus import (
-        Corpus,
-        create_corpus,
-        done_partitions,
-        remove_temporary,
-        with_known_identity,
-    )
+    from ingest.corpus import Corpus, create_corpus, done_partitions, remove_temporary, with_known_identity
     from ingest.formats import open_dump
     from jobs.partitions import check_written, choose_pending, record_failed
     from jobs.runner import open_runner
@@ -191,7 +185,7 @@ def split_dump(
 
 
 def _split(store, corpus, source, partition: int) -> dict:
-    from ingest.corpus import write_partition
+    from ingest.partition import write_partition
 
     return write_partition(store, corpus, partition, source)
 

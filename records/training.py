@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from conf.errors import TinyTagsError
-from ingest.corpus import Corpus, list_corpora, open_corpus, read_image
+from ingest.corpus import Corpus, list_corpora, open_corpus
 from ingest.image import IMAGE_BYTES
+from ingest.partition import read_image
 from records.corrections import Correction
 from storage.store import FileUnavailableError, Store, StoreUnavailableError
 

@@ -12,8 +12,9 @@ from flask import abort
 
 from conf.addresses import without_passwords
 from conf.errors import TinyTagsError
-from ingest.corpus import Block, Corpus, open_corpus, read_image
+from ingest.corpus import Corpus, open_corpus
 from ingest.formats import record_offset
+from ingest.partition import Block, read_image
 from search_ui.api import Source
 from storage.runs import Run, open_run
 from storage.store import Store, StoreUnavailableError

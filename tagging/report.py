@@ -4,8 +4,9 @@ import base64
 from typing import Any
 
 from conf.errors import TinyTagsError
-from ingest.corpus import Corpus, read_image
+from ingest.corpus import Corpus
 from ingest.image import to_png
+from ingest.partition import read_image
 from storage.store import Store
 from tagging import cards, plots
 from tagging.calibration import ENOUGH_IMAGES

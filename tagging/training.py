@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from conf.errors import TinyTagsError
-from ingest.corpus import Corpus, read_labels, read_partition
+from ingest.corpus import Corpus
 from ingest.image import IMAGE_BYTES, SIDE
+from ingest.partition import read_labels, read_partition
 from storage import layout
 from storage.store import Store
 from tagging.features import Features, features_class

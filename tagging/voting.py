@@ -6,7 +6,8 @@ from typing import NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from ingest.corpus import ROW_GROUP_IMAGES, Corpus, read_labels, read_partition
+from ingest.corpus import Corpus
+from ingest.partition import ROW_GROUP_IMAGES, read_labels, read_partition
 from storage.store import Store
 from tagging.features.kept import read_codes
 from tagging.model import Model, OnFeatures

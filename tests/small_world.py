@@ -14,9 +14,10 @@ from unittest import mock
 import numpy as np
 
 import tinytags
-from ingest.corpus import Corpus, create_corpus, write_partition
+from ingest.corpus import Corpus, create_corpus
 from ingest.formats import open_dump
 from ingest.image import from_column_major
+from ingest.partition import write_partition
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 TINYTAGS = Path(sys.executable).with_name("tinytags")

@@ -10,7 +10,8 @@ from pathlib import Path
 from bench import made
 from bench.harness import Comparison, Way, single
 from bench.rows import index, tag
-from ingest.corpus import create_corpus, write_partition
+from ingest.corpus import create_corpus
+from ingest.partition import write_partition
 from storage import layout
 
 SAMPLE_SECONDS = 0.005

@@ -11,8 +11,9 @@ from bench import made
 from bench.harness import Comparison, Way, single
 from bench.place import removed
 from bench.rows.tag import run_job
-from ingest.corpus import Corpus, create_corpus, write_partition
+from ingest.corpus import Corpus, create_corpus
 from ingest.image import IMAGE_BYTES, from_column_major
+from ingest.partition import write_partition
 from storage import layout
 
 COPY_BYTES = 1 << 20

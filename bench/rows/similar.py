@@ -7,7 +7,7 @@ from bench import made
 from bench.harness import Comparison, latencies, percentile, single
 from bench.rows import index, tag
 from indexing.query.published import PublishedIndex
-from ingest.corpus import read_partition
+from ingest.partition import read_partition
 from search_ui.library import Library
 from search_ui.similar import MOST_SIMILAR, similar_images
 from tagging import descriptor

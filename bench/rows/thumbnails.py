@@ -7,9 +7,9 @@ import numpy as np
 
 from bench.client import Client
 from bench.harness import Comparison, Way
-from ingest import corpus as corpora
-from ingest.corpus import read_image
+from ingest import partition as partition_files
 from ingest.image import IMAGE_BYTES, from_column_major, to_png
+from ingest.partition import read_image
 
 THUMBNAILS = 30
 CONNECTIONS = 6  # of a browser to one host
@@ -60,7 +60,7 @@ class Sample:
 
     def drop_caches(self) -> None:
         """Drop the footers, and the files from the system's memory."""
-        corpora._footer.cache_clear()
+        partition_files._footer.cache_clear()
         for path in self._files:
             with open(path, "rb") as file:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -9,8 +9,9 @@ from bench import made
 from bench.harness import UnequalError, single
 from bench.rows.full import even, rates
 from indexing.index import index_run
-from ingest.corpus import open_corpus, write_partition
+from ingest.corpus import open_corpus
 from ingest.formats.tiny_images import open_tiny_images
+from ingest.partition import write_partition
 from storage import layout
 from storage.runs import open_run
 

@@ -61,7 +61,7 @@ def attack(place: Place, tries: int) -> Outcome:
 
 
 def _corpus_statistics(place: Place, corpus: str, partition: int) -> Any:
-    """Return the statistics of a partition of a corpus, by the function of `ingest.corpus` where it has one."""
+    """Return the statistics of a partition of a corpus, with their checksum checked."""
     return place.store.read_json(layout.corpus_statistics(corpus, partition))
 
 

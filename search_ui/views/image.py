@@ -9,8 +9,9 @@ from werkzeug.datastructures import MultiDict
 from indexing.query.search import documents, find_image, neighbours
 from indexing.query.search_state import NUMBERED_ROWS, SearchState, parse_position
 from indexing.solr import SolrError
-from ingest.corpus import Block, Corpus
+from ingest.corpus import Corpus
 from ingest.image import to_png
+from ingest.partition import Block
 from records.corrections import Correction
 from search_ui import api, details, png
 from search_ui.library import image_url, image_urls, known_corpus, label, png_url, source, step, version_of

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from conf.errors import TinyTagsError
-from ingest.corpus import Corpus, read_partition
+from ingest.corpus import Corpus
+from ingest.partition import read_partition
 from storage import layout
 from storage.store import FileMissingError, Store, StoreError
 from tagging.features import Features, features_class

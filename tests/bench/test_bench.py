@@ -32,7 +32,7 @@ from bench.rows.search import ALIAS
 from bench.rows.tag import same_documents
 from bench.sizes import QUICK
 from conf.errors import TinyTagsError
-from ingest.corpus import read_partition
+from ingest.partition import read_partition
 from storage.runs import read_statistics
 from tagging.network import Network
 

@@ -7,10 +7,11 @@ import zlib
 
 import numpy as np
 
-from ingest.corpus import Corpus, create_corpus, write_partition
+from ingest.corpus import Corpus, create_corpus
 from ingest.formats import Batch
 from ingest.formats.dump import ReadInBatches
 from ingest.image import IMAGE_BYTES
+from ingest.partition import write_partition
 from storage import layout
 from storage.runs import Run, create_run
 

@@ -8,9 +8,10 @@ from small_runs import ALIAS, documents, indexed, make_corpus, make_run, write_t
 
 from conf.errors import LeaseHeldError, TinyTagsError
 from indexing import solr as solr_client
+from indexing import verify as verify_module
 from indexing.index import index_run
 from indexing.verify import verify_run
-from ingest import corpus as corpora
+from ingest.corpus import done_partitions
 from storage import layout
 from storage.lease import lease
 from storage.store import FileUnavailableError
@@ -86,18 +87,18 @@ def test_images_that_cannot_be_read_now_are_not_taken_for_broken(store, client, 
     corpus = make_corpus(store)
     run = make_run(store, corpus_hash=corpus.hash)
     index_run(store, run.name, client, ALIAS)
-    real = corpora.measure_partition
+    real = verify_module.measure_partition
 
     def check(store, corpus, partition):
         if partition == 1:
             raise FileUnavailableError("no DataNode that is up has all of it")
         return real(store, corpus, partition)
 
-    monkeypatch.setattr(corpora, "measure_partition", check)
+    monkeypatch.setattr(verify_module, "measure_partition", check)
     result = verify_run(store, run.name, client, repair=True)
     assert problems(result) == [("unreadable", 1)]
     assert result["needs_ingest"] == []
-    assert corpora.done_partitions(store, corpus) == list(range(corpus.partitions))
+    assert done_partitions(store, corpus) == list(range(corpus.partitions))
 
 
 STRANGER = {"id": "ffffffff:1:3", "corpus": "tiny", "row": 3, "tag": "frog", "run": "other"}

@@ -13,7 +13,8 @@ TRY = """
 import sys
 import numpy as np
 from conf.errors import TinyTagsError
-from ingest.corpus import Corpus, create_corpus, open_corpus, read_partition, write_partition
+from ingest.corpus import Corpus, create_corpus, open_corpus
+from ingest.partition import read_partition, write_partition
 from ingest.formats import FORMATS, ingest_command, open_dump
 from storage.store import open_store
 

@@ -1,4 +1,4 @@
-"""Tests of `ingest.corpus`: partitions hold what the dump held, and what is corrupt is never read as something else."""
+"""Tests of `ingest.corpus` and `ingest.partition`: partitions hold what the dump held, and what is corrupt is never read as something else."""
 
 import json
 import pickle
@@ -15,22 +15,17 @@ import pytest
 from small_world import make_corpus, make_images, write_cifar, write_tiny_images
 
 from conf.errors import TinyTagsError
-from ingest import corpus as corpus_module
-from ingest.corpus import (
-    Corpus,
-    PartitionDamagedError,
-    check_partition,
-    create_corpus,
-    done_partitions,
-    list_corpora,
-    open_corpus,
-    read_image,
-    read_partition,
-    remove_temporary,
-    write_partition,
-)
+from ingest import partition as partition_files
+from ingest.corpus import Corpus, create_corpus, done_partitions, list_corpora, open_corpus, remove_temporary
 from ingest.formats import Batch, open_dump
 from ingest.formats.dump import ReadInBatches
+from ingest.partition import (
+    PartitionDamagedError,
+    check_partition,
+    read_image,
+    read_partition,
+    write_partition,
+)
 from storage import layout
 from storage.runs import Run
 from storage.store import open_store
@@ -138,8 +133,8 @@ def test_ten_thousand_classes_go_from_the_dump_to_the_documents(local):
 @pytest.mark.parametrize("labelled", [True, False])
 def test_a_corpus_whose_labels_are_int8_is_still_read(local, tmp_path, labelled, monkeypatch):
     """Version 0.1 wrote such files."""
-    old = corpus_module._schema(pyarrow.int8())
-    monkeypatch.setattr(corpus_module, "_schema", lambda label=None: old)
+    old = partition_files._schema(pyarrow.int8())
+    monkeypatch.setattr(partition_files, "_schema", lambda label=None: old)
     path = write_tiny_images(tmp_path / "t.bin", 600)
     images, labels = make_images(600)
     made = make_corpus(
@@ -391,7 +386,8 @@ def test_a_dump_that_breaks_off_leaves_no_partition(local, corpus):
 MEMORY = """
 import sys
 import numpy as np
-from ingest.corpus import Corpus, create_corpus, read_partition, write_partition
+from ingest.corpus import Corpus, create_corpus
+from ingest.partition import read_partition, write_partition
 from ingest.formats import Batch
 from ingest.formats.dump import ReadInBatches
 from storage.runs import Run

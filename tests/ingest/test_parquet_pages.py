@@ -8,10 +8,11 @@ import pyarrow.parquet
 import pytest
 from dumps import make_images, write_tiny_images
 
-from ingest import corpus as corpora
 from ingest import pages
-from ingest.corpus import Corpus, read_partition, write_partition
+from ingest import partition as partition_files
+from ingest.corpus import Corpus
 from ingest.formats import open_dump
+from ingest.partition import read_partition, write_partition
 from storage import layout
 from storage.store import StoreError, open_store
 
@@ -43,7 +44,7 @@ def test_every_row_group_that_we_write_is_read_without_a_copy(split, monkeypatch
     store, corpus, images, labels = split
     taken = []
     monkeypatch.setattr(
-        corpora, "read_pixels", lambda *args: taken.append(pages.read_pixels(*args)) or taken[-1]
+        partition_files, "read_pixels", lambda *args: taken.append(pages.read_pixels(*args)) or taken[-1]
     )
     blocks = list(read_partition(store, corpus, 0))
     assert [len(block.images) for block in blocks] == [256, 256, 188]

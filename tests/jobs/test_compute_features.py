@@ -7,7 +7,8 @@ import pytest
 from small_world import PROCESSES, error_line, make_corpus, make_images, run, run_json, write_cifar
 
 from conf.settings import Settings
-from ingest.corpus import open_corpus, read_labels, read_partition
+from ingest.corpus import open_corpus
+from ingest.partition import read_labels, read_partition
 from jobs.compute_features import compute_features
 from jobs.evaluate_model import evaluate_model
 from jobs.train_forest import train_forest

@@ -22,7 +22,8 @@ from small_world import (
 )
 
 from conf.settings import Settings
-from ingest.corpus import open_corpus, read_image
+from ingest.corpus import open_corpus
+from ingest.partition import read_image
 from jobs.evaluate_model import TrainingDataError, evaluate_model
 from storage import layout
 from storage.lease import lease

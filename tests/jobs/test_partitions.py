@@ -3,7 +3,7 @@
 import pytest
 
 from conf.errors import TinyTagsError
-from ingest.corpus import PartitionDamagedError
+from ingest.partition import PartitionDamagedError
 from jobs.partitions import check_written, choose_pending, partitions_error, rate_summary, record_failed
 from storage.local import LocalStore
 from storage.store import StoreError

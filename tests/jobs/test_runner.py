@@ -10,7 +10,7 @@ import pytest
 from small_world import MASTER
 
 from conf.errors import TinyTagsError
-from ingest.corpus import PartitionDamagedError
+from ingest.partition import PartitionDamagedError
 from jobs.runner import open_runner
 from storage.store import StoreError, StoreUnavailableError
 

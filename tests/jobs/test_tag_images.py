@@ -31,7 +31,8 @@ from small_world import (
     write_tiny_images,
 )
 
-from ingest.corpus import open_corpus, read_partition
+from ingest.corpus import open_corpus
+from ingest.partition import read_partition
 from jobs.tag_images import tag_partition
 from storage import layout, runs
 from storage.lease import lease

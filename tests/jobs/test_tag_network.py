@@ -74,7 +74,8 @@ def test_evaluate_measures_it_at_each_percent(world):
 
 
 def test_the_page_shows_the_probabilities_that_the_job_used(world):
-    from ingest.corpus import open_corpus, read_image
+    from ingest.corpus import open_corpus
+    from ingest.partition import read_image
 
     tagged = tag_images(world.settings, "tiny", "net", 0.5)
     run = runs.open_run(world.store, tagged["run"])

@@ -20,8 +20,9 @@ from small_world import (
 
 from conf.errors import TinyTagsError
 from conf.settings import Settings
-from ingest.corpus import Corpus, PartitionDamagedError, open_corpus
+from ingest.corpus import Corpus, open_corpus
 from ingest.image import from_column_major
+from ingest.partition import PartitionDamagedError
 from jobs.corrected import with_corrections
 from jobs.mllib import even_slices, labelled_vectors
 from jobs.train_forest import train_forest

@@ -9,9 +9,10 @@ import numpy as np
 
 from conf.wording import percent
 from indexing.query.cells import COUNTED, PER_RUN, Cells, Column, Source
-from ingest.corpus import Corpus, create_corpus, open_corpus, read_partition, write_partition
+from ingest.corpus import Corpus, create_corpus, open_corpus
 from ingest.formats import open_dump
 from ingest.image import IMAGE_BYTES, SIDE
+from ingest.partition import read_partition, write_partition
 from storage import layout
 from storage.runs import Run, create_run
 from tagging import descriptor

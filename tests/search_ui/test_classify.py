@@ -22,7 +22,7 @@ from served import served
 from small_world import make_corpus, make_images
 
 from conf.settings import Settings
-from ingest.corpus import read_partition
+from ingest.partition import read_partition
 from ingest.picture import MOST_BYTES, WORKERS
 from jobs.tag_images import tag_images
 from records.predictions import open_predictions

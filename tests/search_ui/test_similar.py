@@ -24,8 +24,8 @@ from conf.settings import Settings
 from indexing.index import index_run
 from indexing.solr import Solr
 from indexing.verify import verify_run
-from ingest.corpus import read_partition
 from ingest.image import SIDE
+from ingest.partition import read_partition
 from search_ui import create_app, openapi, similar
 from storage import layout
 from storage.store import open_store
