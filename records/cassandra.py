@@ -94,6 +94,18 @@ class CassandraDatabase(Database):
             session = self.connect(write=True)
             execute_concurrent_with_args(session, self._prepare(session, statement), values, concurrency=32)
 
+    def execute_batch(self, statement: str, values: Iterable[tuple[Any, ...]]) -> None:
+        """Execute a statement for each of ``values``: all of them or none."""
+        from cassandra.query import BatchStatement
+
+        with self._errors():
+            session = self.connect(write=True)
+            batch = BatchStatement()
+            for one in values:
+                batch.add(self._prepare(session, statement), one)
+            if len(batch):
+                session.execute(batch)
+
     def claim(self, number: int, query: str, values: Iterable[Any]) -> bool:
         """Return whether a number is free, and this process's from now on; ``query`` finds the row that may have it."""
         if not self.execute(_CLAIM, [number], write=True).was_applied:

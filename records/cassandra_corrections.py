@@ -1,5 +1,7 @@
 """Corrections in Cassandra, partitioned by image; what concerns a person reads all of them."""
 
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,22 +14,45 @@ from records.corrections import (
     Contributor,
     Correction,
     Corrections,
-    check_words,
+    Label,
+    check_labels,
     correction_of,
 )
 from records.predictions import number_of
 
 _IMAGE = 'corpus = ? AND corpus_hash = ? AND "partition" = ? AND "row" = ?'
+_COLUMNS = "corpus", "corpus_hash", "partition", "row", "number", "label", "by", "at"
+_NAMES = ", ".join(f'"{name}"' for name in _COLUMNS)
+_INSERT = f"INSERT INTO corrections ({_NAMES}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+# What is stored as a whole. Cassandra refuses batches of more than 50 KiB; a label may have 800 bytes.
+BATCH, THREADS = 32, 16
 
 
 class CassandraCorrections(CassandraDatabase, Corrections):
     """The corrections in the keyspace at ``url``."""
 
     def add(self, corpus: Corpus, partition: int, row: int, label: str, by: str) -> None:
-        label, by = check_words(label, by)
+        self.add_many([Label(corpus, partition, row, label)], by)
+
+    def add_many(self, labels: Iterable[Label], by: str) -> list[Correction]:
+        labels, by = check_labels(labels, by)
+        if not labels:
+            return []
+        added: list[Correction] = []
+        with ThreadPoolExecutor(min(THREADS, len(labels))) as pool:
+            for n in range(0, len(labels), BATCH):
+                claimed = pool.map(lambda one: self._claimed(one, by), labels[n : n + BATCH])
+                rows = [one for one in claimed if one is not None]
+                # What a batch has is stored as a whole, also where its rows are on several nodes.
+                self.execute_batch(_INSERT, [tuple(getattr(one, name) for name in _COLUMNS) for one in rows])
+                added += rows
+        return added
+
+    def _claimed(self, label: Label, by: str) -> Correction | None:
+        """Return a label as a correction with a number of its own; None where it is the image's newest already."""
+        corpus, partition, row, text = label
         place = corpus.name, corpus.hash, partition, row
         of_image = f"SELECT * FROM corrections WHERE {_IMAGE}"
-        insert = f'INSERT INTO corrections (corpus, corpus_hash, "partition", "row", number, label, "by", at) VALUES ({", ".join("?" * 8)})'
         last, in_effect = 0, None
         with self._errors():
             for one in self.execute(of_image, place, write=True, rows=OF_IMAGE):
@@ -35,17 +60,23 @@ class CassandraCorrections(CassandraDatabase, Corrections):
                 if one.undone_at is None:
                     in_effect = one
                     break
-        if in_effect and (in_effect.label, in_effect.by) == (label, by):
-            return
+        if in_effect and (in_effect.label, in_effect.by) == (text, by):
+            return None
         number = max(number_of(datetime.now(UTC)), last + 1)
         while not self.claim(number, f"{of_image} AND number = ?", place):
             number += 1
-        self.execute(insert, [*place, number, label, by, now()], write=True)
+        return Correction(number, *place, text, by, now())
 
     def undo(self, corpus: Corpus, partition: int, row: int, number: int, undone_by: str = "") -> bool:
         key = corpus.name, corpus.hash, partition, row, number
         found = list(self.execute(f"SELECT undone_at FROM corrections WHERE {_IMAGE} AND number = ?", key))
         return self._undo([key for one in found if one.undone_at is None], undone_by) > 0
+
+    def undo_many(self, corrections: Iterable[Correction], undone_by: str = "") -> int:
+        keys = {_key(one) for one in corrections}
+        query = f"SELECT undone_at FROM corrections WHERE {_IMAGE} AND number = ?"
+        found = [key for key in keys if any(one.undone_at is None for one in self.execute(query, key))]
+        return self._undo(found, undone_by)
 
     def undo_all(
         self,

@@ -1,9 +1,10 @@
 """Corrections: the labels that people give to images with wrong tags, in a database behind one small interface."""
 
 import pkgutil
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from conf.errors import TinyTagsError
 from ingest.corpus import Corpus
@@ -41,6 +42,15 @@ class Correction:
     at: datetime  # UTC, whole seconds
 
 
+class Label(NamedTuple):
+    """A label that somebody gives to an image."""
+
+    corpus: Corpus
+    partition: int
+    row: int
+    label: str
+
+
 @dataclass(frozen=True)
 class Contributor:
     """The corrections under one name."""
@@ -71,8 +81,20 @@ class Corrections(Protocol):
         """
         ...
 
+    def add_many(self, labels: Iterable[Label], by: str) -> list[Correction]:
+        """Store the labels that ``by`` gives to images, as `add` does, all or none; return the corrections that were added.
+
+        Of several labels of one image the last one counts. `undo_many` undoes what is returned. In Cassandra all or none
+        holds for each `records.cassandra_corrections.BATCH` images. Raises `BadCorrectionError` before anything is stored.
+        """
+        ...
+
     def undo(self, corpus: Corpus, partition: int, row: int, number: int, undone_by: str = "") -> bool:
         """Undo one correction of an image, for ``undone_by``; return whether it was in effect."""
+        ...
+
+    def undo_many(self, corrections: Iterable[Correction], undone_by: str = "") -> int:
+        """Undo corrections, of which only place and number are used; return how many of them were in effect."""
         ...
 
     def undo_all(
@@ -128,6 +150,13 @@ def parse_time(text: str) -> datetime:
 def check_words(label: str, by: str) -> tuple[str, str]:
     """Return a label and a person's name as they are stored; raises `BadCorrectionError` for those that can't be."""
     return _checked("the label", label, LONGEST_CLASS), check_name("your name", by)
+
+
+def check_labels(labels: Iterable[Label], by: str) -> tuple[list[Label], str]:
+    """Return labels, the last one of each image, and a person's name as they are stored; raises `BadCorrectionError`."""
+    by = check_name("your name", by)
+    last = {(one.corpus.name, one.corpus.hash, one.partition, one.row): one for one in labels}
+    return [one._replace(label=_checked("the label", one.label, LONGEST_CLASS)) for one in last.values()], by
 
 
 def check_name(what: str, name: str) -> str:

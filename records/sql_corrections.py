@@ -1,5 +1,7 @@
 """Corrections in a SQL database."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,8 @@ from records.corrections import (
     Contributor,
     Correction,
     Corrections,
-    check_words,
+    Label,
+    check_labels,
     correction_of,
 )
 from records.sql import SqlDatabase, stored_time, tables
@@ -19,26 +22,44 @@ from records.sql import SqlDatabase, stored_time, tables
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Select, Table
 
+# How many corrections one statement undoes by number: databases limit the values of a statement.
+NUMBERS = 1000
+
 
 class SqlCorrections(SqlDatabase, Corrections):
     """The corrections in the SQL database at ``url``."""
 
     def add(self, corpus: Corpus, partition: int, row: int, label: str, by: str) -> None:
-        label, by = check_words(label, by)
+        self.add_many([Label(corpus, partition, row, label)], by)
+
+    def add_many(self, labels: Iterable[Label], by: str) -> list[Correction]:
+        labels, by = check_labels(labels, by)
+        added: list[Correction] = []
+        if not labels:
+            return added
         with self.begin(write=True) as connection:
             assert connection is not None
-            last = connection.execute(self._newest_first(corpus, partition, row)).first()
-            if last is None or (last.label, last.by) != (label, by):
-                connection.execute(
-                    self.table.insert().values(
-                        corpus=corpus.name, corpus_hash=corpus.hash, partition=partition, row=row, label=label, by=by,
-                        at=stored_time(datetime.now(UTC)),
-                    )
-                )  # fmt: skip
+            for corpus, partition, row, label in labels:
+                last = connection.execute(self._newest_first(corpus, partition, row).limit(1)).first()
+                if last is None or (last.label, last.by) != (label, by):
+                    at = datetime.now(UTC).replace(microsecond=0)
+                    new = Correction(0, corpus.name, corpus.hash, partition, row, label, by, at)
+                    values = vars(new) | {"at": stored_time(at)}
+                    del values["number"]
+                    key = connection.execute(self.table.insert().values(values)).inserted_primary_key
+                    assert key is not None
+                    added.append(replace(new, number=key[0]))
+        return added
 
     def undo(self, corpus: Corpus, partition: int, row: int, number: int, undone_by: str = "") -> bool:
-        one = self._of_image(corpus, partition, row), self.table.c.number == number
-        return self._undo(undone_by, *one) > 0
+        one = [self._of_image(corpus, partition, row), self.table.c.number == number]
+        return self._undo(undone_by, one) > 0
+
+    def undo_many(self, corrections: Iterable[Correction], undone_by: str = "") -> int:
+        numbers = sorted({one.number for one in corrections})
+        groups = (numbers[n : n + NUMBERS] for n in range(0, len(numbers), NUMBERS))
+        selections: list[list[ColumnElement[bool]]] = [[self.table.c.number.in_(group)] for group in groups]
+        return self._undo(undone_by, *selections)
 
     def undo_all(
         self,
@@ -51,7 +72,7 @@ class SqlCorrections(SqlDatabase, Corrections):
         filters = self._of_name(by)
         filters += [columns.at >= stored_time(since)] if since else []
         filters += [columns.at < stored_time(until)] if until else []
-        return self._undo(undone_by, *filters)
+        return self._undo(undone_by, filters)
 
     def restore(self, by: str | None = None, since: datetime | None = None) -> int:
         undone_at = self.table.c.undone_at
@@ -113,11 +134,14 @@ class SqlCorrections(SqlDatabase, Corrections):
     def _of_name(self, by: str | None) -> "list[ColumnElement[bool]]":
         return [] if by is None else [self.table.c.by == " ".join(by.split())]
 
-    def _undo(self, undone_by: str, *filters: "ColumnElement[bool]") -> int:
+    def _undo(self, undone_by: str, *selections: "list[ColumnElement[bool]]") -> int:
+        """Undo, in one transaction, what meets all filters of a selection; return the number."""
         values = {"undone_at": stored_time(datetime.now(UTC)), "undone_by": undone_by[:LONGEST_NAME]}
-        change = self.table.update().where(self.table.c.undone_at.is_(None), *filters).values(**values)
+        change = self.table.update().where(self.table.c.undone_at.is_(None)).values(**values)
         with self.begin() as connection:
-            return connection.execute(change).rowcount if connection else 0
+            if connection is None:
+                return 0
+            return sum(connection.execute(change.where(*filters)).rowcount for filters in selections)
 
     def _newest_first(self, corpus: Corpus, partition: int, row: int) -> "Select[Any]":
         return (

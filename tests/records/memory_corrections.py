@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from records.corrections import OF_IMAGE, Contributor, Correction, Corrections, check_words
+from records.corrections import OF_IMAGE, Contributor, Correction, Corrections, Label, check_labels
 
 _ROWS: dict[str, list[Correction]] = {}
 _UNDONE: dict[str, dict[int, datetime]] = {}  # when a number was undone
@@ -23,13 +23,19 @@ class MemoryCorrections(Corrections):
         return _ROWS.setdefault(self.url, [])
 
     def add(self, corpus, partition, row, label, by):
-        label, by = check_words(label, by)
-        last = self.of_image(corpus, partition, row)[:1]
-        if [(c.label, c.by) for c in last] != [(label, by)]:
-            at = datetime.now(UTC).replace(microsecond=0)
-            self.rows.append(
-                Correction(next(self.numbers), corpus.name, corpus.hash, partition, row, label, by, at)
-            )
+        self.add_many([Label(corpus, partition, row, label)], by)
+
+    def add_many(self, labels, by):
+        labels, by = check_labels(labels, by)
+        added = []
+        for corpus, partition, row, label in labels:
+            last = self.of_image(corpus, partition, row)[:1]
+            if [(c.label, c.by) for c in last] != [(label, by)]:
+                at = datetime.now(UTC).replace(microsecond=0)
+                place = corpus.name, corpus.hash, partition, row
+                added.append(Correction(next(self.numbers), *place, label, by, at))
+        self.rows.extend(added)
+        return added
 
     @property
     def undone(self):
@@ -38,6 +44,10 @@ class MemoryCorrections(Corrections):
     def undo(self, corpus, partition, row, number, undone_by=""):
         ours = [c for c in self.of_image(corpus, partition, row) if c.number == number]
         return self._undo(ours) > 0
+
+    def undo_many(self, corrections, undone_by=""):
+        numbers = {c.number for c in corrections}
+        return self._undo(c for c in self._in_effect() if c.number in numbers)
 
     def undo_all(self, by=None, since=None, until=None, undone_by=""):
         return self._undo(

@@ -5,7 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from records.corrections import BACKENDS, OF_IMAGE, BadCorrectionError, open_corrections, parse_time
+from records.corrections import (
+    BACKENDS,
+    OF_IMAGE,
+    BadCorrectionError,
+    Label,
+    open_corrections,
+    parse_time,
+)
 
 
 @pytest.fixture(params=["sqlite", "memory"])
@@ -69,6 +76,28 @@ def test_undo_removes_one_correction_whose_number_is_never_used_again(correction
     assert words(corrections.newest()) == [("frog", "Ada")]
     corrections.add(here, 0, 0, "ship", "Bob")
     assert corrections.of_image(here, 0, 0)[0].number > newest.number
+
+
+def test_labels_of_many_images_are_stored_at_once_and_undone_as_a_whole(corrections, here, there):
+    corrections.add(here, 0, 1, "frog", "Ada")
+    labels = [Label(here, 0, row, "frog") for row in range(40)]
+    labels += [Label(here, 0, 39, "dog"), Label(there, 1, 2, "cat, tabby")]
+    assert corrections.add_many([], "Ada") == []
+    added = corrections.add_many(iter(labels), " Ada ")
+    assert [c.row for c in added] == [0, *range(2, 40), 2], "the newest label of an image isn't stored again"
+    assert words(added[-2:]) == [("dog", "Ada"), ("cat, tabby", "Ada")], "the last label of an image counts"
+    assert len({c.number for c in added}) == len(added)
+    assert corrections.of_image(there, 1, 2) == added[-1:] and corrections.of_image(here, 0, 7) == [added[6]]
+    assert corrections.undo(here, 0, 7, added[6].number)
+    assert corrections.undo_many(added, "Bob") == 39, "one was undone before"
+    assert corrections.undo_many(added) == corrections.undo_many([]) == 0
+    assert [(c.row, c.label) for c in corrections.newest()] == [(1, "frog")]
+
+
+def test_labels_of_many_images_are_all_refused_where_one_is_bad(corrections, here):
+    with pytest.raises(BadCorrectionError):
+        corrections.add_many([Label(here, 0, 0, "frog"), Label(here, 0, 1, "")], "Ada")
+    assert corrections.newest() == []
 
 
 def test_all_corrections_of_a_name_are_undone_and_restored(corrections, here, there):

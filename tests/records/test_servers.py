@@ -23,6 +23,7 @@ ON_CASSANDRA = {
     "test_corrections_of_an_image_are_newest_first_with_who_and_when",
     "test_the_newest_of_every_image_are_sorted_by_corpus_partition_and_row",
     "test_undo_removes_one_correction_whose_number_is_never_used_again",
+    "test_labels_of_many_images_are_stored_at_once_and_undone_as_a_whole",
     "test_all_corrections_of_a_name_are_undone_and_restored",
     "test_corrections_are_undone_by_time_and_restored_by_the_time_of_the_undo",
     "test_corrections_of_many_people_at_once_are_all_stored",
