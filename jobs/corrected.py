@@ -38,17 +38,18 @@ def with_corrections(
     held_out: Iterable[LabelledBlock],
     classes: list[str],
 ) -> tuple[Part, Corrected, str]:
-    """Return ``part`` without the corrected rows, the corrected images, and the sha256 of the corrections.
+    """Return ``part`` without the corrected rows, the corrected images with the labels that most people give, and their sha256.
 
     Labels are places in ``classes``; corrections to others are left out. An image in the ``held_out`` blocks is never used for training, whichever corpus it was corrected in. Prints a note on
     the corrections that are left out, with the reasons.
     """
     from records.corrections import open_corrections
+    from records.majority import peoples_labels
     from records.training import read_corrected
 
     corrections = open_corrections(settings.database)
-    newest = corrections.newest()
-    usable, images, labels, reasons = read_corrected(store, newest, classes)
+    given = peoples_labels(corrections.newest())
+    usable, images, labels, reasons = read_corrected(store, given, classes)
     measured = {image.tobytes() for image in images}
     measured &= {image.tobytes() for block, _ in held_out for image in block} if measured else set()
     kept = [n for n, image in enumerate(images) if image.tobytes() not in measured]
@@ -57,7 +58,7 @@ def with_corrections(
             f"{len(usable) - len(kept):,} of images that corpus {corpus.name!r} keeps for measuring"
         )
     if reasons and kept:
-        note(f"train: without {counted(len(newest) - len(kept), 'correction')}: {'; '.join(reasons)}")
+        note(f"train: without {counted(len(given) - len(kept), 'correction')}: {'; '.join(reasons)}")
     if not kept:
         raise TinyTagsError(
             f"database {corrections.address!r} has no correction to learn from{''.join(f'; {reason}' for reason in reasons)}; "
@@ -76,10 +77,12 @@ def with_corrections(
 def corrected_classes(settings: Settings, corpus: Corpus) -> list[str]:
     """Return the sorted labels that people gave images of a corpus; those of all corpora where it has none."""
     from records.corrections import open_corrections
+    from records.majority import peoples_labels
 
-    newest = open_corrections(settings.database).newest()
-    own = {correction.label for correction in newest if correction.corpus_hash == corpus.hash}
-    return sorted(own or {correction.label for correction in newest})
+    given = peoples_labels(open_corrections(settings.database).newest())
+    labels = [(one.corpus_hash, one.label) for one in given if one.label is not None]
+    own = {label for corpus_hash, label in labels if corpus_hash == corpus.hash}
+    return sorted(own or {label for _, label in labels})
 
 
 def _others(part: Part, own: dict[int, list[int]], partition: int) -> np.ndarray:

@@ -97,7 +97,7 @@ def trainer_option(name: str, kind: click.ParamType, help: str, default: object)
 @click.option(
     "--corrections",
     is_flag=True,
-    help="Also train on the corrections made on the page, on the latest one of each image.",
+    help="Also train on the corrections made on the page: on the label that most people give to an image.",
 )
 @settings_options("store", "webhdfs", "master", "database")
 @json_option

@@ -32,6 +32,8 @@ TABLES = (
         corpus text, corpus_hash text, "partition" int, "row" int, number bigint, label text, "by" text, at timestamp,
         undone_at timestamp, undone_by text,
         PRIMARY KEY ((corpus, corpus_hash, "partition", "row"), number)) WITH CLUSTERING ORDER BY (number DESC)""",
+    # One row, with a new version after each change of the corrections.
+    "correction_changes (one int PRIMARY KEY, version timeuuid)",
 )
 # A number is claimed until its row is certainly there: for an hour, in seconds.
 _CLAIM = "INSERT INTO numbers (number) VALUES (?) IF NOT EXISTS USING TTL 3600"

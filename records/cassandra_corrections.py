@@ -1,6 +1,7 @@
 """Corrections in Cassandra, partitioned by image; what concerns a person reads all of them."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +18,7 @@ from records.corrections import (
     Label,
     check_labels,
     correction_of,
+    sort_key,
 )
 from records.predictions import number_of
 
@@ -26,6 +28,8 @@ _NAMES = ", ".join(f'"{name}"' for name in _COLUMNS)
 _INSERT = f"INSERT INTO corrections ({_NAMES}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 # What is stored as a whole. Cassandra refuses batches of more than 50 KiB; a label may have 800 bytes.
 BATCH, THREADS = 32, 16
+# After so long all corrections are read again.
+STALE_SECONDS = 60
 
 
 class CassandraCorrections(CassandraDatabase, Corrections):
@@ -46,6 +50,7 @@ class CassandraCorrections(CassandraDatabase, Corrections):
                 # What a batch has is stored as a whole, also where its rows are on several nodes.
                 self.execute_batch(_INSERT, [tuple(getattr(one, name) for name in _COLUMNS) for one in rows])
                 added += rows
+        self._changed()
         return added
 
     def _claimed(self, label: Label, by: str) -> Correction | None:
@@ -136,8 +141,16 @@ class CassandraCorrections(CassandraDatabase, Corrections):
         for one in self._all():
             if one.undone_at is None:
                 # Those of one image follow each other, newest first.
-                newest.setdefault(_key(one)[:-1], one)
-        return [correction_of(newest[place]) for place in sorted(newest)]
+                newest.setdefault((*_key(one)[:-1], one.by), one)
+        return sorted(map(correction_of, newest.values()), key=sort_key)
+
+    def version(self) -> Hashable:
+        row = self.execute("SELECT version FROM correction_changes WHERE one = 0")
+        # A process that was killed may have stored something without its new version.
+        return tuple(row), int(time.time() // STALE_SECONDS)
+
+    def _changed(self) -> None:
+        self.execute("INSERT INTO correction_changes (one, version) VALUES (0, now())", write=True)
 
     def _all(self, by: str | None = None) -> list[Any]:
         by = None if by is None else " ".join(by.split())
@@ -151,6 +164,7 @@ class CassandraCorrections(CassandraDatabase, Corrections):
         if values:
             change = f"UPDATE corrections SET undone_at = ?, undone_by = ? WHERE {_IMAGE} AND number = ?"
             self.execute_all(change, values)
+            self._changed()
         return len(values)
 
 

@@ -1,7 +1,7 @@
 """Corrections: the labels that people give to images with wrong tags, in a database behind one small interface."""
 
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
@@ -116,11 +116,18 @@ class Corrections(Protocol):
         ...
 
     def of_image(self, corpus: Corpus, partition: int, row: int) -> list[Correction]:
-        """Return the last `OF_IMAGE` corrections of an image, newest first; the first one counts."""
+        """Return the last `OF_IMAGE` corrections of an image, newest first; the first one of each person counts."""
         ...
 
     def newest(self) -> list[Correction]:
-        """Return the newest correction of every corrected image, sorted by corpus, its hash, partition and row."""
+        """Return the newest correction by each person of every corrected image, of which `records.majority` makes one label.
+
+        They are sorted by corpus, its hash, partition and row; those of one image newest first.
+        """
+        ...
+
+    def version(self) -> Hashable:
+        """Return a value that changes when a correction is added, undone or restored; without reading all of them."""
         ...
 
 
@@ -134,6 +141,14 @@ def correction_of(row: Any) -> Correction:
     """Return a row of a table, whose times have no zone, as a correction."""
     values = {field.name: getattr(row, field.name) for field in fields(Correction)}
     return Correction(**values | {"at": row.at.replace(tzinfo=UTC)})
+
+
+def sort_key(one: Any) -> tuple[Any, ...]:
+    """Return the key that sorts corrections as `Corrections.newest` has them.
+
+    Not left to a database, whose order of letters depends on its settings.
+    """
+    return one.corpus, one.corpus_hash, one.partition, one.row, -one.number
 
 
 def parse_time(text: str) -> datetime:

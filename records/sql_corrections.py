@@ -1,6 +1,6 @@
 """Corrections in a SQL database."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from records.corrections import (
     Label,
     check_labels,
     correction_of,
+    sort_key,
 )
 from records.sql import SqlDatabase, stored_time, tables
 
@@ -109,14 +110,20 @@ class SqlCorrections(SqlDatabase, Corrections):
         from sqlalchemy import func, select
 
         c = self.table.c
-        # An index has all of it: only the rows of the result are read from the table.
         last = select(func.max(c.number)).where(c.undone_at.is_(None))
-        last = last.group_by(c.corpus, c.corpus_hash, c.partition, c.row)
+        last = last.group_by(c.corpus, c.corpus_hash, c.partition, c.row, c.by)
         with self.begin() as connection:
             rows = connection.execute(self.table.select().where(c.number.in_(last))) if connection else ()
-            corrections = map(correction_of, rows)
-            # Not by the database, whose order of letters depends on its settings.
-            return sorted(corrections, key=lambda one: (one.corpus, one.corpus_hash, one.partition, one.row))
+            return sorted(map(correction_of, rows), key=sort_key)
+
+    def version(self) -> Hashable:
+        from sqlalchemy import BigInteger, case, cast, func, select
+
+        c = self.table.c
+        undone = func.sum(case((c.undone_at.is_not(None), cast(c.number, BigInteger)), else_=0))
+        query = select(func.max(c.number), func.count(c.undone_at), undone, func.max(c.undone_at))
+        with self.begin() as connection:
+            return tuple(connection.execute(query).one()) if connection else None
 
     @property
     def table(self) -> "Table":

@@ -10,13 +10,13 @@ from conf.errors import TinyTagsError
 from ingest.corpus import Corpus, list_corpora, open_corpus
 from ingest.image import IMAGE_BYTES
 from ingest.partition import read_image
-from records.corrections import Correction
+from records.majority import PeoplesLabel
 from storage.store import FileUnavailableError, Store, StoreUnavailableError
 
 
 def read_corrected(
-    store: Store, corrections: Iterable[Correction], classes: list[str]
-) -> tuple[list[Correction], npt.NDArray[np.uint8], npt.NDArray[np.int32], list[str]]:
+    store: Store, corrections: Iterable[PeoplesLabel], classes: list[str]
+) -> tuple[list[PeoplesLabel], npt.NDArray[np.uint8], npt.NDArray[np.int32], list[str]]:
     """Return the corrections that can be learnt, their images (n, 3072) uint8 and labels (n,) int32, and why others can't be.
 
     A label is an index into ``classes``. Raises `FileUnavailableError` and `StoreUnavailableError` where an image can't
@@ -26,6 +26,9 @@ def read_corrected(
     usable, images, labels, reasons = [], [], [], Counter[str]()
     for correction in corrections:
         name = correction.corpus
+        if correction.label is None:
+            reasons["of images whose label is disputed: as many people give another"] += 1
+            continue
         if correction.label not in classes:
             reasons[f"{correction.label!r}, which is none of the classes"] += 1
             continue

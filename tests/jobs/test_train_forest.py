@@ -198,6 +198,8 @@ def database(store, tmp_path_factory):
         (Corpus("gone", "x", "x", {}, 1, 1), 0, 0, "frog"),
     ):
         corrections.add(corpus, partition, row, label, "Ada")
+    for label, by in (("frog", "Ada"), ("cat", "Bob")):
+        corrections.add(unlabelled, 1, 1, label, by)
     return corrections.url
 
 
@@ -275,8 +277,8 @@ def test_corrections_that_are_left_out_are_told_and_none_at_all_is_an_error(stor
     out, err = run(*words, database, "--model", "reported")
     assert out.startswith(f"model reported: {TRAIN - 1:,} images and 3 corrections, 2 trees, fitted in ")
     assert (
-        f"train: without 3 corrections: 1 of corpus 'gone', which is not in {store.url()}; 1 'unicorn', which is none of the "
-        "classes; 1 of images that corpus 'cifar' keeps for measuring\n"
+        f"train: without 4 corrections: 1 of corpus 'gone', which is not in {store.url()}; 1 'unicorn', which is none of the "
+        "classes; 1 of images whose label is disputed: as many people give another; 1 of images that corpus 'cifar' keeps for measuring\n"
     ) in err
     nothing = f"sqlite:///{tmp_path}/nothing.db"
     _, err = run(*words, nothing, "--model", "none", code=1)

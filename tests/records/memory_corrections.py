@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from records.corrections import OF_IMAGE, Contributor, Correction, Corrections, Label, check_labels
+from records.corrections import OF_IMAGE, Contributor, Correction, Corrections, Label, check_labels, sort_key
 
 _ROWS: dict[str, list[Correction]] = {}
 _UNDONE: dict[str, dict[int, datetime]] = {}  # when a number was undone
@@ -86,5 +86,8 @@ class MemoryCorrections(Corrections):
         ][:OF_IMAGE]
 
     def newest(self):
-        newest = {(c.corpus, c.corpus_hash, c.partition, c.row): c for c in self._in_effect()}
-        return [newest[place] for place in sorted(newest)]
+        newest = {(c.corpus, c.corpus_hash, c.partition, c.row, c.by): c for c in self._in_effect()}
+        return sorted(newest.values(), key=sort_key)
+
+    def version(self):
+        return len(self.rows), tuple(self.undone)

@@ -44,14 +44,37 @@ def test_corrections_of_an_image_are_newest_first_with_who_and_when(corrections,
     assert words(open_corrections(url).of_image(here, 2, 1)) == [("ship", "Ada")], "a second process sees it"
 
 
-def test_the_newest_of_every_image_are_sorted_by_corpus_partition_and_row(corrections, here, there):
-    for corpus, row, label in ((there, 5, "frog"), (here, 7, "cat"), (here, 3, "cat"), (here, 7, "dog")):
-        corrections.add(corpus, 0, row, label, "Ada")
-    assert [(c.corpus, c.row, c.label) for c in corrections.newest()] == [
-        ("here", 3, "cat"),
-        ("here", 7, "dog"),
-        ("there", 5, "frog"),
+def test_the_newest_of_every_image_and_person_are_sorted_by_place_the_newest_first(corrections, here, there):
+    for corpus, row, label, by in (
+        (there, 5, "frog", "Ada"),
+        (here, 7, "cat", "Ada"),
+        (here, 7, "cat", "Bob"),
+        (here, 3, "cat", "Ada"),
+        (here, 7, "dog", "Ada"),
+    ):
+        corrections.add(corpus, 0, row, label, by)
+    assert [(c.corpus, c.row, c.label, c.by) for c in corrections.newest()] == [
+        ("here", 3, "cat", "Ada"),
+        ("here", 7, "dog", "Ada"),
+        ("here", 7, "cat", "Bob"),
+        ("there", 5, "frog", "Ada"),
     ]
+
+
+def test_the_version_changes_with_every_change_and_not_without_one(corrections, url, here):
+    versions = [corrections.version()]
+
+    def changed(change):
+        change()
+        versions.append(open_corrections(url).version())
+        return versions[-1] not in versions[:-1]
+
+    assert changed(lambda: corrections.add(here, 0, 0, "frog", "Ada"))
+    assert changed(lambda: corrections.add_many([Label(here, 0, 1, "cat")], "Ada"))
+    assert changed(lambda: corrections.undo_many(corrections.of_image(here, 0, 1)))
+    assert changed(corrections.restore) or corrections.version() == versions[2], "as before"
+    assert changed(lambda: corrections.undo_all("Ada"))
+    assert corrections.version() == versions[-1]
 
 
 def test_a_repeated_correction_is_stored_once_and_again_after_another(corrections, here):
@@ -112,7 +135,7 @@ def test_all_corrections_of_a_name_are_undone_and_restored(corrections, here, th
     eve = corrections.names()[0]
     assert (eve.name, eve.corrections, eve.undone) == ("Eve", 0, 4) and eve.first <= eve.last
     assert corrections.restore("Bob") == 0
-    assert corrections.restore("Eve") == 4 and len(corrections.newest()) == 4
+    assert corrections.restore("Eve") == 4 and len(corrections.newest()) == 5
 
 
 def test_corrections_are_undone_by_time_and_restored_by_the_time_of_the_undo(corrections, here):

@@ -21,7 +21,8 @@ from records.sql import VERSION_TABLE, SqlDatabase
 ON_CASSANDRA = {
     *vars(test_predictions),
     "test_corrections_of_an_image_are_newest_first_with_who_and_when",
-    "test_the_newest_of_every_image_are_sorted_by_corpus_partition_and_row",
+    "test_the_newest_of_every_image_and_person_are_sorted_by_place_the_newest_first",
+    "test_the_version_changes_with_every_change_and_not_without_one",
     "test_undo_removes_one_correction_whose_number_is_never_used_again",
     "test_labels_of_many_images_are_stored_at_once_and_undone_as_a_whole",
     "test_all_corrections_of_a_name_are_undone_and_restored",
@@ -48,7 +49,7 @@ def clear(url, statement):
     if url.startswith("cassandra"):
         database = CassandraDatabase(url)  # its connection ends with it
         session = database.connect(write=True)
-        for table in ("corrections", "predictions", "prediction_days", "numbers"):
+        for table in ("corrections", "correction_changes", "predictions", "prediction_days", "numbers"):
             if list(session.execute(f"SELECT * FROM tinytags.{table} LIMIT 1")):
                 session.execute(f"TRUNCATE tinytags.{table}", timeout=30)
         return url

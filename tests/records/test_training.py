@@ -1,14 +1,13 @@
 """Tests of `records.training` on small corpora in a store."""
 
 import os
-from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 from small_world import CLASSES, make_corpus, make_images, write_cifar, write_tiny_images
 
 from ingest.corpus import Corpus, open_corpus
-from records.corrections import Correction
+from records.majority import PeoplesLabel
 from records.training import read_corrected
 from storage import hdfs_client, layout
 from storage.store import StoreUnavailableError, open_store
@@ -24,7 +23,7 @@ def store(tmp_path_factory):
 
 
 def correction(corpus, partition, row, label):
-    return Correction(1, corpus.name, corpus.hash, partition, row, label, "Ada", datetime.now(UTC))
+    return PeoplesLabel(corpus.name, corpus.hash, partition, row, label)
 
 
 def test_usable_corrections_have_pixels_and_the_others_reasons(store, here):
@@ -36,6 +35,7 @@ def test_usable_corrections_have_pixels_and_the_others_reasons(store, here):
         correction(Corpus("tiny", "x", "x", {}, 1, 1), 0, 0, "frog"),
         correction(tiny, 0, 0, "unicorn"),
         correction(tiny, 0, 1, "unicorn"),
+        correction(tiny, 0, 2, None),
     ]
     usable, images, labels, reasons = read_corrected(store, corrections, CLASSES)
     assert usable == corrections[:2]
@@ -45,6 +45,7 @@ def test_usable_corrections_have_pixels_and_the_others_reasons(store, here):
         f"1 of corpus 'here', which is not in {store.url()}",
         "1 of a corpus 'tiny' that had other contents",
         "2 'unicorn', which is none of the classes",
+        "1 of images whose label is disputed: as many people give another",
     ]
 
 
