@@ -1,5 +1,6 @@
 """Files that are sent as pictures to harm: truncated, bombs, other formats by a picture's name, formats within formats."""
 
+import bz2
 import gzip
 import io
 import struct
@@ -55,6 +56,17 @@ def hostile_files() -> dict[str, bytes]:
         "ico": _encode(small, "ICO"),
         "jpeg 2000": b"\x00\x00\x00\x0cjP  \r\n\x87\n" + bytes(100),
         "windows metafile": b"\xd7\xcd\xc6\x9a" + bytes(100),
+        "html with a byte order mark": b"\xef\xbb\xbf" + html,
+        "html in UTF-16": html.decode().encode("utf-16"),
+        "svg with a byte order mark": b"\xef\xbb\xbf" + svg,
+        "a shell script": b"#!/bin/sh\nid\n",
+        "sqlite": b"SQLite format 3\0" + bytes(84),
+        "photoshop": b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, 10, 10, 8, 3) + bytes(400),
+        "x bitmap": b"#define x_width 8\n#define x_height 1\nstatic char x_bits[] = {\n0x00};\n",
+        "heic": b"\x00\x00\x00\x1cftypheic\x00\x00\x00\x00heicmif1miaf" + bytes(100),
+        "mp4": b"\x00\x00\x00\x1cftypisom\x00\x00\x00\x00isomavc1mp41" + bytes(100),
+        "bzip2 of zeros": bz2.compress(bytes(50_000_000)),
+        "gzip of zeros": gzip.compress(bytes(50_000_000), 1),
         "pickle": b"\x80\x04cos\nsystem\n(S'id'\ntR.",
         "elf": b"\x7fELF" + bytes(60),
         "zip with a picture": archive.getvalue(),
@@ -83,7 +95,7 @@ def hostile_files() -> dict[str, bytes]:
         "jpeg of 65,500 x 65,500": whole["JPEG"][:2] + b"\xff\xc0\x00\x11\x08\xff\xdc\xff\xdc\x03\x01\x22\x00\x02\x11\x01\x03\x11\x01" + whole["JPEG"][2:],
     }  # fmt: skip
     for name, data in whole.items():
-        for share in (0.1, 0.5, 0.8):
-            found[f"{name} cut at {share:.0%}"] = data[: int(len(data) * share)]
+        for percent in range(3, 99, 4):
+            found[f"{name} cut at {percent} %"] = data[: len(data) * percent // 100]
         found[f"{name} with its middle overwritten by html"] = data[:20] + html + data[20 + len(html) : 200]
     return found

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 from hostile_pictures import hostile_files
 from networks import random_network
@@ -155,15 +156,30 @@ def test_too_many_bytes_or_files_are_refused_before_any_is_decoded(client):
     assert answer.status_code == 413
 
 
-def test_hostile_files_get_4xx_in_under_two_seconds_and_nothing_is_kept(client, predictions, app):
+def peak_memory(process: psutil.Process) -> int:
+    """Return the most bytes of memory that a process has had."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
+
+
+def test_hostile_files_get_4xx_in_under_two_seconds_take_little_memory_and_nothing_is_kept(
+    client, predictions, app
+):
     upload(client, (GOOD, "starts the decoder.png"))
     before = predictions.count().number
-    for name, data in hostile_files().items():
+    files = hostile_files()
+    assert len(files) >= 200
+    server, peaks = psutil.Process(), []
+    memory = server.memory_info().rss
+    for name, data in files.items():
         began = time.monotonic()
         answer = upload(client, (data, f"../../{name}\x00.png"))
         assert 400 <= answer.status_code < 500, name
         assert time.monotonic() - began < 2, name
         assert answer.headers["X-Content-Type-Options"] == "nosniff" and answer.mimetype == "application/json"
+        peaks += [peak_memory(one) for one in server.children() if "ingest.picture" in one.cmdline()]
+    # Two decoders; what the answers are made of stays small.
+    assert WORKERS * max(peaks) + server.memory_info().rss - memory < 200 << 20
     assert predictions.count().number == before
     assert app.extensions["tinytags"].decoder._workers.qsize() == WORKERS
 
