@@ -16,6 +16,7 @@ ATTACKS = (
     Attack("leases_hdfs", "the same in HDFS", 0.5),
     Attack("prediction_kills", "kill of a process that stores predictions, beside another one", 3),
     Attack("prediction_kills_cassandra", "the same in Cassandra", 0.5),
+    Attack("page_kills", "kill of the page while four clients have pictures classified", 0.5),
     Attack("flips", "flipped byte in a manifest, card or statistics file", 20),
     Attack("disk_full", "`ingest` and `tag` on a disk that is full, and again on a larger one", 0.5),
     Attack("power_cuts", "`tag` on a disk as a power cut leaves it", 0.5),

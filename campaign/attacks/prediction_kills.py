@@ -63,14 +63,19 @@ def _kill_writers(place: Place, url: str, kills: int, outcome: Outcome) -> int:
             if int(digits) in confirmed:
                 outcome.lost(f"{url}: two predictions have number {digits}")
             confirmed[int(digits)] = name
-    stored = {one.number: one for one in open_predictions(url).every()}
-    for found, name in confirmed.items():
-        prediction = stored.get(found)
-        if prediction is None:
-            outcome.lost(f"{url}: prediction {found} is missing")
-        elif (prediction.name, prediction.image) != (name, _image(name)):
-            outcome.lost(f"{url}: prediction {found} is {prediction.name}, not {name}")
+    check_stored(url, confirmed, outcome)
     return len(confirmed)
+
+
+def check_stored(url: str, confirmed: dict[int, str], outcome: Outcome) -> None:
+    """Count as lost each of the ``confirmed`` predictions, names by number, that is missing, or has another's name or image."""
+    stored = {one.number: one for one in open_predictions(url).every()}
+    for number, name in confirmed.items():
+        prediction = stored.get(number)
+        if prediction is None:
+            outcome.lost(f"{url}: prediction {number} is missing")
+        elif (prediction.name, prediction.image) != (name, image_of(name)):
+            outcome.lost(f"{url}: prediction {number} is {prediction.name}, not {name}")
 
 
 def _kill(place: Place, process: "subprocess.Popen[bytes]", file: Path, outcome: Outcome) -> bool:
@@ -93,7 +98,7 @@ def store(url: str, confirmed: str) -> None:
     with open(confirmed, "ab", buffering=0) as file:
         for count in itertools.count():
             name = f"{os.getpid()}-{count}"
-            image = _image(name)
+            image = image_of(name)
             number = predictions.add(
                 NewPrediction(
                     name=name, size=len(image), sha256=hashlib.sha256(image).hexdigest(), image=image, model="m",
@@ -103,7 +108,8 @@ def store(url: str, confirmed: str) -> None:
             file.write(f"{number} {name}\n".encode())
 
 
-def _image(name: str) -> bytes:
+def image_of(name: str) -> bytes:
+    """Return the canonical image, 3,072 bytes, that is stored under a name."""
     return hashlib.sha256(name.encode()).digest() * 96
 
 
