@@ -1,17 +1,19 @@
 """The results of a campaign: a line an attack, a table, and the section of docs/reliability.md."""
 
 import os
-import platform
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from campaign.attack import Attack, Outcome
+from campaign.registry import ATTACKS
 from conf.errors import TinyTagsError
 from conf.wording import duration
 
 BEGIN, END = "<!-- campaign: begin, written by `make campaign WRITE=1` -->", "<!-- campaign: end -->"
+
+HEAD = ("| one try | tried | lost | rate below (95 %) | notes | measured |", "|---|---|---|---|---|---|")
 
 Results = Sequence[tuple[Attack, Outcome]]
 
@@ -33,12 +35,19 @@ def table(results: Results) -> str:
 
 
 def write_section(path: Path, n: float, seed: int, results: Results) -> None:
-    """Write the table into a document, between its two markers. Raises `TinyTagsError` where it lacks them."""
+    """Write the rows of these attacks into the table of a document, between its two markers; those of others stay.
+
+    Raises `TinyTagsError` where it lacks the markers.
+    """
     document = path.read_text()
     if document.count(BEGIN) != 1 or document.count(END) != 1:
         raise TinyTagsError(f"{path}: has no one section between {BEGIN!r} and {END!r}; restore the markers")
     before, rest = document.split(BEGIN)
-    path.write_text(f"{before}{BEGIN}\n\n{_markdown(n, seed, results)}\n\n{END}{rest.split(END)[1]}")
+    old, after = rest.split(END)
+    rows = {row.split(" | ")[0].removeprefix("| "): row for row in old.splitlines()}
+    rows |= {attack.figure: _row(n, seed, attack, outcome) for attack, outcome in results}
+    lines = [*HEAD, *(rows[attack.figure] for attack in ATTACKS if attack.figure in rows)]
+    path.write_text(f"{before}{BEGIN}\n\n{chr(10).join(lines)}\n\n{END}{after}")
 
 
 def _cells(outcome: Outcome) -> tuple[str, str, str]:
@@ -48,24 +57,10 @@ def _cells(outcome: Outcome) -> tuple[str, str, str]:
     return f"{outcome.tried:,}", f"{len(outcome.losses):,}", bound
 
 
-def _markdown(n: float, seed: int, results: Results) -> str:
-    date = datetime.now(UTC).strftime("%Y-%m-%d")
+def _row(n: float, seed: int, attack: Attack, outcome: Outcome) -> str:
+    tried, lost, bound = _cells(outcome)
+    kinds = Counter(loss.split(":")[0] for loss in outcome.losses).most_common(3)
+    notes = outcome.not_run or "; ".join([f"{count} {kind}" for kind, count in kinds] or outcome.notes[:2])
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    lines = [
-        f"Measured on {date} with `make campaign N={n:g}` (seed {seed}), on {cores} cores, Python {platform.python_version()}.",
-        "",
-        "| one try | tried | lost | rate below (95 %) | notes |",
-        "|---|---|---|---|---|",
-    ]
-    for attack, outcome in results:
-        tried, lost, bound = _cells(outcome)
-        kinds = Counter(loss.split(":")[0] for loss in outcome.losses).most_common(3)
-        notes = (
-            [outcome.not_run]
-            if outcome.not_run
-            else [f"{count} {kind}" for kind, count in kinds] or outcome.notes[:2]
-        )
-        lines.append(
-            f"| {attack.figure} | {tried} | {lost} | {bound} | {'; '.join(notes).replace('|', ' ')} |"
-        )
-    return "\n".join(lines)
+    measured = f"{datetime.now(UTC):%Y-%m-%d}, N={n:g}, seed {seed}, {cores} cores"
+    return f"| {attack.figure} | {tried} | {lost} | {bound} | {notes.replace('|', ' ')} | {measured} |"

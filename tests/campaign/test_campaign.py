@@ -65,16 +65,19 @@ def test_a_loss_is_exit_code_1_and_an_attack_that_fails_itself_is_a_loss(monkeyp
     assert f"{flips.tries(2)} " in codes["flips"].stdout
 
 
-def test_the_table_is_written_between_its_markers(tmp_path):
+def test_the_rows_of_the_table_are_replaced_between_its_markers_and_others_stay(tmp_path):
     document = tmp_path / "reliability.md"
-    document.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    attack = Attack("x", "a try", 1)
+    kept, measured = ATTACKS[0], ATTACKS[1]
+    rows = f"| {kept.figure} | 7 | 0 |  |  | then |\n| {measured.figure} | 8 | 0 |  |  | then |"
+    document.write_text(f"before\n{report.BEGIN}\n{rows}\n{report.END}\nafter\n")
     report.write_section(
-        document, 100, 1, [(attack, Outcome(tried=300)), (attack, Outcome(tried=2, losses=["a: b"]))]
+        document, 100, 1, [(measured, Outcome(tried=300)), (ATTACKS[2], Outcome(tried=2, losses=["a: b"]))]
     )
     text = document.read_text()
-    assert "| a try | 300 | 0 | 1.00% |" in text and "| a try | 2 | 1 |  | 1 a |" in text
-    assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+    assert f"| {kept.figure} | 7 | 0 |  |  | then |" in text
+    assert f"| {measured.figure} | 300 | 0 | 1.00% |" in text and "| 8 |" not in text
+    assert f"| {ATTACKS[2].figure} | 2 | 1 |  | 1 a |" in text
+    assert text.startswith("before\n") and text.endswith("\nafter\n")
     document.write_text("none")
     with pytest.raises(TinyTagsError, match="markers"):
         report.write_section(document, 1, 1, [])
