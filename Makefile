@@ -1,6 +1,8 @@
 # TinyTags: `make demo` shows what it does, `make test` whether it works; both set up what they need.
 SHELL := /bin/bash
 BIN := .venv/bin
+# Tests and benches start hundreds of processes: without compiled files each would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test coverage lint serve bench bench-full campaign audit zip clean
 
