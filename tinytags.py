@@ -375,6 +375,8 @@ def _corrections(settings):
     "classify_rate",
     "hosts",
     "proxy",
+    "read_only",
+    "user_header",
 )
 def serve(host, port, settings):
     """Serve the search page until Ctrl-C."""

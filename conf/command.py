@@ -29,6 +29,8 @@ METAVARS = {
     "classify_rate": "RATES",
     "hosts": "NAMES",
     "proxy": "ADDRESS",
+    "read_only": "yes|no",
+    "user_header": "NAME",
 }
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -6,6 +6,7 @@ Read by hand as long as all are strings: pydantic-settings would bring two packa
 import functools
 import getpass
 import os
+import re
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,6 +16,7 @@ from conf.addresses import without_passwords
 from conf.errors import TinyTagsError
 
 LONGEST_RETENTION = 36_500  # days
+SHORTEST_PASSWORD = 8
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,10 +39,14 @@ class Settings:
     classify_rate: str = "120/minute, 5000/day"
     hosts: str = ""
     proxy: str = ""
+    read_only: str = "no"
+    password: str = ""
+    user_header: str = ""
 
     def __repr__(self) -> str:
+        values = vars(self) | {"password": "***" if self.password else ""}
         return without_passwords(
-            f"Settings({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+            f"Settings({', '.join(f'{name}={value!r}' for name, value in values.items())})"
         )
 
 
@@ -58,6 +64,9 @@ HELP = {
     "classify_rate": "How many pictures one address may have classified, as 120/minute, 5000/day; none is no limit.",
     "hosts": "More names that the page is requested by, as in A,B; .A stands for all names in A, * for any. Always: localhost, loopback addresses and --host.",
     "proxy": "Address of the reverse proxy in front of the page: its X-Forwarded-For names the clients.",
+    "read_only": "Whether the page changes nothing, whoever asks: yes or no. Pictures are classified, but not recorded.",
+    "password": "Password that people log in with before they change anything on the page; without it, everyone may.",
+    "user_header": "Header in which the reverse proxy names the person who is logged in, as X-Forwarded-User; needs proxy.",
 }
 
 
@@ -78,9 +87,14 @@ def load_settings(options: dict[str, str | None] | None = None, folder: str | Pa
     for name, address in (("solr", settings.solr), ("webhdfs", settings.webhdfs)):
         if address and not _is_http(address):
             raise TinyTagsError(f"setting {name} is {address!r}; write http://HOST:PORT")
-    for name, value in (("details", settings.details), ("delete_history", settings.delete_history)):
-        if value not in ("yes", "no"):
+    for name in ("details", "delete_history", "read_only"):
+        if (value := getattr(settings, name)) not in ("yes", "no"):
             raise TinyTagsError(f"setting {name} is {value!r}; write yes or no")
+    if 0 < len(settings.password) < SHORTEST_PASSWORD:
+        raise TinyTagsError(
+            f"setting password has {len(settings.password)} characters; choose {SHORTEST_PASSWORD} or more"
+        )
+    _check_user_header(settings)
     if settings.retention_days and not (
         settings.retention_days.isdecimal() and 1 <= int(settings.retention_days) <= LONGEST_RETENTION
     ):
@@ -97,6 +111,19 @@ def user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
+
+
+def _check_user_header(settings: Settings) -> None:
+    name = settings.user_header
+    if name and not re.fullmatch(r"[A-Za-z0-9-]+", name):
+        raise TinyTagsError(
+            f"setting user_header is {name!r}; write the name of a header, as X-Forwarded-User"
+        )
+    if name and not settings.proxy:
+        raise TinyTagsError(
+            f"setting user_header is {name!r}, but proxy is not set: anyone could send this header; "
+            "set proxy to the address of the reverse proxy"
+        )
 
 
 def _is_http(address: str) -> bool:
@@ -118,5 +145,6 @@ def _read_toml(path: Path, names: list[str]) -> dict[str, str]:
         if name not in names:
             raise TinyTagsError(f"{path}: there is no setting {name!r}; there are {', '.join(names)}")
         if not isinstance(value, str):
-            raise TinyTagsError(f"{path}: {name} is {value!r}; write a string in quotes")
+            shown = "no string" if name == "password" else repr(value)
+            raise TinyTagsError(f"{path}: {name} is {shown}; write a string in quotes")
     return values

@@ -29,7 +29,7 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
     from indexing.solr import Solr
     from ingest.picture import Decoder
     from records.corrections import open_corrections
-    from search_ui import errors, hosts, metrics, openapi
+    from search_ui import errors, hosts, login, metrics, openapi, writing
     from search_ui.board import REFRESH_SECONDS, Board
     from search_ui.history import History
     from search_ui.library import Library
@@ -64,6 +64,7 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
         classify_rates=Rates(settings.classify_rate, "classify_rate"),
         decoder=Decoder(),
         metrics=counted,
+        login=login.Login(settings),
     )
     # The plots and tables of models, which reports have too.
     app.jinja_loader = ChoiceLoader([PackageLoader("search_ui"), PackageLoader("tagging")])
@@ -73,6 +74,8 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
     errors.register(app)
     metrics.register(app, counted)
     hosts.register(app, hosts.accepted_hosts(settings.hosts, host))
+    login.register(app, settings)
+    writing.register(app)
     versions = _static_versions(Path(app.static_folder or ""))
     app.add_template_global(lambda name: f"{app.static_url_path}/{name}?v={versions[name]}", "static")
     app.add_template_filter(lambda n: f"{n:,}", "number")

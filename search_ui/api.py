@@ -162,9 +162,10 @@ class UnclassifiedFile(TypedDict):
 
 
 class Classified(TypedDict):
-    """One result for each file, in their order."""
+    """One result for each file, in their order; ``not_recorded`` is the reason where this client may record nothing."""
 
     results: list[ClassifiedFile | UnclassifiedFile]
+    not_recorded: NotRequired[str]
 
 
 # /api/history

@@ -4,6 +4,8 @@ import ipaddress
 
 from flask import request
 
+# The variable of WSGI with the address that a connection comes from; REMOTE_ADDR may be what the proxy reports.
+PEER = "tinytags.peer"
 # A network of IPv6 gives every client this prefix and any number of addresses in it.
 IPV6_PREFIX = 64
 

@@ -26,6 +26,7 @@ HEADERS = {
 }
 TITLES = {
     400: "This request isn't valid",
+    401: "Log in first",
     403: "Not allowed",
     404: "Page not found",
     405: "Method not allowed",

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 from records.corrections import DatabaseError
 from records.predictions import NewPrediction, open_predictions
-from search_ui.writing import NONE
 
+# The value of the setting database that turns corrections and the history off.
+NONE = "none"
 # How often old predictions are deleted.
 EXPIRE_SECONDS = 3600.0
 log = logging.getLogger(__name__)

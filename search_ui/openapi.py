@@ -88,7 +88,7 @@ def _operations() -> dict[str, dict[str, Any]]:
         ),
         "/api/classify": _operation(
             "classify", "Classify pictures by a model, and record the predictions.",
-            _json("Classified"), [400, 403, 404, 413, 415, 429, 503],
+            _json("Classified"), [400, 401, 403, 404, 413, 415, 429, 503],
         ) | {"requestBody": _pictures()},
         "/api/history": _operation(
             "history", "Predictions, newest first.", _json("History"), [400, 403, 503], _history_parameters()
@@ -271,6 +271,7 @@ def _operation(
 
 _FAILURES = {
     400: "A parameter is unknown or invalid; error says which.",
+    401: "A wrong password.",
     403: "The request was sent by another site, or what it asks for is turned off.",
     404: "Not found; error says what there is.",
     413: "Too many bytes or pictures.",

@@ -40,6 +40,13 @@ class Rates:
     def seconds_to_wait(self, client: str, count: int = 1) -> int:
         """Count ``count`` changes by a client and return 0; or return after how many seconds it may try again."""
         refused = [limit for limit in self.limits if not self._counter.hit(limit, client, cost=count)]
+        return self._wait(refused, client)
+
+    def seconds_left(self, client: str) -> int:
+        """Return after how many seconds a client that has used up its rate may try again; 0 for others. Counts nothing."""
+        return self._wait([limit for limit in self.limits if not self._counter.test(limit, client)], client)
+
+    def _wait(self, refused: "list[RateLimitItem]", client: str) -> int:
         if not refused:
             return 0
         until = max(self._counter.get_window_stats(limit, client).reset_time for limit in refused)

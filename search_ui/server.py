@@ -15,11 +15,11 @@ from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import MultiSocketServer, TcpWSGIServer
-from waitress.task import ErrorTask, ThreadedTaskDispatcher
+from waitress.task import ErrorTask, ThreadedTaskDispatcher, WSGITask
 from waitress.utilities import logger
 
 from search_ui import BODY_BYTES, UPLOAD_BYTES
-from search_ui.clients import client_of, is_loopback
+from search_ui.clients import PEER, client_of, is_loopback
 from search_ui.errors import HEADERS
 from search_ui.views.export import EXPORTS
 
@@ -61,6 +61,15 @@ class Refusal(ErrorTask):  # type: ignore[misc]  # waitress has no types
         super().execute()
 
 
+class Task(WSGITask):  # type: ignore[misc]
+    """A request, with the address that its connection comes from."""
+
+    def get_environment(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environment()
+        environ[PEER] = self.channel.addr[0]
+        return environ
+
+
 class Parser(HTTPRequestParser):  # type: ignore[misc]
     """Refuses requests whose end a proxy may see elsewhere, and large bodies but for uploads."""
 
@@ -79,6 +88,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
 class Channel(HTTPChannel):  # type: ignore[misc]
     """A connection, which knows when it is overdue."""
 
+    task_class = Task
     error_task_class = Refusal
     parser_class = Parser
 

@@ -1,6 +1,7 @@
 """What the pages are made from: settings, Solr, the store, the database and the counters of one application."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from flask import current_app
 
@@ -14,6 +15,9 @@ from search_ui.history import History
 from search_ui.library import Library
 from search_ui.metrics import Metrics
 from search_ui.rates import Rates
+
+if TYPE_CHECKING:
+    from search_ui.login import Login
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Sources:
     classify_rates: Rates
     decoder: Decoder
     metrics: Metrics
+    login: "Login"
 
 
 def sources() -> Sources:

@@ -2,9 +2,21 @@
 
 from flask import Blueprint
 
-from search_ui.views import about, classify, corrections, export, health, history, image, models, runs, search
+from search_ui.views import (
+    about,
+    classify,
+    corrections,
+    export,
+    health,
+    history,
+    image,
+    login,
+    models,
+    runs,
+    search,
+)
 
 BLUEPRINTS: list[Blueprint] = [
     view.blueprint
-    for view in (search, export, image, classify, history, corrections, runs, models, about, health)
+    for view in (search, export, image, classify, history, corrections, login, runs, models, about, health)
 ]

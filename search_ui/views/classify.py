@@ -23,7 +23,7 @@ from search_ui.similar import similar_images
 from search_ui.sources import sources
 from search_ui.views.corrections import name as name_of_visitor
 from search_ui.views.models import models
-from search_ui.writing import check_rate, check_site
+from search_ui.writing import check_rate, refusal
 from storage.store import StoreError
 from tagging.cards import TABLE_CLASSES
 
@@ -72,7 +72,6 @@ def page() -> Response:
 @blueprint.post("/classify")
 def classify_form() -> Response:
     """Classify the ``files`` of a form by ``model``; show classes of ``min_confidence`` percent or more."""
-    check_site()
     request.max_content_length = UPLOAD_BYTES
     least = _least(request.form.get("min_confidence", ""))
     chosen = _choose(request.form.get("model", ""))
@@ -84,7 +83,6 @@ def classify_form() -> Response:
 @blueprint.post("/api/classify")
 def api_classify() -> Response:
     """Classify pictures: ``files`` of a multipart form, or ``image`` in JSON."""
-    check_site()
     request.max_content_length = UPLOAD_BYTES
     if request.is_json:
         given, model, least = _json_request()
@@ -103,6 +101,8 @@ def api_classify() -> Response:
         refused = RequestEntityTooLarge if results[0].too_large else BadRequest
         raise refused(f"{results[0].name}: {results[0].error}")
     answer: api.Classified = {"results": [_as_json(result, least) for result in results]}
+    if error := refusal():
+        answer["not_recorded"] = error.description or ""
     return jsonify(answer)
 
 
@@ -139,7 +139,7 @@ def _classify_one(chosen: Chosen, given: Given, until: float) -> Result:
     except PictureError as error:
         too_large = isinstance(error, PictureTooLargeError)
         return Result(given.name, error=str(error), too_large=too_large)
-    return Result(given.name, prediction, sources().history.add(prediction))
+    return Result(given.name, prediction, None if refusal() else sources().history.add(prediction))
 
 
 def _with_similar(results: list[Result]) -> list[Result]:
@@ -271,7 +271,7 @@ def _page(model: str, least: float, results: list[Result], missing: bool = False
         known = usable_models()
     except TinyTagsError as problem:
         error = details.reason(problem)
-    chosen = model or default_model(known)
+    chosen, refused = model or default_model(known), refusal()
     html = render_template(
         "classify.html",
         models=sorted(known),
@@ -285,7 +285,8 @@ def _page(model: str, least: float, results: list[Result], missing: bool = False
         most_files=MOST_FILES,
         most_classes=TABLE_CLASSES,
         by=name_of_visitor(),
-        recording=sources().history.enabled,
+        recording=sources().history.enabled and not refused,
+        not_recorded=refused.description if refused else "",
     )
     response = with_images(html)
     if results and all(result.error for result in results):

@@ -10,9 +10,11 @@ from conf.wording import counted
 from ingest.corpus import Corpus
 from records.corrections import LONGEST_NAME, BadCorrectionError, Correction, check_name, parse_time
 from search_ui import api, details
+from search_ui.history import NONE
 from search_ui.library import image_url, known_corpus
+from search_ui.login import given_name, user
 from search_ui.sources import sources
-from search_ui.writing import NONE, check_rate, check_site
+from search_ui.writing import check_rate
 
 blueprint = Blueprint("corrections", __name__)
 
@@ -50,16 +52,16 @@ def corrections_of(corpus: Corpus, partition: int, row: int) -> tuple[list[Corre
 
 
 def name() -> str:
-    """Return the name of the last correction from this browser, or ""."""
+    """Return the name of the person who is logged in, or of the last correction from this browser, or ""."""
     # Of several cookies, the last one has the shortest path; version 0.1 set it for /images.
-    return unquote((request.cookies.getlist(COOKIE) or [""])[-1])[:LONGEST_NAME]
+    return user() or unquote((request.cookies.getlist(COOKIE) or [""])[-1])[:LONGEST_NAME]
 
 
 @blueprint.post("/images/<corpus>/<int:partition>/<int:row>/corrections")
 def add(corpus: str, partition: int, row: int) -> Response:
     """Store a correction: ``label`` and ``by`` of a form."""
     manifest = _corrected_corpus(corpus, partition, row)
-    label, by = request.form.get("label", ""), request.form.get("by", "")
+    label, by = request.form.get("label", ""), given_name()
     known = choices(manifest)
     if label and known and label not in known:
         raise BadCorrectionError(
@@ -115,7 +117,7 @@ def api_contributors() -> Response:
 def undo_all() -> Response:
     """Undo the corrections ``by`` a name, made at or after ``since``: fields of a form."""
     _check_form()
-    undone_by = check_name("your name", request.form.get("undone_by", ""))
+    undone_by = check_name("your name", given_name("undone_by"))
     by, since = check_name("the name", request.form.get("by", "")), request.form.get("since")
     number = sources().corrections.undo_all(by, parse_time(since) if since else None, undone_by=undone_by)
     current_app.logger.warning("%s by %r undone by %r", counted(number, "correction"), by, undone_by)
@@ -138,7 +140,6 @@ def _corrected_corpus(corpus: str, partition: int, row: int) -> Corpus:
 
 
 def _check_form() -> None:
-    check_site()
     _check_enabled()
     check_rate(sources().rates, "corrections")
 

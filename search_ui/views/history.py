@@ -20,11 +20,12 @@ from records.corrections import BadCorrectionError, parse_time
 from records.predictions import Filters, Prediction, Predictions
 from search_ui import api, png
 from search_ui.clients import is_loopback
+from search_ui.login import given_name
 from search_ui.sources import sources
 from search_ui.views.classify import Result, nearest, png_data, with_images
 from search_ui.views.corrections import keep_name, name
 from search_ui.views.export import cell, exported
-from search_ui.writing import check_rate, check_site
+from search_ui.writing import check_rate, may_write
 from tagging.cards import TABLE_CLASSES
 
 blueprint = Blueprint("history", __name__)
@@ -120,7 +121,7 @@ def correct(number: int) -> Answer:
     """Store the ``label`` that a person gives, or remove it with ``undo``."""
     history = _writable()
     found = _known(number)
-    by = request.form.get("by", "")
+    by = given_name()
     label = None if request.form.get("undo") else request.form.get("label", "")
     if label and label not in (classes := [one for one, _ in found.classes]):
         raise BadCorrectionError(
@@ -155,7 +156,6 @@ def _history() -> Predictions:
 
 
 def _writable() -> Predictions:
-    check_site()
     history = _history()
     check_rate(sources().rates, "changes")
     return history
@@ -172,8 +172,11 @@ def _deletable() -> Predictions:
 
 
 def _may_delete() -> bool:
-    """Return whether the client may delete predictions: one on this machine, or all where the setting allows it."""
-    return sources().settings.delete_history == "yes" or is_loopback(request.remote_addr or "")
+    """Return whether the client may delete predictions: of those who may write, one on this machine, or all where the setting
+    allows it.
+    """
+    allowed = sources().settings.delete_history == "yes" or is_loopback(request.remote_addr or "")
+    return allowed and may_write()
 
 
 def _known(number: int) -> Prediction:

@@ -18,6 +18,7 @@ from search_ui.library import image_url, image_urls, known_corpus, label, png_ur
 from search_ui.similar import similar_images
 from search_ui.sources import sources
 from search_ui.views import corrections
+from search_ui.writing import may_write
 from storage.runs import Run
 from storage.store import StoreError
 from tagging.calibration import expected_precision
@@ -60,7 +61,7 @@ def image(corpus: str, partition: int, row: int) -> str:
             "next": step(facts.corpus, partition, row, 1),
         }
         around = {name: image_url(corpus, *place) if place else None for name, place in steps.items()}
-    correctable = corrections.enabled() and not facts.unreadable
+    correctable = corrections.enabled() and may_write() and not facts.unreadable
     choices = corrections.choices(facts.corpus) if correctable else []
     free = correctable and not choices  # nothing knows the classes yet
     return render_template(

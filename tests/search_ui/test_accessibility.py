@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -211,6 +212,29 @@ def test_a_page_without_solr_is_accessible_too(chromium, library, screenshots):
         for name, path, status in (("unavailable", "/", 503), ("unavailable-runs", "/runs", 200)):
             assert page.goto(address + path).status == status
             assert check_everywhere(page, name, screenshots) == []
+
+
+def test_pages_of_a_login_are_accessible_and_it_leads_back_to_the_page_before(
+    chromium, settings, screenshots
+):
+    app = create_app(replace(settings, password="correct horse"))
+    with served(app) as address, chromium.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{address}/images/small/0/1?tag=frog&at=0")
+        assert page.get_by_label("Correct label").count() == 0
+        page.get_by_role("link", name="Log in").last.click()
+        for password in ("battery staple", "correct horse"):
+            page.get_by_label("Your name").fill("Bénédicte van der Meer-Schmidt")
+            page.get_by_label("Password").fill(password)
+            if password == "correct horse":
+                assert page.get_by_role("alert").inner_text() == "The password is wrong."
+                assert check_everywhere(page, "login", screenshots) == []
+            page.get_by_role("button", name="Log in").click()
+        page.wait_for_url("**/images/small/0/1?tag=frog&at=0")
+        assert page.get_by_label("Correct label").count() == 1
+        page.get_by_role("link", name="Bénédicte").click()
+        page.get_by_role("button", name="Log out").click()
+        assert page.get_by_role("link", name="Log in").count() == 1
 
 
 def test_axe_finds_what_is_broken_on_purpose(open_page):
