@@ -22,7 +22,7 @@ from conf.command import (
 from conf.errors import TinyTagsError
 from conf.wording import counted, duration
 
-# Exit code: done, but Solr refused some documents.
+# Exit code: done, but Solr refused some documents, or rows of a file can't be used.
 REJECTED = 3
 
 # Verbs that are defined elsewhere, because they also run as jobs of spark-submit; loaded on use.
@@ -107,7 +107,7 @@ def command(context, /, **options):
     Every step can be stopped or killed, and goes on where it was when the same command is given again. Settings come
     from options, TINYTAGS_* variables, tinytags.toml or the defaults, in this order.
 
-    Exit codes: 0 done; 1 a clear error; 2 usage; 3 done, but some documents were rejected; 75 another process is writing
+    Exit codes: 0 done; 1 a clear error; 2 usage; 3 done, but some documents or rows were rejected; 75 another process is writing
     the same thing; 130 interrupted.
     """
     context.obj = {name: value for name, value in options.items() if value}
@@ -282,10 +282,11 @@ def verify(run_name, repair, settings, as_json):
 
 @command.group()
 def corrections():
-    """List the corrections that people made on the page, or undo all by one name or since a time.
+    """List the corrections that people made on the page, import some, or undo all by one name or since a time.
 
     \b
       tinytags corrections list
+      tinytags corrections import labels.csv --by Ada
       tinytags corrections undo --by Eve --since 2026-11-26T14:00
       tinytags corrections restore --by Eve
 
@@ -319,6 +320,33 @@ def list_corrections(settings, as_json):
     ]
     result = [vars(one) | {"first": one.first.isoformat(), "last": one.last.isoformat()} for one in names]
     report({"names": result}, "\n".join(lines) or "There are no corrections.", as_json)
+
+
+@corrections.command("import")
+@click.argument("file", type=click.File(encoding="utf-8-sig", errors="replace"))
+@click.option("--by", metavar="NAME", required=True, help="The person whose labels these are.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done and write nothing.")
+@settings_options("store", "webhdfs", "database")
+@json_option
+def import_corrections(file, by, dry_run, settings, as_json):
+    """Import labels from a CSV file with the columns image and label.
+
+    An image is CORPUS/PARTITION/ROW or the id of a document, in the column image or id; or it is in the columns corpus, partition and
+    row, as in exports, whose column people_label is imported then. Rows without a label are left out. Rows that can't be used
+    are listed with their line and stop nothing else; the exit code is 3 then.
+    """
+    from records.importing import import_labels
+
+    done = import_labels(file, _store(settings), _corrections(settings), by, dry_run)
+    for line, reason in done.bad:
+        note(f"{file.name}: line {line}: {reason}")
+    bad = [{"line": line, "error": reason} for line, reason in done.bad]
+    result = {"rows": done.rows, "good": done.good, "added": len(done.added), "bad": bad, "dry_run": dry_run}
+    what = f"{counted(done.rows, 'row')}: {done.good:,} good, {len(done.bad):,} bad"
+    end = "nothing written" if dry_run else f"{counted(len(done.added), 'correction')} added"
+    report(result, f"{what}; {end}", as_json)
+    if done.bad:
+        raise click.exceptions.Exit(REJECTED)
 
 
 @corrections.command("undo")

@@ -1,5 +1,8 @@
 """The fields of a document: one table that Solr's schema, exports, URL parameters, facets and the JSON API come from.
 
+Those that are ``beside`` the index come from the database of corrections; `indexing.query.people` adds them to what Solr
+returns, counts and filters.
+
 To add a field, write one `Field` into `FIELDS`, at its place in a document. With a `Facet`,
 
     Field("split", "string", "The split of the data set.", presence="some", facet=Facet("Split", "splits", "Splits.")),
@@ -50,6 +53,7 @@ class Field:
     description: str
     indexed: bool = True  # Solr can search by it; if not, it is only in hits
     presence: Literal["all", "forests", "some"] = "all"  # which documents have it
+    beside: bool = False  # not in Solr: from the database of corrections
     in_hits: bool = True  # in what a search returns: a column of exports, a key in the API
     facet: Facet | None = None
     range: Range | None = None
@@ -101,6 +105,18 @@ FIELDS = (
         facet=Facet("Label", "labels", "The class that a person gives the image.", prefix="label", folded=True),
     ),
     Field(
+        "people_label", "string", "The class that most people give the image on the page; none where as many give another.",
+        presence="some", beside=True,
+    ),
+    Field(
+        "correction", "string", "Whether people's label is the tag: agreed, corrected, or disputed between labels.",
+        presence="some", beside=True,
+        facet=Facet(
+            "People's label", "corrections",
+            "Images that people have labelled: corrected (not as the tag), agreed (as the tag) or disputed (no majority).",
+        ),
+    ),
+    Field(
         "descriptor", "descriptor", "What the image looks like, to find similar ones.", presence="some", in_hits=False
     ),
     Field(
@@ -114,6 +130,9 @@ FIELDS = (
 )  # fmt: skip
 
 HIT_FIELDS = tuple(field for field in FIELDS if field.in_hits)
+SOLR_FIELDS = tuple(field for field in FIELDS if not field.beside)
+# What Solr returns of a hit, for its parameter fl.
+HIT_NAMES = ",".join(field.name for field in HIT_FIELDS if not field.beside)
 # Facets by field, in the order of URLs: those that a run has one value of come last.
 FACETS = {
     field.name: field.facet

@@ -6,7 +6,7 @@ from typing import Any
 from conf.errors import TinyTagsError
 from conf.wording import counted
 from indexing.expected import ExpectedCounts, read_expected
-from indexing.fields import FIELDS
+from indexing.fields import SOLR_FIELDS
 from indexing.posting import THREADS, post_partitions
 from indexing.publishing import check_names, point_alias
 from indexing.solr import Solr, SolrError
@@ -198,7 +198,7 @@ def _open_collection(store: Store, solr: Solr, expected: ExpectedCounts, shards:
 def _check_fields(solr: Solr, name: str) -> None:
     """Raise `TinyTagsError` unless a collection has the fields of documents, before one of them is posted."""
     there = solr.fields(name)
-    for field in FIELDS:
+    for field in SOLR_FIELDS:
         found = there.get(field.name)
         if found is None or (found["type"], found["indexed"]) != (field.type, field.indexed):
             raise TinyTagsError(

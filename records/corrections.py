@@ -2,7 +2,7 @@
 
 import pkgutil
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -139,8 +139,8 @@ def open_corrections(url: str) -> Corrections:
 
 def correction_of(row: Any) -> Correction:
     """Return a row of a table, whose times have no zone, as a correction."""
-    values = {field.name: getattr(row, field.name) for field in fields(Correction)}
-    return Correction(**values | {"at": row.at.replace(tzinfo=UTC)})
+    place = row.corpus, row.corpus_hash, row.partition, row.row
+    return Correction(row.number, *place, row.label, row.by, row.at.replace(tzinfo=UTC))
 
 
 def sort_key(one: Any) -> tuple[Any, ...]:

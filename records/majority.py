@@ -29,5 +29,8 @@ def peoples_labels(newest: Iterable[Correction]) -> list[PeoplesLabel]:
 
 def majority(labels: Iterable[str]) -> str | None:
     """Return the most frequent label, None where there is none or several are as frequent."""
+    labels = list(labels)
+    if len(set(labels)) == 1:
+        return labels[0]
     first, second = (*Counter(labels).most_common(2), ("", 0), ("", 0))[:2]
     return first[0] if first[1] > second[1] else None

@@ -1,7 +1,6 @@
 """Corrections in a SQL database."""
 
 from collections.abc import Hashable, Iterable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,8 @@ from records.sql import SqlDatabase, stored_time, tables
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Select, Table
 
+_PLACE = "corpus", "corpus_hash", "partition", "row"
+_OF_IMAGE = tuple(f"of_{name}" for name in _PLACE)
 # How many corrections one statement undoes by number: databases limit the values of a statement.
 NUMBERS = 1000
 
@@ -38,18 +39,27 @@ class SqlCorrections(SqlDatabase, Corrections):
         added: list[Correction] = []
         if not labels:
             return added
+        from sqlalchemy import and_, bindparam, select
+
+        # Made once: making a statement takes longer than executing it.
+        c = self.table.c
+        of_image = and_(*(c[name] == bindparam(bound) for name, bound in zip(_PLACE, _OF_IMAGE, strict=True)))
+        newest = (
+            select(c.label, c.by).where(of_image, c.undone_at.is_(None)).order_by(c.number.desc()).limit(1)
+        )
+        insert = self.table.insert()
         with self.begin(write=True) as connection:
             assert connection is not None
             for corpus, partition, row, label in labels:
-                last = connection.execute(self._newest_first(corpus, partition, row).limit(1)).first()
-                if last is None or (last.label, last.by) != (label, by):
+                place = corpus.name, corpus.hash, partition, row
+                last = connection.execute(newest, dict(zip(_OF_IMAGE, place, strict=True))).first()
+                if last is None or tuple(last) != (label, by):
                     at = datetime.now(UTC).replace(microsecond=0)
-                    new = Correction(0, corpus.name, corpus.hash, partition, row, label, by, at)
-                    values = vars(new) | {"at": stored_time(at)}
-                    del values["number"]
-                    key = connection.execute(self.table.insert().values(values)).inserted_primary_key
+                    values = dict(zip(_PLACE, place, strict=True))
+                    values |= {"label": label, "by": by, "at": stored_time(at)}
+                    key = connection.execute(insert, values).inserted_primary_key
                     assert key is not None
-                    added.append(replace(new, number=key[0]))
+                    added.append(Correction(key[0], *place, label, by, at))
         return added
 
     def undo(self, corpus: Corpus, partition: int, row: int, number: int, undone_by: str = "") -> bool:

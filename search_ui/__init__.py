@@ -29,10 +29,12 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
     from indexing.solr import Solr
     from ingest.picture import Decoder
     from records.corrections import open_corrections
-    from search_ui import errors, hosts, login, metrics, openapi, writing
+    from search_ui import details, errors, hosts, login, metrics, openapi, writing
     from search_ui.board import REFRESH_SECONDS, Board
-    from search_ui.history import History
+    from search_ui.facets import label_mark
+    from search_ui.history import NONE, History
     from search_ui.library import Library
+    from search_ui.people import DatabasePeople
     from search_ui.rates import Rates
     from search_ui.sources import Sources
     from search_ui.views import BLUEPRINTS
@@ -51,14 +53,16 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
 
     solr = Solr(settings.solr, patience=0)
     counted = metrics.make_metrics()
-    store = open_store(settings.store, settings.webhdfs or None)
+    library = Library(open_store(settings.store, settings.webhdfs or None))
+    corrections = open_corrections(settings.database)
+    people = DatabasePeople(corrections, library) if settings.database != NONE else None
     app.extensions["tinytags"] = Sources(
         settings=settings,
         solr=solr,
-        published=PublishedIndex(solr, settings.alias, app.config["CHECK_SECONDS"]),
-        library=Library(store),
-        board=Board(store, solr, settings.alias, app.config["REFRESH_SECONDS"]),
-        corrections=open_corrections(settings.database),
+        published=PublishedIndex(solr, settings.alias, app.config["CHECK_SECONDS"], people),
+        library=library,
+        board=Board(library.store, solr, settings.alias, app.config["REFRESH_SECONDS"]),
+        corrections=corrections,
         rates=Rates(settings.correction_rate, "correction_rate"),
         history=History(settings.database, settings.retention_days),
         classify_rates=Rates(settings.classify_rate, "classify_rate"),
@@ -80,6 +84,8 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
     app.add_template_global(lambda name: f"{app.static_url_path}/{name}?v={versions[name]}", "static")
     app.add_template_filter(lambda n: f"{n:,}", "number")
     app.add_template_filter(percent_of)
+    app.add_template_filter(label_mark)
+    app.add_template_filter(details.public)
     return app
 
 

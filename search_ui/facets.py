@@ -1,7 +1,9 @@
 """Facets, wider searches and page links, prepared for templates, which only print them."""
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from indexing.fields import FACETS
 from indexing.query.counts import Counts
@@ -56,6 +58,17 @@ class Choice:
     selected: bool = False
 
 
+def label_mark(hit: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `mark` of parts.html shows of a hit: whether its tag is right, the label, and what people make of it.
+
+    People's label counts instead of the one that came with the image; where it is disputed, nothing is right or wrong.
+    """
+    correction = hit.get("correction")
+    label = hit.get("people_label") if correction else hit.get("label")
+    right = None if label is None else label == hit["tag"]
+    return {"right": right, "label": label, "correction": correction}
+
+
 def facet_values(result: SearchResult) -> dict[str, FacetValues]:
     """Return the facets by field, folded ones last; a filter's values are among them though no document has them.
 
@@ -91,7 +104,7 @@ def _values(result: SearchResult, name: str) -> list[Value]:
 
 def answer_values(counts: Counts, state: SearchState) -> list[Value]:
     """Return how many tags are right and wrong; nothing where no image has a label."""
-    if not counts.values("label"):
+    if not counts.values("label") and not counts.values("correction"):
         return []
     hits = counts.by_answer(state)
     most = max(hits.values()) or 1

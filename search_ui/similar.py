@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from indexing.fields import HIT_NAMES
 from indexing.query.published import PublishedIndex
-from indexing.query.search import HIT_NAMES, documents
+from indexing.query.search import documents, with_people
 from indexing.solr import Solr
 from search_ui.library import Library
 from storage.store import StoreUnavailableError
@@ -33,7 +34,8 @@ def similar_images(
     Each has its ``distance``, between descriptors. An image that several runs tagged comes once. None where no published
     run has descriptors. Raises `SolrError` where Solr doesn't answer in time.
     """
-    names = [name for name in published.now().collections if _is_described(library, name)]
+    snapshot = published.now()
+    names = [name for name in snapshot.collections if _is_described(library, name)]
     if not names:
         return None
     numbers = descriptor.describe(image)[0].tolist()
@@ -47,6 +49,7 @@ def similar_images(
         "collection": ",".join(names),
     }
     hits = solr.select(names[0], parameters, timeout=SECONDS)["response"]["docs"]
+    hits = with_people(snapshot, hits)
     nearest: dict[tuple[str, int, int], dict[str, Any]] = {}
     for hit in hits:
         nearest.setdefault((hit["corpus"], hit["partition"], hit["row"]), hit)

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from indexing.fields import FACETS
+from indexing.fields import FACETS, SOLR_FIELDS
 from indexing.query.levels import percent_ends
 from indexing.solr import Solr, SolrError
 
 # Counting 50 million documents takes Solr some seconds, once for every version of an index.
 COUNT_SECONDS = 120
-# The facets that are counted document by document, and those of which a run has one value.
+# The facets that are counted document by document, those of them that Solr has, and those of which a run has one value.
 COUNTED = tuple(name for name, facet in FACETS.items() if not facet.per_run)
+IN_SOLR = tuple(name for name in COUNTED if name in {field.name for field in SOLR_FIELDS})
 PER_RUN = tuple(name for name, facet in FACETS.items() if facet.per_run)
 
 
@@ -54,6 +55,12 @@ class Column:
         of_cells = [places.setdefault(value, len(places)) for value in values]
         return cls(tuple(places), np.array(of_cells, np.int64))
 
+    def extended(self, values: Iterable[Any]) -> "Column":
+        """Return the column with the values of more cells."""
+        places = {value: place for place, value in enumerate(self.values)}
+        more = [places.setdefault(value, len(places)) for value in values]
+        return Column(tuple(places), np.concatenate([self.places, np.array(more, np.int64)]))
+
 
 @dataclass(frozen=True, eq=False)
 class Cells:
@@ -79,7 +86,7 @@ def query_cells(solr: Solr, collection: str) -> Cells:
     }
     first["last_row"] = "max(row)"
     # A facet costs time in each of the buckets that it divides, so those without values are left out.
-    for name in COUNTED:
+    for name in IN_SOLR:
         first[f"has_{name}"] = {"type": "query", "q": f"{name}:[* TO *]"}
     about = _facets(solr, collection, first)
     trees = [bucket["val"] for bucket in _buckets(about, "trees")]
@@ -93,8 +100,8 @@ def query_cells(solr: Solr, collection: str) -> Cells:
     values = {name: next((b["val"] for b in _buckets(about, name)), "") for name in PER_RUN}
     values["run"] = collection
     source = Source(tuple(values.values()), int(about.get("last_row", 0)) + 1)
-    has = {name: about.get(f"has_{name}", {}).get("count", 0) for name in COUNTED}
-    names = [name for name in COUNTED if has[name]]
+    has = {name: about.get(f"has_{name}", {}).get("count", 0) for name in IN_SOLR}
+    names = [name for name in IN_SOLR if has[name]]
     facets = [("votes", _VOTES if trees else _PERCENTS)]
     facets += [(name, _terms(name, missing=has[name] < about["count"])) for name in names]
     counted: dict[str, list[Any]] = {name: [] for name in ("votes", *names)}

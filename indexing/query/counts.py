@@ -17,6 +17,8 @@ from indexing.query.search_state import ANSWERS, SearchState
 
 _Numbers = npt.NDArray[np.int64]
 _Floats = npt.NDArray[np.float64]
+# The place among None and `ANSWERS` of a tag by what people give the image.
+_ANSWERS = {"disputed": 0, "agreed": 1, "corrected": 2}
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +163,11 @@ class Counts:
         tags, labels = columns["tag"], columns["label"]
         tag_places = {tag: place for place, tag in enumerate(tags.values)}
         right = np.array([tag_places.get(label, -1) for label in labels.values])[labels.places] == tags.places
-        columns["answer"] = Column((None, *ANSWERS), np.where(labels.places == 0, 0, np.where(right, 1, 2)))
+        answers = np.where(labels.places == 0, 0, np.where(right, 1, 2))
+        # What people give an image counts instead of the label that came with it.
+        given = columns["correction"]
+        by_people = np.array([_ANSWERS.get(value, -1) for value in given.values])[given.places]
+        columns["answer"] = Column((None, *ANSWERS), np.where(by_people < 0, answers, by_people))
         return columns
 
     def _sums(self, state: SearchState, by: str, without: str = "") -> _Numbers:

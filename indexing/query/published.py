@@ -2,12 +2,15 @@
 
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from conf.errors import TinyTagsError
 from indexing.query.cells import Cells, query_cells
 from indexing.query.counts import Counts
+from indexing.query.people import Given, LabelledDocuments, People, PeoplesLabels
 from indexing.query.search_state import SearchState
 from indexing.solr import RefusedError, Solr, SolrError
 
@@ -24,26 +27,38 @@ class Snapshot:
 
     collections: tuple[str, ...]
     counts: Counts
+    given: Mapping[str, Given] = field(default_factory=dict)  # what people give documents, by id
 
     def of(self, state: SearchState) -> "Snapshot":
         """Return what a search covers: all of it, or the runs that it names, or whose corpus or model it names."""
         counts = self.counts.of_sources(state)
         if counts is self.counts:
             return self
-        return Snapshot(tuple(source.run for source in counts.sources), counts)
+        return Snapshot(tuple(source.run for source in counts.sources), counts, self.given)
 
 
 class PublishedIndex:
-    """Checks at most once a second whether the alias has moved or an index has changed; safe to use from many threads."""
+    """Checks at most once a second whether the alias has moved, an index or people's labels have changed.
 
-    def __init__(self, solr: Solr, alias: str, check_seconds: float = CHECK_SECONDS) -> None:
-        self.solr, self.alias, self.check_seconds = solr, alias, check_seconds
+    Safe to use from many threads. Without ``people`` no document has their labels.
+    """
+
+    def __init__(
+        self, solr: Solr, alias: str, check_seconds: float = CHECK_SECONDS, people: People | None = None
+    ) -> None:
+        self.solr, self.alias, self.check_seconds, self.people = solr, alias, check_seconds, people
         self._lock = threading.Lock()
         self._checked = float("-inf")
         self._failed: SolrError | None = None
         self._snapshot = Snapshot((), Counts.of([]))
         self._versions: dict[str, Version] = {}
         self._cells: dict[str, Cells] = {}
+        self._labels: PeoplesLabels | None = None
+        self._labelled: dict[str, LabelledDocuments] = {}
+
+    def expire(self) -> None:
+        """Let the next call of `now` check."""
+        self._checked = float("-inf")
 
     def now(self, fresh: bool = False) -> Snapshot:
         """Return what is published; ``fresh`` checks even if that was done a moment ago. Raises `SolrError`."""
@@ -62,15 +77,40 @@ class PublishedIndex:
 
     def _check(self) -> None:
         versions = {name: self._version(name, shards) for name, shards in self._collections().items()}
-        if versions == self._versions:
+        labels = self.people.labels() if self.people else {}
+        if versions == self._versions and labels is self._labels:
             return
         # The version is read before the cells: an index that changes in between is counted again the next time.
+        same = {name for name, version in versions.items() if self._versions.get(name) == version}
         cells = {
-            name: self._cells[name] if self._versions.get(name) == version else query_cells(self.solr, name)
-            for name, version in versions.items()
+            name: self._cells[name] if name in same else query_cells(self.solr, name) for name in versions
         }
-        counts = Counts.of(cells.values())
-        self._versions, self._cells, self._snapshot = versions, cells, Snapshot(tuple(sorted(cells)), counts)
+        labelled = {
+            name: self._labelled[name] if name in same else LabelledDocuments(self.solr, name)
+            for name in versions
+        }
+        given, known = self._given(labelled, labels)
+        counts = Counts.of(labelled[name].counted(some, given[name]) for name, some in cells.items())
+        self._versions, self._cells, self._labelled = versions, cells, labelled
+        self._labels = labels if known else None
+        every = {id: one for some in given.values() for id, one in some.items()}
+        self._snapshot = Snapshot(tuple(sorted(cells)), counts, every)
+
+    def _given(
+        self, labelled: Mapping[str, LabelledDocuments], labels: PeoplesLabels
+    ) -> tuple[dict[str, dict[str, Given]], bool]:
+        """Return what people give the documents of each collection, and whether that is known of all of them."""
+        given: dict[str, dict[str, Given]] = {}
+        known = True
+        for name, some in labelled.items():
+            corpus = None
+            if self.people and labels:
+                try:
+                    corpus = self.people.corpus_hash(name)
+                except TinyTagsError:  # searches are useful without
+                    known = False
+            given[name] = some.given(labels.get(corpus, {})) if corpus else {}
+        return given, known
 
     def _collections(self) -> dict[str, dict[str, Any]]:
         """Return the shards of each collection behind the alias; none where nothing is published."""

@@ -9,15 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from indexing.fields import HIT_FIELDS
-from indexing.query.cells import COUNTED
+from indexing.fields import HIT_FIELDS, HIT_NAMES
+from indexing.query.cells import IN_SOLR
 from indexing.query.levels import Level
+from indexing.query.people import ids_with, terms
 from indexing.query.published import ANSWER_SECONDS, PublishedIndex, Snapshot
 from indexing.query.search_state import NUMBERED_ROWS, PER_PAGE, After, SearchState
 from indexing.solr import Solr, SolrError
 
-# What Solr returns of a hit, for its parameter fl.
-HIT_NAMES = ",".join(field.name for field in HIT_FIELDS)
 # A page's few rows take some milliseconds: a Solr that takes longer than this hangs.
 ROWS_SECONDS = ANSWER_SECONDS
 EXPORT_SECONDS = 10
@@ -33,7 +32,10 @@ EXPORT_ROWS = 10_000
 _FAR_BACK = threading.BoundedSemaphore(2)
 
 
-Hit = dict[str, Any]  # a document as Solr returns it
+# What people give the images whose tags are right or wrong.
+_BY_PEOPLE = {"right": "agreed", "wrong": "corrected"}
+
+Hit = dict[str, Any]  # a document as Solr returns it, with what people give it
 T = TypeVar("T")
 
 
@@ -255,13 +257,26 @@ def _query(snapshot: Snapshot, state: SearchState, levels: list[Level]) -> dict[
                 f"label{number}": f"{{!term f=label v=$word{number}}}",
             }
         right = " ".join(f"should=$both{number}" for number in range(len(tags)))
-        parameters["right"] = f"{{!bool {right}}}"
-        if state.answer == "right":
-            clauses.append("must=$right")
-        else:
-            parameters["known"] = "label:[* TO *]"
-            clauses += ["must=$known", "must_not=$right"]
-    for name in COUNTED:
+        parameters |= {"right": f"{{!bool {right}}}", "known": "label:[* TO *]"}
+        answered = "must=$right" if state.answer == "right" else "must=$known must_not=$right"
+        clauses.append("must=$answered")
+        parameters["answered"] = f"{{!bool {answered}}}"
+        if given := ids_with(snapshot.given, snapshot.collections):
+            # What people give an image counts instead of the label that came with it.
+            same = ids_with(snapshot.given, snapshot.collections, (_BY_PEOPLE[state.answer],))
+            parameters |= {
+                "answered": "{!bool should=$by_label should=$by_people}",
+                "by_label": f"{{!bool {answered} must_not=$given}}",
+                "given": terms("given_ids"),
+                "given_ids": ",".join(given),
+                "by_people": terms("same_ids"),
+                "same_ids": ",".join(same),
+            }
+    if states := state.values("correction"):
+        clauses.append("must=$correction_filter")
+        parameters["correction_filter"] = terms("correction_ids")
+        parameters["correction_ids"] = ",".join(ids_with(snapshot.given, snapshot.collections, states))
+    for name in IN_SOLR:
         if state.values(name):
             # Between values stands a character that no value can hold.
             parameters[f"{name}_filter"] = f"{{!terms f={name} separator='\x1f' v=${name}_values}}"
@@ -297,7 +312,7 @@ def _query_solr(solr: Solr, snapshot: Snapshot, parameters: dict[str, Any]) -> d
     seconds = ROWS_SECONDS if parameters["rows"] <= PER_PAGE[-1] else EXPORT_SECONDS
     try:
         response: dict[str, Any] = solr.select(names[0], parameters, timeout=seconds)["response"]
-        return response
+        return response | {"docs": with_people(snapshot, response["docs"])}
     finally:
         if far_back:
             _FAR_BACK.release()
@@ -315,6 +330,11 @@ def _with_snapshot(published: PublishedIndex, query: Callable[[Snapshot], T]) ->
         if again.collections == snapshot.collections:
             raise
         return again, query(again)
+
+
+def with_people(snapshot: Snapshot, found: Iterable[Hit]) -> list[Hit]:
+    """Return hits with what people give them."""
+    return [hit | given.fields if (given := snapshot.given.get(hit["id"])) else hit for hit in found]
 
 
 def _docs(response: dict[str, Any]) -> list[Hit]:

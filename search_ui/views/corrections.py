@@ -1,14 +1,18 @@
-"""Corrections: people give the label of an image on its page; each is stored with name and time, and used for training."""
+"""Corrections: people give the label of an image on its page or in a file; each is stored with name and time."""
 
+import io
+from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 
-from flask import Blueprint, abort, current_app, jsonify, redirect, render_template, request
+from flask import Blueprint, abort, current_app, jsonify, make_response, redirect, render_template, request
 from werkzeug import Response
 
 from conf.errors import TinyTagsError
 from conf.wording import counted
+from indexing.solr import SolrError
 from ingest.corpus import Corpus
 from records.corrections import LONGEST_NAME, BadCorrectionError, Correction, check_name, parse_time
+from records.importing import import_labels
 from search_ui import api, details
 from search_ui.history import NONE
 from search_ui.library import image_url, known_corpus
@@ -20,6 +24,9 @@ blueprint = Blueprint("corrections", __name__)
 
 # A person enters their name once.
 COOKIE, COOKIE_SECONDS = "by", 365 * 24 * 3600
+# Of a file to import; `tinytags corrections import` takes larger ones. So many rows of it count as one correction.
+IMPORT_BYTES = 1 << 20
+ROWS_EACH = 1000
 
 
 def choices(corpus: Corpus) -> list[str]:
@@ -62,12 +69,16 @@ def add(corpus: str, partition: int, row: int) -> Response:
     """Store a correction: ``label`` and ``by`` of a form."""
     manifest = _corrected_corpus(corpus, partition, row)
     label, by = request.form.get("label", ""), given_name()
-    known = choices(manifest)
+    try:
+        known = choices(manifest)
+    except SolrError:
+        known = []  # which runs are published isn't known now; a correction is taken all the same
     if label and known and label not in known:
         raise BadCorrectionError(
             f"{label[:80]!r} is not a class of {corpus}; its classes are {', '.join(known)}"
         )
     sources().corrections.add(manifest, partition, row, label, by)
+    sources().published.expire()
     return keep_name(_redirect_back(corpus, partition, row), by)
 
 
@@ -78,12 +89,13 @@ def remove(corpus: str, partition: int, row: int, number: int) -> Response:
     """Remove a correction; no error where it is removed already."""
     manifest = _corrected_corpus(corpus, partition, row)
     sources().corrections.undo(manifest, partition, row, number, name())
+    sources().published.expire()
     return _redirect_back(corpus, partition, row)
 
 
 @blueprint.get("/corrections")
 def contributors() -> str:
-    """The names under which corrections were made, with a form that undoes all of one."""
+    """The names under which corrections were made, with forms that undo all of one and import a file."""
     _check_enabled()
     undone, restored = (request.args.get(key, type=int) for key in ("undone", "restored"))
     done = None
@@ -91,7 +103,13 @@ def contributors() -> str:
         done = f"{counted(undone, 'correction')} undone."
     elif restored is not None:
         done = f"{counted(restored, 'correction')} restored."
-    return render_template("corrections.html", names=sources().corrections.names(), by=name(), done=done)
+    return _page(done=done)
+
+
+def _page(**values: object) -> str:
+    return render_template(
+        "corrections.html", names=sources().corrections.names(), by=name(), **{"done": None} | values
+    )
 
 
 @blueprint.get("/api/corrections")
@@ -120,6 +138,7 @@ def undo_all() -> Response:
     undone_by = check_name("your name", given_name("undone_by"))
     by, since = check_name("the name", request.form.get("by", "")), request.form.get("since")
     number = sources().corrections.undo_all(by, parse_time(since) if since else None, undone_by=undone_by)
+    sources().published.expire()
     current_app.logger.warning("%s by %r undone by %r", counted(number, "correction"), by, undone_by)
     return keep_name(redirect(f"/corrections?undone={number}", 303), undone_by)
 
@@ -130,7 +149,28 @@ def restore() -> Response:
     _check_form()
     by, since = check_name("the name", request.form.get("by", "")), request.form.get("since")
     number = sources().corrections.restore(by, parse_time(since) if since else None)
+    sources().published.expire()
     return redirect(f"/corrections?restored={number}", 303)
+
+
+@blueprint.post("/corrections/import")
+def import_file() -> Response:
+    """Import the labels in ``file``, a CSV file, as corrections ``by`` a name; with ``dry_run`` only check them."""
+    _check_enabled()
+    request.max_content_length = IMPORT_BYTES
+    by, file = check_name("your name", given_name()), request.files.get("file")
+    if file is None or not file.filename:
+        raise BadCorrectionError("choose a CSV file")
+    dry_run = bool(request.form.get("dry_run"))
+    text = file.read().decode("utf-8-sig", "replace")
+    check_rate(sources().rates, "corrections", 1 + text.count("\n") // ROWS_EACH)
+    began = datetime.now(UTC).replace(microsecond=0, tzinfo=None)
+    done = import_labels(
+        io.StringIO(text, newline=""), sources().library.store, sources().corrections, by, dry_run
+    )
+    sources().published.expire()
+    page = _page(imported=done, dry_run=dry_run, undo_by=by, undo_since=began.isoformat(timespec="seconds"))
+    return keep_name(make_response(page), by)
 
 
 def _corrected_corpus(corpus: str, partition: int, row: int) -> Corpus:

@@ -10,6 +10,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import TooManyRequests
 
+from conf.spreadsheets import guarded
 from indexing.fields import HIT_FIELDS
 from indexing.query.search import documents, export
 from indexing.query.search_state import SearchState
@@ -24,8 +25,6 @@ RETRY_SECONDS = 10
 _lock = threading.Lock()
 _running: set[str] = set()  # their clients
 EXPORTED = {"csv": "text/csv", "jsonl": "application/x-ndjson"}
-# Spreadsheets execute a cell that begins with one of these.
-FORMULAS = tuple("=+-@\t\r\n|%＝＋－＠")
 
 
 @blueprint.get("/export.<any(csv, jsonl):ending>")
@@ -84,10 +83,5 @@ def _csv_lines(batches: Iterator[list[dict[str, Any]]]) -> Iterator[str]:
     for found in batches:
         text = io.StringIO()
         writer = csv.DictWriter(text, header, restval="")
-        writer.writerows({key: cell(value) for key, value in hit.items()} for hit in documents(found))
+        writer.writerows({key: guarded(value) for key, value in hit.items()} for hit in documents(found))
         yield text.getvalue()
-
-
-def cell(value: object) -> object:
-    """Return a value that a spreadsheet reads as text where it would execute it as a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULAS) else value

@@ -13,6 +13,7 @@ from flask import Blueprint, Response, abort, current_app, jsonify, redirect, re
 from werkzeug import Response as Answer
 from werkzeug.datastructures import MultiDict
 
+from conf.spreadsheets import guarded
 from conf.wording import counted
 from indexing.query.search_state import check_parameters
 from ingest.image import to_png
@@ -24,7 +25,7 @@ from search_ui.login import given_name
 from search_ui.sources import sources
 from search_ui.views.classify import Result, nearest, png_data, with_images
 from search_ui.views.corrections import keep_name, name
-from search_ui.views.export import cell, exported
+from search_ui.views.export import exported
 from search_ui.writing import check_rate, may_write
 from tagging.cards import TABLE_CLASSES
 
@@ -249,7 +250,7 @@ def _csv_lines(found: Iterator[Prediction]) -> Iterator[str]:
     for prediction in found:
         text = io.StringIO()
         values: dict[str, Any] = dict(_as_json(prediction))
-        csv.writer(text).writerow([cell(values[column]) for column in CSV_COLUMNS])
+        csv.writer(text).writerow([guarded(values[column]) for column in CSV_COLUMNS])
         yield text.getvalue()
 
 

@@ -13,6 +13,7 @@ from ingest.corpus import Corpus
 from ingest.image import to_png
 from ingest.partition import Block
 from records.corrections import Correction
+from records.majority import majority
 from search_ui import api, details, png
 from search_ui.library import image_url, image_urls, known_corpus, label, png_url, source, step, version_of
 from search_ui.similar import similar_images
@@ -64,6 +65,7 @@ def image(corpus: str, partition: int, row: int) -> str:
     correctable = corrections.enabled() and may_write() and not facts.unreadable
     choices = corrections.choices(facts.corpus) if correctable else []
     free = correctable and not choices  # nothing knows the classes yet
+    latest = {one.by: one.label for one in reversed(facts.corrections or [])}
     return render_template(
         "image.html",
         facts=facts,
@@ -83,6 +85,8 @@ def image(corpus: str, partition: int, row: int) -> str:
         correct_url=f"{image_url(corpus, partition, row)}/corrections",
         query=f"?{request.query_string.decode('latin-1')}" if request.query_string else "",
         by=corrections.name(),
+        people=len(latest),
+        peoples_label=majority(latest.values()),
     )
 
 

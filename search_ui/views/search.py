@@ -69,8 +69,7 @@ def _thumbnails(found: SearchResult) -> Iterator[dict[str, Any]]:
             "png": urls["png"],
             "tag": hit["tag"],
             "percent": percent_of(hit),
-            "label": hit.get("label"),
-            "right": hit["tag"] == hit["label"] if "label" in hit else None,
+            "mark": facets.label_mark(hit),
         }
 
 

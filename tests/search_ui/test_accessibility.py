@@ -50,6 +50,7 @@ PAGES = {
     "empty": ("/?tag=unicorn&tag=frog&confidence=99-99", 200),
     "beyond": ("/?page=900", 200),
     "everything": ("/?runner_up=frog&runner_up=ship&sort=confidence-low&size=s", 200),
+    "people": ("/?correction=corrected&correction=agreed&correction=disputed", 200),
     "image": ("/images/small/0/1?tag=frog&at=0", 200),
     "corrected-image": ("/images/small/1/1", 200),
     "corrections": ("/corrections?undone=2", 200),
@@ -152,6 +153,10 @@ def test_axe_finds_nothing_serious_on_any_page_in_any_width_light_or_dark(
     if name == "corrected-image":
         for label, by in (("ship", "Ada"), ("<b>deer</b>", "Bénédicte van der Meer-Schmidt")):
             corrections.add(library.corpus, 1, 1, label, by)
+    if name == "people":
+        for n, document in enumerate(library.documents[library.first.name][:9]):
+            for label, by in ((document["tag"], "Ada"), ("ship", "Bob"), ("ship", "Eve"))[n % 2 : 1 + n % 3]:
+                corrections.add(library.corpus, document["partition"], document["row"], label, by)
     page = open_page(path)
     assert page.status == status
     assert check_everywhere(page, name, screenshots) == []

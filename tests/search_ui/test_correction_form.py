@@ -1,6 +1,7 @@
 """Tests of the form for corrections: they are stored, visible to everyone, and accepted only from our own pages."""
 
 import html as html_module
+import io
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -237,6 +238,38 @@ def test_all_corrections_by_a_name_are_undone_and_restored_on_a_page(page):
     assert [(n["name"], n["corrections"], n["undone"]) for n in names] == [("Eve <i>", 0, 2), ("Ada", 1, 0)]
     answer = page.post("/corrections/restore", data={"by": "Eve <i>", "since": "2000-01-01"})
     assert answer.headers["Location"] == "/corrections?restored=2" and len(labels(page)) == 2
+
+
+def upload(page, text, **form):
+    data = {"by": "Ada <i>", "file": (io.BytesIO(text.encode()), "labels.csv")} | form
+    return page.post("/corrections/import", data=data)
+
+
+def test_a_file_of_labels_is_checked_imported_and_undone(page):
+    text = "image,label\nsmall/0/3,frog\nsmall/0/4,unicorn\nsmall/1/0,ship\n"
+    checked = upload(page, text, dry_run="1")
+    assert checked.status_code == 200 and "2 good, 1 bad; nothing written." in checked.text
+    assert "Line 3: label &#39;unicorn&#39; is not a class" in checked.text and labels(page) == []
+    answer = upload(page, text)
+    assert "2 corrections added." in answer.text and "<i>" not in answer.text
+    assert labels(page) == [("frog", "Ada <i>")] and len(labels(page, "/images/small/1/0")) == 1
+    assert page.get("/api/search?correction=corrected&correction=agreed").json["total"] == 2
+    since = re.search('name="since" value="([^"]+)"', answer.text)[1]
+    form = {"by": "Ada <i>", "since": since, "undone_by": "Ada <i>"}
+    assert page.post("/corrections/undo", data=form).headers["Location"] == "/corrections?undone=2"
+    assert labels(page) == []
+
+
+def test_a_file_that_is_none_or_too_large_or_from_elsewhere_is_refused(page, settings):
+    assert upload(page, "x").status_code == 400
+    assert page.post("/corrections/import", data={"by": "Ada"}).status_code == 400
+    assert upload(page, "image,label\n", by="").status_code == 400
+    assert upload(page, (1 << 20) * "x").status_code == 413
+    elsewhere = {"Origin": "http://evil.example"}
+    assert page.post("/corrections/import", data={"by": "Ada"}, headers=elsewhere).status_code == 403
+    limited = create_app(replace(settings, correction_rate="3/minute")).test_client()
+    assert upload(limited, "image,label\n" + 2500 * "small/0/3,\n").status_code == 200
+    assert upload(limited, "image,label\n").status_code == 429
 
 
 @pytest.mark.parametrize(

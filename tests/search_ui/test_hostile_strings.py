@@ -9,7 +9,7 @@ from searchable import count_cells
 from werkzeug.datastructures import MultiDict
 
 from indexing.fields import FACETS
-from indexing.query.cells import COUNTED
+from indexing.query.cells import IN_SOLR
 from indexing.query.counts import Counts
 from indexing.query.published import Snapshot
 from indexing.query.search import hits
@@ -69,7 +69,7 @@ def test_there_are_hundreds_of_strings():
 @pytest.mark.parametrize(
     "more", [{}, {"answer": "right"}, {"answer": "wrong", "sort": "corpus"}, {"confidence": "50-70"}]
 )
-@pytest.mark.parametrize("name", COUNTED)
+@pytest.mark.parametrize("name", IN_SOLR)
 def test_a_stored_value_makes_the_request_of_a_plain_value(snapshot, name, more):
     more = {**more, "run": RUN}
     wanted = shape(snapshot, {name: PLAIN, **more})

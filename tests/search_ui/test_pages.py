@@ -18,6 +18,7 @@ from PIL import Image
 from searchable import CLASSES, ORDERS, UPRIGHT, make_corpus, matches, shares, upright_picture
 from served import started
 
+from conf import spreadsheets
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 from indexing.query import search as search_module
@@ -201,7 +202,7 @@ def test_an_export_is_all_that_is_found_in_the_order_of_the_page(page, searchabl
 @pytest.mark.services
 def test_an_export_as_csv_is_the_same_and_nothing_in_it_is_a_formula(page, searchable, show, monkeypatch):
     monkeypatch.setattr(search_module, "EXPORT_ROWS", 37)
-    monkeypatch.setattr(export, "FORMULAS", (*export.FORMULAS, "<"))  # as a tag here begins
+    monkeypatch.setattr(spreadsheets, "FORMULAS", (*spreadsheets.FORMULAS, "<"))  # as a tag here begins
     show(searchable.first, searchable.second)
     documents = [d for run in (searchable.first, searchable.second) for d in searchable.documents[run.name]]
     found = {d["id"]: d for d in documents if matches(d, runners_up=("frog", "<b>deer</b>"))}
