@@ -20,7 +20,7 @@ IMAGE, PLACE, LABEL = ("image", "id"), ("corpus", "partition", "row"), ("people_
 _HEADER = "its first line has to name the columns image and label; image is CORPUS/PARTITION/ROW or the id of a document"
 
 
-class BadFileError(TinyTagsError):
+class BadFileError(BadCorrectionError):
     """A file that isn't a CSV file of images and labels; ``line`` is where."""
 
     def __init__(self, message: str, line: int) -> None:

@@ -19,6 +19,7 @@ CHECK_SECONDS = 1.0
 ANSWER_SECONDS = 2.5
 
 Version = tuple[Any, ...]
+_NOTHING: PeoplesLabels = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +78,7 @@ class PublishedIndex:
 
     def _check(self) -> None:
         versions = {name: self._version(name, shards) for name, shards in self._collections().items()}
-        labels = self.people.labels() if self.people else {}
+        labels = self.people.labels() if self.people else _NOTHING
         if versions == self._versions and labels is self._labels:
             return
         # The version is read before the cells: an index that changes in between is counted again the next time.
