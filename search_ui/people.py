@@ -9,8 +9,9 @@ from records.majority import peoples_labels
 from search_ui.cached import Cached
 from search_ui.library import Library
 
-# A search doesn't wait longer for the database: it has the labels as they were, and the next one those that are there by then.
-WAIT_SECONDS = 0.5
+# A search doesn't wait longer for the database: it has the labels as they were, and the next one those that are there by then. The
+# first one also waits for SQLAlchemy to be imported.
+WAIT_SECONDS, FIRST_SECONDS = 2, 5
 _log = logging.getLogger(__name__)
 
 
@@ -25,7 +26,7 @@ class DatabasePeople:
 
     def labels(self) -> PeoplesLabels:
         """Return the label that most people give to each image, as the same object where none has changed."""
-        error = self._cached.get(WAIT_SECONDS).error
+        error = self._cached.get(WAIT_SECONDS if self._last[0] else FIRST_SECONDS).error
         if error and error != self._error:
             _log.warning("people's labels are those of before: %s", error)
         self._error = error

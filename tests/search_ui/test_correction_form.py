@@ -65,7 +65,7 @@ def test_a_correction_has_its_name_and_time_on_the_page_and_in_the_api(page, set
     corpus = library.corpus
     assert [
         (c.partition, c.row, c.label, c.corpus_hash) for c in open_corrections(settings.database).newest()
-    ] == [(0, 3, "ship", corpus.hash)]
+    ] == [(0, 3, "ship", corpus.hash), (0, 3, "cat, tabby", corpus.hash)]
 
 
 def test_the_classes_to_choose_from_are_those_of_the_runs_and_only_these_are_taken(page):
