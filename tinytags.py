@@ -52,6 +52,7 @@ ORDER = [
     "import",
     "export",
     "corrections",
+    "retrain",
     "serve",
     "doctor",
 ]
@@ -388,6 +389,42 @@ def _corrections(settings):
 
 
 @command.command()
+@click.option(
+    "--corpus", required=True, metavar="NAME", help="The corpus whose labels are learnt, and that is tagged."
+)
+@click.option("--model", metavar="NAME", help="What to call the model.  [default: labels-1, labels-2, ...]")
+@click.option(
+    "--features",
+    metavar="NAME",
+    help="What to learn from, as in `tinytags train`.  [default: pretrained where its libraries are installed, else hog]",
+)
+@click.option("--similar", is_flag=True, help="Describe each image too, as `tinytags tag --similar` does.")
+@click.option(
+    "--stop-with-stdin",
+    is_flag=True,
+    help="Stop when standard input is closed: for a program that starts this.",
+)
+@settings_options("store", "webhdfs", "solr", "alias", "master", "database")
+@json_option
+def retrain(corpus, model, features, similar, stop_with_stdin, settings, as_json):
+    """Make the next model from the labels given on the page, tag the corpus with it, and index the run without publishing it.
+
+    These are `tinytags features`, `train --corrections`, `tag --min-confidence 0` and `index --no-publish`, as *Train on these* of
+    the page Label starts them. `tinytags publish RUN` or the page then shows the run.
+    """
+    from operations import retrain as retraining
+
+    if stop_with_stdin:
+        retraining.stop_with_stdin()
+    result = retraining.retrain(settings, corpus, model, features, similar)
+    summary = (
+        f"model {result['model']}: {counted(result['corrections'], 'label')}, {result['accuracy']:.1%} right by cross-validation or on "
+        f"images held out; run {result['run']} is in Solr, and `tinytags publish {result['run']}` shows it"
+    )
+    report(result, summary, as_json)
+
+
+@command.command()
 @host_option
 @port_option
 @settings_options(
@@ -398,6 +435,7 @@ def _corrections(settings):
     "database",
     "retention_days",
     "delete_history",
+    "page_jobs",
     "details",
     "correction_rate",
     "classify_rate",

@@ -25,6 +25,7 @@ METAVARS = {
     "details": "yes|no",
     "retention_days": "DAYS",
     "delete_history": "yes|no",
+    "page_jobs": "yes|no",
     "correction_rate": "RATES",
     "classify_rate": "RATES",
     "hosts": "NAMES",

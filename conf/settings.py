@@ -35,6 +35,7 @@ class Settings:
     details: str = "no"
     retention_days: str = ""
     delete_history: str = "no"
+    page_jobs: str = "no"
     correction_rate: str = "60/minute, 2000/day"
     classify_rate: str = "120/minute, 5000/day"
     hosts: str = ""
@@ -60,6 +61,7 @@ HELP = {
     "details": "Whether pages show folders and addresses of the machine, and who writes: yes or no. `tinytags status` always does.",
     "retention_days": "For how many days predictions are kept; by default for ever.",
     "delete_history": "Whether everyone who reaches the page may delete predictions: yes or no. A browser on its own machine always may.",
+    "page_jobs": "Whether everyone who reaches the page may train on the labels and publish the result: yes or no. A browser on its own machine always may.",
     "correction_rate": "How many corrections one address may make or undo, as 60/minute, 2000/day; none is no limit.",
     "classify_rate": "How many pictures one address may have classified, as 120/minute, 5000/day; none is no limit.",
     "hosts": "More names that the page is requested by, as in A,B; .A stands for all names in A, * for any. Always: localhost, loopback addresses and --host.",
@@ -87,7 +89,7 @@ def load_settings(options: dict[str, str | None] | None = None, folder: str | Pa
     for name, address in (("solr", settings.solr), ("webhdfs", settings.webhdfs)):
         if address and not _is_http(address):
             raise TinyTagsError(f"setting {name} is {address!r}; write http://HOST:PORT")
-    for name in ("details", "delete_history", "read_only"):
+    for name in ("details", "delete_history", "page_jobs", "read_only"):
         if (value := getattr(settings, name)) not in ("yes", "no"):
             raise TinyTagsError(f"setting {name} is {value!r}; write yes or no")
     if 0 < len(settings.password) < SHORTEST_PASSWORD:

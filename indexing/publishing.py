@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from conf.errors import LeaseHeldError, TinyTagsError
@@ -19,8 +19,13 @@ ALIAS_SECONDS = 60
 ATTEMPTS = 3
 
 
-def publish(store: Store, run_name: str, solr: Solr, alias: str) -> dict[str, Any]:
-    """Point the alias to a run, in one step. Raises `TinyTagsError` unless the index holds all of it."""
+def publish(
+    store: Store, run_name: str, solr: Solr, alias: str, instead_of: Collection[str] | None = None
+) -> dict[str, Any]:
+    """Point the alias to a run, in one step; with ``instead_of`` only these runs leave the alias, by default all others.
+
+    Raises `TinyTagsError` unless the index holds all of it.
+    """
     run = open_run(store, run_name)
     check_names(store, solr, run.name, alias)
     if not solr.exists(run.name):
@@ -33,7 +38,7 @@ def publish(store: Store, run_name: str, solr: Solr, alias: str) -> dict[str, An
         raise TinyTagsError(
             f"run {run.name!r} is not complete: {'; '.join(left)}; complete and publish it with `tinytags index {run.name}`"
         )
-    previous = point_alias(store, solr, alias, run.name)
+    previous = point_alias(store, solr, alias, run.name, instead_of=instead_of)
     return {"run": run.name, "alias": alias, "previous": previous, "published": True}
 
 
@@ -100,8 +105,11 @@ def point_alias(
     name: str,
     check_lease: Callable[[], None] | None = None,
     beside: bool = False,
+    instead_of: Collection[str] | None = None,
 ) -> list[str]:
     """Point the alias to a run, with ``beside`` to this one too; return what it pointed to before.
+
+    With ``instead_of`` only these leave it.
 
     One step: others that move the alias wait, or are waited for. ``check_lease`` raises where the caller may no longer
     write. Raises `LeaseHeldError` after a minute of waiting, and `TinyTagsError` where a program that doesn't wait moves
@@ -116,7 +124,9 @@ def point_alias(
             check_names(store, solr, name, alias)
 
         def wanted(targets: list[str]) -> list[str]:
-            return [*targets, *([name] if name not in targets else [])] if beside else [name]
+            leave = () if beside else targets if instead_of is None else instead_of
+            kept = [target for target in targets if target not in leave or target == name]
+            return kept if name in kept else [*kept, name]
 
         return _move(solr, alias, wanted, check)
 

@@ -236,6 +236,23 @@ def read_image(store: Store, corpus: Corpus, partition: int, row: int) -> Block:
     return Block(row, image, block.labels[one], block.names and block.names[one])
 
 
+def read_rows(store: Store, corpus: Corpus, partition: int, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return the images (n, 3072) at ascending ``rows`` (n,) of a partition; reads only their row groups.
+
+    Raises `PartitionDamagedError` for a corrupt file or a row beyond its end.
+    """
+    path = layout.corpus_images(corpus.name, partition)
+    images = np.empty((len(rows), IMAGE_BYTES), np.uint8)
+    with _parquet_errors(store, corpus, partition), store.open_ranged(path) as source:
+        parquet = _open_parquet(store, corpus, partition, source, _footer(store, path, corpus.hash))
+        groups = rows // ROW_GROUP_IMAGES
+        for group in np.unique(groups).tolist():
+            table = parquet.read_row_group(group, columns=["image", "label"], use_threads=False)
+            block = _block(group * ROW_GROUP_IMAGES, table.combine_chunks().to_batches()[0])
+            images[groups == group] = block.images[rows[groups == group] - block.row]
+    return images
+
+
 def check_partition(store: Store, corpus: Corpus, partition: int) -> str | None:
     """Read a whole partition and return what is wrong with it, or None.
 

@@ -37,6 +37,7 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
     from search_ui.people import DatabasePeople
     from search_ui.rates import Rates
     from search_ui.sources import Sources
+    from search_ui.training import Trainings
     from search_ui.views import BLUEPRINTS
     from storage.store import open_store
 
@@ -69,6 +70,7 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
         decoder=Decoder(),
         metrics=counted,
         login=login.Login(settings),
+        trainings=Trainings(settings),
     )
     # The plots and tables of models, which reports have too.
     app.jinja_loader = ChoiceLoader([PackageLoader("search_ui"), PackageLoader("tagging")])

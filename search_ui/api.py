@@ -124,6 +124,21 @@ class Contributors(TypedDict):
     names: list[Contributor]
 
 
+class GivenLabel(TypedDict):
+    """The label of an image by a person; null where there is none."""
+
+    corpus: str
+    partition: Count
+    row: Count
+    label: str | None
+
+
+class Labels(TypedDict):
+    """The labels of the images of a request after it, in its order."""
+
+    labels: list[GivenLabel]
+
+
 class Image(TypedDict):
     """Everything known about an image. ``unreadable`` is the reason why its pixels can't be read."""
 
@@ -285,6 +300,20 @@ class RunState(Progress):
     statistics_read: NotRequired[Count]
 
 
+class Training(TypedDict):
+    """A training that the page started; ``lines`` are the last ones that it printed, ``run`` is there once it has succeeded."""
+
+    corpus: str
+    by: str
+    started: Time
+    running: bool
+    stopped: bool
+    seconds: Positive | None
+    lines: list[str]
+    model: str | None
+    run: str | None
+
+
 class Runs(TypedDict):
     """Every corpus and run. ``version`` changes with anything else; ask again after ``ask_again_seconds``."""
 
@@ -299,6 +328,7 @@ class Runs(TypedDict):
     alias: str
     published: list[str]
     working: bool
+    training: Training | None
     corpora: list[CorpusState | BrokenCorpus]
     runs: list[RunState | BrokenRun]
 

@@ -24,11 +24,12 @@ from ingest.picture import FORMATS, MOST_BYTES
 from search_ui import api
 from search_ui.schemas import document_schema
 from search_ui.views.classify import MOST_FILES
+from search_ui.views.label import MOST_LABELS
 
 PATH = "/api/openapi.json"
 # The types of `search_ui.api` that are responses.
 RESPONSES = (
-    api.Error, api.Search, api.Image, api.Classified, api.History, api.Contributors, api.Runs, api.Models, api.Model, api.Alive, api.Ready, api.NotReady
+    api.Error, api.Search, api.Image, api.Classified, api.History, api.Contributors, api.Labels, api.Runs, api.Models, api.Model, api.Alive, api.Ready, api.NotReady
 )  # fmt: skip
 
 TEXT = {"type": "string"}
@@ -52,7 +53,7 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "TinyTags",
             "version": "1",
-            "description": "The data of the pages of TinyTags. It is read-only, but for pictures that are classified and recorded.",
+            "description": "The data of the pages of TinyTags. It is read-only, but for pictures that are classified and recorded, and labels.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -104,6 +105,10 @@ def _operations() -> dict[str, dict[str, Any]]:
         "/api/corrections": _operation(
             "corrections", "The names under which corrections were made.", _json("Contributors"), [403, 503]
         ),
+        "/api/label": _operation(
+            "label", "Label images, or undo the newest label by a name where it is null.", _json("Labels"),
+            [400, 403, 404, 429, 503],
+        ) | {"requestBody": _labels()},
         "/api/runs": _operation(
             "runs", "Every step of every corpus and run: partitions pending, done, failed.", _json("Runs")
         ),
@@ -164,6 +169,23 @@ def _pictures() -> dict[str, Any]:
             ),
         },
     }
+
+
+def _labels() -> dict[str, Any]:
+    """Return the body of a request to label images."""
+    properties = {
+        "corpus": NAME,
+        "partition": COUNT,
+        "row": COUNT,
+        "label": WORD | {"type": ["string", "null"], "description": "The class; null to undo."},
+    }
+    one = {"type": "object", "properties": properties, "required": list(properties)}
+    body = {
+        "by": WORD | {"description": "Who labels."},
+        "labels": {"type": "array", "items": one, "maxItems": MOST_LABELS},
+    }
+    schema = {"type": "object", "properties": body, "required": list(body)}
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
 
 
 def _history_parameters() -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from search_ui.history import History
 from search_ui.library import Library
 from search_ui.metrics import Metrics
 from search_ui.rates import Rates
+from search_ui.training import Trainings
 
 if TYPE_CHECKING:
     from search_ui.login import Login
@@ -36,6 +37,7 @@ class Sources:
     decoder: Decoder
     metrics: Metrics
     login: "Login"
+    trainings: Trainings
 
 
 def sources() -> Sources:

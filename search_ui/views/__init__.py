@@ -10,13 +10,17 @@ from search_ui.views import (
     health,
     history,
     image,
+    label,
     login,
     models,
     runs,
     search,
+    train,
 )
 
 BLUEPRINTS: list[Blueprint] = [
     view.blueprint
-    for view in (search, export, image, classify, history, corrections, login, runs, models, about, health)
-]
+    for view in (
+        search, export, image, classify, label, train, history, corrections, login, runs, models, about, health
+    )
+]  # fmt: skip

@@ -14,11 +14,12 @@ from ingest.corpus import Corpus
 from records.corrections import LONGEST_NAME, BadCorrectionError, Correction, check_name, parse_time
 from records.importing import import_labels
 from search_ui import api, details
+from search_ui.clients import is_loopback
 from search_ui.history import NONE
 from search_ui.library import image_url, known_corpus
 from search_ui.login import given_name, user
 from search_ui.sources import sources
-from search_ui.writing import check_rate
+from search_ui.writing import check_rate, may_write
 
 blueprint = Blueprint("corrections", __name__)
 
@@ -45,6 +46,12 @@ def given_labels(corpus: Corpus) -> list[str]:
 def enabled() -> bool:
     """Return whether this application takes corrections."""
     return sources().settings.database != NONE
+
+
+def may_train() -> bool:
+    """Return whether the client may start jobs and publish: one on this machine, or all where the setting allows it."""
+    allowed = sources().settings.page_jobs == "yes" or is_loopback(request.remote_addr or "")
+    return allowed and enabled() and may_write()
 
 
 def corrections_of(corpus: Corpus, partition: int, row: int) -> tuple[list[Correction] | None, str | None]:

@@ -15,6 +15,8 @@ from search_ui import api, facets
 from search_ui.library import image_urls
 from search_ui.precision_estimate import PrecisionEstimate, precision_estimates
 from search_ui.sources import sources
+from search_ui.views.corrections import enabled
+from search_ui.writing import may_write
 from storage.store import StoreUnavailableError
 
 blueprint = Blueprint("search", __name__)
@@ -48,6 +50,7 @@ def index() -> ResponseReturnValue:
         previous_url=facets.previous_url(found),
         next_url=facets.next_url(found),
         api_url=state.url("/api/search"),
+        label_url=state.url("/label", show="search") if enabled() and may_write() and found.total else None,
         exports={
             name: state.with_page(1).url(f"/export.{ending}")
             for name, ending in (("CSV", "csv"), ("JSON lines", "jsonl"))

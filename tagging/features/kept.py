@@ -147,6 +147,29 @@ def read_codes(store: Store, corpus: Corpus, features: Features, partition: int)
     return codes.reshape(stop - start, features.length)
 
 
+def read_any_codes(store: Store, corpus: Corpus, partition: int) -> Codes | None:
+    """Return whatever features (n, length) are kept of a partition, the longest; None where none are, or they can't be read."""
+    kept: list[tuple[int, str]] = []
+    for folder in store.list(layout.corpus_features_folder(corpus.name)):
+        try:
+            manifest = store.read_json(layout.features_manifest(corpus.name, folder))
+            statistics = store.read_json(layout.features_statistics(corpus.name, folder, partition))
+        except StoreError:
+            continue
+        if manifest.get("corpus_hash") == statistics.get("corpus_hash") == corpus.hash:
+            kept.append((int(manifest["length"]), folder))
+    for length, folder in sorted(kept, reverse=True):
+        start, stop = corpus.rows(partition)
+        try:
+            data = store.read_bytes(layout.features_codes(corpus.name, folder, partition))
+        except StoreError:
+            continue
+        size = (stop - start) * length
+        if len(data) > size:
+            return np.frombuffer(data, np.uint8, offset=len(data) - size).reshape(-1, length)
+    return None
+
+
 def _damaged(
     store: Store, corpus: Corpus, features: Features, partition: int, problem: str
 ) -> FeaturesDamagedError:

@@ -55,6 +55,9 @@ PAGES = {
     "corrected-image": ("/images/small/1/1", 200),
     "corrections": ("/corrections?undone=2", 200),
     "classify": ("/classify", 200),
+    "label": ("/label?tag=frog&show=search", 200),
+    "label-suggestions": ("/label?show=diverse&corpus=small", 200),
+    "changes": ("/changes?run={second}", 200),
     "history": ("/history?deleted=2", 200),
     "prediction": ("/history/1000000", 200),
     "about": ("/about", 200),
@@ -150,6 +153,7 @@ def test_axe_finds_nothing_serious_on_any_page_in_any_width_light_or_dark(
     open_page, screenshots, library, corrections, name
 ):
     path, status = PAGES[name]
+    path = path.format(second=library.second.name)
     if name == "corrected-image":
         for label, by in (("ship", "Ada"), ("<b>deer</b>", "Bénédicte van der Meer-Schmidt")):
             corrections.add(library.corpus, 1, 1, label, by)

