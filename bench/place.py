@@ -218,10 +218,12 @@ class Place:
         return service
 
     @contextlib.contextmanager
-    def page(self, alias: str, solr: str | None = None) -> Iterator[tuple[str, int]]:
-        """Serve the search page by ``tinytags serve``, on the place's Solr or another; yield its address and process id."""
+    def page(self, alias: str, solr: str | None = None, *more: str) -> Iterator[tuple[str, int]]:
+        """Serve the search page by ``tinytags serve`` with ``more`` options, on the place's Solr or another; yield its address
+        and process id.
+        """
         port, until = services.free_port(), time.monotonic() + 60
-        words = ("serve", "--port", str(port), "--alias", alias, "--solr", solr or self.solr.url)
+        words = ("serve", "--port", str(port), "--alias", alias, "--solr", solr or self.solr.url, *more)
         with subprocess.Popen(self.tinytags(*words), cwd=ROOT, **QUIET) as process:
             try:
                 while not services.get_json(f"http://127.0.0.1:{port}/healthz"):

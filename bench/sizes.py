@@ -42,6 +42,9 @@ class Sizes:
     documents: int = 56_000_000
     heap: str = "1g"  # of Solr
     users_pages: int = 400  # of each kind
+    users: int = 50  # at once
+    users_images: int = 20_000
+    users_seconds: int = 120
 
 
 FULL = Sizes()
@@ -53,4 +56,5 @@ QUICK = Sizes(
     search_documents=100_000, searches=50, pages=60, thumbnail_partition=512, similar=20_000, similar_searches=100,
     growth=(2_000, 10_000, 60_000), growth_partitions=(2_000,), whole=100_000,
     fitted=3_000, documents=200_000, users_pages=40,
+    users_seconds=10, users_images=2_000,
 )  # fmt: skip

@@ -2,19 +2,15 @@
 
 import http.client
 import threading
-import time
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from campaign import web
 from campaign.attack import Outcome
 from campaign.place import CLASSES, Command, Place
 from campaign.proxy import Proxy, Request
+from campaign.users import THINKING, USERS, read, use
 
-USERS = 50
 MOST_SECONDS = 60.0
-# What a person does with a page before the next one, in seconds.
-THINKING = 1.0
 SLOWER_SECONDS = 0.1
 
 
@@ -45,10 +41,10 @@ def attack(place: Place, tries: int) -> Outcome:
         indexing.start()
         try:
             host, solr = urlsplit(url).netloc, urlsplit(place.solr.url).netloc
-            alone, _ = _measure(
+            alone, _ = use(
                 seconds, lambda connection, n: _replay(connection, requests[n % len(requests)]), solr
             )
-            pages, failed = _measure(
+            pages, failed = use(
                 seconds, lambda connection, n: _get(connection, searches[n % len(searches)]), host
             )
         finally:
@@ -76,55 +72,16 @@ def _index(place: Place, run: str, stop: threading.Event) -> None:
         command.kill()
 
 
-def _measure(
-    seconds: float, request: Callable[[http.client.HTTPConnection, int], None], host: str
-) -> tuple[list[float], list[str]]:
-    """Return the seconds of each request of all users, and the failures as lines."""
-    waited: list[float] = []
-    failed: list[str] = []
-    until = time.monotonic() + seconds
-
-    def use(user: int) -> None:
-        source = f"127.0.2.{user + 1}", 0  # each user has an address of the loopback
-        connection, number = http.client.HTTPConnection(host, timeout=30, source_address=source), user
-        time.sleep(THINKING * user / USERS)
-        while time.monotonic() < until:
-            began = time.monotonic()
-            try:
-                request(connection, number)
-            except (OSError, http.client.HTTPException) as error:
-                failed.append(f"{type(error).__name__}: {error}")
-                connection.close()
-            waited.append(time.monotonic() - began)
-            number += USERS
-            time.sleep(THINKING)
-        connection.close()
-
-    threads = [threading.Thread(target=use, args=[user]) for user in range(USERS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return waited, failed
-
-
 def _get(connection: http.client.HTTPConnection, target: str) -> None:
     connection.request("GET", target)
-    _read(connection)
+    read(connection)
 
 
 def _replay(connection: http.client.HTTPConnection, request: Request) -> None:
     connection.request(
         request.method, request.target, request.body, {"Content-Type": "application/x-www-form-urlencoded"}
     )
-    _read(connection)
-
-
-def _read(connection: http.client.HTTPConnection) -> None:
-    answer = connection.getresponse()
-    answer.read()
-    if answer.status != 200:
-        raise OSError(f"status {answer.status}")
+    read(connection)
 
 
 def _p95(seconds: list[float]) -> float:

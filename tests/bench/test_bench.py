@@ -42,7 +42,7 @@ TINY = dataclasses.replace(
     QUICK, name="tiny", rounds=1, train=400, images=1_000, partition=250, read=2_000, predict=300, mllib=50, zipped=10,
     curve=300, curve_trees=(10, 20), curve_depths=(3,), curve_grown=5, tag=1_000, ingest=500, binary=200, hdfs=500,
     index_documents=1_000, search_documents=2_000, searches=5, pages=5, thumbnail_partition=300, similar=500,
-    similar_searches=20, growth=(100, 500), growth_partitions=(100,), whole=500, fitted=300,
+    similar_searches=20, growth=(100, 500), growth_partitions=(100,), whole=500, fitted=300, users=6, users_images=300, users_seconds=3,
 )  # fmt: skip
 SIDE = {"work": 100, "rate": 1e5, "seconds": 20.0}
 
