@@ -4,13 +4,14 @@ BIN := .venv/bin
 # Tests and benches start hundreds of processes: without compiled files each would compile all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test coverage lint serve bench bench-full campaign audit zip clean
+.PHONY: help setup demo test test-containers coverage lint serve bench bench-full campaign audit zip clean
 
 help:
 	@echo "make demo    set up, tag real images and open a page of results"
 	@echo "make test    set up and run all tests, on real Spark, Solr, HDFS and a browser, in three processes"
 	@echo "make test FAST=1   only those that start no server, browser or JVM and are not slow: two minutes"
 	@echo "make test TESTS=tests/storage   only some"
+	@echo "make test-containers   build the images, bring up conf/compose.yaml and kill containers of it (minutes; root)"
 	@echo "make coverage   run all tests and report which lines and branches they reach"
 	@echo "make setup   only set up: .venv, Java, Maven, server jars"
 	@echo "make serve   serve the search page of what is in the store (Solr is started)"
@@ -36,6 +37,11 @@ PYTEST := -m pytest -n $(or $(WORKERS),3) --dist loadgroup --no-loadscope-reorde
 test:
 	@scripts/setup test
 	@$(BIN)/python $(PYTEST)
+
+# With Docker, on an engine of its own where none runs; as root.
+test-containers:
+	@scripts/setup test
+	@$(BIN)/python -m pytest -s tests/containers
 
 coverage:
 	@scripts/setup test

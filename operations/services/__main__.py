@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from conf.command import INTERRUPTED, json_option, note, report, run
+from conf.errors import TinyTagsError
 from operations.services.java import fetch_jars, jars_folder
 from operations.services.registry import NAMES, SERVICES, SETTINGS, configured_services
 from operations.services.service import Service
@@ -61,6 +62,21 @@ def restart(names: tuple[str, ...]) -> None:
         services = [service for service in services if service.status()["state"] != "stopped"]
     _stop(services)
     _start(services)
+
+
+@main.command("run")
+@click.argument("name", type=click.Choice(NAMES))
+def run_in_foreground(name: str) -> None:
+    """Start one service and stay until it ends, or Ctrl-C or SIGTERM stops it: for containers."""
+    service: Service = configured_services()[name]
+    _start([service])
+    try:
+        while service.pid:
+            time.sleep(1)
+    except KeyboardInterrupt:
+        _stop([service])
+        return
+    raise TinyTagsError(f"{name} has ended; log: {service.daemons[0].output}")
 
 
 @main.command()

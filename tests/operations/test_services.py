@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -321,3 +322,26 @@ def test_ctrl_c_during_up_stops_what_it_started(settings, tmp_path):
     assert output == "services: interrupted; what this command started is stopped again\n"
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+@pytest.mark.services
+def test_a_server_in_the_foreground_ends_with_its_command_and_the_command_with_it():
+    with tempfile.TemporaryDirectory(prefix="tinytags-") as folder:  # pytest's own are only for root
+        os.chmod(folder, 0o755)
+        settings = os.environ | {
+            "TINYTAGS_SERVICES_DIR": folder,
+            "TINYTAGS_POSTGRESQL_PORT": str(free_port()),
+        }
+        server = configured_services(settings)["postgresql"]
+        for number, code in ((signal.SIGTERM, 0), (signal.SIGKILL, 1)):
+            with subprocess.Popen(
+                [SCRIPT, "run", "postgresql"], env=settings, stderr=subprocess.PIPE, text=True
+            ) as run:
+                assert "up after" in run.stderr.readline()
+                if number == signal.SIGTERM:
+                    run.send_signal(number)
+                else:
+                    os.kill(server.pid, number)
+                output = run.communicate(timeout=60)[1]
+            assert run.returncode == code and server.pid is None
+        assert output == f"tinytags: postgresql has ended; log: {server.daemons[0].output}\n"
