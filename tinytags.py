@@ -47,6 +47,7 @@ ORDER = [
     "retire",
     "status",
     "verify",
+    "annotations",
     "evaluate",
     "compare",
     "import",
@@ -254,9 +255,9 @@ def status(settings, as_json):
 @settings_options("store", "webhdfs", "solr", "master")
 @json_option
 def verify(run_name, repair, settings, as_json):
-    """Check a run from its images to its documents, and name what differs.
+    """Check a run from its images to its documents, or annotations from their rows, and name what differs.
 
-    Images in = tagged + dropped + bad; tagged = documents + rejected; every file as it was written. Exit code 1 where
+    RUN is the name of a run or of annotations.     Images in = tagged + dropped + bad; tagged = documents + rejected; every file as it was written. Exit code 1 where
     something differs that is not repaired.
     """
     from operations.repair import verify as verify_all
@@ -266,19 +267,57 @@ def verify(run_name, repair, settings, as_json):
         f"{problem['what']}{' (repaired)' if problem['mended'] else ''}" for problem in result["problems"]
     ]
     left = sum(not problem["mended"] for problem in result["problems"])
+    what = f"annotations {run_name}" if "annotations" in result else f"run {run_name}"
     lines.append(
-        f"run {run_name}: {len(result['problems']):,} differences, {left:,} left"
+        f"{what}: {len(result['problems']):,} differences, {left:,} left"
         if lines
-        else f"run {run_name}: no differences"
+        else f"{what}: no differences"
     )
     report(result, "\n".join(lines), as_json)
     if left:
         fix = (
-            "they can't be repaired from here"
+            "`tinytags annotations` on the same files writes what is missing"
+            if repair and "annotations" in result
+            else "they can't be repaired from here"
             if repair
             else f"`tinytags verify {run_name} --repair` repairs what can be repaired"
         )
-        raise TinyTagsError(f"run {run_name} differs in {counted(left, 'place')}; {fix}")
+        raise TinyTagsError(f"{what} differs in {counted(left, 'place')}; {fix}")
+
+
+@command.command()
+@click.argument("folder", metavar="DIR")
+@click.option("--name", required=True, metavar="NAME", help="What to call the annotations.")
+@click.option("--no-index", is_flag=True, help="Read into the store only, and leave Solr alone.")
+@settings_options("store", "webhdfs", "solr", "master")
+@json_option
+def annotations(folder, name, no_index, settings, as_json):
+    """Bring labels and relations of images into the store and Solr.
+
+    DIR is a folder, local or at hdfs://, https:// or s3:// (the last two need tinytags[remote]), with the CSV files of Open
+    Images or of its layouts: class descriptions, image labels, relations, and the hierarchy as JSON. Files are known by their
+    header. Bad rows are counted, listed with their place, and don't stop the others. Stopped or killed, the same command
+    does what is left.
+    """
+    from indexing.index_annotations import index_annotations
+    from jobs import read_annotations as job
+
+    result = job.read_annotations(settings, folder, name)
+    summary = job.summary(result)
+    failed = any(result["failed"].values())
+    if not no_index and not failed:
+        result["index"] = index = index_annotations(_store(settings), name, _solr(settings))
+        summary += f"\n{counted(index['documents'], 'document')} in {_solr(settings).url} in {duration(index['seconds'])}; {index['rejected']:,} rejected"
+    report(result, summary, as_json)
+    job.check(result)
+    if not no_index:
+        if not index["complete"]:
+            raise TinyTagsError(f"annotations {name} are not complete in Solr: {'; '.join(_reasons(index))}")
+        if index["rejected"]:
+            note(
+                f"tinytags: Solr refused {counted(index['rejected'], 'document')}: see rejected/ in {_store(settings).url(f'annotations/{name}')}"
+            )
+            raise click.exceptions.Exit(REJECTED)
 
 
 @command.group()

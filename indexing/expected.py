@@ -9,10 +9,17 @@ from typing import Any
 
 from conf.wording import counted, listed
 from storage import layout
-from storage.runs import Run, done_partitions, read_statistics, rejected_partitions
+from storage.documents import (
+    DocumentSet,
+    documents_file,
+    done_partitions,
+    number_of_documents,
+    read_statistics,
+    rejected_partitions,
+)
 from storage.store import Store, StoreError
 
-_ID = re.compile(rb'"id":\s*"([^"]*)"')
+_ID = re.compile(rb'"id":\s*("((?:[^"\\]|\\.)*)")')
 
 
 class TagsChangedError(StoreError):
@@ -21,9 +28,9 @@ class TagsChangedError(StoreError):
 
 @dataclass
 class ExpectedCounts:
-    """How many documents of each partition of a run the index should hold, by the files in the store."""
+    """How many documents of each partition of a run, or of another set, the index should hold, by the files in the store."""
 
-    run: Run
+    run: DocumentSet
     statistics: dict[int, dict[str, Any]]  # of the tagged partitions, in order
     rejected: dict[int, int]  # numbers of documents that Solr rejected, where there are any
     failed: dict[int, str] = field(default_factory=dict)  # partitions that can't be indexed, and why
@@ -33,8 +40,10 @@ class ExpectedCounts:
         return [p for p in range(self.run.partitions) if p not in self.statistics]
 
     def count(self, partition: int) -> int:
-        tagged: int = self.statistics[partition]["tagged"]
-        return tagged - self.rejected.get(partition, 0)
+        return self.documents(partition) - self.rejected.get(partition, 0)
+
+    def documents(self, partition: int) -> int:
+        return number_of_documents(self.statistics[partition])
 
     def pending(self, counts: dict[int | None, int]) -> list[int]:
         return [p for p in self.statistics if counts.get(p, 0) != self.count(p)]
@@ -63,20 +72,20 @@ class ExpectedCounts:
         return words
 
 
-def read_expected(store: Store, run: Run) -> ExpectedCounts:
+def read_expected(store: Store, run: DocumentSet) -> ExpectedCounts:
     """Read the statistics of all tagged partitions, and count the rejected documents."""
     with ThreadPoolExecutor(8) as pool:  # in HDFS each is a request
         done = [p for p in done_partitions(store, run) if p < run.partitions]
         statistics = dict(zip(done, pool.map(lambda p: read_statistics(store, run, p), done), strict=True))
         rejected = [p for p in rejected_partitions(store, run) if p in statistics]
-        lines = pool.map(lambda p: store.read_bytes(layout.run_rejected(run.name, p)).count(b"\n"), rejected)
+        lines = pool.map(lambda p: store.read_bytes(layout.rejected(run.folder, p)).count(b"\n"), rejected)
         return ExpectedCounts(run, statistics, dict(zip(rejected, lines, strict=True)))
 
 
-def read_tags(store: Store, run: Run, statistics: dict[str, Any]) -> bytes:
+def read_tags(store: Store, run: DocumentSet, statistics: dict[str, Any]) -> bytes:
     """Return a partition's documents as JSON lines. Raises `TagsChangedError` where the file isn't as tagging wrote it."""
-    path = layout.run_tags(run.name, statistics["partition"])
-    fix = f"repair it with `tinytags verify {run.name} --repair`"
+    path = documents_file(run, statistics["partition"])
+    fix = f"repair it with `{run.repair}`"
     try:
         data = store.read_bytes(path)
     except StoreError:
@@ -90,9 +99,9 @@ def read_tags(store: Store, run: Run, statistics: dict[str, Any]) -> bytes:
             f"{statistics['bytes']:,} of {statistics['sha256'][:8]}); {fix}"
         )
     lines = data.count(b"\n")
-    if lines != statistics["tagged"] or (data and not data.endswith(b"\n")):
+    if lines != (number := number_of_documents(statistics)) or (data and not data.endswith(b"\n")):
         raise TagsChangedError(
-            f"{store.url(path)}: has {counted(lines, 'line')} where {counted(statistics['tagged'], 'document')} should be; {fix}"
+            f"{store.url(path)}: has {counted(lines, 'line')} where {counted(number, 'document')} should be; {fix}"
         )
     return data
 
@@ -100,15 +109,22 @@ def read_tags(store: Store, run: Run, statistics: dict[str, Any]) -> bytes:
 def document_id(line: bytes) -> bytes:
     """Return a document's id without parsing the document; the line itself where it has none."""
     match = _ID.search(line)
-    return match[1] if match else line
+    if not match:
+        return line
+    if b"\\" not in match[2]:
+        return match[2]
+    try:
+        return str(json.loads(match[1])).encode()
+    except ValueError:
+        return line
 
 
-def read_rejected_ids(store: Store, run: Run, partition: int) -> list[bytes]:
+def read_rejected_ids(store: Store, run: DocumentSet, partition: int) -> list[bytes]:
     """Return the ids in a partition's ``rejected/``, ``?`` for a line without one; none where there is no such file."""
-    if not store.exists(layout.run_rejected(run.name, partition)):
+    if not store.exists(layout.rejected(run.folder, partition)):
         return []
     ids = []
-    for line in store.read_bytes(layout.run_rejected(run.name, partition)).splitlines():
+    for line in store.read_bytes(layout.rejected(run.folder, partition)).splitlines():
         try:
             document = json.loads(line)["document"]
             ids.append(

@@ -13,11 +13,12 @@ and tests compare both with the table: `conf/solr/tags/schema.xml` declares the 
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-PythonType = type[str] | type[int] | type[float] | type[list[int]]
+PythonType = type[str] | type[int] | type[float] | type[list[Any]]
 PYTHON_TYPES: dict[str, PythonType] = {
     "string": str,
+    "strings": list,
     "int": int,
     "float": float,
     "descriptor": list,
@@ -49,7 +50,9 @@ class Field:
     """One field of a document. ``minimum``, ``maximum`` and ``pattern`` bound its values in the OpenAPI document."""
 
     name: str  # in documents, Solr, exports, URLs and the API
-    type: Literal["string", "int", "float", "descriptor"]  # Solr's, as conf/solr/tags/schema.xml defines it
+    type: Literal[
+        "string", "strings", "int", "float", "descriptor"
+    ]  # Solr's, as conf/solr/tags/schema.xml defines it
     description: str
     indexed: bool = True  # Solr can search by it; if not, it is only in hits
     presence: Literal["all", "forests", "some"] = "all"  # which documents have it

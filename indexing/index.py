@@ -5,14 +5,15 @@ from typing import Any
 
 from conf.errors import TinyTagsError
 from conf.wording import counted
+from indexing.annotation_fields import COLLECTION_FIELDS
 from indexing.expected import ExpectedCounts, read_expected
-from indexing.fields import SOLR_FIELDS
 from indexing.posting import THREADS, post_partitions
 from indexing.publishing import check_names, point_alias
 from indexing.solr import Solr, SolrError
 from storage import layout
+from storage.documents import DocumentSet
 from storage.lease import lease
-from storage.runs import Run, open_run
+from storage.runs import open_run
 from storage.store import Store
 
 # Seconds for which requests are repeated when Solr stops answering.
@@ -42,16 +43,32 @@ def index_run(
     for a collection with other fields. A tags file that has changed since it was tagged is left out and listed in the
     summary's ``failed``; ``complete`` is then false.
     """
+    return index_documents(
+        store, open_run(store, run_name), solr, alias, publication, shards, partitions, dry_run, threads
+    )
+
+
+def index_documents(
+    store: Store,
+    run: DocumentSet,
+    solr: Solr,
+    alias: str,
+    publication: str = "publish",
+    shards: int | None = None,
+    partitions: list[int] | None = None,
+    dry_run: bool = False,
+    threads: int = THREADS,
+) -> dict[str, Any]:
+    """Do what `index_run` does for any set of documents."""
     if publication not in ("publish", "live", "beside", "no"):
         raise ValueError(publication)
-    run = open_run(store, run_name)
     check_names(store, solr, run.name, alias)  # fails at once where Solr is not there; later it is waited for
     if dry_run:
         return _dry_run(store, run, solr, alias, publication, partitions)
     began = time.monotonic()
     solr = solr.patient(PATIENCE)
     try:
-        with lease(store, layout.run_index_lease(run.name), f"the index of run {run.name!r}") as check_lease:
+        with lease(store, layout.index_lease(run.folder), f"the index of {run.what}") as check_lease:
             expected = read_expected(store, run)
             _check_partitions(expected, partitions)
             _open_collection(store, solr, expected, shards)
@@ -59,7 +76,7 @@ def index_run(
             solr.commit(run.name)  # what a killed attempt posted counts only from here
             post, foreign = _plan(expected, solr.counts(run.name), partitions)
             if post:
-                _check_fields(solr, run.name)
+                _check_fields(solr, run)
             if publication == "live":
                 point_alias(store, solr, alias, run.name, check_lease)
             post_partitions(store, solr, expected, post, foreign, threads, check_lease)
@@ -78,20 +95,19 @@ def index_run(
         solr.stop_waiting()
 
 
-def repost(store: Store, run_name: str, solr: Solr, partitions: list[int | None]) -> dict[int, str]:
+def repost(store: Store, run: DocumentSet, solr: Solr, partitions: list[int | None]) -> dict[int, str]:
     """Post again the partitions that the run has and delete the documents of others; the alias stays as it is.
 
     Returns the partitions whose tags file can't be used, each with the reason; these keep their documents. Raises as
     `index_run` does.
     """
-    run = open_run(store, run_name)
     check_names(store, solr, run.name)
     solr = solr.patient(PATIENCE)
     try:
-        with lease(store, layout.run_index_lease(run.name), f"the index of run {run.name!r}") as check_lease:
+        with lease(store, layout.index_lease(run.folder), f"the index of {run.what}") as check_lease:
             expected = read_expected(store, run)
             _open_collection(store, solr, expected, None)
-            _check_fields(solr, run.name)
+            _check_fields(solr, run)
             post = sorted(p for p in partitions if p in expected.statistics)
             foreign = expected.foreign(dict.fromkeys(partitions, 0))
             post_partitions(store, solr, expected, post, foreign, THREADS, check_lease)
@@ -104,11 +120,11 @@ def _check_partitions(expected: ExpectedCounts, partitions: list[int] | None) ->
     for p in partitions or []:
         if not 0 <= p < expected.run.partitions:
             raise TinyTagsError(
-                f"run {expected.run.name!r} has no partition {p}; it has 0 to {expected.run.partitions - 1}"
+                f"{expected.run.what} has no partition {p}; it has 0 to {expected.run.partitions - 1}"
             )
         if p not in expected.statistics:
             raise TinyTagsError(
-                f"partition {p} of run {expected.run.name!r} is not tagged yet; tag it with `tinytags tag`"
+                f"partition {p} of {expected.run.what} is not written yet; write it with `{expected.run.make}`"
             )
 
 
@@ -122,7 +138,7 @@ def _plan(
 
 
 def _dry_run(
-    store: Store, run: Run, solr: Solr, alias: str, publication: str, partitions: list[int] | None
+    store: Store, run: DocumentSet, solr: Solr, alias: str, publication: str, partitions: list[int] | None
 ) -> dict[str, Any]:
     expected = read_expected(store, run)
     _check_partitions(expected, partitions)
@@ -142,7 +158,7 @@ def _dry_run(
         "done": len(expected.statistics) - len(pending),
         "post": post,
         "delete": sorted([*surplus, *(p for p in foreign if p is not None)]),
-        "documents": sum(expected.statistics[p]["tagged"] for p in post),
+        "documents": sum(expected.documents(p) for p in post),
         "untagged": expected.untagged,
         "alias": alias,
         "previous": solr.alias(alias),
@@ -182,27 +198,27 @@ def _open_collection(store: Store, solr: Solr, expected: ExpectedCounts, shards:
     name = expected.run.name
     if not solr.exists(name):
         for p in expected.rejected:  # a new collection has rejected nothing yet
-            store.remove(layout.run_rejected(name, p))
+            store.remove(layout.rejected(expected.run.folder, p))
         expected.rejected = {}
-        solr.create(name, shards or 1)
+        solr.create(name, shards or 1, expected.run.configset)
         return
     there = len(solr.describe(name)["shards"])
     if shards and shards != there:
         raise TinyTagsError(
-            f"run {name!r} is in Solr on {there} shards, not {shards}; drop it with `tinytags retire {name}` and index it "
+            f"{expected.run.what} is in Solr on {there} shards, not {shards}; drop it with `tinytags retire {name}` and index it "
             "again"
         )
     solr.wait_for(name)
 
 
-def _check_fields(solr: Solr, name: str) -> None:
+def _check_fields(solr: Solr, run: DocumentSet) -> None:
     """Raise `TinyTagsError` unless a collection has the fields of documents, before one of them is posted."""
-    there = solr.fields(name)
-    for field in SOLR_FIELDS:
+    there = solr.fields(run.name)
+    for field in COLLECTION_FIELDS[run.configset]:
         found = there.get(field.name)
         if found is None or (found["type"], found["indexed"]) != (field.type, field.indexed):
             raise TinyTagsError(
-                f"collection {name!r} of Solr at {solr.url} is of another version of TinyTags: its field {field.name!r} "
-                f"{'is missing' if found is None else 'is defined otherwise'}; drop it with `tinytags retire {name}` and "
+                f"collection {run.name!r} of Solr at {solr.url} is of another version of TinyTags: its field {field.name!r} "
+                f"{'is missing' if found is None else 'is defined otherwise'}; drop it with `tinytags retire {run.name}` and "
                 "index the run again"
             )

@@ -51,7 +51,7 @@ def post_partitions(
     where another process may write instead of this one.
     """
     total = sum(map(expected.count, expected.statistics))
-    documents = sum(expected.statistics[p]["tagged"] for p in post)
+    documents = sum(expected.documents(p) for p in post)
     name = expected.run.name
     with Progress("index", total, "documents", done=max(total - documents, 0)) as progress:
         wrong = _round(store, solr, expected, post, threads, check_lease, progress.add)
@@ -60,14 +60,14 @@ def post_partitions(
         if wrong:
             p, count = min(wrong.items())
             raise TinyTagsError(
-                f"{name_partitions(sorted(wrong))} of run {name!r} with a wrong number of documents after posting twice (partition {p}: "
+                f"{name_partitions(sorted(wrong))} of {expected.run.what} with a wrong number of documents after posting twice (partition {p}: "
                 f"{counted(count, 'document')} instead of {expected.count(p):,}); is another program writing to the collection?"
             )
         if foreign and not expected.failed:
             check_lease()
             solr.delete_partitions(name, foreign)
             solr.commit(name)
-    store.remove_temporary(layout.run_rejected_folder(name))
+    store.remove_temporary(layout.rejected_folder(expected.run.folder))
 
 
 def _round(
@@ -83,7 +83,6 @@ def _round(
 
     The next group is posted while one is committed and counted.
     """
-    name = expected.run.name
     wrong: dict[int, int] = {}
     with ThreadPoolExecutor(1) as committer:
         committing: Future[dict[int, int]] | None = None
@@ -95,7 +94,7 @@ def _round(
                 for p in group:
                     # Before posting: with it, part of the documents could be counted as all of them.
                     if expected.rejected.pop(p, 0):
-                        store.remove(layout.run_rejected(name, p))
+                        store.remove(layout.rejected(expected.run.folder, p))
                 posted = _post(store, solr, expected, group, threads, check_lease, report)
                 if committing:
                     wrong |= committing.result()
@@ -111,7 +110,7 @@ def _groups(expected: ExpectedCounts, partitions: list[int]) -> Iterator[list[in
     documents = 0
     for p in partitions:
         group.append(p)
-        documents += expected.statistics[p]["tagged"]
+        documents += expected.documents(p)
         if documents >= GROUP_DOCUMENTS:
             yield group
             group, documents = [], 0
@@ -205,7 +204,7 @@ def _post(
     check_lease()
     for p, lines in rejected.items():
         # Only after all the others are in: with fewer expected, part of them could be counted as all.
-        store.write_bytes(layout.run_rejected(name, p), b"".join(lines))
+        store.write_bytes(layout.rejected(expected.run.folder, p), b"".join(lines))
         expected.rejected[p] = len(lines)
     return [p for p in partitions if p not in expected.failed]
 

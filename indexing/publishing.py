@@ -171,4 +171,4 @@ def _alias_lease(store: Store, alias: str) -> Iterator[Callable[[], None]]:
 
 
 def _is_ours(solr: Solr, collection: str) -> bool:
-    return str(solr.describe(collection)["configName"]).startswith("tags-")
+    return str(solr.describe(collection)["configName"]).startswith(("tags-", "annotations-"))

@@ -26,7 +26,8 @@ from conf.errors import TinyTagsError
 
 Json = dict[str, Any]  # an answer of Solr
 
-CONFIGSET = Path(conf.__file__).parent / "solr" / "tags"
+CONFIGSETS = Path(conf.__file__).parent / "solr"
+CONFIGSET = CONFIGSETS / "tags"
 
 # Seconds. A connect timeout also bounds each write of a body, which waits while Solr merges.
 CONNECT_SECONDS = 15
@@ -101,12 +102,13 @@ class Solr:
         answer = self._request(f"{quote(collection)}/schema/fields", {"showDefaults": "true"}, key="fields")
         return {field["name"]: field for field in answer["fields"]}
 
-    def create(self, collection: str, shards: int = 1) -> None:
-        """Create a collection with the project's fields; return when it answers."""
-        name = configset_name()
+    def create(self, collection: str, shards: int = 1, configset: str = "tags") -> None:
+        """Create a collection with the fields of a folder of `conf/solr/`; return when it answers."""
+        folder = CONFIGSETS / configset if configset != "tags" else CONFIGSET
+        name = configset_name() if configset == "tags" else configset_name(configset)
         if name not in self._admin("configs", "configSets", action="LIST")["configSets"]:
             self._request(
-                "admin/configs", {"action": "UPLOAD", "name": name, "overwrite": "true"}, _zip_configset(),
+                "admin/configs", {"action": "UPLOAD", "name": name, "overwrite": "true"}, _zip_configset(folder),
                 "application/octet-stream", timeout=SLOW_SECONDS,
             )  # fmt: skip
         wanted = {"collection.configName": name, "numShards": shards, "replicationFactor": 1}
@@ -322,12 +324,12 @@ class Solr:
 
 
 @functools.cache
-def configset_name() -> str:
+def configset_name(configset: str = "tags") -> str:
     """Name the configset by its contents: collections created before a change keep their fields."""
     digest = hashlib.sha256()
-    for file in sorted(CONFIGSET.iterdir()):
+    for file in sorted((CONFIGSETS / configset if configset != "tags" else CONFIGSET).iterdir()):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    return f"tags-{digest.hexdigest()[:8]}"
+    return f"{configset}-{digest.hexdigest()[:8]}"
 
 
 def _parse(data: bytes, key: str) -> Json | None:
@@ -339,10 +341,10 @@ def _parse(data: bytes, key: str) -> Json | None:
     return answer if isinstance(answer, dict) and key in answer and "error" not in answer else None
 
 
-def _zip_configset() -> bytes:
+def _zip_configset(folder: Path) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(CONFIGSET.iterdir()):
+        for file in sorted(folder.iterdir()):
             archive.write(file, file.name)
     return packed.getvalue()
 

@@ -4,7 +4,8 @@ from typing import TypedDict
 
 from indexing.expected import ExpectedCounts
 from indexing.solr import Solr, SolrError
-from indexing.states import Working, set_rates, states
+from indexing.states import States, Working, set_rates, states
+from indexing.watch_annotations import AnnotationsStatus, BrokenAnnotations
 from indexing.watch_solr import SolrStatus, SolrWatch
 from indexing.watch_store import BrokenCorpus, BrokenRun, CorpusStatus, RunStatus, StoreStatus, StoreWatch
 from storage.store import Store
@@ -17,6 +18,7 @@ class Status(TypedDict):
     published: list[str]
     corpora: list[CorpusStatus | BrokenCorpus]
     runs: list[RunStatus | BrokenRun]
+    annotations: list[AnnotationsStatus | BrokenAnnotations]
 
 
 def read_status(store: Store, solr: Solr, alias: str) -> Status:
@@ -35,7 +37,47 @@ def read_status(store: Store, solr: Solr, alias: str) -> Status:
         "published": indexed.published if indexed else [],
         "corpora": stored.corpora,
         "runs": run_statuses(stored, indexed),
+        "annotations": annotation_statuses(stored, indexed),
     }
+
+
+def annotation_statuses(
+    stored: StoreStatus, indexed: SolrStatus | None
+) -> list[AnnotationsStatus | BrokenAnnotations]:
+    """Return the annotations with their state in Solr; their ``index`` is None where that isn't known."""
+    return [
+        one if "error" in one else _annotations_status(one, stored, indexed) for one in stored.annotations
+    ]
+
+
+def _annotations_status(
+    status: AnnotationsStatus, stored: StoreStatus, indexed: SolrStatus | None
+) -> AnnotationsStatus:
+    index: dict[str, States | None] = {}
+    published = indexed is not None
+    for kind, collection in status["collections"].items():
+        index[kind] = _index_states(
+            stored.expected.get(collection), status["partitions"], collection, indexed
+        )
+        alias = f"{status['annotations']}-{kind}"
+        published = published and indexed is not None and indexed.aliases.get(alias) == [collection]
+    return {**status, "published": published, "index": index}
+
+
+def _index_states(
+    expected: ExpectedCounts | None, partitions: int, name: str, indexed: SolrStatus | None
+) -> States | None:
+    """Return how far a set of documents is in Solr; None where that isn't known."""
+    if indexed is None or expected is None or name not in indexed.requested:
+        return None
+    collection = indexed.collections.get(name)
+    counts = collection.counts if collection else {}
+    if counts is None:
+        return None
+    pending = set(expected.pending(counts)) if collection else set(expected.statistics)
+    index = states(partitions, [p for p in expected.statistics if p not in pending], [])
+    index["documents"], index["rejected"] = sum(counts.values()), sum(expected.rejected.values())
+    return index
 
 
 def run_statuses(stored: StoreStatus, indexed: SolrStatus | None) -> list[RunStatus | BrokenRun]:
@@ -49,15 +91,10 @@ def run_statuses(stored: StoreStatus, indexed: SolrStatus | None) -> list[RunSta
 def _run_status(run: RunStatus, expected: ExpectedCounts | None, indexed: SolrStatus | None) -> RunStatus:
     name = run["run"]
     collection = indexed.collections.get(name) if indexed else None
-    counts = collection.counts if collection else {}
-    index = left = None
-    if indexed and name in indexed.requested and expected is not None and counts is not None:
-        pending = set(expected.pending(counts)) if collection else set(expected.statistics)
-        done = [p for p in expected.statistics if p not in pending]
-        documents = sum(counts.values())
-        index = states(run["partitions"], done, [])
-        index["documents"], index["rejected"] = documents, sum(expected.rejected.values())
-        left = max(sum(map(expected.count, expected.statistics)) - documents, 0)
+    index = _index_states(expected, run["partitions"], name, indexed)
+    left = None
+    if index and expected is not None:
+        left = max(sum(map(expected.count, expected.statistics)) - index["documents"], 0)
     working: list[Working] = []
     for work in run["working"]:
         work = work.copy()

@@ -250,7 +250,7 @@ def _check_tags(
     documents = {document_id(line): line for line in data.splitlines()}
     _leave_out_rejected(store, run, p, documents, findings)
     if solr:
-        _check_index(solr, run, p, documents, findings)
+        check_index(solr, run.name, p, documents, findings, HIT_NAMES, bool(run.descriptor))
 
 
 def _leave_out_rejected(
@@ -266,14 +266,21 @@ def _leave_out_rejected(
             )
 
 
-def _check_index(solr: Solr, run: Run, p: int, documents: dict[bytes, bytes], findings: Findings) -> None:
+def check_index(
+    solr: Solr,
+    collection: str,
+    p: int,
+    documents: dict[bytes, bytes],
+    findings: Findings,
+    names: str,
+    described: bool = False,
+) -> None:
     """Compare a partition's documents, lines by id, with those in the index; empties ``documents``."""
     extra, changed = [], []
     # Listing the fields takes a third of the time of fl=*.
-    names = HIT_NAMES
-    if run.descriptor:
+    if described:
         names += f",{nearness.field()}"
-    for hits in solr.pages(run.name, f"partition:{p}", names):
+    for hits in solr.pages(collection, f"partition:{p}", names):
         findings.sums["documents"] += len(hits)
         lines = []
         for hit in hits:
@@ -282,7 +289,7 @@ def _check_index(solr: Solr, run: Run, p: int, documents: dict[bytes, bytes], fi
             if line is None:
                 extra.append(hit["id"])
         expected = json.loads(b"[" + b",".join(lines) + b"]")
-        if run.descriptor:
+        if described:
             nearness.replace_descriptors(expected)
         for hit, document in zip(hits, expected, strict=True):
             if document is not None and hit != document and _as_solr(hit) != _as_solr(document):
@@ -338,9 +345,7 @@ def _repair(store: Store, run: Run, solr: Solr | None, findings: Findings) -> No
         return
     lost = any(problem["kind"] == "collection" for problem in wrong)
     partitions = range(run.partitions) if lost else {problem["partition"] for problem in wrong}
-    unusable = repost(
-        store, run.name, solr, [p for p in partitions if p not in stale and p not in unreadable]
-    )
+    unusable = repost(store, run, solr, [p for p in partitions if p not in stale and p not in unreadable])
     after = Findings()
     for number in partitions:
         if number is not None and 0 <= number < run.partitions and number not in unreadable:

@@ -30,6 +30,7 @@ class SolrStatus:
     published: list[str]
     requested: frozenset[str]
     collections: dict[str, Collection]
+    aliases: dict[str, list[str]]
 
 
 class SolrWatch:
@@ -49,7 +50,7 @@ class SolrWatch:
         names = frozenset(names)
         parameters = {"action": "CLUSTERSTATUS"}
         cluster = self.solr.read("admin/collections", parameters, ANSWER_SECONDS, "cluster")["cluster"]
-        targets = cluster.get("aliases", {}).get(self.alias)
+        aliases = {alias: names.split(",") for alias, names in cluster.get("aliases", {}).items()}
         there = {name: cluster["collections"][name] for name in sorted(names & cluster["collections"].keys())}
         cores = self._cores(len(cluster.get("live_nodes", []))) if there else {}
         collections = {}
@@ -64,7 +65,7 @@ class SolrWatch:
                 version, added, rate = None, 0, None
             counts = self._count(name, version, until)
             collections[name] = Collection(counts, self._waiting(name, version, counts, added), rate or None)
-        return SolrStatus(targets.split(",") if targets else [], names, collections)
+        return SolrStatus(aliases.get(self.alias, []), names, collections, aliases)
 
     def _cores(self, nodes: int) -> dict[str, dict[str, Any]]:
         """Return of each core a version of its searcher, the documents ever added, and the rate of the last minute."""

@@ -13,6 +13,7 @@ from conf.errors import TinyTagsError
 from indexing.expected import ExpectedCounts
 from indexing.folder_cache import FolderCache
 from indexing.states import Problem, States, Working, Writer, start_working, states, working, writer_of
+from indexing.watch_annotations import AnnotationsStatus, AnnotationsWatch, BrokenAnnotations
 from ingest.corpus import Corpus, open_corpus
 from storage import layout, runs
 from storage.lease import holder
@@ -87,13 +88,15 @@ class BrokenRun(TypedDict):
 class StoreStatus:
     """The state of a store, and what the index should hold of each run.
 
-    ``expected`` is None for a run until all its statistics are read; ``read`` is how many are.
+    ``expected`` is None for a run until all its statistics are read; ``read`` is how many are. It also has the images and
+    the relations of annotations, by the names of their collections.
     """
 
     corpora: list[CorpusStatus | BrokenCorpus]
     runs: list[RunStatus | BrokenRun]
     expected: dict[str, ExpectedCounts | None]
     read: dict[str, int]
+    annotations: list[AnnotationsStatus | BrokenAnnotations]
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,7 @@ class StoreWatch:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._folders: dict[str, FolderCache] = {}
+        self._annotations = AnnotationsWatch(store)
 
     def scan(self, seconds: float | None = None) -> StoreStatus:
         """Return the state of the store. After ``seconds`` of reading statistics the rest is left to the next scan.
@@ -146,13 +150,15 @@ class StoreWatch:
             scanned_runs = [scanned for scanned in pool.map(self._run, run_names) if scanned]
             whole = [scanned for scanned in scanned_runs if isinstance(scanned, _ScannedRun)]
             errors = self._read_statistics(pool, whole, until)
+            annotations = self._annotations.scan(pool)
         sources = {
             scanned.corpus.name: scanned.corpus
             for scanned in scanned_corpora
             if isinstance(scanned, _ScannedCorpus)
         }
         run_statuses: list[RunStatus | BrokenRun] = []
-        expected, read = {}, {}
+        expected: dict[str, ExpectedCounts | None] = {}
+        read = {}
         for scanned in scanned_runs:
             if not isinstance(scanned, _ScannedRun):
                 run_statuses.append(scanned)
@@ -170,8 +176,9 @@ class StoreWatch:
                 for scanned in scanned_corpora
             ],
             run_statuses,
-            expected,
+            expected | annotations.expected,
             read,
+            annotations.statuses,
         )
 
     def _corpus(self, name: str) -> _ScannedCorpus | BrokenCorpus | None:

@@ -7,16 +7,22 @@ from conf.errors import TinyTagsError
 from conf.settings import Settings
 from conf.wording import counted
 from indexing.solr import Solr
+from storage import layout
 from storage.store import Store
 
 
 def verify(settings: Settings, run_name: str, repair: bool) -> dict[str, Any]:
     """Return the result of `verify_run`; with ``repair``, after ingesting, tagging and indexing again what needs it."""
+    from indexing.index_annotations import verify_annotations
     from indexing.verify import verify_run
     from storage.store import open_store
 
     store = open_store(settings.store, settings.webhdfs or None)
     solr = Solr(settings.solr)
+    if store.exists(layout.annotations_manifest(run_name)) and not store.exists(
+        layout.run_manifest(run_name)
+    ):
+        return verify_annotations(store, run_name, solr, repair)
     before: dict[str, Any] = verify_run(store, run_name, solr, repair)
     if not repair or not (before["needs_ingest"] or before["needs_tagging"]):
         return before

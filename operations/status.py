@@ -12,7 +12,7 @@ from storage.store import Store, open_store
 
 
 def read_status(settings: Settings) -> dict[str, Any]:
-    """Return {"store", "solr", "alias", "published", "corpora", "models", "runs"}, each step's partitions counted."""
+    """Return {"store", "solr", "alias", "published", "corpora", "models", "runs", "annotations"}, each step's partitions counted."""
     from tagging.models import list_models
 
     store = open_store(settings.store, settings.webhdfs or None)
@@ -27,6 +27,7 @@ def read_status(settings: Settings) -> dict[str, Any]:
         "corpora": state["corpora"],
         "models": [_model(store, name) for name in list_models(store)],
         "runs": state["runs"],
+        "annotations": state["annotations"],
     }
 
 
@@ -73,6 +74,24 @@ def describe(status: dict[str, Any]) -> str:
         index = _steps("index", run) if run["index"] else "index unknown"
         published = f", published as {status['alias']}" if run["published"] else ""
         lines.append(f"  run {run['run']}: {_steps('tag', run)}; {index}{published}{_by(run)}")
+    for one in status["annotations"]:
+        name = one["annotations"]
+        if "error" in one:
+            lines.append(f"  annotations {name}: {one['error']}")
+            continue
+        steps = "; ".join(
+            [
+                _steps("rows", one | {"partitions": one["ranges"]}),
+                _steps("documents", one),
+                *(
+                    _steps(kind, {kind: states, "partitions": one["partitions"]})
+                    if states
+                    else f"{kind} unknown"
+                    for kind, states in one["index"].items()
+                ),
+            ]
+        )
+        lines.append(f"  annotations {name}: {steps}{', published' if one['published'] else ''}{_by(one)}")
     if len(lines) == 1:
         lines.append(
             "  empty; `tinytags ingest DUMP --corpus NAME` makes the first corpus, `tinytags demo` shows all of it"

@@ -314,6 +314,27 @@ class Training(TypedDict):
     run: str | None
 
 
+class BrokenAnnotations(TypedDict):
+    annotations: str
+    error: str
+
+
+class AnnotationsState(TypedDict):
+    annotations: str
+    hash: str
+    ranges: Count
+    partitions: Count
+    rows: States
+    documents: States
+    collections: dict[str, str]
+    writer: Writer | None
+    problems: list[Problem]
+    redo: list[str]
+    working: list[Working]
+    published: bool
+    index: dict[str, IndexStates | None]
+
+
 class Runs(TypedDict):
     """Every corpus and run. ``version`` changes with anything else; ask again after ``ask_again_seconds``."""
 
@@ -331,6 +352,7 @@ class Runs(TypedDict):
     training: Training | None
     corpora: list[CorpusState | BrokenCorpus]
     runs: list[RunState | BrokenRun]
+    annotations: list[AnnotationsState | BrokenAnnotations]
 
 
 # /api/models

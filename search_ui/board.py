@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from indexing.solr import Solr
-from indexing.status import run_statuses
+from indexing.status import annotation_statuses, run_statuses
 from indexing.watch_solr import SolrStatus, SolrWatch
 from indexing.watch_store import StoreStatus, StoreWatch
 from search_ui.cached import Answer, Cached
@@ -54,7 +54,8 @@ class Board:
         for run in runs:
             if stored.value and "error" not in run and stored.value.expected[run["run"]] is None:
                 run["statistics_read"] = stored.value.read[run["run"]]
-        working = any(entry.get("working") for entry in (*corpora, *runs))
+        annotations = annotation_statuses(stored.value, indexed.value) if stored.value else []
+        working = any(entry.get("working") for entry in (*corpora, *runs, *annotations))
         # This changes even if no job writes.
         incomplete = stored.error or indexed.error or any(run.get("index", {}) is None for run in runs)
         state = {
@@ -67,6 +68,7 @@ class Board:
             "working": working,
             "corpora": corpora,
             "runs": runs,
+            "annotations": annotations,
         }
         return {
             "version": hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16],

@@ -12,6 +12,8 @@ from flask import abort
 
 from conf.addresses import without_passwords
 from conf.errors import TinyTagsError
+from ingest.annotations.classes import Classes, read_classes
+from ingest.annotations.manifest import list_annotations, open_annotations
 from ingest.corpus import Corpus, open_corpus
 from ingest.formats import record_offset
 from ingest.partition import Block, read_image
@@ -56,6 +58,14 @@ class Library:
     def measured(self, name: str) -> Measured | None:
         """Return the quality of a model, or None where the store has no card of it, or the card no quality."""
         return self._read(_read_measured, name)
+
+    def annotations(self, name: str) -> Classes | None:
+        """Return the classes of annotations, or None where the store has none of this name. Raises `StoreUnavailableError`."""
+        return self._read(_read_annotations, name)
+
+    def annotation_names(self) -> list[str]:
+        """Return the names of all annotations. Raises `StoreError`."""
+        return list_annotations(self.store)
 
     def versions(self, hits: Iterable[Mapping[str, Any]]) -> dict[str, str | None]:
         """Return `version_of` the corpora of some hits; None of all where the store is unavailable."""
@@ -111,6 +121,10 @@ class Library:
             if len(self._cache) > MOST_CACHED:  # names come from URLs
                 self._cache = {key: entry for key, entry in self._cache.items() if entry[0] > now}
         return value
+
+
+def _read_annotations(store: Store, name: str) -> Classes:
+    return read_classes(store, open_annotations(store, name).name)
 
 
 def _read_measured(store: Store, name: str) -> Measured | None:

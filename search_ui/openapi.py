@@ -21,7 +21,7 @@ from indexing.query.search_state import (
     SORTS,
 )
 from ingest.picture import FORMATS, MOST_BYTES
-from search_ui import api
+from search_ui import api, openapi_annotations
 from search_ui.schemas import document_schema
 from search_ui.views.classify import MOST_FILES
 from search_ui.views.label import MOST_LABELS
@@ -117,6 +117,10 @@ def _operations() -> dict[str, dict[str, Any]]:
             "model", "A model's card, what follows from it, and its runs.", _json("Model"), [404, 503],
             [_in_path("name", NAME, "The model.")],
         ),
+        **{
+            path: _operation(one.name, one.summary, _json(one.answer), one.failures, one.parameters)
+            for path, one in openapi_annotations.OPERATIONS.items()
+        },
         PATH: _operation("openapi", "This document.", {"content": {"application/json": {"schema": {"type": "object"}}}}),
         "/healthz": _operation("healthz", "Whether the process runs.", _json("Alive")),
         "/readyz": _operation("readyz", "Whether a search can be answered.", _json("Ready"), {503: _json("NotReady")}),
@@ -330,7 +334,10 @@ def _schemas() -> dict[str, dict[str, Any]]:
             return False
 
     _, document = TypeAdapter.json_schemas(
-        [(answer, "serialization", TypeAdapter(answer)) for answer in RESPONSES],
+        [
+            (answer, "serialization", TypeAdapter(answer))
+            for answer in (*RESPONSES, *openapi_annotations.RESPONSES)
+        ],
         ref_template="#/components/schemas/{model}",
         schema_generator=Generator,
     )

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 CORPORA, MODELS, RUNS, ALIASES = "corpora", "models", "runs", "aliases"
+ANNOTATIONS = "annotations"
 COMPARISONS = "comparisons"
 MANIFEST = "manifest.json"
 CARD = "model.json"
@@ -150,12 +151,12 @@ def run_tags(name: str, partition: int) -> str:
 
 def run_statistics_folder(name: str) -> str:
     """Return the folder that lists the partitions that are tagged."""
-    return f"{run_folder(name)}/statistics"
+    return statistics_folder(run_folder(name))
 
 
 def run_statistics(name: str, partition: int) -> str:
     """Return the statistics of a tagged partition; written last, it marks the partition as done."""
-    return f"{run_statistics_folder(name)}/{partition:05d}.json"
+    return statistics(run_folder(name), partition)
 
 
 def run_failed_folder(name: str) -> str:
@@ -170,12 +171,12 @@ def run_failed(name: str, partition: int) -> str:
 
 def run_rejected_folder(name: str) -> str:
     """Return the folder that lists the partitions of which Solr rejected documents."""
-    return f"{run_folder(name)}/rejected"
+    return rejected_folder(run_folder(name))
 
 
 def run_rejected(name: str, partition: int) -> str:
     """Return the documents of a partition that Solr rejected, one JSON line each with its reason."""
-    return f"{run_rejected_folder(name)}/{partition:05d}.jsonl"
+    return rejected(run_folder(name), partition)
 
 
 def run_lease(name: str) -> str:
@@ -185,7 +186,82 @@ def run_lease(name: str) -> str:
 
 def run_index_lease(name: str) -> str:
     """Return the lease of the process that indexes a run."""
-    return f"{run_folder(name)}/index-lease.json"
+    return index_lease(run_folder(name))
+
+
+def statistics_folder(folder: str) -> str:
+    """Return the folder that lists the partitions of ``folder`` that are done."""
+    return f"{folder}/statistics"
+
+
+def statistics(folder: str, partition: int) -> str:
+    """Return the statistics of a partition; written last, it marks the partition as done."""
+    return f"{statistics_folder(folder)}/{partition:05d}.json"
+
+
+def failed_folder(folder: str) -> str:
+    """Return the folder that lists the partitions of ``folder`` that failed."""
+    return f"{folder}/failed"
+
+
+def failed(folder: str, partition: int) -> str:
+    """Return the reason why a partition failed."""
+    return f"{failed_folder(folder)}/{partition:05d}.json"
+
+
+def rejected_folder(folder: str) -> str:
+    """Return the folder that lists the partitions of which Solr rejected documents."""
+    return f"{folder}/rejected"
+
+
+def rejected(folder: str, partition: int) -> str:
+    """Return the documents of a partition that Solr rejected, one JSON line each with its reason."""
+    return f"{rejected_folder(folder)}/{partition:05d}.jsonl"
+
+
+def index_lease(folder: str) -> str:
+    """Return the lease of the process that indexes the documents of ``folder``."""
+    return f"{folder}/index-lease.json"
+
+
+def annotations_folder(name: str) -> str:
+    """Return the folder of annotations: labels and relations of images."""
+    return f"{ANNOTATIONS}/{name}"
+
+
+def annotations_manifest(name: str) -> str:
+    """Return the manifest of annotations: the files that they are read from, written once."""
+    return f"{annotations_folder(name)}/{MANIFEST}"
+
+
+def annotations_classes(name: str) -> str:
+    """Return the classes of annotations: their names and their hierarchy."""
+    return f"{annotations_folder(name)}/classes.json"
+
+
+def annotations_rows_folder(name: str) -> str:
+    """Return the folder of the rows of annotations; its partitions are ranges of bytes of the files."""
+    return f"{annotations_folder(name)}/rows"
+
+
+def annotations_rows(name: str, kind: str, partition: int) -> str:
+    """Return the Parquet file with the rows of a range; ``kind`` is labels or relations."""
+    return f"{annotations_rows_folder(name)}/{kind}/{partition:05d}.parquet"
+
+
+def annotations_bad_folder(name: str) -> str:
+    """Return the folder of the rows that can't be read."""
+    return f"{annotations_rows_folder(name)}/bad"
+
+
+def annotations_bad(name: str, partition: int) -> str:
+    """Return the rows of a range that can't be read, one JSON line each with its place and the reason."""
+    return f"{annotations_bad_folder(name)}/{partition:05d}.jsonl"
+
+
+def annotations_lease(name: str) -> str:
+    """Return the lease of the process that writes annotations."""
+    return f"{annotations_folder(name)}/lease.json"
 
 
 def comparisons(corpus: str) -> str:

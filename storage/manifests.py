@@ -7,13 +7,14 @@ from conf.errors import TinyTagsError
 from storage import layout
 from storage.store import FileMissingError, Store, check_name
 
-Kind = Literal["corpus", "model", "run"]
+Kind = Literal["corpus", "model", "run", "annotations"]
 
 # The folder of each kind, the path of the file by name, and the verb that writes it.
 _KINDS: dict[Kind, tuple[str, Callable[[str], str], str]] = {
     "corpus": (layout.CORPORA, layout.corpus_manifest, "ingest"),
     "model": (layout.MODELS, layout.model_card, "train"),
     "run": (layout.RUNS, layout.run_manifest, "tag"),
+    "annotations": (layout.ANNOTATIONS, layout.annotations_manifest, "annotations"),
 }
 
 

@@ -6,8 +6,11 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from storage import layout
+from storage.documents import done_partitions as done_partitions
+from storage.documents import read_statistics as read_statistics
+from storage.documents import rejected_partitions as rejected_partitions
 from storage.manifests import list_names, open_manifest
-from storage.store import DamagedFileError, Store, StoreError
+from storage.store import DamagedFileError, Store
 
 VERSION = 1
 # A network's probabilities have four digits in documents: in these steps they are whole numbers, like votes.
@@ -62,6 +65,27 @@ class Run:
         """The run's name, and that of its folder and its Solr collection."""
         return f"{self.corpus}-{self.model}-{self.prefix}"
 
+    # What makes it a `storage.documents.DocumentSet`.
+    configset = "tags"
+    counts = ("images", "tagged", "dropped", "bad")
+    make = "tinytags tag"
+
+    @property
+    def folder(self) -> str:
+        return layout.run_folder(self.name)
+
+    @property
+    def documents_folder(self) -> str:
+        return layout.run_tags_folder(self.name)
+
+    @property
+    def what(self) -> str:
+        return f"run {self.name!r}"
+
+    @property
+    def repair(self) -> str:
+        return f"tinytags verify {self.name} --repair"
+
 
 def list_runs(store: Store) -> list[str]:
     """Return the sorted names of the runs in a store."""
@@ -112,31 +136,8 @@ def remove_temporary(store: Store, run: Run) -> None:
         store.remove_temporary(folder)
 
 
-def done_partitions(store: Store, run: Run) -> list[int]:
-    """Return the tagged partitions: those whose marker, the statistics file, is there."""
-    return layout.partitions_in(store.list(layout.run_statistics_folder(run.name)))
-
-
 def failed_partitions(store: Store, run: Run) -> list[int]:
     """Return the partitions that could not be tagged; `layout.run_failed` holds the reason."""
     done = set(done_partitions(store, run))
     failed = layout.partitions_in(store.list(layout.run_failed_folder(run.name)))
     return [p for p in failed if p not in done]
-
-
-def rejected_partitions(store: Store, run: Run) -> list[int]:
-    """Return the partitions of which Solr rejected documents."""
-    return layout.partitions_in(store.list(layout.run_rejected_folder(run.name)), ".jsonl")
-
-
-def read_statistics(store: Store, run: Run, partition: int) -> dict[str, Any]:
-    """Return the statistics of a tagged partition. Raises `StoreError` where they are missing or not of this partition."""
-    path = layout.run_statistics(run.name, partition)
-    statistics = store.read_json(path)
-    wanted = ("partition", "images", "tagged", "dropped", "bad", "bytes", "sha256")
-    if any(key not in statistics for key in wanted) or statistics["partition"] != partition:
-        raise StoreError(
-            f"{store.url(path)}: is not the statistics of partition {partition}; remove it and run `tinytags tag` again",
-            path,
-        )
-    return statistics

@@ -4,6 +4,8 @@ from flask import Blueprint
 
 from search_ui.views import (
     about,
+    annotation_pages,
+    annotations,
     classify,
     corrections,
     export,
@@ -21,6 +23,6 @@ from search_ui.views import (
 BLUEPRINTS: list[Blueprint] = [
     view.blueprint
     for view in (
-        search, export, image, classify, label, train, history, corrections, login, runs, models, about, health
+        search, export, image, classify, label, train, history, corrections, login, runs, models, annotation_pages, annotations, about, health
     )
 ]  # fmt: skip

@@ -39,8 +39,8 @@ def runs() -> str:
         orphaned=orphaned,
         unknown=[name for name in board["published"] if name not in known] if board["store_seen"] else [],
         working=[
-            job | {"name": state.get("run") or state["corpus"]}
-            for state in (*board["corpora"], *board["runs"])
+            job | {"name": state.get("run") or state.get("corpus") or state["annotations"]}
+            for state in (*board["corpora"], *board["runs"], *board["annotations"])
             for job in state.get("working", [])
         ],
         duration=duration,

@@ -6,8 +6,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from indexing.annotation_fields import ANNOTATION_FIELDS
 from indexing.fields import DESCRIPTOR_NUMBERS, FACETS, FIELDS, HIT_NAMES, SOLR_FIELDS
-from indexing.solr import CONFIGSET
+from indexing.solr import CONFIGSET, CONFIGSETS
 from storage.runs import Run
 from tagging import descriptor
 from tagging.tags import documents, winners
@@ -54,3 +55,10 @@ def test_documents_have_the_fields_of_the_table_in_its_order(trees):
     for field in SOLR_FIELDS:
         for document in (full, least):
             assert isinstance(document.get(field.name, field.python_type()), (field.python_type, int))
+
+
+def test_the_schema_of_annotations_has_their_fields():
+    schema = ElementTree.parse(CONFIGSETS / "annotations" / "schema.xml").getroot()
+    found = {(field.get("name"), field.get("type"), field.get("indexed")) for field in schema.iter("field")}
+    ours = {(field.name, field.type, str(field.indexed).lower()) for field in ANNOTATION_FIELDS}
+    assert found == ours | {("_version_", "long", "false")}

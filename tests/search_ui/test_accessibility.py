@@ -8,11 +8,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import made_annotations
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from served import served
 
 from conf.settings import Settings
+from indexing.index_annotations import index_annotations
+from ingest.annotations.manifest import open_annotations
+from jobs.read_annotations import read_annotations
 from records.corrections import open_corrections
 from records.predictions import NewPrediction, open_predictions
 from search_ui import create_app
@@ -62,6 +66,9 @@ PAGES = {
     "prediction": ("/history/1000000", 200),
     "about": ("/about", 200),
     "runs": ("/runs", 200),
+    "classes-of-images": ("/annotations/made/images?class=Apple&class=x%2Cy", 200),
+    "relation-search": ("/annotations/made/relation-search?class1=%25a%25", 200),
+    "annotated-image": ("/annotations/made/images/0000000000000020", 200),
     "models": ("/models", 200),
     "model": ("/models/trained", 200),
     "two-models": ("/models/trained?with=deep", 200),
@@ -69,6 +76,20 @@ PAGES = {
     "error": ("/?confidence=nan-inf", 400),
     "missing": ("/images/none/0/0", 404),
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def annotations(settings, searchable, tmp_path_factory):
+    """Labels and relations of a few images."""
+    folder = tmp_path_factory.mktemp("annotations")
+    made_annotations.make(folder, images=60)
+    read_annotations(replace(settings, master="processes[1]"), str(folder), "made")
+    index_annotations(searchable.store, "made", searchable.solr)
+    yield
+    for part in open_annotations(searchable.store, "made").sets:
+        searchable.solr.delete_alias(part.alias)
+        searchable.solr.delete(part.name)
+    searchable.store.remove_tree("annotations")
 
 
 @pytest.fixture

@@ -1,0 +1,156 @@
+"""Searches of annotations in Solr: counts of classes and relations, images by classes, relations by patterns, one image."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from indexing.solr import Solr
+
+ANSWER_SECONDS = 10.0
+BATCH = 5_000  # documents of an export in one request
+SEPARATOR = "\x1f"
+PARTS = {"class1": "lower1", "relation": "lower_relation", "class2": "lower2"}
+IMAGE_FIELDS = "id,classes"
+RELATION_FIELDS = "image,class1,relation,class2"
+Document = dict[str, Any]
+Params = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Documents of one page of a search, how many there are in all, and counts by facet and value."""
+
+    total: int
+    documents: list[Document]
+    facets: dict[str, dict[str, int]]
+
+
+def class_counts(solr: Solr, alias: str) -> dict[str, int]:
+    """Return the number of images of each class that an image has, by the class's id."""
+    return _facets(solr, alias, {"classes": _terms("classes", -1)})["classes"]
+
+
+def image_count(solr: Solr, alias: str) -> int:
+    """Return the number of images."""
+    found: int = solr.select(alias, {"q": "*:*", "rows": 0}, ANSWER_SECONDS)["response"]["numFound"]
+    return found
+
+
+def relation_counts(solr: Solr, alias: str) -> list[tuple[str, int, int]]:
+    """Return each type of relation with the number of its images and of its rows, by name."""
+    facet = _terms("relation", -1) | {"facet": {"images": "unique(image)"}}
+    params = {"q": "*:*", "rows": 0, "json.facet": json.dumps({"relations": facet})}
+    answer = solr.select(alias, params, ANSWER_SECONDS)["facets"].get("relations", {"buckets": []})
+    return sorted((bucket["val"], bucket["images"], bucket["count"]) for bucket in answer["buckets"])
+
+
+def images_query(groups: Sequence[Sequence[str]], every: bool, relation: str | None = None) -> Params:
+    """Return the parameters of a search for images with classes.
+
+    ``groups`` are the ids that stand for each class asked for; each that an image has counts 1 in its score. With
+    ``every`` all must match. ``relation`` is a type that one of the image's relations has.
+    """
+    params: Params = {"q": "*:*", "fl": IMAGE_FIELDS, "sort": "id asc"}
+    if groups:
+        clause = "must" if every else "should"
+        params["q"] = "{!bool " + " ".join(f"{clause}=$class{n}" for n in range(len(groups))) + "}"
+        params["sort"] = "score desc,id asc"
+        for n, group in enumerate(groups):
+            params[f"class{n}"] = f"{{!terms f=classes separator='{SEPARATOR}'}}{SEPARATOR.join(group)}"
+    if relation:
+        params |= {"fq": "{!term tag=relation f=relations v=$relation}", "relation": relation}
+    return params
+
+
+def relations_query(patterns: Mapping[str, str]) -> Params:
+    """Return the parameters of a search for relations by a pattern of each part.
+
+    ``%`` in a pattern stands for any number of characters, also none; every other character for itself, in either case.
+    """
+    params: Params = {"q": "*:*", "fl": RELATION_FIELDS, "sort": "image asc,id asc", "fq": []}
+    for part, field in PARTS.items():
+        pattern = patterns[part].lower()
+        if not pattern.strip("%"):
+            continue
+        if "%" in pattern:
+            params["fq"].append(f"{{!lucene tag={part}}}{field}:{_wildcards(pattern)}")
+        else:
+            params["fq"].append(f"{{!term tag={part} f={field} v=${part}}}")
+            params[part] = pattern
+    return params
+
+
+def _wildcards(pattern: str) -> str:
+    """Return a pattern as Solr's query parser reads it: all but ``%`` is escaped."""
+    return "".join(
+        "*" if character == "%" else character if character.isalnum() else f"\\{character}"
+        for character in pattern
+    )
+
+
+def find(
+    solr: Solr,
+    alias: str,
+    params: Params,
+    start: int,
+    rows: int,
+    facets: Mapping[str, tuple[str, int]] | None = None,
+) -> Hits:
+    """Return a page of a search. ``facets`` maps a filter's tag to its field and how many values to count.
+
+    A facet leaves out the filter of its own tag: a count is what choosing the value instead gives.
+    """
+    asked = {
+        tag: _terms(field, limit) | {"domain": {"excludeTags": tag}}
+        for tag, (field, limit) in (facets or {}).items()
+    }
+    more = {"json.facet": json.dumps(asked)} if asked else {}
+    answer = solr.select(alias, params | {"start": start, "rows": rows} | more, ANSWER_SECONDS)
+    counts = {tag: _counts(answer["facets"].get(tag)) for tag in asked} if asked else {}
+    return Hits(answer["response"]["numFound"], answer["response"]["docs"], counts)
+
+
+def every(solr: Solr, alias: str, params: Params, limit: int | None = None) -> Iterator[list[Document]]:
+    """Yield all documents of a search in its order, or the first ``limit`` of them, in batches."""
+    cursor, last, left = "*", "", limit
+    unique = "" if params["sort"].endswith("id asc") else ",id asc"
+    while cursor != last and left != 0:
+        rows = BATCH if left is None else min(BATCH, left)
+        answer = solr.select(
+            alias,
+            params | {"sort": params["sort"] + unique, "rows": rows, "cursorMark": cursor},
+            ANSWER_SECONDS,
+        )
+        documents = answer["response"]["docs"]
+        yield documents
+        left = None if left is None else left - len(documents)
+        cursor, last = answer["nextCursorMark"], cursor
+
+
+def find_image(solr: Solr, images: str, relations: str, image: str) -> tuple[Document, list[Document]] | None:
+    """Return an image with its relations; None where there is none of this id."""
+    params = {
+        "q": "{!term f=id v=$image}",
+        "image": image,
+        "rows": 1,
+        "fl": "id,classes,absent,machine,sources",
+    }
+    found = solr.select(images, params, ANSWER_SECONDS)["response"]["docs"]
+    if not found:
+        return None
+    asked = {"q": "{!term f=image v=$image}", "image": image, "fl": RELATION_FIELDS, "sort": "id asc"}
+    return found[0], [document for batch in every(solr, relations, asked) for document in batch]
+
+
+def _terms(field: str, limit: int) -> dict[str, Any]:
+    return {"type": "terms", "field": field, "limit": limit}
+
+
+def _facets(solr: Solr, alias: str, facets: dict[str, Any]) -> dict[str, dict[str, int]]:
+    answer = solr.select(alias, {"q": "*:*", "rows": 0, "json.facet": json.dumps(facets)}, ANSWER_SECONDS)
+    return {name: _counts(answer["facets"].get(name)) for name in facets}
+
+
+def _counts(facet: Any) -> dict[str, int]:
+    return {bucket["val"]: bucket["count"] for bucket in facet["buckets"]} if facet else {}

@@ -1,0 +1,1 @@
+"""Annotations: labels and relations of images, as Open Images publishes them."""

@@ -1,0 +1,213 @@
+"""Annotations as the pages show them: searches by the names of classes, and answers with names for ids."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from flask import abort
+from werkzeug.datastructures import MultiDict
+
+from indexing.query import annotations as query
+from indexing.query.search_state import BadSearchError, check_parameters, quote_value
+from indexing.solr import Solr
+from ingest.annotations.classes import Classes
+from search_ui import api_annotations as api
+from search_ui.sources import sources
+
+PER_PAGE, LONG_PAGE = 30, 200  # rows of a page; of classes, or of a CSV that is asked for by pages
+MOST_LIMIT = 100_000
+MOST_START = 1_000_000  # beyond, Solr needs seconds for a page; the CSV has all
+MOST_CLASSES = 50
+LONGEST = 500
+LISTED = 15  # values of a facet on the page
+SUGGESTED = 1_000
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Annotations that a URL names."""
+
+    name: str
+    classes: Classes
+
+    @property
+    def images(self) -> str:
+        return f"{self.name}-images"
+
+    @property
+    def relations(self) -> str:
+        return f"{self.name}-relations"
+
+    def url(self, place: str = "", /, **parameters: Any) -> str:
+        """Return the address of a page; parameters without a value are left out."""
+        given = {key: value for key, value in parameters.items() if value not in (None, "", [])}
+        address = f"/annotations/{quote(self.name)}/{place}"
+        return address + (f"?{urlencode(given, doseq=True)}" if given else "")
+
+    def image_url(self, image: str) -> str:
+        return self.url(f"images/{quote(image, safe='')}")
+
+    def names(self, labels: list[str]) -> list[str]:
+        """Return the names of classes, sorted, each once."""
+        return sorted({self.classes.name(label) for label in labels})
+
+
+def open_named(name: str) -> Opened:
+    """Return annotations; 404 where there are none of this name, 503 where they aren't in Solr."""
+    found = sources().library.annotations(name)
+    if found is None:
+        abort(404, f"There are no annotations {name!r} in the store.")
+    return Opened(name, found)
+
+
+def solr() -> Solr:
+    return sources().solr
+
+
+@dataclass(frozen=True)
+class Page:
+    """Which rows of an answer: ``limit`` of them, from those of ``page``; None is all."""
+
+    limit: int | None
+    page: int
+
+    @property
+    def start(self) -> int:
+        return (self.page - 1) * (self.limit or 0)
+
+    @classmethod
+    def parse(cls, args: MultiDict[str, str], default: int | None) -> "Page":
+        """Read ``limit`` and ``page``. Raises `BadSearchError`."""
+        limit, number = _whole(args, "limit", MOST_LIMIT) or default, _whole(args, "page", MOST_START)
+        page = number or 1
+        if number and limit is None:
+            limit = LONG_PAGE
+        if limit and (page - 1) * limit > MOST_START:
+            raise BadSearchError(f"numbered pages end at row {MOST_START:,}; the CSV has all of them")
+        return cls(limit, page)
+
+
+@dataclass(frozen=True)
+class ImageSearch:
+    """The search of images by classes."""
+
+    classes: tuple[str, ...]
+    every: bool
+    descendants: bool
+    relation: str | None
+
+    @classmethod
+    def parse(cls, args: MultiDict[str, str]) -> "ImageSearch":
+        """Read ``class`` (several), ``match``, ``descendants`` and ``relation``. Raises `BadSearchError`."""
+        names = ("class", "match", "descendants", "relation", "limit", "page")
+        check_parameters(args, names, several=("class",))
+        classes = tuple(dict.fromkeys(_text("class", value) for value in args.getlist("class") if value))
+        if len(classes) > MOST_CLASSES:
+            raise BadSearchError(f"class is given {len(classes)} times; the limit is {MOST_CLASSES}")
+        match, descendants = args.get("match") or "any", args.get("descendants") or "0"
+        if match not in ("any", "all"):
+            raise BadSearchError(f"match is {quote_value(match)}; it can be any or all")
+        if descendants not in ("0", "1"):
+            raise BadSearchError(f"descendants is {quote_value(descendants)}; it can be 0 or 1")
+        return cls(
+            classes, match == "all", descendants == "1", _text("relation", args.get("relation") or "") or None
+        )
+
+    def parameters(self, **changed: Any) -> dict[str, Any]:
+        """Return the parameters of the URL, some of them ``changed``."""
+        return {
+            "class": list(self.classes), "match": "all" if self.every else None,
+            "descendants": "1" if self.descendants else None, "relation": self.relation,
+        } | changed  # fmt: skip
+
+    def groups(self, classes: Classes) -> list[list[str]]:
+        """Return the ids that stand for each class."""
+        found = [classes.labels(name) for name in self.classes]
+        return [sorted(classes.with_kinds(group)) for group in found] if self.descendants else found
+
+    def params(self, classes: Classes) -> query.Params:
+        """Return the search for Solr."""
+        return query.images_query(self.groups(classes), self.every, self.relation)
+
+    def hits(self, opened: Opened, documents: list[query.Document]) -> Iterator[api.AnnotatedImage]:
+        """Yield images with the classes that match, as they were asked for, and all of theirs."""
+        groups = list(zip(self.classes, map(set, self.groups(opened.classes)), strict=True))
+        for document in documents:
+            there = document.get("classes", [])
+            yield {
+                "image": document["id"],
+                "matching": [
+                    _shown(opened.classes, name) for name, group in groups if group.intersection(there)
+                ],
+                "classes": opened.names(there),
+            }
+
+
+def _shown(classes: Classes, name: str) -> str:
+    """Return a class's name as the files have it, however it was typed."""
+    return classes.name(classes.labels(name)[0])
+
+
+def parse_patterns(args: MultiDict[str, str]) -> dict[str, str]:
+    """Read ``class1``, ``relation`` and ``class2``; each is ``%`` where it isn't given. Raises `BadSearchError`."""
+    check_parameters(args, (*query.PARTS, "limit", "page"))
+    return {part: _text(part, args.get(part) or "%") for part in query.PARTS}
+
+
+def relation_rows(opened: Opened, documents: list[query.Document]) -> Iterator[api.RelationRow]:
+    """Yield relations with the names of their classes."""
+    for document in documents:
+        yield {
+            "image": document["image"],
+            "class1": opened.classes.name(document["class1"]),
+            "relation": document["relation"],
+            "class2": opened.classes.name(document["class2"]),
+        }
+
+
+def by_name(classes: Classes, counts: dict[str, int]) -> dict[str, int]:
+    """Return counts by the names of classes in place of their ids, most first."""
+    found: dict[str, int] = {}
+    for label, count in counts.items():
+        found[classes.name(label)] = found.get(classes.name(label), 0) + count
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+
+def describe_image(opened: Opened, image: str) -> api.ImageAnnotations:
+    """Return all that is known of an image; 404 where there is none of this id."""
+    found = query.find_image(solr(), opened.images, opened.relations, image)
+    if found is None:
+        abort(404, f"There is no image {image!r} in annotations {opened.name!r}.")
+    document, relations = found
+    machine: list[api.MachineLabel] = []
+    for value in document.get("machine", []):
+        confidence, _, label = value.partition(" ")
+        machine.append({"class": opened.classes.name(label), "confidence": float(confidence)})
+    return {
+        "image": image,
+        "present": opened.names(document.get("classes", [])),
+        "absent": opened.names(document.get("absent", [])),
+        "machine": sorted(machine, key=lambda one: (-one["confidence"], one["class"])),
+        "relations": [
+            {"class1": row["class1"], "relation": row["relation"], "class2": row["class2"]}
+            for row in relation_rows(opened, relations)
+        ],
+    }
+
+
+def _text(name: str, value: str) -> str:
+    if len(value) > LONGEST:
+        raise BadSearchError(f"{name} is {quote_value(value)}; it has to be up to {LONGEST} characters")
+    return value
+
+
+def _whole(args: MultiDict[str, str], name: str, most: int) -> int | None:
+    value = args.get(name)
+    if not value:
+        return None
+    if not (value.isascii() and value.isdecimal() and len(value) < 10 and 1 <= int(value) <= most):
+        raise BadSearchError(
+            f"{name} is {quote_value(value)}; it has to be a whole number from 1 to {most:,}"
+        )
+    return int(value)

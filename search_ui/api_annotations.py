@@ -1,0 +1,77 @@
+"""The JSON responses about annotations as types, like those of `search_ui.api`."""
+
+from typing_extensions import TypedDict
+
+from search_ui.schemas import Count, Share
+
+
+class AnnotationsSummary(TypedDict):
+    annotations: str
+    classes: Count
+    url: str
+
+
+class AnnotationsList(TypedDict):
+    annotations: list[AnnotationsSummary]
+
+
+ClassCount = TypedDict("ClassCount", {"class": str, "label": str, "images": Count})
+
+
+class ClassCounts(TypedDict):
+    """Classes that images have; ``label`` is the id."""
+
+    total: Count
+    classes: list[ClassCount]
+
+
+class RelationCount(TypedDict):
+    relation: str
+    images: Count
+    rows: Count
+
+
+class RelationCounts(TypedDict):
+    relations: list[RelationCount]
+
+
+class AnnotatedImage(TypedDict):
+    image: str
+    matching: list[str]
+    classes: list[str]
+
+
+class AnnotatedImages(TypedDict):
+    total: Count
+    images: list[AnnotatedImage]
+
+
+class RelationRow(TypedDict):
+    image: str
+    class1: str
+    relation: str
+    class2: str
+
+
+class RelationRows(TypedDict):
+    total: Count
+    rows: list[RelationRow]
+
+
+class ImageRelation(TypedDict):
+    class1: str
+    relation: str
+    class2: str
+
+
+MachineLabel = TypedDict("MachineLabel", {"class": str, "confidence": Share})
+
+
+class ImageAnnotations(TypedDict):
+    """An image: the classes that people verified as present and as absent, those of models, and its relations."""
+
+    image: str
+    present: list[str]
+    absent: list[str]
+    machine: list[MachineLabel]
+    relations: list[ImageRelation]

@@ -1,0 +1,79 @@
+"""The relations of an image as a small graph: first classes left, second classes right, a line with its name between."""
+
+from collections.abc import Iterable
+from typing import TypedDict
+
+from search_ui.api_annotations import ImageRelation
+
+MOST = 12  # classes on a side; beyond, lines can't be told apart
+ROW, WIDTH, MARGIN = 44, 560, 170
+LONGEST = 24  # characters of a name
+
+
+class Node(TypedDict):
+    """A class: its name, shortened, and where its text begins or ends."""
+
+    name: str
+    x: int
+    y: int
+
+
+class Edge(TypedDict):
+    """A line, and its name at a point of it."""
+
+    name: str
+    x1: int
+    y1: int
+    x2: int
+    y2: int
+    x: int
+    y: int
+
+
+class Graph(TypedDict):
+    """A drawing of ``width`` by ``height``."""
+
+    width: int
+    height: int
+    left: list[Node]
+    right: list[Node]
+    edges: list[Edge]
+
+
+def draw(relations: Iterable[ImageRelation]) -> Graph | None:
+    """Return the graph of relations; None without any, and with too many classes on a side."""
+    pairs: dict[tuple[str, str], list[str]] = {}
+    for row in relations:
+        names = pairs.setdefault((row["class1"], row["class2"]), [])
+        if row["relation"] not in names:
+            names.append(row["relation"])
+    left, right = (list(dict.fromkeys(pair[side] for pair in pairs)) for side in (0, 1))
+    if not pairs or max(len(left), len(right)) > MOST:
+        return None
+    height = ROW * max(len(left), len(right)) + 16
+
+    def places(names: list[str]) -> dict[str, int]:
+        return {name: round(height * (n + 0.5) / len(names)) for n, name in enumerate(names)}
+
+    at_left, at_right = places(left), places(right)
+    edges: list[Edge] = []
+    for number, ((first, second), names) in enumerate(pairs.items()):
+        x1, x2, y1, y2 = MARGIN, WIDTH - MARGIN, at_left[first], at_right[second]
+        along = (
+            (0.5, 0.32, 0.68)[number % 3] if len(pairs) > 1 else 0.5
+        )  # so that names on crossing lines stay apart
+        edges.append(
+            {"name": ", ".join(names), "x1": x1, "y1": y1, "x2": x2, "y2": y2,
+             "x": round(x1 + (x2 - x1) * along), "y": round(y1 + (y2 - y1) * along) - 5}
+        )  # fmt: skip
+    return {
+        "width": WIDTH,
+        "height": height,
+        "left": [{"name": _short(name), "x": MARGIN - 8, "y": y} for name, y in at_left.items()],
+        "right": [{"name": _short(name), "x": WIDTH - MARGIN + 8, "y": y} for name, y in at_right.items()],
+        "edges": edges,
+    }
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"

@@ -1,0 +1,185 @@
+"""The pages of annotations: what `search_ui.views.annotations` answers as JSON, with facets, suggestions and links."""
+
+from typing import Any
+
+from flask import Blueprint, render_template, request
+
+from indexing.query import annotations as query
+from indexing.query.search_state import check_parameters
+from search_ui.annotations import (
+    LISTED,
+    LONG_PAGE,
+    PER_PAGE,
+    SUGGESTED,
+    ImageSearch,
+    Opened,
+    Page,
+    by_name,
+    describe_image,
+    open_named,
+    parse_patterns,
+    relation_rows,
+    solr,
+)
+from search_ui.graph import draw
+from search_ui.sources import sources
+from search_ui.views.annotations import class_counts, cut, relation_counts
+
+blueprint = Blueprint("annotations", __name__)
+
+Facet = dict[str, Any]
+
+
+@blueprint.get("/annotations")
+def index() -> str:
+    """All annotations in the store."""
+    library = sources().library
+    found = [(name, library.annotations(name)) for name in library.annotation_names()]
+    return render_template(
+        "annotations/index.html",
+        found=[Opened(name, classes) for name, classes in found if classes is not None],
+    )
+
+
+@blueprint.get("/annotations/<name>/classes")
+def classes(name: str) -> str:
+    """Every class with the number of images that have it."""
+    opened, page = open_named(name), Page.parse(request.args, LONG_PAGE)
+    found = class_counts(opened)
+    sort = request.args.get("sort") or "name"
+    return _render(
+        "classes",
+        opened,
+        len(found),
+        page,
+        {"sort": request.args.get("sort")},
+        rows=cut(found, page),
+        sort=sort,
+    )
+
+
+@blueprint.get("/annotations/<name>/tree")
+def tree(name: str) -> str:
+    """The hierarchy of classes, as a tree."""
+    check_parameters(request.args, ())
+    opened = open_named(name)
+    counts = query.class_counts(solr(), opened.images)
+    return render_template("annotations/tree.html", opened=opened, counts=counts, page="tree")
+
+
+@blueprint.get("/annotations/<name>/relations")
+def relations(name: str) -> str:
+    """Every type of relation with the number of images that contain it."""
+    opened = open_named(name)
+    return render_template(
+        "annotations/relations.html", opened=opened, page="relations", rows=relation_counts(opened)
+    )
+
+
+@blueprint.get("/annotations/<name>/images")
+def images(name: str) -> str:
+    """Images by classes."""
+    opened, search, page = (
+        open_named(name),
+        ImageSearch.parse(request.args),
+        Page.parse(request.args, PER_PAGE),
+    )
+    facets = {"relation": ("relations", LISTED), "class": ("classes", SUGGESTED)}
+    found = query.find(
+        solr(), opened.images, search.params(opened.classes), page.start, page.limit or PER_PAGE, facets
+    )
+    counts = by_name(opened.classes, found.facets["class"])
+    # A click on one of these shows images with all classes: its count is that only where now all match, too.
+    narrows = (search.every or len(search.classes) < 2) and not search.descendants
+    more = [
+        {"name": one, "count": count, "url": opened.url("images", **search.parameters(**{"class": [*search.classes, one], "match": "all"}))}
+        for one, count in counts.items()
+        if narrows and one not in search.classes
+    ]  # fmt: skip
+    types = [
+        {
+            "name": one, "count": count, "selected": one == search.relation,
+            "url": opened.url("images", **search.parameters(relation=None if one == search.relation else one)),
+        }
+        for one, count in found.facets["relation"].items()
+    ]  # fmt: skip
+    chips = [
+        (
+            one,
+            opened.url(
+                "images",
+                **search.parameters(**{"class": [other for other in search.classes if other != one]}),
+            ),
+        )
+        for one in search.classes
+    ]
+    return _render(
+        "images", opened, found.total, page, search.parameters(), rows=list(search.hits(opened, found.documents)), search=search,
+        facets=[_facet("Also in these images", more[:LISTED]), _facet("Relations", types)], chips=chips,
+        suggestions=list(counts),
+    )  # fmt: skip
+
+
+@blueprint.get("/annotations/<name>/relation-search")
+def relation_search(name: str) -> str:
+    """Relations by a pattern of each part."""
+    opened, patterns, page = (
+        open_named(name),
+        parse_patterns(request.args),
+        Page.parse(request.args, PER_PAGE),
+    )
+    facets = {part: (part, SUGGESTED) for part in query.PARTS}
+    params = query.relations_query(patterns)
+    found = query.find(solr(), opened.relations, params, page.start, page.limit or PER_PAGE, facets)
+    given = {part: pattern for part, pattern in patterns.items() if pattern.strip("%")}
+    headings = {"class1": "First class", "relation": "Relation", "class2": "Second class"}
+    listed, suggestions = [], {}
+    for part, counts in found.facets.items():
+        named = counts if part == "relation" else by_name(opened.classes, counts)
+        suggestions[part] = list(named)
+        values = [
+            {
+                "name": one, "count": count, "selected": given.get(part, "").lower() == one.lower(),
+                "url": opened.url("relation-search", **given | {part: None if given.get(part) == one else one}),
+            }
+            for one, count in list(named.items())[:LISTED]
+            # A pattern can't name it: its % would stand for any characters.
+            if "%" not in one
+        ]  # fmt: skip
+        listed.append(_facet(headings[part], values))
+    return _render(
+        "relation-search", opened, found.total, page, given, rows=list(relation_rows(opened, found.documents)),
+        patterns=patterns, facets=listed, suggestions=suggestions, headings=headings,
+    )  # fmt: skip
+
+
+@blueprint.get("/annotations/<name>/images/<image>")
+def image(name: str, image: str) -> str:
+    """One image: its labels, its relations as a graph, and what other images share."""
+    check_parameters(request.args, ())
+    opened = open_named(name)
+    found = describe_image(opened, image)
+    return render_template(
+        "annotations/image.html", opened=opened, page="images", found=found, graph=draw(found["relations"])
+    )
+
+
+def _facet(heading: str, values: list[Any]) -> Facet:
+    return {"heading": heading, "values": values}
+
+
+def _render(
+    kind: str, opened: Opened, total: int, page: Page, parameters: dict[str, Any], **more: Any
+) -> str:
+    """Return a page of rows, with links to the pages beside it and to its JSON and CSV."""
+    limit = page.limit or PER_PAGE
+    given = parameters | {"limit": request.args.get("limit")}
+    own = opened.url(kind, **given)
+    query_part = own.partition("?")[2]
+    return render_template(
+        f"annotations/{kind.replace('-', '_')}.html", opened=opened, page=kind, total=total, limit=limit, number=page.page,
+        previous=opened.url(kind, **given, page=page.page - 1) if page.page > 1 else None,
+        following=opened.url(kind, **given, page=page.page + 1) if page.start + limit < total else None,
+        first=min(page.start + 1, total), last=min(page.start + limit, total),
+        json_url=f"/api{own}", csv_url=opened.url(f"{kind}.csv") + (f"?{query_part}" if query_part else ""), **more,
+    )  # fmt: skip

@@ -1,0 +1,211 @@
+"""Annotations: classes, relations, images by classes, relations by patterns and single images, as JSON and CSV."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from conf.spreadsheets import guarded
+from indexing.query import annotations as query
+from indexing.query.search_state import BadSearchError, check_parameters, quote_value
+from search_ui import api_annotations as api
+from search_ui.annotations import (
+    PER_PAGE,
+    ImageSearch,
+    Opened,
+    Page,
+    describe_image,
+    open_named,
+    parse_patterns,
+    relation_rows,
+    solr,
+)
+from search_ui.sources import sources
+from search_ui.views.export import exported
+
+blueprint = Blueprint("annotations_api", __name__)
+
+SORTS = ("name", "images")
+
+
+@blueprint.get("/api/annotations")
+def api_list() -> Response:
+    """All annotations in the store."""
+    library = sources().library
+    found: list[api.AnnotationsSummary] = []
+    for name in library.annotation_names():
+        classes = library.annotations(name)
+        if classes is not None:
+            found.append(
+                {
+                    "annotations": name,
+                    "classes": len(classes.names),
+                    "url": Opened(name, classes).url("classes"),
+                }
+            )
+    answer: api.AnnotationsList = {"annotations": found}
+    return jsonify(answer)
+
+
+def class_counts(opened: Opened) -> list[api.ClassCount]:
+    """Return the classes that images have, in the order of ``sort``."""
+    check_parameters(request.args, ("sort", "limit", "page"))
+    sort = request.args.get("sort") or "name"
+    if sort not in SORTS:
+        raise BadSearchError(f"sort is {quote_value(sort)}; it can be name or images")
+    counts = query.class_counts(solr(), opened.images)
+    found: list[api.ClassCount] = [
+        {"class": opened.classes.name(label), "label": label, "images": count}
+        for label, count in counts.items()
+    ]
+    found.sort(key=lambda one: (one["class"].lower(), one["class"], one["label"]))
+    if sort == "images":
+        found.sort(key=lambda one: -one["images"])
+    return found
+
+
+def relation_counts(opened: Opened) -> list[api.RelationCount]:
+    """Return the types of relations with their counts."""
+    check_parameters(request.args, ())
+    return [
+        {"relation": relation, "images": images, "rows": rows}
+        for relation, images, rows in query.relation_counts(solr(), opened.relations)
+    ]
+
+
+def cut(rows: list[Any], page: Page) -> list[Any]:
+    """Return the rows of a page."""
+    return rows if page.limit is None else rows[page.start : page.start + page.limit]
+
+
+@blueprint.get("/api/annotations/<name>/classes")
+def api_classes(name: str) -> Response:
+    """Every class with the number of images that have it."""
+    found = class_counts(open_named(name))
+    answer: api.ClassCounts = {"total": len(found), "classes": cut(found, Page.parse(request.args, None))}
+    return jsonify(answer)
+
+
+@blueprint.get("/annotations/<name>/classes.csv")
+def csv_classes(name: str) -> Response:
+    """The same as CSV."""
+    found = class_counts(open_named(name))
+    return _exported(
+        "classes",
+        ("class", "label", "images"),
+        iter([cut(found, Page.parse(request.args, None))]),
+        len(found),
+    )
+
+
+@blueprint.get("/api/annotations/<name>/relations")
+def api_relations(name: str) -> Response:
+    """Every type of relation with the number of images that contain it, and of its rows."""
+    answer: api.RelationCounts = {"relations": relation_counts(open_named(name))}
+    return jsonify(answer)
+
+
+@blueprint.get("/annotations/<name>/relations.csv")
+def csv_relations(name: str) -> Response:
+    """The same as CSV."""
+    found = relation_counts(open_named(name))
+    return _exported("relations", ("relation", "images", "rows"), iter([found]), len(found))
+
+
+@blueprint.get("/api/annotations/<name>/images")
+def api_images(name: str) -> Response:
+    """Images with at least one of several classes, or with all, those with most of them first."""
+    opened, search = open_named(name), ImageSearch.parse(request.args)
+    page = Page.parse(request.args, PER_PAGE)
+    found = query.find(
+        solr(), opened.images, search.params(opened.classes), page.start, page.limit or PER_PAGE
+    )
+    answer: api.AnnotatedImages = {"total": found.total, "images": list(search.hits(opened, found.documents))}
+    return jsonify(answer)
+
+
+@blueprint.get("/annotations/<name>/images.csv")
+def csv_images(name: str) -> Response:
+    """All of them as CSV, or the first ``limit``."""
+    opened, search = open_named(name), ImageSearch.parse(request.args)
+    params = search.params(opened.classes)
+    batches = (search.hits(opened, documents) for documents in _pages(opened.images, params))
+
+    total = query.find(solr(), opened.images, params, 0, 0).total
+    return _exported("images", ("image", "matching", "classes"), batches, total)
+
+
+@blueprint.get("/api/annotations/<name>/relation-search")
+def api_relation_search(name: str) -> Response:
+    """Relations by a pattern of each part; ``%`` stands for any characters."""
+    opened, patterns = open_named(name), parse_patterns(request.args)
+    page = Page.parse(request.args, PER_PAGE)
+    found = query.find(
+        solr(), opened.relations, query.relations_query(patterns), page.start, page.limit or PER_PAGE
+    )
+    answer: api.RelationRows = {"total": found.total, "rows": list(relation_rows(opened, found.documents))}
+    return jsonify(answer)
+
+
+@blueprint.get("/annotations/<name>/relation-search.csv")
+def csv_relation_search(name: str) -> Response:
+    """All of them as CSV, or the first ``limit``."""
+    opened, patterns = open_named(name), parse_patterns(request.args)
+    params = query.relations_query(patterns)
+    batches = (relation_rows(opened, documents) for documents in _pages(opened.relations, params))
+
+    total = query.find(solr(), opened.relations, params, 0, 0).total
+    return _exported("relations", ("image", "class1", "relation", "class2"), batches, total)
+
+
+@blueprint.get("/api/annotations/<name>/images/<image>")
+def api_image(name: str, image: str) -> Response:
+    """One image: its labels and relations."""
+    check_parameters(request.args, ())
+    return jsonify(describe_image(open_named(name), image))
+
+
+@blueprint.get("/annotations/<name>/images/<image>.csv")
+def csv_image(name: str, image: str) -> Response:
+    """The same as CSV: a row a label or relation."""
+    check_parameters(request.args, ())
+    found = describe_image(open_named(name), image)
+    rows: list[dict[str, Any]] = [{"kind": "present", "class1": one} for one in found["present"]]
+    rows += [{"kind": "absent", "class1": one} for one in found["absent"]]
+    rows += [
+        {"kind": "machine", "class1": one["class"], "confidence": one["confidence"]}
+        for one in found["machine"]
+    ]
+    rows += [{"kind": "relation", **one} for one in found["relations"]]
+    columns = ("kind", "class1", "relation", "class2", "confidence")
+    return _exported("image", columns, iter([rows]), len(rows))
+
+
+def _pages(alias: str, params: query.Params) -> Iterator[list[query.Document]]:
+    """Yield what a CSV holds: all, or the rows of ``limit`` and ``page``."""
+    page = Page.parse(request.args, None)
+    if page.limit is None:
+        return query.every(solr(), alias, params)
+    if page.page == 1:
+        return query.every(solr(), alias, params, page.limit)
+    return iter([query.find(solr(), alias, params, page.start, page.limit).documents])
+
+
+def _exported(name: str, columns: tuple[str, ...], batches: Iterator[Iterable[Any]], total: int) -> Response:
+    """Return a CSV file; ``total`` is how many rows the search has. A cell with several values has ``;`` between them."""
+
+    def lines() -> Iterator[str]:
+        yield ",".join(columns) + "\r\n"
+        for rows in batches:
+            text = io.StringIO()
+            writer = csv.writer(text)
+            for row in rows:
+                values = (row.get(column, "") for column in columns)
+                writer.writerow(
+                    [guarded(";".join(value) if isinstance(value, list) else value) for value in values]
+                )
+            yield text.getvalue()
+
+    return exported(f"{name}.csv", lambda: (total, lines()))

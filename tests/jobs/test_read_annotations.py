@@ -1,0 +1,163 @@
+"""Tests of reading annotations: every layout, ranges of any size, bad rows with their places, and restarts."""
+
+import json
+from pathlib import Path
+
+import made_annotations
+import pytest
+
+from conf.errors import TinyTagsError
+from conf.settings import Settings
+from ingest.annotations.layouts import recognise
+from ingest.annotations.manifest import find, open_annotations
+from jobs.read_annotations import check, read_annotations
+from storage import layout
+from storage.lease import lease
+from storage.store import open_store
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("annotations")
+    return folder / "csv", made_annotations.make(folder / "csv")
+
+
+def read(place, folder, size=None, name="made"):
+    settings = Settings(store=str(place), master="processes[1]")
+    return open_store(settings.store), read_annotations(settings, str(folder), name, size)
+
+
+def documents(store, name="made"):
+    """Return the documents of a set in order, without their partition."""
+    found = {}
+    for part in open_annotations(store, name).sets:
+        lines = b"".join(
+            store.read_bytes(f"{part.documents_folder}/{file}") for file in store.list(part.documents_folder)
+        )
+        rows = [json.loads(line) for line in lines.splitlines()]
+        found[part.kind] = sorted((row | {"partition": None} for row in rows), key=lambda row: row["id"])
+    return found
+
+
+def test_ranges_of_any_size_give_the_same_documents_and_a_row_belongs_to_one(made, tmp_path):
+    folder, bad = made
+    whole_store, whole = read(tmp_path / "whole", folder)
+    small_store, small = read(tmp_path / "small", folder, 4_001)
+    assert whole["ranges"] == 5 and small["ranges"] > 20 and whole["bad"] == small["bad"] == bad
+    assert documents(whole_store) == documents(small_store)
+    for key in (
+        "label_rows",
+        "relation_rows",
+        "images",
+        "relations",
+        "duplicate_labels",
+        "duplicate_relations",
+        "unknown",
+    ):
+        assert whole[key] == small[key] > 0
+    places = [
+        {(row["file"], row["line"], row["byte"], row["row"]) for row in one["bad_rows"]}
+        for one in (whole, small)
+    ]
+    assert places[0] == places[1]
+
+
+def test_bad_rows_are_listed_with_their_place_in_the_file(made, tmp_path):
+    folder, _ = made
+    _, result = read(tmp_path, folder, 4_001)
+    for row in result["bad_rows"]:
+        data = Path(row["file"]).read_bytes()
+        assert data[row["byte"] :].startswith(row["row"].encode())
+        assert data[: row["byte"]].count(b"\n") == row["line"] - 1
+    assert {row["row"] for row in result["bad_rows"]} == set(made_annotations.BAD_ROWS)
+
+
+def test_a_repeated_command_does_what_is_left(made, tmp_path):
+    folder, _ = made
+    store, first = read(tmp_path, folder, 20_000)
+    files = documents(store)
+    store.remove(layout.statistics(layout.annotations_rows_folder("made"), 2))
+    images = open_annotations(store, "made").documents("images")
+    store.remove(layout.statistics(images.folder, 0))
+    _, again = read(tmp_path, folder, 20_000)
+    assert (again["ranges_read"], again["partitions_written"]) == (1, 1)
+    assert documents(store) == files
+    assert {**again, "seconds": 0} == {**first, "seconds": 0, "ranges_read": 1, "partitions_written": 1}
+    with lease(store, layout.annotations_lease("made"), "x"), pytest.raises(TinyTagsError):
+        read(tmp_path, folder, 20_000)
+
+
+def test_a_range_that_cannot_be_read_fails_alone_and_is_done_later(made, tmp_path, monkeypatch):
+    folder, _ = made
+    settings = Settings(store=str(tmp_path), master="processes[1]")
+    store = open_store(settings.store)
+    blocked = Path(store.url(layout.annotations_rows("made", "relations", 3)))
+    blocked.mkdir(parents=True)  # a folder where a file is to be
+    result = read_annotations(settings, str(folder), "made")
+    assert list(result["failed"]["rows"]) == [3] and result["ranges_read"] == 4
+    with pytest.raises(TinyTagsError):
+        check(result)
+    blocked.rmdir()
+    assert read_annotations(settings, str(folder), "made")["ranges_read"] == 1
+    assert not store.list(layout.failed_folder(layout.annotations_rows_folder("made")))
+
+
+def test_other_files_under_the_same_name_are_refused(made, tmp_path):
+    read(tmp_path / "store", made[0])
+    other = tmp_path / "other"
+    made_annotations.make(other, images=50)
+    with pytest.raises(TinyTagsError, match="exist already"):
+        read(tmp_path / "store", other)
+
+
+def test_a_folder_without_annotations_is_one_clear_line(tmp_path):
+    with pytest.raises(TinyTagsError, match="no CSV file"):
+        find(str(tmp_path), "x")
+    with pytest.raises(TinyTagsError, match="not a folder"):
+        find(str(tmp_path / "missing"), "x")
+    (tmp_path / "labels.csv").write_text("ImageID,Source,LabelName\na,verification,/m/0\n")
+    with pytest.raises(TinyTagsError, match="'confidence'"):
+        find(str(tmp_path), "x")
+
+
+def test_a_file_that_is_cut_loses_its_last_row_only(tmp_path):
+    (tmp_path / "csv").mkdir()
+    (tmp_path / "csv" / "relations.csv").write_text(
+        "ImageId,Label1,Relation,Label2\na,/m/1,at,/m/2\nb,/m/1,a"
+    )
+    _, result = read(tmp_path / "store", tmp_path / "csv")
+    assert (result["relation_rows"], result["bad"], result["images"], result["label_rows"]) == (1, 1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("header", "kind"),
+    [
+        ("LabelName,DisplayName", "classes"),
+        ("Label,Description", "classes"),
+        ("/m/011k07,Tortoise", "classes"),
+        ("ImageID,Source,LabelName,Confidence", "labels"),
+        ("Confidence,LabelName,ImageID,Source", "labels"),
+        ("ImageID,Source,LabelName,Confidance", "labels"),
+        ("ImageId,Label", "labels"),
+        ("ImageId,Label1,Relation,Label2", "relations"),
+        (
+            "ImageID,LabelName1,LabelName2,XMin1,XMax1,YMin1,YMax1,XMin2,XMax2,YMin2,YMax2,RelationshipLabel",
+            "relations",
+        ),
+        (
+            "ImageID,LabelName1,LabelName2,XMin1,XMax1,YMin1,YMax1,XMin2,XMax2,YMin2,YMax2,RelationLabel",
+            "relations",
+        ),
+        ("ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded", None),
+        ("ImageID,Subset,OriginalURL,License", None),
+        ("name,age", None),
+    ],
+)
+def test_a_layout_is_known_by_its_header(header, kind):
+    found = recognise(header, "x.csv")
+    assert (found and found.kind) == kind
+    if kind == "labels" and "Source" in header:
+        names = [name.lower() for name in header.split(",")]
+        assert found.columns["class"] == names.index("labelname") and found.columns["image"] == names.index(
+            "imageid"
+        )

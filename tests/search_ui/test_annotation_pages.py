@@ -1,0 +1,321 @@
+"""Every answer about annotations equals that of SQLite over the same CSV files, on made rows with odd names and on a real sample."""
+
+import csv
+import html
+import io
+import os
+import random
+import re
+import sqlite3
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import quote
+
+import made_annotations
+import pytest
+
+from conf.settings import Settings
+from indexing.index_annotations import index_annotations
+from indexing.solr import Solr
+from ingest.annotations.manifest import open_annotations
+from jobs.read_annotations import read_annotations
+from search_ui import create_app
+from storage.store import open_store
+
+SHARED = os.environ.get("TINYTAGS_SHARED_DATA")
+PATTERNS = ["%", "%a%", "under_score", "50% off", "%_%", "a*b?", "%\\%", "APPLE", "%LE", "%<b>%", "jaguar", "%(%", "İSTANBUL", "äPFEL", "man", "%table", "at", "h%s", "a%b", "nothing"]  # fmt: skip
+
+
+def read_sql(folder: Path) -> sqlite3.Connection:
+    """Read the CSV files by Python's own reader into tables; rows that are not as they should be are left out."""
+    sql = sqlite3.connect(":memory:")
+    sql.create_function("low", 1, lambda text: text.lower())
+    sql.execute("PRAGMA case_sensitive_like = 1")
+    sql.execute("CREATE TABLE classes (label, name)")
+    sql.execute("CREATE TABLE labels (image, source, label, confidence REAL)")
+    sql.execute("CREATE TABLE relations (image, class1, relation, class2, boxes)")
+    for path in sorted(folder.rglob("*.csv")):
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
+        rows = [one for line in lines for one in csv.reader([line.removesuffix("\r").replace("\r", "\0\0,")])]
+        if not rows[0] or "XMin" in rows[0]:
+            continue
+        header = rows[0]
+        if header[0].startswith("/m/"):
+            sql.executemany("INSERT INTO classes VALUES (?, ?)", rows[:-1])
+            continue
+        for row in rows[1:]:
+            if len(row) != len(header) or "" in row:
+                continue
+            one = dict(zip(header, row, strict=True))
+            if "Confidence" in one:
+                people = one["Source"] != "machine"
+                if (one["Confidence"] not in ("0", "1", "1.0") and people) or "\n" in one["LabelName"]:
+                    continue
+                values = one["ImageID"], one["Source"], one["LabelName"], float(one["Confidence"])
+                sql.execute("INSERT INTO labels VALUES (?, ?, ?, ?)", values)
+            elif "Label" in one:
+                sql.execute("INSERT INTO labels VALUES (?, '', ?, 1)", (one["ImageId"], one["Label"]))
+            elif "Relation" in one:
+                sql.execute("INSERT INTO relations VALUES (?, ?, ?, ?, '')", row)
+            else:
+                values = row[0], row[1], row[-1], row[2], str(row[3:-1])
+                sql.execute("INSERT INTO relations VALUES (?, ?, ?, ?, ?)", values)
+    sql.executescript(
+        """
+        CREATE VIEW present AS SELECT DISTINCT image, label FROM labels WHERE source != 'machine' AND confidence = 1;
+        CREATE VIEW named AS SELECT DISTINCT image, label, coalesce(name, label) AS name FROM present LEFT JOIN classes USING (label);
+        CREATE VIEW rows AS SELECT r.image, coalesce(a.name, class1) AS class1, relation, coalesce(b.name, class2) AS class2
+            FROM (SELECT DISTINCT * FROM relations) r LEFT JOIN classes a ON a.label = class1 LEFT JOIN classes b ON b.label = class2;
+        CREATE VIEW images AS SELECT image FROM labels UNION SELECT image FROM relations;
+        """
+    )
+    return sql
+
+
+@pytest.fixture(scope="module", params=["made", "sample"])
+def annotated(request, solr, tmp_path_factory):
+    """Annotations in the store and in Solr, the page's client, and the same rows in SQLite."""
+    place = tmp_path_factory.mktemp("annotated")
+    folder = place / "csv"
+    if request.param == "made":
+        made_annotations.make(folder, images=400)
+    elif SHARED:
+        folder = Path(SHARED) / "openimages"
+    else:
+        pytest.skip("TINYTAGS_SHARED_DATA is not set")
+    settings = Settings(store=str(place / "store"), solr=solr.url, master="processes[1]", database="none")
+    read_annotations(settings, str(folder), request.param, 100_000)
+    client, store = Solr(solr.url, patience=60), open_store(settings.store)
+    assert index_annotations(store, request.param, client)["complete"]
+    page = create_app(settings).test_client()
+
+    def get(path, **parameters):
+        answer = page.get(f"/api/annotations/{request.param}/{path}", query_string=parameters)
+        assert answer.status_code == 200, answer.text
+        return answer.json
+
+    def get_csv(path, **parameters):
+        answer = page.get(f"/annotations/{request.param}/{path}.csv", query_string=parameters)
+        assert answer.status_code == 200, answer.text
+        text = answer.text
+        answer.close()  # one export at a time
+        return list(csv.reader(io.StringIO(text)))
+
+    sql = read_sql(folder)
+    names = [name for (name,) in sql.execute("SELECT DISTINCT name FROM named ORDER BY 1")]
+    yield SimpleNamespace(name=request.param, get=get, csv=get_csv, sql=sql, page=page, names=names)
+    for part in open_annotations(store, request.param).sets:
+        client.delete_alias(part.alias)
+        client.delete(part.name)
+
+
+def as_text(values) -> list[str]:
+    """Return the cells of a row as CSV has them; a cell that a spreadsheet would execute begins with '."""
+    cells = (";".join(value) if isinstance(value, list) else str(value) for value in values)
+    return [f"'{cell}" if cell.startswith(tuple("=+-@\t\r\n|%")) else cell for cell in cells]
+
+
+def test_classes_are_counted_by_images(annotated):
+    wanted = annotated.sql.execute("SELECT name, label, count(*) FROM named GROUP BY label").fetchall()
+    found = annotated.get("classes")
+    rows = [(one["class"], one["label"], one["images"]) for one in found["classes"]]
+    assert sorted(rows) == sorted(wanted) and found["total"] == len(rows)
+    assert [name.lower() for name, _, _ in rows] == sorted(name.lower() for name, _, _ in rows)
+    most = annotated.get("classes", sort="images", limit=5, page=2)["classes"]
+    assert [one["images"] for one in most] == sorted((row[2] for row in rows), reverse=True)[5:10]
+    assert annotated.csv("classes")[1:] == [as_text(row) for row in rows]
+
+
+def test_relations_are_counted_by_images_and_rows(annotated):
+    wanted = annotated.sql.execute(
+        "SELECT relation, count(DISTINCT image), count(*) FROM rows GROUP BY relation ORDER BY relation"
+    ).fetchall()
+    found = annotated.get("relations")["relations"]
+    assert [(one["relation"], one["images"], one["rows"]) for one in found] == wanted
+    assert annotated.csv("relations")[1:] == [as_text(row) for row in wanted]
+
+
+def expected_images(annotated, classes, every=False):
+    """Return images by how many classes match, then by id, each with those and all of its classes."""
+    having: dict[str, set[str]] = {}
+    for image, name in annotated.sql.execute("SELECT DISTINCT image, name FROM named"):
+        having.setdefault(image, set()).add(name)
+    if not classes:
+        images = [image for (image,) in annotated.sql.execute("SELECT image FROM images ORDER BY image")]
+        return [(image, [], sorted(having.get(image, ()))) for image in images]
+    marks = ",".join("?" * len(classes))
+    found = annotated.sql.execute(
+        f"SELECT image, count(DISTINCT name) AS n FROM named WHERE name IN ({marks}) GROUP BY image"
+        f" HAVING n >= ? ORDER BY n DESC, image",
+        (*classes, len(classes) if every else 1),
+    )
+    return [
+        (image, [name for name in classes if name in having[image]], sorted(having[image]))
+        for image, _ in found
+    ]
+
+
+def test_images_with_most_of_several_classes_come_first(annotated):
+    draw = random.Random(1)
+    searches = [[], *([name] for name in draw.sample(annotated.names, 2)), annotated.names[:50]]
+    searches += [draw.sample(annotated.names, n) for n in (2, 3, 5)]
+    for classes in searches:
+        for every in (False, True):
+            wanted = expected_images(annotated, classes, every)
+            match = {"match": "all"} if every else {}
+            found = annotated.get("images", **{"class": classes}, **match, limit=20_000)
+            assert found["total"] == len(wanted)
+            rows = [(one["image"], one["matching"], one["classes"]) for one in found["images"]]
+            assert rows == wanted, classes
+            second = annotated.get("images", **{"class": classes}, **match, limit=7, page=2)
+            assert [one["image"] for one in second["images"]] == [image for image, _, _ in wanted[7:14]]
+    assert annotated.csv("images", **{"class": classes})[1:] == [
+        as_text(row) for row in expected_images(annotated, classes)
+    ]
+    assert len(annotated.csv("images", limit=10)) == 11
+
+
+def test_a_class_is_widened_to_all_kinds_of_it_when_asked(annotated):
+    top, wanted_names = {
+        "made": ("Apple", ["Apple", "apple pie", "Bat (Animal)"]),
+        "sample": ("Carnivore", None),
+    }[annotated.name]
+    found = annotated.get("images", **{"class": [top]}, descendants="1", limit=20_000)
+    if wanted_names is None:
+        assert found["total"] > annotated.get("images", **{"class": [top]})["total"]
+        assert {"Cat", "Dog"} & {name for one in found["images"] for name in one["classes"]}
+        return
+    wanted = {image for image, matching, _ in expected_images(annotated, wanted_names) if matching}
+    assert {one["image"] for one in found["images"]} == wanted
+    assert all(one["matching"] == [top] for one in found["images"])
+
+
+def test_relations_are_searched_by_patterns(annotated):
+    draw = random.Random(2)
+    searches = [
+        {part: draw.choice(PATTERNS) for part in draw.sample(["class1", "relation", "class2"], 2)}
+        for _ in range(15)
+    ]
+    searches += [{part: pattern} for pattern in PATTERNS for part in ("class1", "relation", "class2")]
+    searches += [{"class1": name} for name in draw.sample(annotated.names, 5)] + [{}]
+    some = 0
+    for patterns in searches:
+        likes = {
+            part: patterns.get(part, "%").lower().replace("\\", "\\\\").replace("_", "\\_")
+            for part in ("class1", "relation", "class2")
+        }
+        wanted = annotated.sql.execute(
+            "SELECT image, class1, relation, class2 FROM rows WHERE low(class1) LIKE ? ESCAPE '\\'"
+            " AND low(relation) LIKE ? ESCAPE '\\' AND low(class2) LIKE ? ESCAPE '\\'",
+            tuple(likes.values()),
+        ).fetchall()
+        found = annotated.get("relation-search", **patterns, limit=10_000)
+        rows = [tuple(one.values()) for one in found["rows"]]
+        assert sorted(rows) == sorted(wanted), patterns
+        assert found["total"] == len(wanted)
+        assert [row[0] for row in rows] == sorted(row[0] for row in rows)
+        some += len(wanted) > 0
+    assert some > 10
+    assert annotated.csv("relation-search")[1:] == [as_text(row) for row in rows]
+
+
+def test_an_image_has_its_labels_and_relations(annotated):
+    draw = random.Random(3)
+    images = [image for (image,) in annotated.sql.execute("SELECT image FROM images ORDER BY image")]
+    with_relations = [
+        image for (image,) in annotated.sql.execute("SELECT DISTINCT image FROM rows ORDER BY image")
+    ]
+    for image in [*images[:3], *draw.sample(images, 15), *draw.sample(with_relations, 5)]:
+        found = annotated.get(f"images/{image}")
+        labels = annotated.sql.execute(
+            "SELECT coalesce(name, label), source, confidence FROM labels LEFT JOIN classes USING (label) WHERE image = ?",
+            (image,),
+        ).fetchall()
+        assert found["present"] == sorted({n for n, source, c in labels if source != "machine" and c == 1})
+        assert found["absent"] == sorted({n for n, source, c in labels if source != "machine" and c == 0})
+        assert {one["class"] for one in found["machine"]} == {
+            n for n, source, _ in labels if source == "machine"
+        }
+        assert all((one["class"], "machine", one["confidence"]) in labels for one in found["machine"])
+        relations = annotated.sql.execute(
+            "SELECT class1, relation, class2 FROM rows WHERE image = ?", (image,)
+        )
+        assert sorted(tuple(one.values()) for one in found["relations"]) == sorted(relations)
+        assert len(annotated.csv(f"images/{image}")) == 1 + sum(
+            len(found[key]) for key in ("present", "absent", "machine", "relations")
+        )
+
+
+def test_what_is_wrong_in_an_address_is_one_line(annotated):
+    base = f"/api/annotations/{annotated.name}"
+    for path, status in {
+        "/api/annotations/missing/classes": 404,
+        f"{base}/images/missing": 404,
+        f"{base}/images?match=most": 400,
+        f"{base}/images?colour=red": 400,
+        f"{base}/images?limit=0": 400,
+        f"{base}/images?limit=100001": 400,
+        f"{base}/images?limit=1000&page=99999": 400,
+        f"{base}/classes?sort=x": 400,
+        f"{base}/relation-search?class1=" + "x" * 501: 400,
+    }.items():
+        answer = annotated.page.get(path)
+        assert (answer.status_code, set(answer.json)) == (status, {"error", "status"}), path
+
+
+def follow(annotated, path):
+    """Return the text of a page, and the number of its results."""
+    answer = annotated.page.get(path)
+    assert answer.status_code == 200, (path, answer.text)
+    total = re.search(r"<h1><strong>([\d,]+)</strong>", answer.text)
+    return answer.text, total and int(total[1].replace(",", ""))
+
+
+def test_every_count_on_a_page_is_what_a_click_on_it_shows(annotated):
+    base = f"/annotations/{annotated.name}"
+    draw = random.Random(4)
+    name = quote(annotated.names[1])
+    followed = 0
+    for path in (
+        "images", f"images?class={name}", f"images?class={name}&relation=at", "relation-search", "relation-search?class1=%25a%25",
+        "relation-search?relation=at",
+    ):  # fmt: skip
+        text, _ = follow(annotated, f"{base}/{path}")
+        counts = re.findall(
+            r'<a href="([^"]*)"[^>]*><span class="name">[^<]*</span><span class="count">([\d,]+)<', text
+        )
+        for url, count in draw.sample(counts, min(4, len(counts))):
+            if "aria-current" not in text.partition(url)[2][:40]:
+                assert follow(annotated, html.unescape(url))[1] == int(count.replace(",", "")), url
+                followed += 1
+    text, _ = follow(annotated, f"{base}/relations")
+    for url, count in re.findall(r'<a href="([^"]*)">([\d,]+)<span class="hidden"> \w', text):
+        assert follow(annotated, html.unescape(url))[1] == int(count.replace(",", "")), url
+        followed += 1
+    text, _ = follow(annotated, f"{base}/classes?sort=images")
+    rows = re.findall(r'<a href="([^"]*)">[^<]*</a></th><td class="number">([\d,]+)<', text)
+    for url, count in rows[:8]:
+        if "Jaguar" not in url:  # two classes of one name: the link shows both
+            assert follow(annotated, html.unescape(url))[1] == int(count.replace(",", "")), url
+    assert followed > 12
+
+
+def test_every_page_escapes_names_and_links_to_its_data(annotated):
+    base = f"/annotations/{annotated.name}"
+    for path in (
+        "/annotations",
+        f"{base}/tree",
+        f"{base}/classes",
+        f"{base}/relations",
+        f"{base}/images?limit=500",
+        f"{base}/relation-search?limit=500",
+    ):
+        text, _ = follow(annotated, path)
+        assert "<b>bold" not in text
+        if not path.endswith("tree"):
+            assert "View JSON" in text
+    image = annotated.sql.execute("SELECT image FROM rows GROUP BY image ORDER BY count(*) DESC").fetchone()[
+        0
+    ]
+    text, _ = follow(annotated, f"{base}/images/{image}")
+    assert '<svg class="graph"' in text and "relation-search?" in text
