@@ -102,7 +102,9 @@ def test_what_is_at_rest_costs_one_request_a_scan_and_no_statistics_are_read_twi
     watch.scan()
     requests.clear()
     watch.scan()
-    at_rest = {("times", path): 1 for path in ("corpora", "runs", "corpora/tiny", f"runs/{made.name}")}
+    at_rest = {
+        ("times", path): 1 for path in ("corpora", "runs", "annotations", "corpora/tiny", f"runs/{made.name}")
+    }
     assert requests == at_rest
     requests.clear()
     path = layout.run_statistics(made.name, 2)
