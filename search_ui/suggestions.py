@@ -152,19 +152,28 @@ def uncertain_images(
     """Return hits of the search whose tags have the lowest confidence. Raises `SolrError`."""
     at = state.search.with_sort("confidence-low").with_page(state.search.page)
     items: list[Item] = []
+    last = False
     for _ in range(SEARCH_PAGES):
         found = search(solr, published, at)
-        for hit in found.hits:
-            images = unlabelled(hit["corpus"])
-            record = images and hit["partition"] * images.corpus.partition_images + hit["row"]
-            if images and images.among(np.array([record]))[0]:
-                items.append(item_of(hit))
+        new = [item_of(hit) for hit in found.hits if _is_unlabelled(hit, unlabelled(hit["corpus"]))]
+        if items and len(items) + len(new) > at.per_page:
+            break  # the next page begins with these
+        items += new
         last = found.total <= at.page * at.per_page or at.page >= at.last_numbered_page
-        at = at.with_page(at.page + 1)
-        if last or len(items) >= at.per_page:
+        if last:
             break
+        at = at.with_page(at.page + 1)
     following = None if last else state.with_changes(search=state.search.with_page(at.page))
     return Suggested(items, following)
+
+
+def _is_unlabelled(hit: dict[str, Any], images: Unlabelled | None) -> bool:
+    """Return whether a hit may be suggested; not where the store has no such corpus."""
+    if images is None:
+        return False
+    record = hit["partition"] * images.corpus.partition_images + hit["row"]
+    first, last = images.corpus.splits.get("test", (0, 0))
+    return record not in images.labelled and not first <= record < last
 
 
 def disagreeing_images(store: Store, runs: list[Run], images: Unlabelled, state: LabelState) -> Suggested:
