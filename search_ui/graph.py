@@ -6,7 +6,8 @@ from typing import TypedDict
 from search_ui.api_annotations import ImageRelation
 
 MOST = 12  # classes on a side; beyond, lines can't be told apart
-ROW, WIDTH, MARGIN = 44, 560, 170
+# Pixels: between classes, between the sides, and of a character at most.
+ROW, BETWEEN, CHARACTER = 44, 190, 8
 LONGEST = 24  # characters of a name
 
 
@@ -50,6 +51,9 @@ def draw(relations: Iterable[ImageRelation]) -> Graph | None:
     left, right = (list(dict.fromkeys(pair[side] for pair in pairs)) for side in (0, 1))
     if not pairs or max(len(left), len(right)) > MOST:
         return None
+    start = 16 + CHARACTER * max(len(_short(name)) for name in left)
+    end = start + BETWEEN
+    width = end + 16 + CHARACTER * max(len(_short(name)) for name in right)
     height = ROW * max(len(left), len(right)) + 16
 
     def places(names: list[str]) -> dict[str, int]:
@@ -58,7 +62,7 @@ def draw(relations: Iterable[ImageRelation]) -> Graph | None:
     at_left, at_right = places(left), places(right)
     edges: list[Edge] = []
     for number, ((first, second), names) in enumerate(pairs.items()):
-        x1, x2, y1, y2 = MARGIN, WIDTH - MARGIN, at_left[first], at_right[second]
+        x1, x2, y1, y2 = start, end, at_left[first], at_right[second]
         along = (
             (0.5, 0.32, 0.68)[number % 3] if len(pairs) > 1 else 0.5
         )  # so that names on crossing lines stay apart
@@ -67,10 +71,10 @@ def draw(relations: Iterable[ImageRelation]) -> Graph | None:
              "x": round(x1 + (x2 - x1) * along), "y": round(y1 + (y2 - y1) * along) - 5}
         )  # fmt: skip
     return {
-        "width": WIDTH,
+        "width": width,
         "height": height,
-        "left": [{"name": _short(name), "x": MARGIN - 8, "y": y} for name, y in at_left.items()],
-        "right": [{"name": _short(name), "x": WIDTH - MARGIN + 8, "y": y} for name, y in at_right.items()],
+        "left": [{"name": _short(name), "x": start - 8, "y": y} for name, y in at_left.items()],
+        "right": [{"name": _short(name), "x": end + 8, "y": y} for name, y in at_right.items()],
         "edges": edges,
     }
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from indexing.solr import Solr
+from conf.errors import TinyTagsError
+from indexing.solr import Solr, SolrError
 
 ANSWER_SECONDS = 10.0
 BATCH = 5_000  # documents of an export in one request
@@ -33,7 +34,7 @@ def class_counts(solr: Solr, alias: str) -> dict[str, int]:
 
 def image_count(solr: Solr, alias: str) -> int:
     """Return the number of images."""
-    found: int = solr.select(alias, {"q": "*:*", "rows": 0}, ANSWER_SECONDS)["response"]["numFound"]
+    found: int = _select(solr, alias, {"q": "*:*", "rows": 0}, ANSWER_SECONDS)["response"]["numFound"]
     return found
 
 
@@ -41,7 +42,7 @@ def relation_counts(solr: Solr, alias: str) -> list[tuple[str, int, int]]:
     """Return each type of relation with the number of its images and of its rows, by name."""
     facet = _terms("relation", -1) | {"facet": {"images": "unique(image)"}}
     params = {"q": "*:*", "rows": 0, "json.facet": json.dumps({"relations": facet})}
-    answer = solr.select(alias, params, ANSWER_SECONDS)["facets"].get("relations", {"buckets": []})
+    answer = _select(solr, alias, params, ANSWER_SECONDS)["facets"].get("relations", {"buckets": []})
     return sorted((bucket["val"], bucket["images"], bucket["count"]) for bucket in answer["buckets"])
 
 
@@ -106,7 +107,7 @@ def find(
         for tag, (field, limit) in (facets or {}).items()
     }
     more = {"json.facet": json.dumps(asked)} if asked else {}
-    answer = solr.select(alias, params | {"start": start, "rows": rows} | more, ANSWER_SECONDS)
+    answer = _select(solr, alias, params | {"start": start, "rows": rows} | more, ANSWER_SECONDS)
     counts = {tag: _counts(answer["facets"].get(tag)) for tag in asked} if asked else {}
     return Hits(answer["response"]["numFound"], answer["response"]["docs"], counts)
 
@@ -117,7 +118,8 @@ def every(solr: Solr, alias: str, params: Params, limit: int | None = None) -> I
     unique = "" if params["sort"].endswith("id asc") else ",id asc"
     while cursor != last and left != 0:
         rows = BATCH if left is None else min(BATCH, left)
-        answer = solr.select(
+        answer = _select(
+            solr,
             alias,
             params | {"sort": params["sort"] + unique, "rows": rows, "cursorMark": cursor},
             ANSWER_SECONDS,
@@ -136,11 +138,23 @@ def find_image(solr: Solr, images: str, relations: str, image: str) -> tuple[Doc
         "rows": 1,
         "fl": "id,classes,absent,machine,sources",
     }
-    found = solr.select(images, params, ANSWER_SECONDS)["response"]["docs"]
+    found = _select(solr, images, params, ANSWER_SECONDS)["response"]["docs"]
     if not found:
         return None
     asked = {"q": "{!term f=image v=$image}", "image": image, "fl": RELATION_FIELDS, "sort": "id asc"}
     return found[0], [document for batch in every(solr, relations, asked) for document in batch]
+
+
+def _select(solr: Solr, alias: str, params: Params, timeout: float) -> Any:
+    """Search. Raises `TinyTagsError` where the annotations are not in Solr."""
+    try:
+        return solr.select(alias, params, timeout)
+    except SolrError as error:
+        if error.status != 404:
+            raise
+        raise TinyTagsError(
+            f"alias {alias!r} is not in Solr; `tinytags annotations DIR --name NAME` indexes annotations"
+        ) from None
 
 
 def _terms(field: str, limit: int) -> dict[str, Any]:
@@ -148,7 +162,7 @@ def _terms(field: str, limit: int) -> dict[str, Any]:
 
 
 def _facets(solr: Solr, alias: str, facets: dict[str, Any]) -> dict[str, dict[str, int]]:
-    answer = solr.select(alias, {"q": "*:*", "rows": 0, "json.facet": json.dumps(facets)}, ANSWER_SECONDS)
+    answer = _select(solr, alias, {"q": "*:*", "rows": 0, "json.facet": json.dumps(facets)}, ANSWER_SECONDS)
     return {name: _counts(answer["facets"].get(name)) for name in facets}
 
 

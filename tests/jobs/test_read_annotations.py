@@ -5,7 +5,9 @@ from pathlib import Path
 
 import made_annotations
 import pytest
+from small_world import MASTER
 
+import tinytags
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 from ingest.annotations.layouts import recognise
@@ -85,6 +87,28 @@ def test_a_repeated_command_does_what_is_left(made, tmp_path):
     assert {**again, "seconds": 0} == {**first, "seconds": 0, "ranges_read": 1, "partitions_written": 1}
     with lease(store, layout.annotations_lease("made"), "x"), pytest.raises(TinyTagsError):
         read(tmp_path, folder, 20_000)
+
+
+def test_spark_writes_the_same_files(made, tmp_path, spark):
+    _, first = read(tmp_path / "processes", made[0], 20_000)
+    settings = Settings(store=str(tmp_path / "spark"), master=MASTER)
+    again = read_annotations(settings, str(made[0]), "made", 20_000)
+    assert {**again, "seconds": 0} == {**first, "seconds": 0}
+    stores = [open_store(str(tmp_path / name)) for name in ("processes", "spark")]
+    assert documents(stores[0]) == documents(stores[1])
+
+
+def test_the_command_reads_without_solr_and_lists_bad_rows(made, tmp_path, capsys):
+    arguments = ["annotations", str(made[0]), "--name", "made", "--no-index", "--store", str(tmp_path)]
+    with pytest.raises(SystemExit) as left:
+        tinytags.main([*arguments, "--master", "processes[1]"])
+    printed = capsys.readouterr()
+    assert (
+        left.value.code == 0
+        and "train-human-imagelabels.csv:" in printed.out
+        and "12 bad rows" in printed.out
+    )
+    assert "boxes.csv: is not read" in printed.err
 
 
 def test_a_range_that_cannot_be_read_fails_alone_and_is_done_later(made, tmp_path, monkeypatch):
