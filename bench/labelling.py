@@ -52,7 +52,9 @@ def main(source, corpus, images, labels, partition_images, show):
             times = label_and_train(
                 address, truth, partition_images, list(labelled.classes or []), labels, show
             )
-        measured = place.run_tinytags("evaluate", "--model", "labels-1", "--corpus", corpus)
+        measured = place.run_tinytags(
+            "--master", "processes", "evaluate", "--model", "labels-1", "--corpus", corpus
+        )
     images_measured, accuracy = measured["quality"]["images"], measured["quality"]["accuracy"]
     low, high = wilson(round(accuracy * images_measured), images_measured)
     steps = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in times.items() if name != "all")
