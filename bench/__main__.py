@@ -15,7 +15,7 @@ from conf.command import note, run
 from conf.wording import duration
 
 # In this order: first the groups that need Spark, then those that need Solr, at last those that need all memory.
-QUICK_GROUPS = ("kernel", "tag", "ingest", "index", "search", "page", "thumbnails", "startup")
+QUICK_GROUPS = ("kernel", "tag", "ingest", "index", "search", "page", "users", "thumbnails", "startup")
 GROUPS = (
     "kernel",
     "tag",
@@ -25,7 +25,6 @@ GROUPS = (
     "hdfs",
     *QUICK_GROUPS[3:],
     "similar",
-    "users",
     "growth",
     "whole",
     "train",

@@ -23,6 +23,9 @@ from small_world import write_cifar
 
 from operations.services import free_port
 
+# The images are built for the first test.
+pytestmark = pytest.mark.timeout(1800)
+
 ROOT = Path(__file__).parents[2]
 FILE = str(ROOT / "conf" / "compose.yaml")
 SERVICES = ("page", "balancer", "database", "solr")
