@@ -113,7 +113,10 @@ def open_page(chromium, address):
 
 @pytest.fixture
 def corrections(settings):
-    return open_corrections(settings.database)
+    """The corrections in the database of all tests; those of this test are undone, as they are in searches."""
+    corrections = open_corrections(settings.database)
+    yield corrections
+    corrections.undo_all()
 
 
 @pytest.fixture(scope="module", autouse=True)
