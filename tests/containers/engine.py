@@ -78,6 +78,8 @@ def running_engine(folder: Path) -> Iterator[Engine]:
     finally:
         daemon.terminate()
         daemon.wait(60)
+        # It leaves the network of containers mounted, and then the folder can't be removed.
+        subprocess.run(["umount", f"{folder}/exec/netns/default"], stderr=subprocess.DEVNULL, check=False)
 
 
 def make_base(engine: Engine, folder: Path) -> None:
