@@ -71,6 +71,7 @@ def paths(app, searchable):
         "model": model,
         "filename": "page.js",
         "ending": "csv",
+        "image": "0123456789abcdef",
     }
     adapter = app.url_map.bind("127.0.0.1")
     for rule in app.url_map.iter_rules():

@@ -379,7 +379,7 @@ def test_a_real_job_is_watched_from_its_start_to_its_end(watched, world, often):
     job = start("tag", "--corpus", "tiny", "--model", "trained", TINYTAGS_STORE=world.store.root)
     try:
         # It works for less time than a page may take to ask twice, so it is stopped while it works.
-        while not world.store.exists(layout.run_lease(run.name)):
+        while not world.store.exists(layout.run_manifest(run.name)):  # written under the lease
             assert job.poll() is None, "it ended before it worked"
             time.sleep(0.001)
         os.kill(job.pid, signal.SIGSTOP)
