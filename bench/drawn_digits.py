@@ -104,7 +104,7 @@ def followed(image: Image.Image) -> list[Stroke]:
         # Of a loop, back to where it began; a crossing is met by the stroke that ends there.
         stroke += [at for at in _around(stroke[-1]) if at in every and at not in stroke[-3:]][:1]
         if len(stroke) > 4 or not strokes:
-            strokes.append([*stroke[:-1:5], stroke[-1]])
+            strokes.append([*stroke[:-1:8], stroke[-1]])
     return [[(float(x), float(y)) for x, y in stroke] for stroke in strokes]
 
 

@@ -15,7 +15,7 @@ from tagging.featured import Featured
 from tagging.features.hog import Hog
 from tagging.models import save_model
 
-LEARNT, DRAWN = 80, 12
+LEARNT, DRAWN = 60, 10
 
 
 def of_fonts(count: int, seed: int) -> list[Digit]:
