@@ -77,6 +77,19 @@ def test_the_version_changes_with_every_change_and_not_without_one(corrections, 
     assert corrections.version() == versions[-1]
 
 
+def test_the_version_changes_with_a_lower_number_that_is_committed_later(sqlite_url, here):
+    corrections = open_corrections(sqlite_url)
+    first, second = corrections.add_many([Label(here, 0, 0, "frog"), Label(here, 0, 1, "cat")], "Ada")
+    of_first = corrections.table.c.number == first.number
+    with corrections.begin(write=True) as connection:
+        late = connection.execute(corrections.table.select().where(of_first)).one()
+        connection.execute(corrections.table.delete().where(of_first))
+    before = corrections.version()
+    with corrections.begin(write=True) as connection:
+        connection.execute(corrections.table.insert().values(**late._mapping))
+    assert corrections.version() != before and first.number < second.number
+
+
 def test_a_repeated_correction_is_stored_once_and_again_after_another(corrections, here):
     for label, by in (("frog", "Ada"), ("frog", "Ada"), ("frog", "Bob"), ("frog", "Ada"), ("cat", "Ada")):
         corrections.add(here, 0, 0, label, by)
