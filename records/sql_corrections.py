@@ -132,7 +132,9 @@ class SqlCorrections(SqlDatabase, Corrections):
         c = self.table.c
         undone = func.sum(case((c.undone_at.is_not(None), cast(c.number, BigInteger)), else_=0))
         # The number of rows too: where several transactions write, one with a lower number may be committed last.
-        query = select(func.max(c.number), func.count(), func.count(c.undone_at), undone, func.max(c.undone_at))
+        query = select(
+            func.max(c.number), func.count(), func.count(c.undone_at), undone, func.max(c.undone_at)
+        )
         with self.begin() as connection:
             return tuple(connection.execute(query).one()) if connection else None
 

@@ -50,6 +50,7 @@ class PublishedIndex:
         self.solr, self.alias, self.check_seconds, self.people = solr, alias, check_seconds, people
         self._lock = threading.Lock()
         self._checked = float("-inf")
+        self._expired = False
         self._failed: SolrError | None = None
         self._snapshot = Snapshot((), Counts.of([]))
         self._versions: dict[str, Version] = {}
@@ -58,13 +59,15 @@ class PublishedIndex:
         self._labelled: dict[str, LabelledDocuments] = {}
 
     def expire(self) -> None:
-        """Let the next call of `now` check."""
-        self._checked = float("-inf")
+        """Let the next call of `now` check, also where another thread is checking now."""
+        self._expired = True
 
     def now(self, fresh: bool = False) -> Snapshot:
         """Return what is published; ``fresh`` checks even if that was done a moment ago. Raises `SolrError`."""
         with self._lock:
-            if fresh or time.monotonic() - self._checked > self.check_seconds:
+            if fresh or self._expired or time.monotonic() - self._checked > self.check_seconds:
+                # Before anything is read: what changes meanwhile is read by the next call.
+                self._expired = False
                 self._failed = None
                 try:
                     self._check()

@@ -74,7 +74,10 @@ def label() -> ResponseReturnValue:
     if "classes" in request.args:
         return redirect(_with_typed_classes(request.args).url())
     state = LabelState.parse(request.args)
-    runs = published_runs()
+    try:
+        runs = published_runs()
+    except SolrError:  # images of the store can be labelled without
+        runs = []
     corpus = _corpus_of(state, runs)
     if corpus is None and not (state.show in (None, "search") and runs):
         return render_template("label_corpora.html", corpora=_corpora(state))
@@ -140,11 +143,8 @@ def api_save() -> Response:
 
 
 def published_runs() -> list[Run]:
-    """Return the published runs that the store has; none where Solr doesn't answer."""
-    try:
-        names = sources().published.now().collections
-    except SolrError:
-        return []
+    """Return the published runs that the store has. Raises `SolrError`."""
+    names = sources().published.now().collections
     return [run for one in names if (run := sources().library.run(one)) is not None]
 
 
@@ -287,6 +287,7 @@ def _store(given: list[Any], by: str) -> list[api.GivenLabel]:
         [Label(one.corpus, one.partition, one.row, one.label) for one in labels if one.label is not None], by
     )
     corrections.undo_many(undone, by)
+    sources().published.expire()
     return [
         {
             "corpus": one.corpus.name,

@@ -25,7 +25,7 @@ from tagging.models import read_card
 
 blueprint = Blueprint("train", __name__)
 
-# Solr is asked again for so many seconds while a run is published.
+# For so many seconds requests to Solr are repeated while a run is published.
 PUBLISH_SECONDS = 10
 
 
@@ -56,7 +56,7 @@ def stop() -> Response:
 
 @blueprint.get("/changes")
 def changes() -> str:
-    """What a run changes against the one that is shown, or ``with`` another one of its corpus."""
+    """What a run changes against the one that is shown, or ``with`` another one of its corpus. Needs Solr, which has what is shown."""
     check_parameters(request.args, ("run", "with"))
     new = _known_run(request.args.get("run", ""))
     corpus = sources().library.corpus(new.corpus)
@@ -94,6 +94,7 @@ def publish_run() -> Response:
     new = _known_run(request.form.get("run", ""))
     found = sources()
     solr = Solr(found.settings.solr, patience=PUBLISH_SECONDS)
+    found.published.expire()
     others = [run.name for run in published_runs() if run.corpus == new.corpus]
     try:
         publish(found.library.store, new.name, solr, found.settings.alias, instead_of=others)

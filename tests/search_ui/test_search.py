@@ -211,6 +211,20 @@ def test_nothing_published_is_no_error(searchable):
     assert (found.searched.collections, found.total, found.hits) == ((), 0, [])
 
 
+def test_what_expires_during_a_check_is_checked_again(monkeypatch):
+    published, checks = PublishedIndex(Solr("http://127.0.0.1:1/solr"), ALIAS, check_seconds=3600), []
+
+    def check():
+        checks.append(len(checks))
+        if len(checks) == 1:  # as by another thread, which has just stored a correction
+            published.expire()
+
+    monkeypatch.setattr(published, "_check", check)
+    for _ in range(3):
+        published.now()
+    assert checks == [0, 1]
+
+
 @pytest.mark.services
 def test_cells_are_queried_once_for_each_version_of_an_index(searchable, show, monkeypatch):
     requests = []

@@ -175,6 +175,19 @@ def test_strangers_start_no_jobs(world, allowed, address, status):
     assert app.extensions["tinytags"].trainings.last() is None
 
 
+def test_nothing_is_compared_trained_or_published_while_solr_can_not_say_what_is_shown(library, tmp_path):
+    settings = Settings(
+        store=library.store.root, solr="http://127.0.0.1:1/solr", database=f"sqlite:///{tmp_path}/labels.db"
+    )
+    app = create_app(settings)
+    page, run = app.test_client(), library.second.name
+    assert page.get(f"/changes?run={run}").status_code == 503, "not: no run is shown"
+    assert page.post("/publish", data={"run": run}).status_code == 503, "the run shown now would stay beside it"
+    assert page.post("/train", data={"corpus": "small"}).status_code == 503
+    assert app.extensions["tinytags"].trainings.last() is None
+    assert page.get("/label?corpus=small").status_code == 200
+
+
 def test_what_changes_is_counted_image_by_image(library):
     tags = [
         {(d["partition"], d["row"]): d["tag"] for d in library.documents[run.name]}
