@@ -45,7 +45,7 @@ class Login:
         if not self._header or self._proxy not in ("*", peer):
             return ""
         # WSGI decodes the bytes of headers as latin-1.
-        return _name(
+        return valid_name(
             request.headers.get(self._header, "").encode("latin-1", "replace").decode("utf-8", "replace")
         )
 
@@ -104,7 +104,7 @@ def check_basic() -> None:
         return
     if not login.is_password(given.password or ""):
         raise Unauthorized(WRONG, www_authenticate=WWWAuthenticate("basic", {"realm": "TinyTags"}))
-    g.user = _name(given.username or "") or abort(
+    g.user = valid_name(given.username or "") or abort(
         400, "The user of basic auth is your name, which is missing or too long."
     )
 
@@ -117,7 +117,8 @@ def log_in(name: str) -> None:
 
 def log_out() -> None:
     """Let the browser forget it."""
-    session.clear()
+    if sources().login.has_password:  # else there is no key that signs a session
+        session.clear()
     g.user = ""
 
 
@@ -125,9 +126,12 @@ def login_url() -> str:
     """Return the URL of the form, which leads back to this page; or to that of the form that was refused."""
     here = request.full_path.rstrip("?")
     if request.method != "GET":
-        parts = urlsplit(request.referrer or "/")
+        try:
+            parts = urlsplit(request.referrer or "/")
+        except ValueError:  # it can hold anything
+            parts = urlsplit("/")
         here = parts.path + (f"?{parts.query}" if parts.query else "")
-    return f"/login?{urlencode({'next': here})}" if here != "/login" else here
+    return here if here.partition("?")[0] == "/login" else f"/login?{urlencode({'next': here})}"
 
 
 def local(path: str) -> str:
@@ -135,7 +139,8 @@ def local(path: str) -> str:
     return path if re.fullmatch(r"/(?![/\\])[!-~]*", path) else "/"
 
 
-def _name(text: str) -> str:
+def valid_name(text: str) -> str:
+    """Return a name as it is stored, and "" for what can't be one."""
     try:
         return check_name("the user", text)
     except BadCorrectionError:

@@ -11,13 +11,13 @@ from conf.errors import TinyTagsError
 from conf.wording import counted
 from indexing.solr import SolrError
 from ingest.corpus import Corpus
-from records.corrections import LONGEST_NAME, BadCorrectionError, Correction, check_name, parse_time
+from records.corrections import BadCorrectionError, Correction, check_name, parse_time
 from records.importing import import_labels
 from search_ui import api, details
 from search_ui.clients import is_loopback
 from search_ui.history import NONE
 from search_ui.library import image_url, known_corpus
-from search_ui.login import given_name, user
+from search_ui.login import given_name, user, valid_name
 from search_ui.sources import sources
 from search_ui.writing import check_rate, may_write
 
@@ -68,7 +68,7 @@ def corrections_of(corpus: Corpus, partition: int, row: int) -> tuple[list[Corre
 def name() -> str:
     """Return the name of the person who is logged in, or of the last correction from this browser, or ""."""
     # Of several cookies, the last one has the shortest path; version 0.1 set it for /images.
-    return user() or unquote((request.cookies.getlist(COOKIE) or [""])[-1])[:LONGEST_NAME]
+    return user() or valid_name(unquote((request.cookies.getlist(COOKIE) or [""])[-1]))
 
 
 @blueprint.post("/images/<corpus>/<int:partition>/<int:row>/corrections")

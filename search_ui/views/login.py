@@ -36,13 +36,14 @@ def login() -> ResponseReturnValue:
 @blueprint.post("/logout")
 def logout() -> ResponseReturnValue:
     """Log out; the reverse proxy's login stays."""
+    _check_required()
     log_out()
     return redirect("/", 303)
 
 
 def _check_required() -> None:
     if not sources().login.required:
-        abort(404, "Nobody has to log in here: the settings password and user_header are not set.")
+        abort(404, "There is no login here: the settings password and user_header are not set.")
 
 
 def _page(after: str, given: str = "", error: str = "") -> str:
