@@ -34,7 +34,7 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
     from search_ui.facets import label_mark
     from search_ui.history import NONE, History
     from search_ui.library import Library
-    from search_ui.people import DatabasePeople
+    from search_ui.people import CurrentLabels, DatabasePeople
     from search_ui.rates import Rates
     from search_ui.sources import Sources
     from search_ui.training import Trainings
@@ -56,7 +56,8 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
     counted = metrics.make_metrics()
     library = Library(open_store(settings.store, settings.webhdfs or None))
     corrections = open_corrections(settings.database)
-    people = DatabasePeople(corrections, library) if settings.database != NONE else None
+    labels = CurrentLabels(corrections)
+    people = DatabasePeople(labels, library) if settings.database != NONE else None
     app.extensions["tinytags"] = Sources(
         settings=settings,
         solr=solr,
@@ -64,6 +65,7 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
         library=library,
         board=Board(library.store, solr, settings.alias, app.config["REFRESH_SECONDS"]),
         corrections=corrections,
+        labels=labels,
         rates=Rates(settings.correction_rate, "correction_rate"),
         history=History(settings.database, settings.retention_days),
         classify_rates=Rates(settings.classify_rate, "classify_rate"),

@@ -14,6 +14,7 @@ from search_ui.board import Board
 from search_ui.history import History
 from search_ui.library import Library
 from search_ui.metrics import Metrics
+from search_ui.people import CurrentLabels
 from search_ui.rates import Rates
 from search_ui.training import Trainings
 
@@ -31,6 +32,7 @@ class Sources:
     library: Library
     board: Board
     corrections: Corrections
+    labels: CurrentLabels
     rates: Rates  # of corrections
     history: History
     classify_rates: Rates

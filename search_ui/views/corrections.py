@@ -39,8 +39,7 @@ def choices(corpus: Corpus) -> list[str]:
 
 def given_labels(corpus: Corpus) -> list[str]:
     """Return the labels that people gave images of a corpus so far, sorted: what to suggest where no classes are known yet."""
-    newest = sources().corrections.newest()
-    return sorted({one.label for one in newest if one.corpus_hash == corpus.hash})
+    return sources().labels.now().names.get(corpus.hash, [])
 
 
 def enabled() -> bool:

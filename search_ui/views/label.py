@@ -1,9 +1,9 @@
 """The page of labels: a grid of images that get a label by one key, and suggestions of what to label next."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
-from dataclasses import asdict, dataclass, replace
-from functools import cache, lru_cache
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from functools import cache
 from typing import Any, NamedTuple
 
 from flask import Blueprint, abort, jsonify, redirect, render_template, request
@@ -14,13 +14,14 @@ from werkzeug.datastructures import MultiDict
 from indexing.query.search import search
 from indexing.solr import SolrError
 from ingest.corpus import Corpus, list_corpora
-from records.corrections import Correction, Label, check_name
-from records.majority import PeoplesLabel, peoples_labels
+from records.corrections import Label, check_name
+from records.majority import majority
 from search_ui import api, suggestions
 from search_ui.facets import Choice
 from search_ui.label_state import SHOWN, LabelState, parse_classes
 from search_ui.library import image_urls, known_corpus, version_of
 from search_ui.login import given_name, user
+from search_ui.people import Labels
 from search_ui.sources import sources
 from search_ui.suggestions import Item, Suggested, Unlabelled
 from search_ui.views.corrections import enabled, keep_name, may_train, name
@@ -40,33 +41,6 @@ FIELD = "label "
 Place = tuple[str, int, int]  # corpus, partition, row
 
 
-@dataclass(frozen=True)
-class Labels:
-    """The labels that people gave the images of all corpora: of each image the one that most people give."""
-
-    given: list[PeoplesLabel]
-
-    def of(self, corpus: Corpus) -> dict[int, str | None]:
-        """Return the label of each labelled record of a corpus; None where as many people give another."""
-        size = corpus.partition_images
-        return {
-            one.partition * size + one.row: one.label
-            for one in self.given
-            if one.corpus == corpus.name and one.corpus_hash == corpus.hash
-        }
-
-
-def all_labels() -> Labels:
-    """Return all labels now, read once for each version of the database."""
-    corrections = sources().corrections
-    return _read_labels(corrections.address, corrections.version())
-
-
-@lru_cache(maxsize=1)
-def _read_labels(_database: str, _version: Hashable) -> Labels:
-    return Labels(peoples_labels(sources().corrections.newest()))
-
-
 @blueprint.get("/label")
 def label() -> ResponseReturnValue:
     """Images to label: those of a search, or suggested ones."""
@@ -81,10 +55,10 @@ def label() -> ResponseReturnValue:
     corpus = _corpus_of(state, runs)
     if corpus is None and not (state.show in (None, "search") and runs):
         return render_template("label_corpora.html", corpora=_corpora(state))
-    labels = all_labels()
+    labels = sources().labels.now()
     here = [run for run in runs if corpus is not None and run.corpus_hash == corpus.hash]
     state = replace(state, show=state.show or _what_to_show(state, here or (runs if corpus is None else [])))
-    given = labels.of(corpus) if corpus is not None else {}
+    given = labels.of_corpus(corpus) if corpus is not None else {}
     classes = known_classes(state, corpus, runs, given.values())
     try:
         shown = _suggested(state, corpus, labels, here) if classes else Suggested([], None)
@@ -150,7 +124,11 @@ def published_runs() -> list[Run]:
 
 def labels_of(corpus: Corpus) -> dict[int, str]:
     """Return the label of each record of a corpus on whose label people agree."""
-    return {record: label for record, label in all_labels().of(corpus).items() if label is not None}
+    return {
+        record: label
+        for record, label in sources().labels.now().of_corpus(corpus).items()
+        if label is not None
+    }
 
 
 def known_classes(
@@ -232,7 +210,7 @@ def _unlabelled(labels: Labels) -> Callable[[str], Unlabelled | None]:
     @cache
     def unlabelled(one: str) -> Unlabelled | None:
         corpus = library.corpus(one)
-        return None if corpus is None else Unlabelled(corpus, frozenset(labels.of(corpus)))
+        return None if corpus is None else Unlabelled(corpus, frozenset(labels.of_corpus(corpus)))
 
     return unlabelled
 
@@ -251,7 +229,6 @@ def _choices(state: LabelState, corpus: Corpus | None, runs: list[Run]) -> list[
 
 def _with_labels(items: Iterable[Item], labels: Labels) -> Iterable[dict[str, Any]]:
     library = sources().library
-    known: dict[str, dict[int, str | None]] = {}
     for item in items:
         try:
             corpus = library.corpus(item.corpus)
@@ -259,9 +236,7 @@ def _with_labels(items: Iterable[Item], labels: Labels) -> Iterable[dict[str, An
             corpus = None
         if corpus is None:  # its labels couldn't be stored
             continue
-        if item.corpus not in known:
-            known[item.corpus] = labels.of(corpus)
-        label = known[item.corpus].get(item.partition * corpus.partition_images + item.row)
+        label = labels.of_image(corpus, item.partition, item.row)
         yield asdict(item) | {"label": label} | image_urls(asdict(item), version_of(corpus))
 
 
@@ -325,11 +300,8 @@ def _checked(one: Any) -> _Given:
 
 def _label_of(one: _Given) -> str | None:
     """Return the label that most people give an image now."""
-    of_person: dict[str, Correction] = {}
-    for correction in sources().corrections.of_image(one.corpus, one.partition, one.row):
-        of_person.setdefault(correction.by, correction)
-    found = peoples_labels(of_person.values())
-    return found[0].label if found else None
+    newest_first = sources().corrections.of_image(one.corpus, one.partition, one.row)
+    return majority({given.by: given.label for given in reversed(newest_first)}.values())
 
 
 def _check_form() -> None:

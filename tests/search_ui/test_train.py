@@ -182,7 +182,9 @@ def test_nothing_is_compared_trained_or_published_while_solr_can_not_say_what_is
     app = create_app(settings)
     page, run = app.test_client(), library.second.name
     assert page.get(f"/changes?run={run}").status_code == 503, "not: no run is shown"
-    assert page.post("/publish", data={"run": run}).status_code == 503, "the run shown now would stay beside it"
+    assert page.post("/publish", data={"run": run}).status_code == 503, (
+        "the run shown now would stay beside it"
+    )
     assert page.post("/train", data={"corpus": "small"}).status_code == 503
     assert app.extensions["tinytags"].trainings.last() is None
     assert page.get("/label?corpus=small").status_code == 200
