@@ -29,6 +29,8 @@ Records = npt.NDArray[np.int64]
 
 # Of a corpus with more images than this, those drawn by chance may come twice.
 SHUFFLED_IMAGES = 200_000
+# In the order of a corpus, so many records at a time are compared with those that are labelled.
+SCANNED = 10_000
 # Different images are chosen among those of so many row groups of one partition.
 GROUPS = 8
 # A page of the least certain images reads so many pages of the search at most.
@@ -63,11 +65,22 @@ class Unlabelled:
     corpus: Corpus
     labelled: frozenset[int]
 
+    @property
+    def measured(self) -> tuple[int, int]:
+        """The records kept for measuring: the first, and the one behind the last."""
+        return self.corpus.splits.get("test", (0, 0))
+
     def among(self, records: Records) -> npt.NDArray[np.bool_]:
         """Return which ``records`` (n,) may be suggested: (n,) bool."""
         known = np.fromiter(self.labelled, np.int64, len(self.labelled))
-        first, last = self.corpus.splits.get("test", (0, 0))
+        first, last = self.measured
         return np.asarray(~(np.isin(records, known) | ((records >= first) & (records < last))))
+
+    def has(self, partition: int, row: int) -> bool:
+        """Return whether an image may be suggested."""
+        record = partition * self.corpus.partition_images + row
+        first, last = self.measured
+        return record not in self.labelled and not first <= record < last
 
     def item(self, record: int) -> Item:
         """Return the image of a record, without a tag."""
@@ -90,7 +103,7 @@ def images_in_order(images: Unlabelled, state: LabelState) -> Suggested:
     start, per_page = state.start, state.search.per_page
     chosen: list[int] = []
     while start < images.corpus.images and len(chosen) < per_page:
-        records = np.arange(start, min(start + 10 * per_page, images.corpus.images))
+        records = np.arange(start, min(start + SCANNED, images.corpus.images))
         chosen += records[images.among(records)].tolist()
         start = int(records[-1]) + 1
     chosen = chosen[:per_page]
@@ -155,7 +168,11 @@ def uncertain_images(
     last = False
     for _ in range(SEARCH_PAGES):
         found = search(solr, published, at)
-        new = [item_of(hit) for hit in found.hits if _is_unlabelled(hit, unlabelled(hit["corpus"]))]
+        new = [
+            item_of(hit)
+            for hit in found.hits
+            if (images := unlabelled(hit["corpus"])) is not None and images.has(hit["partition"], hit["row"])
+        ]
         if items and len(items) + len(new) > at.per_page:
             break  # the next page begins with these
         items += new
@@ -165,15 +182,6 @@ def uncertain_images(
         at = at.with_page(at.page + 1)
     following = None if last else state.with_changes(search=state.search.with_page(at.page))
     return Suggested(items, following)
-
-
-def _is_unlabelled(hit: dict[str, Any], images: Unlabelled | None) -> bool:
-    """Return whether a hit may be suggested; not where the store has no such corpus."""
-    if images is None:
-        return False
-    record = hit["partition"] * images.corpus.partition_images + hit["row"]
-    first, last = images.corpus.splits.get("test", (0, 0))
-    return record not in images.labelled and not first <= record < last
 
 
 def disagreeing_images(store: Store, runs: list[Run], images: Unlabelled, state: LabelState) -> Suggested:
