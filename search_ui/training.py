@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -81,17 +82,15 @@ class Trainings:
         return training
 
     def stop(self) -> None:
-        """Let the training end, as by Ctrl-C, and wait for it; nothing happens where none runs."""
+        """Let the training end, as by Ctrl-C, without waiting for its end; nothing happens where none runs."""
         training = self._last
         if training is None or not training.running:
             return
         training.stopped = True
         assert training.process.stdin is not None
         training.process.stdin.close()
-        try:
-            training.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            training.process.kill()
+        # A thread of its own: few threads handle requests.
+        threading.Thread(target=_kill_late, args=[training], daemon=True).start()
 
     def _follow(self, training: Training, reading: threading.Thread, output: list[str]) -> None:
         _read(training.process.stderr, training.lines)
@@ -101,6 +100,13 @@ class Trainings:
                 training.result = json.loads("".join(output))
         training.seconds = time.monotonic() - training.began
         training.ended.set()
+
+
+def _kill_late(training: Training) -> None:
+    """Kill a training that doesn't end in `STOP_SECONDS`, with the processes that it started."""
+    if not training.ended.wait(STOP_SECONDS):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(training.process.pid, signal.SIGKILL)
 
 
 def _read(stream: Any, lines: "list[str] | deque[str]") -> None:
