@@ -1,7 +1,5 @@
 """Train on the labels, see what the new model changes, and publish its run: all from the page."""
 
-from typing import Any
-
 from flask import Blueprint, abort, redirect, render_template, request
 from werkzeug import Response
 
@@ -20,8 +18,7 @@ from search_ui.views.corrections import enabled, may_train
 from search_ui.views.label import labels_of, published_runs
 from search_ui.writing import check_rate
 from storage.runs import Run
-from tagging.cards import read_quality
-from tagging.models import read_card
+from tagging.cards import Quality
 
 blueprint = Blueprint("train", __name__)
 
@@ -83,7 +80,7 @@ def changes() -> str:
         examples=examples,
         published=published,
         publishable=may_train() and not published,
-        card=_card(new),
+        quality=_quality(new),
     )
 
 
@@ -129,13 +126,10 @@ def _known_run(name: str) -> Run:
     return run
 
 
-def _card(run: Run) -> dict[str, Any] | None:
-    """Return accuracy and how it was measured, where the model's card has them."""
-    card = read_card(sources().library.store, run.model)
-    quality = read_quality(card)
-    if card.get("hash") != run.model_hash or quality is None:
-        return None
-    return {"accuracy": card["quality"]["accuracy"], "measured_on": card["measured_on"]}
+def _quality(run: Run) -> Quality | None:
+    """Return the quality of the model that made a run; None where the store has no such model, or it isn't measured."""
+    measured = sources().library.measured(run.model)
+    return measured.quality if measured is not None and measured.model_hash == run.model_hash else None
 
 
 def _check_form() -> None:
