@@ -17,7 +17,7 @@ function start() {
   const classes = new Map(); // by key
   const selected = new Set();
   const done = []; // what can be undone: lists of [image, label before]
-  let unsent = new Map(); // image -> label, or null to undo
+  const unsent = []; // [image, label, or null to undo], in the order to send
   let current = 0;
   let anchor = 0;
   let timer = null;
@@ -128,7 +128,7 @@ function start() {
     done.push(places.map((place) => [images[place], images[place].label]));
     for (const place of places) {
       setLabel(images[place], label);
-      unsent.set(images[place], label);
+      unsent.push([images[place], label]);
     }
     clear();
     const next = Math.min(places.at(-1) + 1, images.length - 1);
@@ -144,9 +144,10 @@ function start() {
     if (sending) await sending;
     for (const [image, before] of last) {
       setLabel(image, before);
+      const place = unsent.findLastIndex(([one]) => one === image);
       // A label that was not sent yet is only forgotten.
-      if (unsent.has(image) && unsent.get(image) !== null) unsent.delete(image);
-      else unsent.set(image, null);
+      if (place >= 0 && unsent[place][1] !== null) unsent.splice(place, 1);
+      else unsent.push([image, null]);
     }
     setCurrent(images.indexOf(last[0][0]), true);
     report("Undone");
@@ -160,37 +161,46 @@ function start() {
     });
   }
 
-  function send(wait = SEND_MS) {
-    if (timer === null && !sending && unsent.size) timer = setTimeout(() => { sending = post(); }, wait);
+  // Remove what one request can have: of an image once, since the server stores one label of it, and returns what it has then.
+  function take() {
+    const sent = unsent.map(([image]) => image);
+    const again = sent.findIndex((image, n) => sent.indexOf(image) < n);
+    return unsent.splice(0, Math.min(again < 0 ? sent.length : again, 200));
   }
 
+  function send(wait = SEND_MS) {
+    if (timer === null && !sending && unsent.length) timer = setTimeout(() => { sending = post(); }, wait);
+  }
+
+  // Send the first labels; return whether they were stored.
   async function post() {
     timer = null;
-    const entries = [...unsent].slice(0, 200);
-    entries.forEach(([image]) => unsent.delete(image));
+    const entries = take();
     let wait = SEND_MS;
+    let stored = false;
     try {
       const answer = await fetch("/api/label", {
         method: "POST", headers: { "Content-Type": "application/json" }, body: body(entries),
       });
-      const result = await answer.json();
+      const result = await answer.json().catch(() => ({ error: `status ${answer.status}` })); // a proxy sends pages
       if (answer.ok) {
         result.labels.forEach(({ label }, n) => {
           const [image] = entries[n];
-          if (!unsent.has(image) && image.label !== label) setLabel(image, label);
+          if (!unsent.some(([one]) => one === image) && image.label !== label) setLabel(image, label);
         });
         form.dataset.saved = Number(form.dataset.saved ?? 0) + entries.length;
-        if (!unsent.size) report("Saved");
+        stored = true;
+        if (!unsent.length) report("Saved");
       } else {
         // What the server refuses would be refused again, but for a limit or a server that is down.
         if (answer.status !== 429 && answer.status < 500) throw new Error(result.error);
         wait = 1000 * Number(answer.headers.get("Retry-After") ?? 5);
-        entries.forEach(([image, label]) => { if (!unsent.has(image)) unsent.set(image, label); });
+        unsent.unshift(...entries);
         report(`Not saved yet: ${result.error}`);
       }
     } catch (error) {
       if (error instanceof TypeError) { // the server can't be reached
-        entries.forEach(([image, label]) => { if (!unsent.has(image)) unsent.set(image, label); });
+        unsent.unshift(...entries);
         wait = 5000;
         report("Not saved yet: the server does not answer");
       } else {
@@ -199,17 +209,16 @@ function start() {
     }
     sending = null;
     send(wait);
+    return stored;
   }
 
   // Send all labels, then go on; where they can't be sent, stay: the status says why.
   async function leave(goOn) {
-    if (sending) await sending;
-    while (unsent.size) {
+    if (sending && !(await sending)) return;
+    while (unsent.length) {
       clearTimeout(timer);
       timer = null;
-      const before = unsent.size;
-      await (sending = post());
-      if (unsent.size >= before) return;
+      if (!(await (sending = post()))) return;
     }
     goOn();
   }
@@ -260,7 +269,7 @@ function start() {
     leave(() => event.target.submit());
   });
   addEventListener("pagehide", () => {
-    if (unsent.size) fetch("/api/label", { method: "POST", keepalive: true, headers: { "Content-Type": "application/json" }, body: body([...unsent].slice(0, 200)) });
+    while (unsent.length) fetch("/api/label", { method: "POST", keepalive: true, headers: { "Content-Type": "application/json" }, body: body(take()) });
   });
 
   function move(key, shift) {
