@@ -86,7 +86,9 @@ def free_name(store: Any) -> str:
 
 
 def stop_with_stdin() -> None:
-    """Interrupt this process, as SIGTERM does, once standard input is closed: then the program that started it has ended."""
+    """Lower the priority of this process, and interrupt it, as SIGTERM does, once standard input is closed: then the program that
+    started it has ended.
+    """
 
     def wait() -> None:
         while os.read(0, 1024):  # not sys.stdin, whose lock would abort the end of the interpreter

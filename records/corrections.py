@@ -43,7 +43,7 @@ class Correction:
 
 
 class Label(NamedTuple):
-    """A label that somebody gives to an image."""
+    """A label that a person gives to an image."""
 
     corpus: Corpus
     partition: int
