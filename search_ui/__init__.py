@@ -12,7 +12,7 @@ from jinja2 import ChoiceLoader, PackageLoader
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 
-# Requests are short: URLs, and the form of a correction; but for pictures to classify.
+# Requests are short: URLs, and the form of a correction; but for pictures to classify and files of labels.
 BODY_BYTES = 64 * 1024
 UPLOAD_BYTES = 32 << 20
 _M_ARENA_MAX = -8  # malloc.h

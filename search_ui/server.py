@@ -31,8 +31,8 @@ OTHER_FILES = 200
 # A connection is closed when the headers of its next request take longer than this, and then its body.
 HEADER_SECONDS = 20
 BODY_SECONDS = 15
-# A request with pictures, by its path: 32 MiB in this time are 4 Mbit/s.
-UPLOAD_PATHS, UPLOAD_SECONDS = ("/classify", "/api/classify"), 60
+# A request with files, by its path: 32 MiB in this time are 4 Mbit/s. The view may have a lower limit.
+UPLOAD_PATHS, UPLOAD_SECONDS = ("/classify", "/api/classify", "/corrections/import"), 60
 # A connection is closed when its client reads less than this in this time, while something is left to send.
 SLOW_SECONDS, SLOW_BYTES = 20, 80_000
 HEADER_BYTES = 64 * 1024
@@ -49,6 +49,7 @@ THREADS = {
     "/history.": EXPORTS + 1,
     "/classify": 3,
     "/api/classify": 3,
+    "/corrections/import": 2,
     "": 8,
 }
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import io
 import socket
 import statistics
 import threading
@@ -9,10 +10,12 @@ import time
 
 import pytest
 from served import started
+from werkzeug.test import EnvironBuilder
 
 from conf.settings import Settings
-from search_ui import clients, create_app, server
+from search_ui import BODY_BYTES, clients, create_app, server
 from search_ui.views import health
+from search_ui.views.corrections import IMPORT_BYTES
 
 SEARCH = "/?tag=frog&tag=ship&confidence=50-100"
 
@@ -193,3 +196,19 @@ def test_a_proxy_names_the_client_and_others_can_not(tmp_path):
         serving.close()
         thread.join(10)
     assert seen == ["198.51.100.9", "127.0.0.1", "127.0.0.1"]
+
+
+@pytest.mark.parametrize(("size", "expected"), [(4 * BODY_BYTES, 200), (IMPORT_BYTES + 1, 413)])
+def test_a_file_of_labels_may_be_larger_than_other_requests(tmp_path, size, expected):
+    app = create_app(Settings(store=str(tmp_path), database=f"sqlite:///{tmp_path}/labels.db"))
+    line = "small/0/0," + 1000 * " " + "\n"  # without a label, which is left out
+    file = io.BytesIO(("image,label\n" + (size // len(line) + 1) * line).encode())
+    form = {"by": "Ada", "file": (file, "labels.csv")}
+    environ = EnvironBuilder("/corrections/import", method="POST", data=form).get_environ()
+    with (
+        running(app) as address,
+        contextlib.closing(http.client.HTTPConnection(*address, timeout=10)) as client,
+    ):
+        headers = {"Content-Type": environ["CONTENT_TYPE"]}
+        client.request("POST", "/corrections/import", environ["wsgi.input"].read(), headers)
+        assert client.getresponse().status == expected
