@@ -226,5 +226,8 @@ def test_a_run_is_compared_with_the_one_that_is_shown_and_takes_its_place(page, 
     show(searchable.first)
     assert page.post("/publish", data={"run": searchable.second.name}).status_code == 303
     assert searchable.solr.alias("search-ui") == [searchable.second.name]
+    assert page.get(f"/changes?run={searchable.network.name}").status_code == 200, (
+        "its model is not in the store"
+    )
     assert page.get("/changes?run=none").status_code == 404
     assert page.get("/changes?run=a&run=b").status_code == 400
