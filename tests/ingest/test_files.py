@@ -260,7 +260,10 @@ def test_a_dump_in_hdfs_gives_what_the_same_dump_gives_locally(remote, tmp_path,
 
 
 @pytest.mark.services
-def test_reading_goes_on_when_a_datanode_was_killed_and_comes_back(remote, hdfs, tmp_path):
+def test_reading_goes_on_when_a_datanode_was_killed_and_comes_back(remote, hdfs, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "storage.hdfs_client.ATTEMPTS", 6
+    )  # a JVM that starts on a busy machine takes longer than four
     content = CONTENT * 100
     (tmp_path / "long").write_bytes(content)
     url, webhdfs = remote(tmp_path / "long")
