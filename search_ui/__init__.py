@@ -30,6 +30,7 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
     from ingest.picture import Decoder
     from records.corrections import open_corrections
     from search_ui import details, errors, hosts, login, metrics, openapi, writing
+    from search_ui.access import Access
     from search_ui.board import REFRESH_SECONDS, Board
     from search_ui.facets import label_mark
     from search_ui.history import NONE, History
@@ -71,7 +72,7 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
         classify_rates=Rates(settings.classify_rate, "classify_rate"),
         decoder=Decoder(),
         metrics=counted,
-        login=login.Login(settings),
+        access=Access(settings),
         trainings=Trainings(settings),
     )
     # The plots and tables of models, which reports have too.

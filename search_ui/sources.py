@@ -1,7 +1,6 @@
 """What the pages are made from: settings, Solr, the store, the database and the counters of one application."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from flask import current_app
 
@@ -10,6 +9,7 @@ from indexing.query.published import PublishedIndex
 from indexing.solr import Solr
 from ingest.picture import Decoder
 from records.corrections import Corrections
+from search_ui.access import Access
 from search_ui.board import Board
 from search_ui.history import History
 from search_ui.library import Library
@@ -17,9 +17,6 @@ from search_ui.metrics import Metrics
 from search_ui.people import CurrentLabels
 from search_ui.rates import Rates
 from search_ui.training import Trainings
-
-if TYPE_CHECKING:
-    from search_ui.login import Login
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Sources:
     classify_rates: Rates
     decoder: Decoder
     metrics: Metrics
-    login: "Login"
+    access: Access
     trainings: Trainings
 
 

@@ -40,7 +40,7 @@ def refusal() -> HTTPException | None:
     """Return why the person who sends this request may not change anything; None where they may."""
     if sources().settings.read_only == "yes":
         return Forbidden(READ_ONLY)
-    if sources().login.required and not user():
+    if sources().access.required and not user():
         # Not "basic": browsers would open a dialog of their own.
         return Unauthorized(LOG_IN, www_authenticate=WWWAuthenticate("form", {"realm": "TinyTags"}))
     return None

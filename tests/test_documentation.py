@@ -54,7 +54,7 @@ def test_the_readme_tells_of_every_setting_and_its_default():
 
 
 def test_the_verbs_are_those_that_there_are():
-    assert set(VERBS) == set(tinytags.command.commands) | set(tinytags.JOBS)
+    assert set(VERBS) == set(tinytags.command.commands) | set(tinytags.ELSEWHERE)
 
 
 def test_the_readme_links_only_to_files_that_there_are():

@@ -38,7 +38,7 @@ VERBS = {name: tinytags.command.get_command(None, name) for name in tinytags.ORD
 
 
 def test_every_verb_is_listed_in_the_order_in_which_one_needs_it():
-    assert set(tinytags.ORDER) == set(tinytags.JOBS) | set(tinytags.command.commands)
+    assert set(tinytags.ORDER) == set(tinytags.ELSEWHERE) | set(tinytags.command.commands)
     out, _ = run("--help")
     places = [out.index(f"\n  {name} ") for name in tinytags.ORDER]
     assert places == sorted(places)
@@ -53,9 +53,9 @@ def test_the_help_of_a_verb_explains_it_and_each_of_its_options(verb):
         if parameter.param_type_name == "option":
             assert parameter.help and len(parameter.help) > 10, f"{verb} {parameter.opts[0]}"
             assert parameter.help.rstrip()[-1] in ".]", f"{verb} {parameter.opts[0]}: {parameter.help}"
-    if verb in tinytags.JOBS:
+    if verb in tinytags.ELSEWHERE:
         assert command.name == verb
-        assert tinytags.JOBS[verb][1] == command.help.splitlines()[0].replace("DUMP", "a dump")
+        assert tinytags.ELSEWHERE[verb][1] == command.help.splitlines()[0].replace("DUMP", "a dump")
     out, _ = run(verb, "--help")
     assert out.startswith(f"Usage: tinytags {verb} ")
 

@@ -5,6 +5,8 @@ const form = document.getElementById("label");
 const list = document.getElementById("classes");
 // Letters for the classes after the ninth: not those with another meaning (a, n, p, u).
 const KEYS = "123456789bcdefghijklmoqrstvwxyz";
+// A class with one of these names has it for its key: a picture of a 7 is labelled by 7.
+const OWN = `0${KEYS}`;
 // Labels are sent at most once in this time: the server limits requests, not labels.
 const SEND_MS = 1100;
 
@@ -15,6 +17,8 @@ function start() {
   const status = document.getElementById("status");
   const images = [...form.querySelectorAll("#to-label > li")].map(makeImage);
   const classes = new Map(); // by key
+  const names = [...list.children].map((item) => item.dataset.name);
+  const free = [...KEYS].filter((key) => !names.includes(key));
   const selected = new Set();
   const done = []; // what can be undone: lists of [image, label before]
   const unsent = []; // [image, label, or null to undo], in the order to send
@@ -54,7 +58,7 @@ function start() {
 
   function makeButton(item) {
     const name = item.dataset.name;
-    const key = KEYS[classes.size];
+    const key = takeKey(name);
     const button = document.createElement("button");
     button.type = "button";
     if (key) {
@@ -66,7 +70,13 @@ function start() {
     button.append(...item.childNodes);
     item.replaceChildren(button);
     button.addEventListener("click", () => assign(name));
-    classes.set(key ?? name, name);
+    if (key) classes.set(key, name);
+  }
+
+  function takeKey(name) {
+    if (name.length !== 1 || !OWN.includes(name) || classes.has(name)) return free.shift();
+    if (free.includes(name)) free.splice(free.indexOf(name), 1);
+    return name;
   }
 
   function setCurrent(place, focus = false) {

@@ -14,10 +14,11 @@ from ingest.corpus import Corpus
 from records.corrections import BadCorrectionError, Correction, check_name, parse_time
 from records.importing import import_labels
 from search_ui import api, details
+from search_ui.access import valid_name
 from search_ui.clients import is_loopback
 from search_ui.history import NONE
 from search_ui.library import image_url, known_corpus
-from search_ui.login import given_name, user, valid_name
+from search_ui.login import given_name, user
 from search_ui.sources import sources
 from search_ui.writing import check_rate, may_write
 

@@ -27,7 +27,7 @@ def login() -> ResponseReturnValue:
         given = check_name("your name", request.form.get("name", ""))
     except BadCorrectionError as error:
         return _page(after, error=str(error)), 400
-    if not sources().login.is_password(request.form.get("password", "")):
+    if not sources().access.is_password(request.form.get("password", "")):
         return _page(after, given, WRONG), 403
     log_in(given)
     return keep_name(redirect(after, 303), given)
@@ -42,7 +42,7 @@ def logout() -> ResponseReturnValue:
 
 
 def _check_required() -> None:
-    if not sources().login.required:
+    if not sources().access.required:
         abort(404, "There is no login here: the settings password and user_header are not set.")
 
 
@@ -52,7 +52,7 @@ def _page(after: str, given: str = "", error: str = "") -> str:
         next=local(after),
         name=given or name(),
         error=error,
-        by_proxy=bool(sources().login.user_of_proxy()),
-        has_password=sources().login.has_password,
+        by_proxy=bool(sources().access.user_of_proxy()),
+        has_password=sources().access.has_password,
         logged_in=user(),
     )

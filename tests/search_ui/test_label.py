@@ -183,16 +183,16 @@ def test_labels_are_given_by_touch(browse, labels):
     assert labels() == sorted((*shown[place], "frog", "Ada") for place in (2, 5))
 
 
-def test_a_new_class_is_typed_and_gets_a_key(browse, labels, press):
-    page = open_label(browse, "?show=order")
+def test_a_new_class_is_typed_and_gets_a_key_and_that_of_a_digit_is_the_digit(browse, labels, press):
+    page = open_label(browse, "?show=order&class=7&class=0")
     page.get_by_label("New class").fill("heron")
     page.keyboard.press("Enter")
-    press(page, "5")
-    saved(page, 1)
-    assert [label for *_, label, _ in labels()] == ["heron"]
+    press(page, "5", "0")
+    saved(page, 2)
+    assert sorted(label for *_, label, _ in labels()) == ["0", "heron"]
     page.reload()
     names = page.locator("#classes li").evaluate_all("all => all.map(one => one.dataset.name)")
-    assert sorted(names) == sorted([*CLASSES, "heron"])
+    assert sorted(names) == sorted([*CLASSES, "7", "0", "heron"])
 
 
 def test_labels_that_the_server_limits_are_kept_and_sent_later(chromium, settings, labels):

@@ -13,7 +13,7 @@ from served import started
 from conf.settings import Settings
 from records.corrections import open_corrections
 from records.predictions import NewPrediction
-from search_ui import create_app, login
+from search_ui import access, create_app
 from search_ui.clients import PEER
 from search_ui.login import local
 from search_ui.writing import OPEN
@@ -155,7 +155,8 @@ def test_the_session_is_that_of_every_process_with_the_password_and_ends_with_it
 
 
 def test_wrong_passwords_are_limited_by_address_and_right_ones_are_not(settings, monkeypatch):
-    monkeypatch.setattr(login, "TRIES", "10/hour")  # where the machine is busy, these take a part of a minute
+    # Where the machine is busy, these take a part of a minute.
+    monkeypatch.setattr(access, "TRIES", "10/hour")
     page = page_with(settings, password=PASSWORD)
     assert {log_in(page).status_code for _ in range(15)} == {303}
     answers = [log_in(page, password="another one") for _ in range(12)]
