@@ -5,7 +5,7 @@ from typing import TypedDict
 
 from search_ui.api_annotations import ImageRelation
 
-MOST = 12  # classes on a side; beyond, lines can't be told apart
+MOST = 12  # classes on a side; with more, lines lie on each other
 # Pixels: between classes, between the sides, and of a character at most.
 ROW, BETWEEN, CHARACTER = 44, 190, 8
 LONGEST = 24  # characters of a name
