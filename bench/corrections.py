@@ -5,7 +5,6 @@
 prints the figures of docs/performance.md, *Corrections*. Solr's fields for the two updates exist only here.
 """
 
-import argparse
 import json
 import shutil
 import statistics
@@ -15,9 +14,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import click
 import numpy as np
 
 import indexing.solr
+from conf.command import run
 from indexing.query.cells import query_cells
 from indexing.query.people import LabelledDocuments
 from indexing.solr import Solr
@@ -93,10 +94,10 @@ def search(solr: Solr, filter: str) -> None:
     solr.select(RUN, parameters | {"sort": "confidence desc,id asc", "rows": 30, "minExactCount": 30})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--documents", type=int, default=2_000_000)
-    count = parser.parse_args().documents
+@click.command("corrections")
+@click.option("--documents", "count", default=2_000_000, show_default=True, help="Documents in Solr.")
+def main(count: int) -> None:
+    """Measure three ways in which corrections can reach searches, on a Solr of its own."""
     with tempfile.TemporaryDirectory() as name, collection(count, Path(name)) as solr:
         report("page of a search", [seconds(lambda: search(solr, "tag:frog")) for _ in range(TRIES)])
         report("counting all documents", [seconds(lambda: query_cells(solr, RUN)) for _ in range(TRIES)])
@@ -151,4 +152,4 @@ def measure_beside(solr: Solr, url: str, labelled: int, count: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

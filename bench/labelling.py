@@ -21,8 +21,6 @@ from storage.store import Store, open_store
 from tagging.quality import wilson
 from tagging.training import labelled_part
 
-# Keys of the classes, as in search_ui/static/label.js.
-KEYS = "123456789bcdefghijklmoqrstvwxyz"
 ALIAS = "labelling"
 WAIT_MS = 600_000
 
@@ -141,13 +139,16 @@ def label_page(
     page: Any, truth: NDArray[np.int32], partition_images: int, given: Counter[int], most: int
 ) -> None:
     """Give the images of one page their labels, up to ``most`` of each class."""
+    keys = page.locator("#classes button").evaluate_all(
+        "all => all.map(one => one.getAttribute('aria-keyshortcuts'))"
+    )
     places = page.locator("#to-label > li").evaluate_all(
         "all => all.map(one => [Number(one.dataset.partition), Number(one.dataset.row)])"
     )
     for partition, row in places:
         label = int(truth[partition * partition_images + row])
         if given[label] < most:
-            page.keyboard.press(KEYS[label])
+            page.keyboard.press(keys[label])
             given[label] += 1
         else:
             page.keyboard.press("ArrowRight")
