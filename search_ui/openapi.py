@@ -21,15 +21,15 @@ from indexing.query.search_state import (
     SORTS,
 )
 from ingest.picture import FORMATS, MOST_BYTES
-from search_ui import api, openapi_annotations
+from search_ui import api, api_models, api_runs, openapi_annotations
 from search_ui.schemas import document_schema
 from search_ui.views.classify import MOST_FILES
 from search_ui.views.label import MOST_LABELS
 
 PATH = "/api/openapi.json"
-# The types of `search_ui.api` that are responses.
+# The types that are responses.
 RESPONSES = (
-    api.Error, api.Search, api.Image, api.Classified, api.History, api.Contributors, api.Labels, api.Runs, api.Models, api.Model, api.Alive, api.Ready, api.NotReady
+    api.Error, api.Search, api.Image, api.Classified, api.History, api.Contributors, api.Labels, api_runs.Runs, api_models.Models, api_models.Model, api.Alive, api.Ready, api.NotReady
 )  # fmt: skip
 
 TEXT = {"type": "string"}

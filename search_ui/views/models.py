@@ -17,7 +17,8 @@ from flask.blueprints import BlueprintSetupState
 from conf.errors import TinyTagsError
 from indexing.query.search_state import SearchState, check_parameters, quote_value
 from ingest.image import IMAGE_BYTES, SIDE, to_png
-from search_ui import api, png
+from search_ui import api_models as api
+from search_ui import png
 from search_ui.board import REFRESH_SECONDS, WAIT_SECONDS
 from search_ui.cached import Answer, Cached
 from search_ui.details import public

@@ -7,7 +7,7 @@ from typing import Any, cast
 from flask import Blueprint, Response, jsonify, render_template
 
 from conf.wording import duration
-from search_ui import api
+from search_ui import api_runs as api
 from search_ui.board import ASK_BUSY
 from search_ui.details import public_board
 from search_ui.sources import sources

@@ -8,7 +8,8 @@ from indexing.publishing import publish
 from indexing.query.search_state import check_parameters
 from indexing.solr import Solr
 from records.corrections import LONGEST_NAME
-from search_ui import api, details
+from search_ui import api_runs as api
+from search_ui import details
 from search_ui.changes import compare_runs
 from search_ui.library import image_urls, version_of
 from search_ui.login import given_name

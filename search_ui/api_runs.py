@@ -1,0 +1,140 @@
+"""The JSON response about corpora and runs as types, like those of `search_ui.api`."""
+
+from typing import Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+from search_ui.schemas import Count, Positive, Share, Time
+
+
+class States(TypedDict):
+    pending: Count
+    done: Count
+    failed: Count
+
+
+class IndexStates(States):
+    documents: Count
+    rejected: Count
+
+
+class Writer(TypedDict):
+    """Who writes; only the time where the setting ``details`` is no."""
+
+    user: str | None
+    host: str | None
+    pid: Count | None
+    since: Time
+
+
+class Working(Writer):
+    """A job that writes now; its rate and the time left are null until they are known."""
+
+    step: Literal["ingest", "tag", "index"]
+    unit: str
+    per_second: Positive | None
+    seconds_left: Positive | None
+    waiting: NotRequired[Count]
+
+
+class Problem(TypedDict):
+    step: str
+    partition: Count
+    error: str
+
+
+class Progress(TypedDict):
+    images: Count
+    partitions: Count
+    writer: Writer | None
+    problems: list[Problem]
+    redo: list[str]
+    working: list[Working]
+
+
+class BrokenCorpus(TypedDict):
+    corpus: str
+    error: str
+
+
+class CorpusState(Progress):
+    corpus: str
+    format: str
+    classes: list[str] | None
+    hash: str
+    ingest: States
+
+
+class BrokenRun(TypedDict):
+    run: str
+    error: str
+
+
+class RunState(Progress):
+    run: str
+    corpus: str
+    model: str
+    model_hash: str
+    trees: Count | None
+    min_confidence: Share
+    min_precision: Share | None
+    similar: bool
+    tag: States
+    index: IndexStates | None
+    published: bool
+    statistics_read: NotRequired[Count]
+
+
+class Training(TypedDict):
+    """A training that the page started; ``lines`` are the last ones that it printed, ``run`` is there once it has succeeded."""
+
+    corpus: str
+    by: str
+    started: Time
+    running: bool
+    stopped: bool
+    seconds: Positive | None
+    lines: list[str]
+    model: str | None
+    run: str | None
+
+
+class BrokenAnnotations(TypedDict):
+    annotations: str
+    error: str
+
+
+class AnnotationsState(TypedDict):
+    annotations: str
+    hash: str
+    ranges: Count
+    partitions: Count
+    rows: States
+    documents: States
+    collections: dict[str, str]
+    writer: Writer | None
+    problems: list[Problem]
+    redo: list[str]
+    working: list[Working]
+    published: bool
+    index: dict[str, IndexStates | None]
+
+
+class Runs(TypedDict):
+    """Every corpus and run. ``version`` changes with anything else; ask again after ``ask_again_seconds``."""
+
+    version: str
+    ask_again_seconds: Count
+    store_seen: Time | None
+    solr_seen: Time | None
+    store: str | None
+    store_error: str | None
+    solr: str | None
+    solr_error: str | None
+    alias: str
+    published: list[str]
+    working: bool
+    training: Training | None
+    corpora: list[CorpusState | BrokenCorpus]
+    runs: list[RunState | BrokenRun]
+    annotations: list[AnnotationsState | BrokenAnnotations]
