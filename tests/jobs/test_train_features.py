@@ -25,6 +25,7 @@ from jobs.mllib import labelled_vectors
 from jobs.train_forest import train_forest
 from records.corrections import open_corrections
 from storage.store import open_store
+from tagging import models
 from tagging.features import MissingExtraError, features_class
 from tagging.models import load_model
 from tagging.trained import hash_blocks, read_trained
@@ -266,6 +267,7 @@ def test_what_does_not_fit_together_is_refused(store, options, words):
 @pytest.mark.slow
 def test_a_worker_without_onnxruntime_fails_in_one_line(store, pretrained, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    models._load_once.cache_clear()  # an earlier test's model has onnxruntime already
     words = ["--corpus", "few", "--model", "pretrained", "--min-confidence", "0.9", "--store", store.url()]
     _, err = run("tag", *words, code=1)
     assert "pip install 'tinytags[features]'" in error_line(err)
