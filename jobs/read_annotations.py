@@ -105,7 +105,7 @@ def _step(store, what, step, folder, partitions, task, runner) -> tuple[dict[int
     pending = choose_pending(store, f"{step} of {what}", partitions, read_done(), (), marker)
     if not pending:
         return {}, 0
-    results, errors, _ = runner().run(step, pending, task, unit="rows")
+    results, errors, _ = runner().run(step, pending, task, unit="partitions")
     check_written(store, results, read_done())
     record_failed(
         store, lambda p: layout.failed(folder, p), errors, {result["partition"] for result in results}
