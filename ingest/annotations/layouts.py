@@ -28,9 +28,8 @@ class Layout:
     columns: Mapping[str, int]
     width: int  # fields of a row
     header: bool = True
-    renamed: dict[str, str] = field(
-        default_factory=dict
-    )  # columns that were taken for another one: theirs -> ours
+    # Columns that were taken for another one: theirs -> ours.
+    renamed: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,14 @@ _KNOWN = (
         "labels",
         {"imageid": "image", "source": "source", "labelname": "class", "confidence": "confidence"},
     ),
-    _Known("labels", {"imageid": "image", "label": "class"}),
+    _Known(
+        "labels", {"imageid": "image", "label": "class"}, {"source": "source", "confidence": "confidence"}
+    ),
     _Known("classes", {"labelname": "class", "displayname": "name"}),
     _Known("classes", {"label": "class", "description": "name"}),
 )  # fmt: skip
-# Files of Open Images that hold something else: boxes, and where the pictures are.
-_OTHERS = ({"xmin", "xmax"}, {"originalurl"}, {"maskpath"}, {"boxid"})
+# Files of Open Images that hold something else: boxes, where the pictures are, masks, and labels of points.
+_OTHERS = ({"xmin", "xmax"}, {"originalurl"}, {"maskpath"}, {"boxid"}, {"estimatedyesno"})
 # Names that only a header has, by which a file is known to lack a column rather than to hold something else.
 _TELLING = {"labelname", "labelname1", "labelname2", "label1", "label2", "relationshiplabel", "displayname"}
 
@@ -78,10 +79,13 @@ def recognise(first: str, path: str) -> Layout | None:
     best: tuple[int, _Known, dict[str, int], dict[str, str]] | None = None
     if any(other <= set(names) for other in _OTHERS):
         return None
+    if {"labelname1", "labelname2"} <= set(names) and not any("image" in name for name in names):
+        return None  # which relations there can be
     for known in _KNOWN:
         columns, renamed = _match(known, names, fields)
         missing = len(known.required) - len(columns)
         if not missing:
+            columns |= {ours: names.index(name) for name, ours in known.optional.items() if name in names}
             return Layout(known.kind, columns, len(fields), renamed=renamed)
         if best is None or missing < best[0]:
             best = missing, known, columns, renamed

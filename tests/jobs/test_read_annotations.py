@@ -153,6 +153,14 @@ def test_a_file_that_is_cut_loses_its_last_row_only(tmp_path):
     assert (result["relation_rows"], result["bad"], result["images"], result["label_rows"]) == (1, 1, 1, 0)
 
 
+def test_a_confidence_of_0_is_verified_absent_in_every_layout_of_labels(tmp_path):
+    (tmp_path / "csv").mkdir()
+    (tmp_path / "csv" / "labels.csv").write_text("ImageId,Label,Confidence\na,/m/1,0\na,/m/2,1\n")
+    store, _ = read(tmp_path / "store", tmp_path / "csv")
+    (image,) = documents(store)["images"]
+    assert (image["classes"], image["absent"]) == (["/m/2"], ["/m/1"])
+
+
 @pytest.mark.parametrize(
     ("header", "kind"),
     [
@@ -174,6 +182,8 @@ def test_a_file_that_is_cut_loses_its_last_row_only(tmp_path):
         ),
         ("ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded", None),
         ("ImageID,Subset,OriginalURL,License", None),
+        ("ImageId,X,Y,Label,EstimatedYesNo,Source,YesVotes,NoVotes,UnsureVotes,TextLabel", None),
+        ("LabelName1,LabelName2,RelationshipLabel", None),
         ("name,age", None),
     ],
 )
