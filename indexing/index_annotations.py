@@ -4,13 +4,16 @@ from typing import Any
 
 from conf.progress import Progress
 from indexing.annotation_fields import ANNOTATION_NAMES
-from indexing.expected import TagsChangedError, document_id, read_expected, read_rejected_ids, read_tags
+from indexing.expected import document_id, read_rejected_ids, read_tags
 from indexing.index import index_documents, repost
 from indexing.solr import Solr
-from indexing.verify import Findings, check_index
+from indexing.verify import Findings, check_foreign, check_idle, check_index, recording_unreadable
 from ingest.annotations.manifest import Annotations, DocumentsOf, open_annotations
+from ingest.annotations.rows import read_range_rows
 from storage import layout
-from storage.store import Store, StoreError
+from storage.documents import read_statistics
+from storage.lease import lease
+from storage.store import FileUnavailableError, Store, StoreError, StoreUnavailableError
 
 
 def index_annotations(store: Store, name: str, solr: Solr) -> dict[str, Any]:
@@ -39,32 +42,42 @@ def verify_annotations(store: Store, name: str, solr: Solr | None, repair: bool 
     """Check that every range and partition is done, every file as it was written, and the index document by document.
 
     Returns what `indexing.verify.verify_run` does; the kinds of problems are ``rows`` (a range isn't read, or its rows in
-    Parquet aren't as many as its statistics say), ``documents`` (a partition isn't written, or has changed), ``collection``
-    and ``index``. Repair posts again what differs in the index; the rest is marked for `tinytags annotations` to do again.
+    Parquet aren't as many as its statistics say), ``documents`` (a partition isn't written, or has changed), ``unreadable``
+    (a file that the store can't read now), ``collection`` and ``index``. Repair posts again what differs in the index, and
+    deletes what is extra; the rest is marked for `tinytags annotations` to do again.
+
+    Raises `LeaseHeldError` while the annotations are being indexed, or, with ``repair``, written.
     """
     annotations = open_annotations(store, name)
+    if solr:
+        for part in annotations.sets:
+            check_idle(store, part)
     findings = Findings(dict.fromkeys(("rows", "bad", "documents", "rejected"), 0))
+    found = {part: Findings(findings.sums) for part in annotations.sets}
+    indexed = {part: solr if solr and solr.exists(part.name) else None for part in annotations.sets}
     with Progress("verify", annotations.ranges + 2 * annotations.partitions, "partitions") as progress:
         for number in range(annotations.ranges):
-            _check_rows(store, annotations, number, findings)
+            with recording_unreadable(number, findings):
+                _check_rows(store, annotations, number, findings)
             progress.add(1)
-        for part in annotations.sets:
-            there = solr is not None and solr.exists(part.name)
-            if solr and not there:
+        for part, own in found.items():
+            if solr and not indexed[part]:
                 findings.add("collection", None, f"{part.what} are not in Solr at {solr.url}")
-            if solr and there:
-                for p in read_expected(store, part).foreign(solr.counts(part.name)):
-                    findings.add("index", p, f"documents of partition {p}, which {part.what} don't have")
-            own = Findings(findings.sums)
             for p in range(part.partitions):
-                _check_documents(store, part, p, own, solr if there else None)
+                _check_documents(store, part, p, own, indexed[part])
                 progress.add(1)
-            if repair:
-                _repair(store, annotations, part, solr if there else None, own)
-            findings.problems += own.problems
+            _check_foreign(part, own, indexed[part])
     if repair:
-        for number in findings.partitions("rows"):
-            store.remove(layout.statistics(layout.annotations_rows_folder(name), number))
+        _mark(
+            store,
+            annotations,
+            findings.partitions("rows"),
+            [own.partitions("documents") for own in found.values()],
+        )
+        for part, own in found.items():
+            if part_solr := indexed[part]:
+                _repair_index(store, part, part_solr, own)
+    findings.problems += [problem for own in found.values() for problem in own.problems]
     return {
         "annotations": name,
         "partitions": annotations.partitions,
@@ -75,19 +88,17 @@ def verify_annotations(store: Store, name: str, solr: Solr | None, repair: bool 
 
 
 def _check_rows(store: Store, annotations: Annotations, number: int, findings: Findings) -> None:
-    import pyarrow
-    import pyarrow.parquet
-
-    path = layout.statistics(layout.annotations_rows_folder(annotations.name), number)
-    kind = annotations.range(number)[0].kind
     try:
-        statistics = store.read_json(path)
-        with store.open_ranged(layout.annotations_rows(annotations.name, kind, number)) as file:
-            rows = pyarrow.parquet.read_table(file, page_checksum_verification=True).num_rows
-    except (StoreError, pyarrow.ArrowException, OSError) as error:
-        findings.add("rows", number, f"range {number}: {str(error).splitlines()[0]}")
+        statistics = store.read_json(
+            layout.statistics(layout.annotations_rows_folder(annotations.name), number)
+        )
+        rows = read_range_rows(store, annotations, number).num_rows
+        bad = store.read_bytes(layout.annotations_bad(annotations.name, number)).count(b"\n")
+    except (FileUnavailableError, StoreUnavailableError):
+        raise
+    except StoreError as error:
+        findings.add("rows", number, f"range {number}: {error}")
         return
-    bad = store.read_bytes(layout.annotations_bad(annotations.name, number)).count(b"\n")
     findings.sums["rows"] += rows
     findings.sums["bad"] += bad
     if (rows, bad) != (statistics["rows"], statistics["bad"]):
@@ -99,35 +110,53 @@ def _check_rows(store: Store, annotations: Annotations, number: int, findings: F
 
 
 def _check_documents(store: Store, part: DocumentsOf, p: int, findings: Findings, solr: Solr | None) -> None:
-    try:
-        statistics = store.read_json(layout.statistics(part.folder, p))
-        lines = read_tags(store, part, statistics).splitlines()
-        rejected = read_rejected_ids(store, part, p)
-    except (StoreError, TagsChangedError, KeyError) as error:
-        findings.add("documents", p, f"partition {p} of {part.what}: {error}")
-        return
-    documents = {document_id(line): line for line in lines}
-    for key in rejected:
-        documents.pop(key, None)
-    findings.sums["rejected"] += len(rejected)
+    with recording_unreadable(p, findings):
+        try:
+            lines = read_tags(store, part, read_statistics(store, part, p)).splitlines()
+            rejected = read_rejected_ids(store, part, p)
+        except (FileUnavailableError, StoreUnavailableError):
+            raise
+        except StoreError as error:
+            findings.add("documents", p, f"partition {p} of {part.what}: {error}")
+            return
+        documents = {document_id(line): line for line in lines}
+        for key in rejected:
+            documents.pop(key, None)
+        findings.sums["rejected"] += len(rejected)
+        if solr:
+            check_index(solr, part.name, p, documents, findings, ANNOTATION_NAMES)
+
+
+def _check_foreign(part: DocumentsOf, findings: Findings, solr: Solr | None) -> None:
     if solr:
-        check_index(solr, part.name, p, documents, findings, ANNOTATION_NAMES)
+        check_foreign(part, solr.counts(part.name), findings, f"{part.what} do")
 
 
-def _repair(
-    store: Store, annotations: Annotations, part: DocumentsOf, solr: Solr | None, findings: Findings
-) -> None:
-    """Post again the partitions that differ in the index; mark those whose files differ, images included."""
-    for p in findings.partitions("documents"):
-        for one in annotations.sets:
-            store.remove(layout.statistics(one.folder, p))
-    wrong = findings.partitions("index")
-    if not solr or not wrong:
+def _mark(store: Store, annotations: Annotations, ranges: list[int], partitions: list[list[int]]) -> None:
+    """Mark ranges to be read again, and partitions to be written again, both images and relations."""
+    wrong = sorted({p for one in partitions for p in one})
+    if not ranges and not wrong:
         return
-    repost(store, part, solr, list(wrong))
+    with lease(store, layout.annotations_lease(annotations.name), f"annotations {annotations.name!r}"):
+        for number in ranges:
+            store.remove(layout.statistics(layout.annotations_rows_folder(annotations.name), number))
+        for p in wrong:
+            for part in annotations.sets:
+                store.remove(layout.statistics(part.folder, p))
+
+
+def _repair_index(store: Store, part: DocumentsOf, solr: Solr, findings: Findings) -> None:
+    """Post again the partitions that differ in the index, and delete the documents of others."""
+    wrong = [problem for problem in findings.problems if problem["kind"] == "index"]
+    if not wrong:
+        return
+    partitions = {problem["partition"] for problem in wrong}
+    repost(store, part, solr, list(partitions))
     after = Findings(dict.fromkeys(findings.sums, 0))
-    for p in wrong:
-        _check_documents(store, part, p, after, solr)
-    for problem in findings.problems:
-        if problem["kind"] == "index":
-            problem["mended"] = problem["partition"] not in after.partitions("index", "documents")
+    for p in partitions:
+        if p is not None and 0 <= p < part.partitions:
+            _check_documents(store, part, p, after, solr)
+    _check_foreign(part, after, solr)
+    left = {problem["partition"] for problem in after.problems}
+    for problem in wrong:
+        problem["mended"] = problem["partition"] not in left

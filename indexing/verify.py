@@ -13,6 +13,7 @@ from conf.progress import Progress
 from conf.wording import counted, listed
 from indexing import nearness
 from indexing.expected import (
+    ExpectedCounts,
     TagsChangedError,
     document_id,
     read_expected,
@@ -26,6 +27,7 @@ from ingest.corpus import Corpus, done_partitions, open_corpus
 from ingest.partition import check_statistics, measure_partition, restore_statistics
 from storage import layout
 from storage.checked_json import has_checksum
+from storage.documents import DocumentSet
 from storage.lease import holder, lease
 from storage.runs import Run, open_run, read_statistics
 from storage.store import (
@@ -42,7 +44,7 @@ NAMED = 3  # of the documents that differ
 
 
 class Problem(TypedDict):
-    """One thing that is wrong with a run; `verify_run` lists the kinds."""
+    """One thing that is wrong with a run or with annotations; `verify_run` and `verify_annotations` list the kinds."""
 
     kind: str
     partition: int | None
@@ -98,12 +100,8 @@ def verify_run(store: Store, run_name: str, solr: Solr | None, repair: bool = Fa
     or, with ``repair``, while its corpus or its tags are being written.
     """
     run = open_run(store, run_name)
-    busy = holder(store, layout.run_index_lease(run.name)) if solr else None
-    if busy:
-        raise LeaseHeldError(
-            f"the index of run {run.name!r} is being written by {busy.user} on {busy.host} (process {busy.pid}) "
-            f"since {busy.since}; verify it afterwards"
-        )
+    if solr:
+        check_idle(store, run)
     findings = Findings()
     counts = None
     if solr:
@@ -131,6 +129,16 @@ def verify_run(store: Store, run_name: str, solr: Solr | None, repair: bool = Fa
     }
 
 
+def check_idle(store: Store, documents: DocumentSet) -> None:
+    """Raise `LeaseHeldError` while a set of documents is being indexed."""
+    busy = holder(store, layout.index_lease(documents.folder))
+    if busy:
+        raise LeaseHeldError(
+            f"the index of {documents.what} is being written by {busy.user} on {busy.host} (process {busy.pid}) "
+            f"since {busy.since}; verify it afterwards"
+        )
+
+
 def _check_all(
     store: Store,
     run: Run,
@@ -151,9 +159,9 @@ def _check_all(
     def check(p: int) -> Findings:
         own = Findings()
         if corpus and p < corpus.partitions:
-            with _recording_unreadable(p, own):
+            with recording_unreadable(p, own):
                 _check_images(store, corpus, p, p in ingested, own)
-        with _recording_unreadable(p, own):
+        with recording_unreadable(p, own):
             _check_tags(store, run, corpus, p, own, solr if counts is not None else None)
         return own
 
@@ -162,11 +170,17 @@ def _check_all(
             findings.problems += own.problems
             findings.sums = {key: value + own.sums[key] for key, value in findings.sums.items()}
             progress.add(1)
-    for p, count in (counts or {}).items():
-        if p is None or not 0 <= p < run.partitions:
-            findings.sums["documents"] += count
-            which = "without a partition" if p is None else f"of partition {p}, which the run does not have"
-            findings.add("index", p, f"{counted(count, 'document')} {which}")
+    check_foreign(run, counts or {}, findings, "the run does")
+
+
+def check_foreign(
+    documents: DocumentSet, counts: dict[int | None, int], findings: Findings, owner_does: str
+) -> None:
+    """Find the documents in the index of partitions that a set of documents does not have."""
+    for p in ExpectedCounts(documents, {}, {}).foreign(counts):
+        findings.sums["documents"] += counts[p]
+        which = "without a partition" if p is None else f"of partition {p}, which {owner_does} not have"
+        findings.add("index", p, f"{counted(counts[p], 'document')} {which}")
 
 
 def _check_corpus(store: Store, run: Run, findings: Findings) -> Corpus | None:
@@ -187,7 +201,7 @@ def _check_corpus(store: Store, run: Run, findings: Findings) -> Corpus | None:
 
 
 @contextlib.contextmanager
-def _recording_unreadable(p: int, findings: Findings) -> Iterator[None]:
+def recording_unreadable(p: int, findings: Findings) -> Iterator[None]:
     """Record a file that the store can't read now: there is nothing to repair, it may be readable later."""
     try:
         yield
@@ -349,7 +363,7 @@ def _repair(store: Store, run: Run, solr: Solr | None, findings: Findings) -> No
     after = Findings()
     for number in partitions:
         if number is not None and 0 <= number < run.partitions and number not in unreadable:
-            with _recording_unreadable(number, after):
+            with recording_unreadable(number, after):
                 _check_tags(store, run, None, number, after, solr)
     still = after.partitions("index", "rejected")
     for problem in wrong:

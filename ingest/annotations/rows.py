@@ -9,14 +9,17 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ingest import files
 from ingest.annotations.classes import Classes
 from ingest.annotations.layouts import BOXES, BadRowError, split_row
 from ingest.annotations.manifest import MOST_LINE, Annotations, Source
 from storage import layout
-from storage.store import Store
+from storage.store import DamagedFileError, Store
+
+if TYPE_CHECKING:
+    import pyarrow
 
 # Rows of labels: image, class, source, confidence; of relations: image, class 1, relation, class 2, the boxes as text.
 COLUMNS = {
@@ -73,20 +76,35 @@ def read_range(
 
 def read_rows(store: Store, annotations: Annotations, kind: str, partition: int) -> Iterator[Row]:
     """Yield the rows of a kind of the images in a partition, from all ranges in order. Raises `StoreError`."""
+    for number in range(annotations.ranges):
+        if annotations.range(number)[0].kind == kind:
+            table = read_range_rows(store, annotations, number, partition)
+            yield from zip(*(table.column(name).to_pylist() for name in COLUMNS[kind]), strict=True)
+
+
+def read_range_rows(
+    store: Store, annotations: Annotations, number: int, partition: int | None = None
+) -> "pyarrow.Table":
+    """Return the rows of a range, of all images or of those in a partition. Raises `DamagedFileError` for a corrupt file."""
+    import pyarrow
     import pyarrow.parquet
 
-    for number in range(annotations.ranges):
-        if annotations.range(number)[0].kind != kind:
-            continue
-        path = layout.annotations_rows(annotations.name, kind, number)
+    path = layout.annotations_rows(annotations.name, annotations.range(number)[0].kind, number)
+    try:
         with store.open_ranged(path) as file:
-            table = pyarrow.parquet.read_table(
+            return pyarrow.parquet.read_table(
                 file,
-                filters=[("partition", "=", partition)],
+                filters=None if partition is None else [("partition", "=", partition)],
                 page_checksum_verification=True,
                 use_threads=False,
             )
-        yield from zip(*(table.column(name).to_pylist() for name in COLUMNS[kind]), strict=True)
+    except (pyarrow.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DamagedFileError(
+            f"{store.url(path)}: is corrupt ({reason}); `tinytags verify {annotations.name} --repair` marks it, "
+            "`tinytags annotations` on the same files then writes it again",
+            path,
+        ) from None
 
 
 def _write_parquet(store: Store, path: str, kind: str, rows: list[list[Row]]) -> None:

@@ -36,7 +36,12 @@ def test_annotations_are_indexed_verified_repaired_and_shown(annotated, client):
 
     line = annotated.read_bytes(documents_file(images, 0)).splitlines()[0]
     document = json.loads(line)
-    changed = json.dumps([document | {"absent": ["/m/changed"]}, {"id": "extra", "partition": 0}])
+    others = [
+        {"id": "extra", "partition": 0},
+        {"id": "of another partition", "partition": 999},
+        {"id": "of none"},
+    ]
+    changed = json.dumps([document | {"absent": ["/m/changed"]}, *others])
     client.update(images.name, changed.encode())
     client.commit(images.name)
     found = verify_annotations(annotated, "made", client)

@@ -8,12 +8,14 @@ import pytest
 from small_world import MASTER
 
 import tinytags
-from conf.errors import TinyTagsError
+from conf.errors import LeaseHeldError, TinyTagsError
 from conf.settings import Settings
+from indexing.index_annotations import verify_annotations
 from ingest.annotations.layouts import recognise
 from ingest.annotations.manifest import find, open_annotations
 from jobs.read_annotations import check, read_annotations
 from storage import layout
+from storage.documents import documents_file
 from storage.lease import lease
 from storage.store import open_store
 
@@ -124,6 +126,28 @@ def test_a_range_that_cannot_be_read_fails_alone_and_is_done_later(made, tmp_pat
     blocked.rmdir()
     assert read_annotations(settings, str(folder), "made")["ranges_read"] == 1
     assert not store.list(layout.failed_folder(layout.annotations_rows_folder("made")))
+
+
+def test_damage_is_found_marked_and_written_again(made, tmp_path):
+    folder, _ = made
+    store, _ = read(tmp_path, folder, 20_000)
+    before, annotations = documents(store), open_annotations(store, "made")
+    images = annotations.documents("images")
+    store.write_bytes(layout.annotations_rows("made", annotations.range(1)[0].kind, 1), b"not Parquet")
+    store.remove(layout.statistics(images.folder, 0))
+    _, result = read(tmp_path, folder, 20_000)
+    assert list(result["failed"]["documents"]) == [0]
+    store.remove(layout.annotations_bad("made", 2))
+    store.write_bytes(documents_file(images, 1), b"{}\n")
+    found = verify_annotations(store, "made", None)["problems"]
+    problems = [("rows", 1), ("rows", 2), ("documents", 0), ("documents", 1)]
+    assert [(problem["kind"], problem["partition"]) for problem in found] == problems
+    with lease(store, layout.annotations_lease("made"), "x"), pytest.raises(LeaseHeldError):
+        verify_annotations(store, "made", None, repair=True)
+    assert not verify_annotations(store, "made", None, repair=True)["ok"]
+    _, again = read(tmp_path, folder, 20_000)
+    assert (again["ranges_read"], again["partitions_written"]) == (2, 2)
+    assert verify_annotations(store, "made", None)["ok"] and documents(store) == before
 
 
 def test_other_files_under_the_same_name_are_refused(made, tmp_path):
