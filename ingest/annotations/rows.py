@@ -8,7 +8,7 @@ import json
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ingest import files
@@ -92,12 +92,14 @@ def read_range_rows(
     path = layout.annotations_rows(annotations.name, annotations.range(number)[0].kind, number)
     try:
         with store.open_ranged(path) as file:
-            return pyarrow.parquet.read_table(
-                file,
-                filters=None if partition is None else [("partition", "=", partition)],
-                page_checksum_verification=True,
-                use_threads=False,
-            )
+            parquet = pyarrow.parquet.ParquetFile(file, page_checksum_verification=True)
+            groups: Sequence[int] = range(parquet.num_row_groups)
+            if partition is not None:  # a large one has more than one group
+                about = parquet.metadata
+                groups = [
+                    group for group in groups if about.row_group(group).column(0).statistics.min == partition
+                ]
+            return parquet.read_row_groups(groups, use_threads=False)
     except (pyarrow.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DamagedFileError(

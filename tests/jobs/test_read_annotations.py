@@ -31,6 +31,12 @@ def read(place, folder, size=None, name="made"):
     return open_store(settings.store), read_annotations(settings, str(folder), name, size)
 
 
+@pytest.fixture(scope="module")
+def small(made, tmp_path_factory):
+    """The store and the result of reading in small ranges."""
+    return read(tmp_path_factory.mktemp("small"), made[0], 4_001)
+
+
 def documents(store, name="made"):
     """Return the documents of a set in order, without their partition."""
     found = {}
@@ -43,10 +49,10 @@ def documents(store, name="made"):
     return found
 
 
-def test_ranges_of_any_size_give_the_same_documents_and_a_row_belongs_to_one(made, tmp_path):
+def test_ranges_of_any_size_give_the_same_documents_and_a_row_belongs_to_one(made, small, tmp_path):
     folder, bad = made
-    whole_store, whole = read(tmp_path / "whole", folder)
-    small_store, small = read(tmp_path / "small", folder, 4_001)
+    whole_store, whole = read(tmp_path, folder)
+    small_store, small = small
     assert whole["ranges"] == 5 and small["ranges"] > 20 and whole["bad"] == small["bad"] == bad
     assert documents(whole_store) == documents(small_store)
     for key in (
@@ -66,9 +72,8 @@ def test_ranges_of_any_size_give_the_same_documents_and_a_row_belongs_to_one(mad
     assert places[0] == places[1]
 
 
-def test_bad_rows_are_listed_with_their_place_in_the_file(made, tmp_path):
-    folder, _ = made
-    _, result = read(tmp_path, folder, 4_001)
+def test_bad_rows_are_listed_with_their_place_in_the_file(small):
+    _, result = small
     for row in result["bad_rows"]:
         data = Path(row["file"]).read_bytes()
         assert data[row["byte"] :].startswith(row["row"].encode())
