@@ -55,8 +55,8 @@ def read_annotations(
     from storage.store import open_store
 
     began = time.monotonic()
-    store = open_store(settings.store, settings.webhdfs or None)
     webhdfs = settings.webhdfs or None
+    store = open_store(settings.store, webhdfs)
     found = find(folder, name, partition_bytes or PARTITION_BYTES, webhdfs)
     made = found.annotations
     for line in found.notes:
@@ -75,7 +75,7 @@ def read_annotations(
                 lambda: stack.enter_context(open_runner(settings.master, f"annotations {name}"))
             )
             tasks: tuple[tuple[str, str, int, Callable[[int], dict[str, Any]]], ...] = (
-                ("rows", rows_folder, made.ranges, functools.partial(_read, read_range, store, made, found.classes, webhdfs)),
+                ("rows", rows_folder, made.ranges, functools.partial(read_range, store, made, found.classes, webhdfs)),
                 ("documents", images.folder, made.partitions, functools.partial(write_documents, store, made, found.classes)),
             )  # fmt: skip
             for step, at, partitions, task in tasks:
@@ -86,10 +86,6 @@ def read_annotations(
                     break
         _remove_temporary(store, made)
     return _summarise(store, made, failed, done) | {"seconds": round(time.monotonic() - began, 3)}
-
-
-def _read(read_range, store, made, classes, webhdfs, number: int) -> dict[str, Any]:
-    return read_range(store, made, classes, number, webhdfs)
 
 
 def _step(store, what, step, folder, partitions, task, runner) -> tuple[dict[int, str], int]:

@@ -36,22 +36,22 @@ def corpus_images(name: str, partition: int) -> str:
 
 def corpus_statistics_folder(name: str) -> str:
     """Return the folder that lists the partitions that are split."""
-    return f"{corpus_folder(name)}/statistics"
+    return statistics_folder(corpus_folder(name))
 
 
 def corpus_statistics(name: str, partition: int) -> str:
     """Return the statistics of a partition that is split; written last, it marks the partition as done."""
-    return f"{corpus_statistics_folder(name)}/{partition:05d}.json"
+    return statistics(corpus_folder(name), partition)
 
 
 def corpus_failed_folder(name: str) -> str:
     """Return the folder that lists the partitions that could not be split."""
-    return f"{corpus_folder(name)}/failed"
+    return failed_folder(corpus_folder(name))
 
 
 def corpus_failed(name: str, partition: int) -> str:
     """Return the reason why a partition could not be split."""
-    return f"{corpus_failed_folder(name)}/{partition:05d}.json"
+    return failed(corpus_folder(name), partition)
 
 
 def corpus_lease(name: str) -> str:
@@ -81,17 +81,17 @@ def features_codes(corpus: str, features: str, partition: int) -> str:
 
 def features_statistics_folder(corpus: str, features: str) -> str:
     """Return the folder that lists the partitions whose features are kept."""
-    return f"{features_folder(corpus, features)}/statistics"
+    return statistics_folder(features_folder(corpus, features))
 
 
 def features_statistics(corpus: str, features: str, partition: int) -> str:
     """Return the statistics of a partition's features; written last, it marks them as done."""
-    return f"{features_statistics_folder(corpus, features)}/{partition:05d}.json"
+    return statistics(features_folder(corpus, features), partition)
 
 
 def features_failed(corpus: str, features: str, partition: int) -> str:
     """Return the reason why a partition's features could not be computed."""
-    return f"{features_folder(corpus, features)}/failed/{partition:05d}.json"
+    return failed(features_folder(corpus, features), partition)
 
 
 def features_lease(corpus: str, features: str) -> str:
@@ -161,17 +161,12 @@ def run_statistics(name: str, partition: int) -> str:
 
 def run_failed_folder(name: str) -> str:
     """Return the folder that lists the partitions that could not be tagged."""
-    return f"{run_folder(name)}/failed"
+    return failed_folder(run_folder(name))
 
 
 def run_failed(name: str, partition: int) -> str:
     """Return the reason why a partition could not be tagged."""
-    return f"{run_failed_folder(name)}/{partition:05d}.json"
-
-
-def run_rejected_folder(name: str) -> str:
-    """Return the folder that lists the partitions of which Solr rejected documents."""
-    return rejected_folder(run_folder(name))
+    return failed(run_folder(name), partition)
 
 
 def run_rejected(name: str, partition: int) -> str:
@@ -249,14 +244,9 @@ def annotations_rows(name: str, kind: str, partition: int) -> str:
     return f"{annotations_rows_folder(name)}/{kind}/{partition:05d}.parquet"
 
 
-def annotations_bad_folder(name: str) -> str:
-    """Return the folder of the rows that can't be read."""
-    return f"{annotations_rows_folder(name)}/bad"
-
-
 def annotations_bad(name: str, partition: int) -> str:
     """Return the rows of a range that can't be read, one JSON line each with its place and the reason."""
-    return f"{annotations_bad_folder(name)}/{partition:05d}.jsonl"
+    return f"{annotations_rows_folder(name)}/bad/{partition:05d}.jsonl"
 
 
 def annotations_lease(name: str) -> str:

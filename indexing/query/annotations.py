@@ -29,20 +29,15 @@ class Hits:
 
 def class_counts(solr: Solr, alias: str) -> dict[str, int]:
     """Return the number of images of each class that an image has, by the class's id."""
-    return _facets(solr, alias, {"classes": _terms("classes", -1)})["classes"]
-
-
-def image_count(solr: Solr, alias: str) -> int:
-    """Return the number of images."""
-    found: int = _select(solr, alias, {"q": "*:*", "rows": 0}, ANSWER_SECONDS)["response"]["numFound"]
-    return found
+    params = {"q": "*:*", "rows": 0, "json.facet": json.dumps({"classes": _terms("classes", -1)})}
+    return _counts(_select(solr, alias, params)["facets"].get("classes"))
 
 
 def relation_counts(solr: Solr, alias: str) -> list[tuple[str, int, int]]:
     """Return each type of relation with the number of its images and of its rows, by name."""
     facet = _terms("relation", -1) | {"facet": {"images": "unique(image)"}}
     params = {"q": "*:*", "rows": 0, "json.facet": json.dumps({"relations": facet})}
-    answer = _select(solr, alias, params, ANSWER_SECONDS)["facets"].get("relations", {"buckets": []})
+    answer = _select(solr, alias, params)["facets"].get("relations", {"buckets": []})
     return sorted((bucket["val"], bucket["images"], bucket["count"]) for bucket in answer["buckets"])
 
 
@@ -107,23 +102,17 @@ def find(
         for tag, (field, limit) in (facets or {}).items()
     }
     more = {"json.facet": json.dumps(asked)} if asked else {}
-    answer = _select(solr, alias, params | {"start": start, "rows": rows} | more, ANSWER_SECONDS)
+    answer = _select(solr, alias, params | {"start": start, "rows": rows} | more)
     counts = {tag: _counts(answer["facets"].get(tag)) for tag in asked} if asked else {}
     return Hits(answer["response"]["numFound"], answer["response"]["docs"], counts)
 
 
 def every(solr: Solr, alias: str, params: Params, limit: int | None = None) -> Iterator[list[Document]]:
-    """Yield all documents of a search in its order, or the first ``limit`` of them, in batches."""
+    """Yield all documents of a search in its order, which ends with the id, or the first ``limit`` of them, in batches."""
     cursor, last, left = "*", "", limit
-    unique = "" if params["sort"].endswith("id asc") else ",id asc"
     while cursor != last and left != 0:
         rows = BATCH if left is None else min(BATCH, left)
-        answer = _select(
-            solr,
-            alias,
-            params | {"sort": params["sort"] + unique, "rows": rows, "cursorMark": cursor},
-            ANSWER_SECONDS,
-        )
+        answer = _select(solr, alias, params | {"rows": rows, "cursorMark": cursor})
         documents = answer["response"]["docs"]
         yield documents
         left = None if left is None else left - len(documents)
@@ -136,19 +125,19 @@ def find_image(solr: Solr, images: str, relations: str, image: str) -> tuple[Doc
         "q": "{!term f=id v=$image}",
         "image": image,
         "rows": 1,
-        "fl": "id,classes,absent,machine,sources",
+        "fl": "id,classes,absent,machine",
     }
-    found = _select(solr, images, params, ANSWER_SECONDS)["response"]["docs"]
+    found = _select(solr, images, params)["response"]["docs"]
     if not found:
         return None
     asked = {"q": "{!term f=image v=$image}", "image": image, "fl": RELATION_FIELDS, "sort": "id asc"}
     return found[0], [document for batch in every(solr, relations, asked) for document in batch]
 
 
-def _select(solr: Solr, alias: str, params: Params, timeout: float) -> Any:
+def _select(solr: Solr, alias: str, params: Params) -> Any:
     """Search. Raises `TinyTagsError` where the annotations are not in Solr."""
     try:
-        return solr.select(alias, params, timeout)
+        return solr.select(alias, params, ANSWER_SECONDS)
     except SolrError as error:
         if error.status != 404:
             raise
@@ -159,11 +148,6 @@ def _select(solr: Solr, alias: str, params: Params, timeout: float) -> Any:
 
 def _terms(field: str, limit: int) -> dict[str, Any]:
     return {"type": "terms", "field": field, "limit": limit}
-
-
-def _facets(solr: Solr, alias: str, facets: dict[str, Any]) -> dict[str, dict[str, int]]:
-    answer = _select(solr, alias, {"q": "*:*", "rows": 0, "json.facet": json.dumps(facets)}, ANSWER_SECONDS)
-    return {name: _counts(answer["facets"].get(name)) for name in facets}
 
 
 def _counts(facet: Any) -> dict[str, int]:

@@ -58,7 +58,7 @@ class Classes:
         return found
 
 
-def read_names(text: str, found: Layout, path: str) -> tuple[dict[str, str], list[tuple[int, str]]]:
+def read_names(text: str, found: Layout) -> tuple[dict[str, str], list[tuple[int, str]]]:
     """Return the names in a file of classes, and its bad rows as (line, reason)."""
     names: dict[str, str] = {}
     bad = []

@@ -174,7 +174,7 @@ def find(folder: str, name: str, partition_bytes: int = PARTITION_BYTES, webhdfs
         used.append(entry.name)
         notes += [f"{path}: column {theirs!r} is read as {ours!r}" for theirs, ours in found.renamed.items()]
         if found.kind == "classes":
-            names, bad = read_names(_text(path, entry.size, webhdfs), found, path)
+            names, bad = read_names(_text(path, entry.size, webhdfs), found)
             classes.append(Classes(names))
             notes += [f"{path}:{line}: {reason}" for line, reason in bad[:10]]
             if len(bad) > 10:

@@ -38,7 +38,7 @@ def partition_of(image: str, partitions: int) -> int:
 
 
 def read_range(
-    store: Store, annotations: Annotations, classes: Classes, number: int, webhdfs: str | None = None
+    store: Store, annotations: Annotations, classes: Classes, webhdfs: str | None, number: int
 ) -> dict[str, Any]:
     """Read a range, write its rows, its bad rows, then its statistics, the marker that it is done; return these."""
     began = time.monotonic()
