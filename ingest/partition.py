@@ -170,6 +170,24 @@ def read_labels(store: Store, corpus: Corpus, partition: int) -> NDArray[np.int3
     return labels
 
 
+def read_names(store: Store, corpus: Corpus, partition: int) -> list[str | None]:
+    """Return the names (n,) of a partition's images, None where there is none, without reading pixels. Raises as `read_partition` does."""
+    start, stop = corpus.rows(partition)
+    path = layout.corpus_images(corpus.name, partition)
+    with _parquet_errors(store, corpus, partition):
+        try:
+            source = store.open_ranged(path)
+        except FileMissingError:
+            raise _damaged(store, corpus, partition, "is missing") from None
+        with source:
+            parquet = _open_parquet(store, corpus, partition, source)
+            names: list[str | None] = (
+                parquet.read(columns=["name"], use_threads=False).column(0).to_pylist()
+            )
+    _check_length(store, corpus, partition, len(names), stop - start)
+    return names
+
+
 def _check_length(store: Store, corpus: Corpus, partition: int, images: int, wanted: int) -> None:
     if images != wanted:
         raise _damaged(store, corpus, partition, f"holds {images:,} images instead of {wanted:,}")

@@ -106,6 +106,7 @@ def split_dump(
     """
     from ingest.corpus import Corpus, create_corpus, done_partitions, remove_temporary, with_known_identity
     from ingest.formats import open_dump
+    from ingest.names import write_names
     from jobs.partitions import check_written, choose_pending, record_failed
     from jobs.runner import open_runner
     from storage.lease import lease
@@ -166,6 +167,8 @@ def split_dump(
             errors,
             {result["partition"] for result in results},
         )
+        if len(done_partitions(store, made)) == made.partitions:
+            write_names(store, made)
         remove_temporary(store, corpus)  # of executors that were lost
     seconds = time.monotonic() - began
     images = sum(result["images"] for result in results)

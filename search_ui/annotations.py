@@ -1,5 +1,6 @@
 """Annotations as the pages show them: searches by the names of classes, and answers with names for ids."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from indexing.query.search_state import BadSearchError, check_parameters, quote_
 from indexing.solr import Solr
 from ingest.annotations.classes import Classes
 from search_ui import api_annotations as api
+from search_ui.pictures import find_pictures
 from search_ui.sources import sources
 
 PER_PAGE, LONG_PAGE = 30, 200  # rows of a page; of classes, or of a CSV that is asked for by pages
@@ -22,6 +24,8 @@ MOST_CLASSES = 50
 LONGEST = 500
 LISTED = 15  # values of a facet on the page
 SUGGESTED = 1_000
+# The page of an image in the viewer of Open Images.
+OPEN_IMAGES = "https://storage.googleapis.com/openimages/web/visualizer/index.html?id={}"
 
 
 @dataclass(frozen=True)
@@ -193,6 +197,8 @@ def describe_image(opened: Opened, image: str) -> api.ImageAnnotations:
             {"class1": row["class1"], "relation": row["relation"], "class2": row["class2"]}
             for row in relation_rows(opened, relations)
         ],
+        "pictures": find_pictures(image),
+        "page": OPEN_IMAGES.format(image) if re.fullmatch("[0-9a-f]{16}", image) else None,
     }
 
 

@@ -64,14 +64,37 @@ class ImageRelation(TypedDict):
     class2: str
 
 
+class PictureTag(TypedDict):
+    tag: str
+    confidence: Share
+    model: str
+    run: str
+
+
+class AnnotatedPicture(TypedDict):
+    """An image of a corpus whose name is the id; ``tags`` are those of published runs, None where these can't be read now."""
+
+    corpus: str
+    partition: Count
+    row: Count
+    url: str
+    png: str
+    tags: list[PictureTag] | None
+
+
 MachineLabel = TypedDict("MachineLabel", {"class": str, "confidence": Share})
 
 
 class ImageAnnotations(TypedDict):
-    """An image: the classes that people verified as present and as absent, those of models, and its relations."""
+    """An image: the classes that people verified as present and as absent, those of models, its relations and pictures.
+
+    ``page`` is the data set's own page of the image; None where the id isn't one of Open Images.
+    """
 
     image: str
     present: list[str]
     absent: list[str]
     machine: list[MachineLabel]
     relations: list[ImageRelation]
+    pictures: list[AnnotatedPicture]
+    page: str | None

@@ -14,10 +14,12 @@ from conf.addresses import without_passwords
 from conf.errors import TinyTagsError
 from ingest.annotations.classes import Classes, read_classes
 from ingest.annotations.manifest import list_annotations, open_annotations
-from ingest.corpus import Corpus, open_corpus
+from ingest.corpus import Corpus, list_corpora, open_corpus
 from ingest.formats import record_offset
+from ingest.names import find_records
 from ingest.partition import Block, read_image
 from search_ui.api import Source
+from storage import layout
 from storage.runs import Run, open_run
 from storage.store import Store, StoreUnavailableError
 from tagging.cards import Quality, read_quality
@@ -66,6 +68,16 @@ class Library:
     def annotation_names(self) -> list[str]:
         """Return the names of all annotations. Raises `StoreError`."""
         return list_annotations(self.store)
+
+    def records(self, name: str) -> list[tuple[Corpus, int]]:
+        """Return the records of all corpora whose pictures may have this name (`ingest.names`). Raises `StoreError`."""
+        corpora = [self.corpus(corpus) for corpus in self._read(_read_indexed, "") or ()]
+        return [
+            (corpus, record)
+            for corpus in corpora
+            if corpus is not None
+            for record in find_records(self.store, corpus.name, name)
+        ]
 
     def versions(self, hits: Iterable[Mapping[str, Any]]) -> dict[str, str | None]:
         """Return `version_of` the corpora of some hits; None of all where the store is unavailable."""
@@ -125,6 +137,11 @@ class Library:
 
 def _read_annotations(store: Store, name: str) -> Classes:
     return read_classes(store, open_annotations(store, name).name)
+
+
+def _read_indexed(store: Store, _: str) -> list[str]:
+    """Return the corpora that have an index of names."""
+    return [name for name in list_corpora(store) if store.exists(layout.corpus_names(name))]
 
 
 def _read_measured(store: Store, name: str) -> Measured | None:

@@ -54,6 +54,11 @@ def corpus_failed(name: str, partition: int) -> str:
     return failed(corpus_folder(name), partition)
 
 
+def corpus_names(name: str) -> str:
+    """Return the index of a corpus' pictures by their names; corpora without names have none."""
+    return f"{corpus_folder(name)}/names.bin"
+
+
 def corpus_lease(name: str) -> str:
     """Return the lease of the process that writes a corpus."""
     return f"{corpus_folder(name)}/lease.json"

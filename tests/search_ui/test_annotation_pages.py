@@ -14,12 +14,17 @@ from urllib.parse import quote
 
 import made_annotations
 import pytest
+from PIL import Image
+from searchable import make_run, read_documents
 
 from conf.settings import Settings
+from indexing.index import index_run
 from indexing.index_annotations import index_annotations
 from indexing.solr import Solr
 from ingest.annotations.manifest import open_annotations
+from ingest.corpus import open_corpus
 from jobs.read_annotations import read_annotations
+from jobs.split_dump import split_dump
 from search_ui import create_app
 from storage.store import open_store
 
@@ -86,7 +91,7 @@ def annotated(request, solr, tmp_path_factory):
         folder = Path(SHARED) / "openimages"
     else:
         pytest.skip("TINYTAGS_SHARED_DATA is not set")
-    settings = Settings(store=str(place / "store"), solr=solr.url, master="processes[1]", database="none")
+    settings = Settings(store=str(place / "store"), solr=solr.url, master="processes[1]", database="none", alias=f"annotated-{request.param}")
     read_annotations(settings, str(folder), request.param, IMAGES * 250)
     client, store = Solr(solr.url, patience=60), open_store(settings.store)
     assert index_annotations(store, request.param, client)["complete"]
@@ -278,6 +283,37 @@ def test_an_image_has_its_labels_and_relations(annotated):
         assert len(annotated.csv(f"images/{image}")) == 1 + sum(
             len(found[key]) for key in ("present", "absent", "machine", "relations")
         )
+
+
+def test_an_image_is_shown_with_its_picture_and_the_tags_of_a_published_run(annotated, tmp_path):
+    images = [image for (image,) in annotated.sql.execute("SELECT image FROM images ORDER BY image LIMIT 3")]
+    for number, image in enumerate(images[:2]):
+        Image.new("RGB", (40, 40), (100 * number, 0, 0)).save(tmp_path / f"{image}.png")
+    settings, name = annotated.settings, f"pictures-{annotated.name}"
+    split_dump(settings, str(tmp_path), name)
+    store, client = open_store(settings.store), Solr(settings.solr, patience=60)
+    run = make_run(store, open_corpus(store, name), "stumps", 10, seed=1)
+    index_run(store, run.name, client, settings.alias)
+    page = create_app(settings).test_client()  # the other one has cached that there are no corpora
+    try:
+        (lines,) = read_documents(store, run)
+        for row, image in enumerate(images):
+            found = page.get(f"/api/annotations/{annotated.name}/images/{image}").json
+            assert found["page"].endswith(image) and found["page"].startswith("https://")
+            text = page.get(f"/annotations/{annotated.name}/images/{image}").text
+            assert 'src="http' not in text and found["page"] in text
+            if row == 2:
+                assert found["pictures"] == [] and "<figure" not in text
+                continue
+            (picture,) = found["pictures"]
+            assert (picture["corpus"], picture["partition"], picture["row"]) == (name, 0, row)
+            wanted = [one for one in lines if one["row"] == row]
+            assert [tag["tag"] for tag in picture["tags"]] == [one["tag"] for one in wanted]
+            assert page.get(picture["png"]).status_code == page.get(picture["url"]).status_code == 200
+            assert picture["png"] in text
+    finally:
+        client.delete_alias(settings.alias)
+        client.delete(run.name)
 
 
 def test_what_is_wrong_in_an_address_is_one_line(annotated, tmp_path):

@@ -10,12 +10,14 @@ def test_paths_are_those_of_stores_that_exist():
         layout.corpus_statistics("tiny", 12),
         layout.corpus_failed("tiny", 12),
         layout.corpus_lease("tiny"),
+        layout.corpus_names("tiny"),
     ] == [
         "corpora/tiny/manifest.json",
         "corpora/tiny/images/partition=00012/images.parquet",
         "corpora/tiny/statistics/00012.json",
         "corpora/tiny/failed/00012.json",
         "corpora/tiny/lease.json",
+        "corpora/tiny/names.bin",
     ]
     assert [
         layout.model_card("m"),
