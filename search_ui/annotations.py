@@ -1,7 +1,7 @@
 """Annotations as the pages show them: searches by the names of classes, and answers with names for ids."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -24,6 +24,7 @@ MOST_CLASSES = 50
 LONGEST = 500
 LISTED = 15  # values of a facet on the page
 SUGGESTED = 1_000
+ESCAPE = "\\"  # in links to a value that has a %
 # The page of an image in the viewer of Open Images.
 OPEN_IMAGES = "https://storage.googleapis.com/openimages/web/visualizer/index.html?id={}"
 
@@ -48,6 +49,11 @@ class Opened:
         given = {key: value for key, value in parameters.items() if value not in (None, "", [])}
         address = f"/annotations/{quote(self.name)}/{place}"
         return address + (f"?{urlencode(given, doseq=True)}" if given else "")
+
+    def relations_url(self, **parts: str | None) -> str:
+        """Return the address of the search for relations with these parts as they are, also where they have a ``%``."""
+        values = {part: value for part, value in parts.items() if value is not None}
+        return self.url("relation-search", **RelationSearch({}, None, "image").parameters(**values))
 
     def image_url(self, image: str) -> str:
         return self.url(f"images/{quote(image, safe='')}")
@@ -100,13 +106,14 @@ class ImageSearch:
     every: bool
     descendants: bool
     relation: str | None
+    sort: str
 
     @classmethod
     def parse(cls, args: MultiDict[str, str]) -> "ImageSearch":
-        """Read ``class`` (several), ``match``, ``descendants`` and ``relation``. Raises `BadSearchError`."""
-        names = ("class", "match", "descendants", "relation", "limit", "page")
+        """Read ``class`` (several), ``match``, ``descendants``, ``relation`` and ``sort``. Raises `BadSearchError`."""
+        names = ("class", "match", "descendants", "relation", "sort", "limit", "page")
         check_parameters(args, names, several=("class",))
-        classes = tuple(dict.fromkeys(_text("class", value) for value in args.getlist("class") if value))
+        classes = tuple(dict.fromkeys(text_of("class", value) for value in args.getlist("class") if value))
         if len(classes) > MOST_CLASSES:
             raise BadSearchError(f"class is given {len(classes)} times; the limit is {MOST_CLASSES}")
         match, descendants = args.get("match") or "any", args.get("descendants") or "0"
@@ -114,15 +121,15 @@ class ImageSearch:
             raise BadSearchError(f"match is {quote_value(match)}; it can be any or all")
         if descendants not in ("0", "1"):
             raise BadSearchError(f"descendants is {quote_value(descendants)}; it can be 0 or 1")
-        return cls(
-            classes, match == "all", descendants == "1", _text("relation", args.get("relation") or "") or None
-        )
+        relation = text_of("relation", args.get("relation") or "") or None
+        return cls(classes, match == "all", descendants == "1", relation, parse_sort(args, query.IMAGE_SORTS))
 
     def parameters(self, **changed: Any) -> dict[str, Any]:
         """Return the parameters of the URL, some of them ``changed``."""
         return {
             "class": list(self.classes), "match": "all" if self.every else None,
             "descendants": "1" if self.descendants else None, "relation": self.relation,
+            "sort": None if self.sort == query.IMAGE_SORTS[0] else self.sort,
         } | changed  # fmt: skip
 
     def groups(self, classes: Classes) -> list[list[str]]:
@@ -132,7 +139,7 @@ class ImageSearch:
 
     def params(self, classes: Classes) -> query.Params:
         """Return the search for Solr."""
-        return query.images_query(self.groups(classes), self.every, self.relation)
+        return query.images_query(self.groups(classes), self.every, self.relation, self.sort)
 
     def hits(self, opened: Opened, documents: list[query.Document]) -> Iterator[api.AnnotatedImage]:
         """Yield images with the classes that match, as they were asked for, and all of theirs."""
@@ -153,10 +160,66 @@ def _shown(classes: Classes, name: str) -> str:
     return classes.name(classes.labels(name)[0])
 
 
-def parse_patterns(args: MultiDict[str, str]) -> dict[str, str]:
-    """Read ``class1``, ``relation`` and ``class2``; each is ``%`` where it isn't given. Raises `BadSearchError`."""
-    check_parameters(args, (*query.PARTS, "limit", "page"))
-    return {part: _text(part, args.get(part) or "%") for part in query.PARTS}
+@dataclass(frozen=True)
+class RelationSearch:
+    """The search of relations by a pattern of each part; parts without one match everything."""
+
+    patterns: dict[str, str]
+    escape: str | None
+    sort: str
+
+    @classmethod
+    def parse(cls, args: MultiDict[str, str]) -> "RelationSearch":
+        """Read ``class1``, ``relation``, ``class2``, ``escape`` and ``sort``. Raises `BadSearchError`."""
+        check_parameters(args, (*query.PARTS, "escape", "sort", "limit", "page"))
+        escape = args.get("escape") or None
+        if escape and (len(escape) > 1 or escape == "%"):
+            raise BadSearchError(f"escape is {quote_value(escape)}; it has to be one character other than %")
+        patterns = {part: text_of(part, args.get(part) or "") for part in query.PARTS}
+        given = {part: text for part, text in patterns.items() if text.strip("%")}
+        return cls(given, escape, parse_sort(args, tuple(query.RELATION_SORTS)))
+
+    def params(self) -> query.Params:
+        """Return the search for Solr."""
+        patterns = {part: self.patterns.get(part, "%") for part in query.PARTS}
+        return query.relations_query(patterns, self.escape, self.sort)
+
+    def is_value(self, part: str, value: str) -> bool:
+        """Return whether the pattern of a part is this value, in any case."""
+        texts = query.split_pattern(self.patterns.get(part, "%"), self.escape)
+        return len(texts) == 1 and texts[0].lower() == value.lower()
+
+    def parameters(self, **values: str | None) -> dict[str, Any]:
+        """Return the parameters of the URL; ``values`` are what some parts have to be as they are, or None for anything."""
+        patterns, escape = dict(self.patterns), self.escape
+        if escape is None and any("%" in value for value in values.values() if value):
+            escape = ESCAPE
+            patterns = {part: text.replace(escape, escape * 2) for part, text in patterns.items()}
+        for part, value in values.items():
+            if value is None:
+                patterns.pop(part, None)
+            else:
+                patterns[part] = "".join(f"{escape}{one}" if escape and one in (escape, "%") else one for one in value)
+        sort = None if self.sort == next(iter(query.RELATION_SORTS)) else self.sort
+        return {part: patterns.get(part) for part in query.PARTS} | {"escape": escape, "sort": sort}
+
+
+def parse_sort(args: MultiDict[str, str], sorts: tuple[str, ...]) -> str:
+    """Read ``sort``; the first of ``sorts`` where it isn't given. Raises `BadSearchError`."""
+    sort = args.get("sort") or sorts[0]
+    if sort not in sorts:
+        raise BadSearchError(f"sort is {quote_value(sort)}; it can be {', '.join(sorts[:-1])} or {sorts[-1]}")
+    return sort
+
+
+def suggest(opened: Opened, part: str, text: str) -> list[str]:
+    """Return names of classes, or types of relations, with a text in them: those that begin with it first, then by name."""
+    names: Iterable[str] = opened.classes.names.values()
+    if part == "relation":
+        names = [relation for relation, _, _ in query.relation_counts(solr(), opened.relations)]
+    wanted = text.lower()
+    found = {name for name in names if wanted in name.lower()}
+    return sorted(found, key=lambda name: (not name.lower().startswith(wanted), name.lower(), name))[:LISTED]
 
 
 def relation_rows(opened: Opened, documents: list[query.Document]) -> Iterator[api.RelationRow]:
@@ -202,7 +265,8 @@ def describe_image(opened: Opened, image: str) -> api.ImageAnnotations:
     }
 
 
-def _text(name: str, value: str) -> str:
+def text_of(name: str, value: str) -> str:
+    """Return the value of a parameter. Raises `BadSearchError` for one that is too long."""
     if len(value) > LONGEST:
         raise BadSearchError(f"{name} is {quote_value(value)}; it has to be up to {LONGEST} characters")
     return value

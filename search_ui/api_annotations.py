@@ -35,6 +35,10 @@ class RelationCounts(TypedDict):
     relations: list[RelationCount]
 
 
+class Suggestions(TypedDict):
+    suggestions: list[str]
+
+
 class AnnotatedImage(TypedDict):
     image: str
     matching: list[str]

@@ -2,11 +2,13 @@
 
 from typing import Any, NamedTuple
 
+from indexing.query.annotations import IMAGE_SORTS, RELATION_SORTS
 from search_ui import api_annotations as api
 from search_ui.annotations import LONGEST, MOST_CLASSES, MOST_LIMIT
 
 RESPONSES = (
     api.AnnotationsList, api.ClassCounts, api.RelationCounts, api.AnnotatedImages, api.RelationRows, api.ImageAnnotations,
+    api.Suggestions,
 )  # fmt: skip
 
 Schema = dict[str, Any]
@@ -51,7 +53,7 @@ OPERATIONS = {
     ),
     "/api/annotations/{name}/relations": Described(
         "annotationRelations", "Every type of relation with its images and rows.", "RelationCounts", [400, 404, 503],
-        [_NAME],
+        [_NAME, _in_query("sort", {"type": "string", "enum": ["name", "images", "rows"]}, "The order.")],
     ),
     "/api/annotations/{name}/images": Described(
         "annotatedImages", "Images by classes: those with most of them first, then by id.", "AnnotatedImages",
@@ -64,6 +66,7 @@ OPERATIONS = {
             _in_query("match", {"type": "string", "enum": ["any", "all"]}, "Images with any class, or with all."),
             _in_query("descendants", {"type": "string", "enum": ["0", "1"]}, "1: a kind of a class counts as the class."),
             _in_query("relation", TEXT, "A type of relation that the image has."),
+            _in_query("sort", {"type": "string", "enum": list(IMAGE_SORTS)}, "The order: most matching classes first, or by id."),
             _LIMIT, _PAGE,
         ],
     ),
@@ -75,7 +78,19 @@ OPERATIONS = {
                 _in_query(part, TEXT | {"default": "%"}, "% stands for any number of characters; case is ignored.")
                 for part in ("class1", "relation", "class2")
             ),
+            _in_query(
+                "escape", {"type": "string", "pattern": "^[^%]$"}, "A character after which any, % too, stands for itself."
+            ),
+            _in_query("sort", {"type": "string", "enum": list(RELATION_SORTS)}, "The order; then by image."),
             _LIMIT, _PAGE,
+        ],
+    ),
+    "/api/annotations/{name}/suggestions": Described(
+        "annotationSuggestions", "Names with a text in them: those that begin with it first.", "Suggestions",
+        [400, 404, 503],
+        [
+            _NAME, _in_query("part", {"type": "string", "enum": ["class", "relation"]}, "Names of classes, or types of relations."),
+            _in_query("text", TEXT, "The text, in either case."),
         ],
     ),
     "/api/annotations/{name}/images/{image}": Described(

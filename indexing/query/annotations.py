@@ -14,6 +14,9 @@ SEPARATOR = "\x1f"
 PARTS = {"class1": "lower1", "relation": "lower_relation", "class2": "lower2"}
 IMAGE_FIELDS = "id,classes"
 RELATION_FIELDS = "image,class1,relation,class2"
+# The orders of images and of relations, the first of each by default.
+IMAGE_SORTS = ("matching", "id")
+RELATION_SORTS = {"image": ""} | {part: f"{field} asc," for part, field in PARTS.items()}
 Document = dict[str, Any]
 Params = dict[str, Any]
 
@@ -41,17 +44,21 @@ def relation_counts(solr: Solr, alias: str) -> list[tuple[str, int, int]]:
     return sorted((bucket["val"], bucket["images"], bucket["count"]) for bucket in answer["buckets"])
 
 
-def images_query(groups: Sequence[Sequence[str]], every: bool, relation: str | None = None) -> Params:
+def images_query(
+    groups: Sequence[Sequence[str]], every: bool, relation: str | None = None, sort: str = "matching"
+) -> Params:
     """Return the parameters of a search for images with classes.
 
     ``groups`` are the ids that stand for each class asked for; each that an image has counts 1 in its score. With
-    ``every`` all must match. ``relation`` is a type that one of the image's relations has.
+    ``every`` all must match. ``relation`` is a type that one of the image's relations has. ``sort`` is one of `IMAGE_SORTS`:
+    by how many classes match, then by id, or by id alone.
     """
     params: Params = {"q": "*:*", "fl": IMAGE_FIELDS, "sort": "id asc"}
     if groups:
         clause = "must" if every else "should"
         params["q"] = "{!bool " + " ".join(f"{clause}=$class{n}" for n in range(len(groups))) + "}"
-        params["sort"] = "score desc,id asc"
+        if sort == "matching":
+            params["sort"] = "score desc,id asc"
         for n, group in enumerate(groups):
             params[f"class{n}"] = f"{{!terms f=classes separator='{SEPARATOR}'}}{SEPARATOR.join(group)}"
     if relation:
@@ -59,30 +66,51 @@ def images_query(groups: Sequence[Sequence[str]], every: bool, relation: str | N
     return params
 
 
-def relations_query(patterns: Mapping[str, str]) -> Params:
-    """Return the parameters of a search for relations by a pattern of each part.
+def relations_query(
+    patterns: Mapping[str, str], escape: str | None = None, sort: str = "image"
+) -> Params:
+    """Return the parameters of a search for relations by a pattern of each part, in one of the orders `RELATION_SORTS`.
 
-    ``%`` in a pattern stands for any number of characters, also none; every other character for itself, in either case.
+    ``%`` in a pattern stands for any number of characters, also none; every other character for itself, in either case. After
+    the character ``escape`` every character stands for itself, as in SQL's ``LIKE ... ESCAPE``.
     """
-    params: Params = {"q": "*:*", "fl": RELATION_FIELDS, "sort": "image asc,id asc", "fq": []}
+    order = f"{RELATION_SORTS[sort]}image asc,id asc"
+    params: Params = {"q": "*:*", "fl": RELATION_FIELDS, "sort": order, "fq": []}
     for part, field in PARTS.items():
-        pattern = patterns[part].lower()
-        if not pattern.strip("%"):
+        texts = [text.lower() for text in split_pattern(patterns[part], escape)]
+        if not any(texts):
             continue
-        if "%" in pattern:
-            params["fq"].append(f"{{!lucene tag={part}}}{field}:{_wildcards(pattern)}")
+        if len(texts) > 1:
+            params["fq"].append(f"{{!lucene tag={part}}}{field}:{'*'.join(map(_literal, texts))}")
         else:
             params["fq"].append(f"{{!term tag={part} f={field} v=${part}}}")
-            params[part] = pattern
+            params[part] = texts[0]
     return params
 
 
-def _wildcards(pattern: str) -> str:
-    """Return a pattern as Solr's query parser reads it: all but ``%`` is escaped."""
-    return "".join(
-        "*" if character == "%" else character if character.isalnum() else f"\\{character}"
-        for character in pattern
-    )
+def split_pattern(pattern: str, escape: str | None = None) -> list[str]:
+    """Return the texts of a pattern that any characters may stand between: ``a%b`` has a and b, ``a`` only itself.
+
+    An ``escape`` at the end stands for itself.
+    """
+    if escape is None:
+        return pattern.split("%")
+    texts, at = [""], 0
+    while at < len(pattern):
+        if pattern[at] == escape and at + 1 < len(pattern):
+            at += 1
+            texts[-1] += pattern[at]
+        elif pattern[at] == "%":
+            texts.append("")
+        else:
+            texts[-1] += pattern[at]
+        at += 1
+    return texts
+
+
+def _literal(text: str) -> str:
+    """Return a text as Solr's query parser reads it: all but letters and digits is escaped."""
+    return "".join(one if one.isalnum() else f"\\{one}" for one in text)
 
 
 def find(

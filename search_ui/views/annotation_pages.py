@@ -14,16 +14,16 @@ from search_ui.annotations import (
     ImageSearch,
     Opened,
     Page,
+    RelationSearch,
     by_name,
     describe_image,
     open_named,
-    parse_patterns,
     relation_rows,
     solr,
 )
 from search_ui.graph import draw
 from search_ui.sources import sources
-from search_ui.views.annotations import class_counts, cut, relation_counts
+from search_ui.views.annotations import RELATION_SORTS, class_counts, cut, relation_counts
 
 blueprint = Blueprint("annotations", __name__)
 
@@ -71,8 +71,10 @@ def tree(name: str) -> str:
 def relations(name: str) -> str:
     """Every type of relation with the number of images that contain it."""
     opened = open_named(name)
+    rows = relation_counts(opened)
+    sort = request.args.get("sort") or RELATION_SORTS[0]
     return render_template(
-        "annotations/relations.html", opened=opened, page="relations", rows=relation_counts(opened)
+        "annotations/relations.html", opened=opened, page="relations", rows=rows, sort=sort, sorts=RELATION_SORTS
     )
 
 
@@ -123,15 +125,13 @@ def images(name: str) -> str:
 @blueprint.get("/annotations/<name>/relation-search")
 def relation_search(name: str) -> str:
     """Relations by a pattern of each part."""
-    opened, patterns, page = (
+    opened, search, page = (
         open_named(name),
-        parse_patterns(request.args),
+        RelationSearch.parse(request.args),
         Page.parse(request.args, PER_PAGE),
     )
     facets = {part: (part, SUGGESTED) for part in query.PARTS}
-    params = query.relations_query(patterns)
-    found = query.find(solr(), opened.relations, params, page.start, page.limit or PER_PAGE, facets)
-    given = {part: pattern for part, pattern in patterns.items() if pattern.strip("%")}
+    found = query.find(solr(), opened.relations, search.params(), page.start, page.limit or PER_PAGE, facets)
     headings = {"class1": "First class", "relation": "Relation", "class2": "Second class"}
     listed, suggestions = [], {}
     for part, counts in found.facets.items():
@@ -139,17 +139,15 @@ def relation_search(name: str) -> str:
         suggestions[part] = list(named)
         values = [
             {
-                "name": one, "count": count, "selected": given.get(part, "").lower() == one.lower(),
-                "url": opened.url("relation-search", **given | {part: None if given.get(part) == one else one}),
+                "name": one, "count": count, "selected": search.is_value(part, one),
+                "url": opened.url("relation-search", **search.parameters(**{part: None if search.is_value(part, one) else one})),
             }
             for one, count in list(named.items())[:LISTED]
-            # A pattern can't name it: its % would stand for any characters.
-            if "%" not in one
         ]  # fmt: skip
         listed.append(_facet(headings[part], values))
     return _render(
-        "relation-search", opened, found.total, page, given, rows=list(relation_rows(opened, found.documents)),
-        patterns=patterns, facets=listed, suggestions=suggestions, headings=headings,
+        "relation-search", opened, found.total, page, search.parameters(), rows=list(relation_rows(opened, found.documents)),
+        search=search, sorts=list(query.RELATION_SORTS), facets=listed, suggestions=suggestions, headings=headings,
     )  # fmt: skip
 
 

@@ -16,11 +16,14 @@ from search_ui.annotations import (
     ImageSearch,
     Opened,
     Page,
+    RelationSearch,
     describe_image,
     open_named,
-    parse_patterns,
+    parse_sort,
     relation_rows,
     solr,
+    suggest,
+    text_of,
 )
 from search_ui.sources import sources
 from search_ui.views.export import exported
@@ -28,6 +31,8 @@ from search_ui.views.export import exported
 blueprint = Blueprint("annotations_api", __name__)
 
 SORTS = ("name", "images")
+PARTS = ("class", "relation")  # that names are suggested for
+RELATION_SORTS = (*SORTS, "rows")
 
 
 @blueprint.get("/api/annotations")
@@ -52,9 +57,7 @@ def api_list() -> Response:
 def class_counts(opened: Opened) -> list[api.ClassCount]:
     """Return the classes that images have, in the order of ``sort``."""
     check_parameters(request.args, ("sort", "limit", "page"))
-    sort = request.args.get("sort") or "name"
-    if sort not in SORTS:
-        raise BadSearchError(f"sort is {quote_value(sort)}; it can be name or images")
+    sort = parse_sort(request.args, SORTS)
     counts = query.class_counts(solr(), opened.images)
     found: list[api.ClassCount] = [
         {"class": opened.classes.name(label), "label": label, "images": count}
@@ -67,12 +70,16 @@ def class_counts(opened: Opened) -> list[api.ClassCount]:
 
 
 def relation_counts(opened: Opened) -> list[api.RelationCount]:
-    """Return the types of relations with their counts."""
-    check_parameters(request.args, ())
-    return [
+    """Return the types of relations with their counts, in the order of ``sort``."""
+    check_parameters(request.args, ("sort",))
+    sort = parse_sort(request.args, RELATION_SORTS)
+    found: list[api.RelationCount] = [
         {"relation": relation, "images": images, "rows": rows}
         for relation, images, rows in query.relation_counts(solr(), opened.relations)
     ]
+    if sort != "name":
+        found.sort(key=lambda one: -(one["images"] if sort == "images" else one["rows"]))
+    return found
 
 
 def cut(rows: list[Any], page: Page) -> list[Any]:
@@ -140,11 +147,9 @@ def csv_images(name: str) -> Response:
 @blueprint.get("/api/annotations/<name>/relation-search")
 def api_relation_search(name: str) -> Response:
     """Relations by a pattern of each part; ``%`` stands for any characters."""
-    opened, patterns = open_named(name), parse_patterns(request.args)
+    opened, search = open_named(name), RelationSearch.parse(request.args)
     page = Page.parse(request.args, PER_PAGE)
-    found = query.find(
-        solr(), opened.relations, query.relations_query(patterns), page.start, page.limit or PER_PAGE
-    )
+    found = query.find(solr(), opened.relations, search.params(), page.start, page.limit or PER_PAGE)
     answer: api.RelationRows = {"total": found.total, "rows": list(relation_rows(opened, found.documents))}
     return jsonify(answer)
 
@@ -152,12 +157,23 @@ def api_relation_search(name: str) -> Response:
 @blueprint.get("/annotations/<name>/relation-search.csv")
 def csv_relation_search(name: str) -> Response:
     """All of them as CSV, or the first ``limit``."""
-    opened, patterns = open_named(name), parse_patterns(request.args)
-    params = query.relations_query(patterns)
+    opened, params = open_named(name), RelationSearch.parse(request.args).params()
     batches = (relation_rows(opened, documents) for documents in _pages(opened.relations, params))
 
     total = query.find(solr(), opened.relations, params, 0, 0).total
     return _exported("relations", ("image", "class1", "relation", "class2"), batches, total)
+
+
+@blueprint.get("/api/annotations/<name>/suggestions")
+def api_suggestions(name: str) -> Response:
+    """Names of classes, or types of relations, with a text in them."""
+    opened = open_named(name)
+    check_parameters(request.args, ("part", "text"))
+    part = request.args.get("part") or PARTS[0]
+    if part not in PARTS:
+        raise BadSearchError(f"part is {quote_value(part)}; it can be class or relation")
+    answer: api.Suggestions = {"suggestions": suggest(opened, part, text_of("text", request.args.get("text") or ""))}
+    return jsonify(answer)
 
 
 @blueprint.get("/api/annotations/<name>/images/<image>")

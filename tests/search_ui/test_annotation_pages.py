@@ -91,7 +91,9 @@ def annotated(request, solr, tmp_path_factory):
         folder = Path(SHARED) / "openimages"
     else:
         pytest.skip("TINYTAGS_SHARED_DATA is not set")
-    settings = Settings(store=str(place / "store"), solr=solr.url, master="processes[1]", database="none", alias=f"annotated-{request.param}")
+    settings = Settings(
+        store=str(place / "store"), solr=solr.url, master="processes[1]", database="none", alias=f"annotated-{request.param}"
+    )  # fmt: skip
     read_annotations(settings, str(folder), request.param, IMAGES * 250)
     client, store = Solr(solr.url, patience=60), open_store(settings.store)
     assert index_annotations(store, request.param, client)["complete"]
@@ -258,6 +260,44 @@ def test_relations_are_searched_by_patterns(annotated):
     assert annotated.csv("relation-search")[1:] == [as_text(row) for row in rows]
 
 
+def test_after_an_escape_character_every_character_stands_for_itself(annotated):
+    (percent,) = annotated.sql.execute("SELECT relation FROM rows ORDER BY relation = 'a%b' DESC").fetchone()
+    for pattern, like in [("!%", "!%"), ("%!%%", "%!%%"), (percent.replace("%", "!%"), None), ("!!%", "!!%")]:
+        like = pattern if like is None else like
+        wanted = annotated.sql.execute("SELECT count(*) FROM rows WHERE low(relation) LIKE ? ESCAPE '!'", (like.lower(),))
+        found = annotated.get("relation-search", relation=pattern, escape="!")
+        assert found["total"] == wanted.fetchone()[0], pattern
+    assert annotated.get("relation-search", relation=percent.replace("%", "!%"), escape="!")["total"] > 0
+
+
+def test_answers_come_in_the_order_that_is_given(annotated):
+    for part in ("class1", "relation", "class2"):
+        for rows in (
+            [tuple(one[name] for name in (part, "image")) for one in annotated.get("relation-search", sort=part, limit=100_000)["rows"]],
+            [(row[("image", "class1", "relation", "class2").index(part)], row[0]) for row in annotated.csv("relation-search", sort=part)[1:]],
+        ):  # fmt: skip
+            lower = [(value.removeprefix("'").lower(), image) for value, image in rows]
+            assert len(lower) > 50 and lower == sorted(lower)
+    images = annotated.get("images", **{"class": annotated.names[:5], "sort": "id", "limit": 1000})["images"]
+    assert [one["image"] for one in images] == sorted(one["image"] for one in images)
+    assert len({len(one["matching"]) for one in images}) > 1
+    for key in ("images", "rows"):
+        counts = [one[key] for one in annotated.get("relations", sort=key)["relations"]]
+        assert counts == sorted(counts, reverse=True)
+
+
+def test_names_are_suggested_from_all_that_there_are(annotated):
+    known = {name for (name,) in annotated.sql.execute("SELECT name FROM classes")}
+    for text in ("a", "APP", annotated.names[0], "nothing of this kind", ""):
+        found = annotated.get("suggestions", part="class", text=text)["suggestions"]
+        having = {name for name in known if text.lower() in name.lower()}
+        assert set(found) <= having and len(found) == min(len(having), 15)
+        begins = [name.lower().startswith(text.lower()) for name in found]
+        assert begins == sorted(begins, reverse=True)
+    types = {name for (name,) in annotated.sql.execute("SELECT DISTINCT relation FROM rows WHERE low(relation) LIKE '%a%'")}
+    assert set(annotated.get("suggestions", part="relation", text="A")["suggestions"]) == types
+
+
 def test_an_image_has_its_labels_and_relations(annotated):
     draw = random.Random(3)
     images = [image for (image,) in annotated.sql.execute("SELECT image FROM images ORDER BY image")]
@@ -296,7 +336,7 @@ def test_an_image_is_shown_with_its_picture_and_the_tags_of_a_published_run(anno
     index_run(store, run.name, client, settings.alias)
     page = create_app(settings).test_client()  # the other one has cached that there are no corpora
     try:
-        (lines,) = read_documents(store, run)
+        lines = read_documents(store, run)
         for row, image in enumerate(images):
             found = page.get(f"/api/annotations/{annotated.name}/images/{image}").json
             assert found["page"].endswith(image) and found["page"].startswith("https://")
@@ -330,6 +370,10 @@ def test_what_is_wrong_in_an_address_is_one_line(annotated, tmp_path):
         f"{base}/images?limit=100001": 400,
         f"{base}/images?limit=1000&page=99999": 400,
         f"{base}/classes?sort=x": 400,
+        f"{base}/relations?sort=x": 400,
+        f"{base}/images?sort=image": 400,
+        f"{base}/relation-search?escape=%25": 400,
+        f"{base}/suggestions?part=image": 400,
         f"{base}/relation-search?class1=" + "x" * 501: 400,
     }.items():
         answer = annotated.page.get(path)
