@@ -71,10 +71,15 @@ class _Command(click.Command):
     metavar="A,B,...",
     help="Names of the classes in place of the dump's own, quoted where they hold a comma; for tiny-images CIFAR-10's by default.",
 )
+@click.option(
+    "--labels-from",
+    metavar="NAME",
+    help="Labels of a folder of pictures named IMAGEID.jpg from these annotations: images with exactly one of --classes.",
+)
 @partition_option
 @settings_options("store", "webhdfs", "master")
 @json_option
-def main(dump, corpus, format, partition_images, labels, classes, partition, settings, as_json):
+def main(dump, corpus, format, partition_images, labels, classes, labels_from, partition, settings, as_json):
     """Split DUMP into the partitions of a corpus.
 
     DUMP is a file, a folder or a .tar.gz, local or at hdfs://, https://, s3:// or hf:// (the last three need
@@ -82,10 +87,14 @@ def main(dump, corpus, format, partition_images, labels, classes, partition, set
 
     Stopped or killed, the same command continues with the partitions that are left.
     """  # fmt: skip
+    from ingest.annotations.labelled_folder import PREFIX
     from jobs.partitions import partitions_error, rate_summary
 
+    if labels and labels_from:
+        raise TinyTagsError("--labels and --labels-from: give one of them")
     result = split_dump(
-        settings, dump, corpus, format=format, partition_images=partition_images, labels=labels,
+        settings, dump, corpus, format=format, partition_images=partition_images,
+        labels=PREFIX + labels_from if labels_from else labels,
         classes=split_names("--classes", classes) if classes else None, redo=partition,
     )  # fmt: skip
     summary = f"corpus {corpus}: {counted(result['images'], 'image')} in {counted(result['partitions'], 'partition')}, "
@@ -102,8 +111,10 @@ def split_dump(
 ) -> dict:  # fmt: skip
     """Split what is not split yet, and ``redo``; return the counts, with what failed under "failed".
 
+    ``labels`` may be "annotations:NAME": images with exactly one of ``classes`` there get it as their label.
     Raises `TinyTagsError` for a dump that can't be read and a corpus of other contents.
     """
+    from ingest.annotations.labelled_folder import PREFIX
     from ingest.corpus import Corpus, create_corpus, done_partitions, remove_temporary, with_known_identity
     from ingest.formats import open_dump
     from ingest.names import write_names
@@ -114,7 +125,13 @@ def split_dump(
 
     check_name("corpus", corpus)
     store = open_store(settings.store, settings.webhdfs or None)
-    source = open_dump(dump, format=format, labels=labels, classes=classes, webhdfs=settings.webhdfs or None)
+    webhdfs = settings.webhdfs or None
+    if labels and labels.startswith(PREFIX):
+        source = _with_labels(
+            settings, store, open_dump(dump, format=format, webhdfs=webhdfs), labels.removeprefix(PREFIX), classes
+        )
+    else:
+        source = open_dump(dump, format=format, labels=labels, classes=classes, webhdfs=webhdfs)
     before = source.status()
     if not source.images:
         raise TinyTagsError(f"{dump}: holds no images")
@@ -185,6 +202,28 @@ def split_dump(
         "failed": {p: str(error) for p, error in sorted(errors.items())},
         "images_per_second": round(images / splitting, 1) if pending else None,
     }  # fmt: skip
+
+
+def _with_labels(settings: Settings, store, dump, name: str, classes: list[str] | None):
+    """Return a folder of pictures with labels from annotations."""
+    from ingest.annotations.classes import read_classes
+    from ingest.annotations.labelled_folder import name_hashes, single_labels, unlabelled_folder, with_labels
+    from ingest.annotations.labels import choose_classes, open_complete
+    from jobs.partitions import partitions_error
+    from jobs.runner import open_runner
+
+    if not classes:
+        raise TinyTagsError(f"--labels-from {name} needs --classes A,B,...: those to tell apart")
+    folder = unlabelled_folder(dump)
+    annotations = open_complete(store, name)
+    chosen = choose_classes(read_classes(store, name), classes)
+    task = functools.partial(single_labels, store, annotations, chosen, name_hashes(folder))
+    with open_runner(settings.master, f"labels from {name}") as runner:
+        results, errors, _ = runner.run("labels", list(range(annotations.partitions)), task)
+    if errors:
+        raise partitions_error("read", errors, annotations.partitions)
+    labels = {image: place for result in results for image, place in result["labels"].items()}
+    return with_labels(folder, annotations, chosen.names, labels)
 
 
 def _split(store, corpus, source, partition: int) -> dict:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from conf.errors import TinyTagsError
 from ingest import files
@@ -100,11 +101,19 @@ class Folder(FileDump):
         if damaged:
             more = f"; and {len(damaged) - _NAMED:,} more" if len(damaged) > _NAMED else ""
             raise TinyTagsError(f"{'; '.join(damaged[:_NAMED])}{more} (repair or remove, then start again)")
+        return Batch(images, self._labels(start, stop), self.names(start, stop))
+
+    def names(self, start: int, stop: int) -> list[str]:
+        """Return the names of the pictures ``start`` to ``stop``."""
+        return [_printable(name) for name in _names(self.listing)[start:stop]]
+
+    def _labels(self, start: int, stop: int) -> NDArray[np.int32]:
+        names = _names(self.listing)[start:stop]
         labels = np.full(len(names), -1, np.int32)
         if self.classes:
             numbers = {name: number for number, name in enumerate(self.classes)}
             labels[:] = [numbers[name.partition("/")[0]] for name in names]
-        return Batch(images, labels, [_printable(name) for name in names])
+        return labels
 
 
 def open_folder(
@@ -211,5 +220,6 @@ FORMAT = Format(
     content="any pictures (PNG, JPEG, WebP, GIF, BMP, AVIF, TIFF, PPM); a folder a class gives labels",
     recognise=recognise,
     open=open_folder,
-    has_own=lambda classes, labels: classes == sorted(classes),
+    # With labels from annotations it has the classes that were chosen.
+    has_own=lambda classes, labels: not labels and classes == sorted(classes),
 )

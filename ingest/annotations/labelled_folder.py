@@ -1,0 +1,91 @@
+"""A folder of pictures whose labels come from annotations: a picture's name is the id of its image."""
+
+import hashlib
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from conf.errors import TinyTagsError
+from ingest.annotations.labels import Chosen, read_images
+from ingest.annotations.manifest import Annotations
+from ingest.formats.dump import Dump
+from ingest.formats.folder import Folder
+from ingest.names import hash_of, stem
+from storage.store import Store
+
+# What --labels is for labels from annotations: this and their name.
+PREFIX = "annotations:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledFolder(Folder):
+    """A folder with ``numbers``, the label of each picture: (images,) int32, compressed; ``annotations`` is their hash."""
+
+    numbers: bytes
+    annotations: str
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """That of the folder, and of its labels."""
+        digest = hashlib.sha256(zlib.decompress(self.numbers)).hexdigest()
+        return super().identity | {"labels": {"annotations": self.annotations, "sha256": digest}}
+
+    def _labels(self, start: int, stop: int) -> NDArray[np.int32]:
+        return np.frombuffer(zlib.decompress(self.numbers), "<i4")[start:stop].astype(np.int32)
+
+
+def unlabelled_folder(dump: Dump) -> Folder:
+    """Return a dump as a folder of pictures. Raises `TinyTagsError` for one in another format."""
+    if not isinstance(dump, Folder):
+        raise TinyTagsError(
+            f"{dump.path}: is {dump.format}; labels from annotations are for a folder of pictures named IMAGEID.jpg"
+        )
+    return dump
+
+
+def name_hashes(folder: Folder) -> NDArray[np.uint64]:
+    """Return the hashes (n,) of the names of a folder's pictures, as `ingest.names` has them, sorted."""
+    return np.unique(np.array([hash_of(stem(name)) for name in folder.names(0, folder.images)], np.uint64))
+
+
+def single_labels(
+    store: Store, annotations: Annotations, chosen: Chosen, wanted: NDArray[np.uint64], partition: int
+) -> dict[str, Any]:
+    """Return under "labels" those images of a partition that have exactly one of the chosen classes, with its place.
+
+    Only of images whose hash is in ``wanted`` (n,), sorted.
+    """
+    found = {}
+    images = 0
+    for document in read_images(store, annotations, partition):
+        images += 1
+        places = chosen.among(document.get("classes", ()))
+        if len(places) == 1:
+            number = np.uint64(hash_of(document["id"]))
+            at = int(np.searchsorted(wanted, number))
+            if at < len(wanted) and wanted[at] == number:
+                found[document["id"]] = places[0]
+    return {"partition": partition, "images": images, "labels": found}
+
+
+def with_labels(folder: Folder, annotations: Annotations, names: list[str], labels: Mapping[str, int]) -> LabelledFolder:
+    """Return a folder with the label of each picture by the id in its name; the others have none.
+
+    Raises `TinyTagsError` where no picture has a label.
+    """
+    numbers = np.array([labels.get(stem(name), -1) for name in folder.names(0, folder.images)], "<i4")
+    if not (numbers >= 0).any():
+        raise TinyTagsError(
+            f"{folder.path}: no picture's name is the id of an image with exactly one of the classes {', '.join(names)} "
+            f"in annotations {annotations.name!r}"
+        )
+    values = {one.name: getattr(folder, one.name) for one in fields(Folder)}
+    return LabelledFolder(
+        **values | {"classes": names, "labels": PREFIX + annotations.name},
+        numbers=zlib.compress(numbers.tobytes()), annotations=annotations.hash,
+    )  # fmt: skip
