@@ -34,9 +34,14 @@ class TrainingDataError(TinyTagsError):
 
 
 @click.command("evaluate")
-@click.option("--model", required=True, metavar="NAME", help="The model to measure.")
+@click.option("--model", metavar="NAME", help="The model to measure.")
+@click.option("--corpus", metavar="LABELLED", help="The corpus whose labels count as the truth.")
+@click.option("--run", "run_name", metavar="RUN", help="Measure this run against --annotations instead.")
 @click.option(
-    "--corpus", required=True, metavar="LABELLED", help="The corpus whose labels count as the truth."
+    "--annotations", metavar="NAME", help="Labels of the run's pictures, several an image, by the ids in their names."
+)
+@click.option(
+    "--descendants", is_flag=True, help="With --annotations: an image with a kind of a class has the class."
 )
 @click.option(
     "--training-data-too",
@@ -51,7 +56,9 @@ class TrainingDataError(TinyTagsError):
 )
 @settings_options("store", "webhdfs", "master")
 @json_option
-def main(corpus, model, training_data_too, report_file, settings, as_json):
+def main(
+    corpus, model, run_name, annotations, descendants, training_data_too, report_file, settings, as_json
+):
     """Measure a model on a labelled corpus.
 
     Prints accuracy, precision and recall of each class, and for each threshold of confidence how many tags would be kept
@@ -59,9 +66,26 @@ def main(corpus, model, training_data_too, report_file, settings, as_json):
 
     A corpus that says which images are for testing is measured by these. Measuring on images that the model was
     trained on is refused; a few of them in another corpus are left out.
+
+    With --run and --annotations in place of --model and --corpus: precision and recall of each class of a run, where
+    people verified classes of its pictures as present and absent.
     """
+    if run_name or annotations:
+        if not (run_name and annotations) or model or corpus or report_file:
+            raise click.UsageError("--run and --annotations go together, without --model, --corpus and --report")
+        _evaluate_run(settings, run_name, annotations, descendants, training_data_too, as_json)
+        return
+    if not (model and corpus) or descendants:
+        raise click.UsageError("give --model and --corpus, or --run and --annotations")
     result = evaluate_model(settings, model, corpus, training_data_too, report_file)
     report(result, summary(result), as_json)
+
+
+def _evaluate_run(settings, run_name, annotations, descendants, training_data_too, as_json) -> None:
+    from jobs import evaluate_annotations as job
+
+    result = job.evaluate_annotations(settings, run_name, annotations, descendants, training_data_too)
+    report(result, job.summary(result), as_json)
 
 
 def summary(result: dict) -> str:

@@ -1,9 +1,12 @@
 """Documents of a store in partitions, as JSON lines: what the indexer brings into a Solr collection of their own."""
 
+import hashlib
+import json
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from storage import layout
-from storage.store import Store, StoreError
+from storage.store import DamagedFileError, Store, StoreError
 
 
 class DocumentSet(Protocol):
@@ -85,3 +88,13 @@ def read_statistics(store: Store, documents: DocumentSet, partition: int) -> dic
             path,
         )
     return statistics
+
+
+def read_documents(store: Store, documents: DocumentSet, partition: int) -> Iterator[dict[str, Any]]:
+    """Yield the documents of a partition. Raises `StoreError` where they aren't as their statistics say."""
+    path = documents_file(documents, partition)
+    wanted = read_statistics(store, documents, partition)["sha256"]
+    data = store.read_bytes(path)
+    if hashlib.sha256(data).hexdigest() != wanted:
+        raise DamagedFileError(f"{store.url(path)}: has changed; `{documents.repair}` writes it again", path)
+    yield from map(json.loads, data.splitlines())

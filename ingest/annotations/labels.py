@@ -1,8 +1,6 @@
 """Labels of annotations to train on and to measure by: which of some chosen classes each image has."""
 
 import difflib
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +10,8 @@ from conf.wording import counted, listed
 from ingest.annotations.classes import Classes
 from ingest.annotations.manifest import Annotations, open_annotations
 from ingest.formats.dump import check_classes
-from storage.documents import documents_file, done_partitions, read_statistics
-from storage.store import DamagedFileError, Store
+from storage.documents import done_partitions, read_documents
+from storage.store import Store
 
 
 @dataclass(frozen=True)
@@ -61,13 +59,8 @@ def open_complete(store: Store, name: str) -> Annotations:
 
 
 def read_images(store: Store, annotations: Annotations, partition: int) -> Iterator[dict[str, Any]]:
-    """Yield the images of a partition with their ``id``, ``classes`` (present), ``absent`` and ``machine``, where they have any.
+    """Return the images of a partition with their ``id``, ``classes`` (present), ``absent`` and ``machine``, where they have any.
 
-    Raises `DamagedFileError` where they aren't as they were written.
+    Raises `StoreError` where they aren't as they were written.
     """
-    images = annotations.documents("images")
-    path = documents_file(images, partition)
-    data = store.read_bytes(path)
-    if hashlib.sha256(data).hexdigest() != read_statistics(store, images, partition)["sha256"]:
-        raise DamagedFileError(f"{store.url(path)}: has changed; `{images.repair}` writes it again", path)
-    yield from map(json.loads, data.splitlines())
+    return read_documents(store, annotations.documents("images"), partition)
