@@ -11,6 +11,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from conf.errors import TinyTagsError
 from ingest.corpus import Corpus
 from ingest.partition import read_names
 from storage import layout
@@ -51,6 +52,15 @@ def write_names(store: Store, corpus: Corpus) -> int:
     entries = entries[np.lexsort((entries["record"], entries["hash"]))]
     store.write_bytes(path, entries.tobytes())
     return len(entries)
+
+
+def check_names(store: Store, corpus: Corpus) -> None:
+    """Raise `TinyTagsError` for a corpus without an index of names."""
+    if not store.exists(layout.corpus_names(corpus.name)):
+        raise TinyTagsError(
+            f"corpus {corpus.name!r} has no index of names: its pictures have none, or it is not complete, or of an earlier "
+            f"version; `tinytags ingest {corpus.dump} --corpus {corpus.name}`, with the options of the first time, writes it"
+        )
 
 
 def find_records(store: Store, corpus: str, text: str) -> list[int]:

@@ -181,9 +181,7 @@ def read_names(store: Store, corpus: Corpus, partition: int) -> list[str | None]
             raise _damaged(store, corpus, partition, "is missing") from None
         with source:
             parquet = _open_parquet(store, corpus, partition, source)
-            names: list[str | None] = (
-                parquet.read(columns=["name"], use_threads=False).column(0).to_pylist()
-            )
+            names: list[str | None] = parquet.read(columns=["name"], use_threads=False).column(0).to_pylist()
     _check_length(store, corpus, partition, len(names), stop - start)
     return names
 

@@ -80,7 +80,9 @@ def _path(place: Place, suffix: str) -> str:
 
 def _write(paths: dict[Place, str], folder: Path, write: Callable[[Path, str], None]) -> dict[Place, str]:
     """Write each file; one that is there already is taken for the same, so that a stopped command can be repeated."""
-    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()}
+    there = {
+        str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()
+    }
     if others := sorted(there - set(paths.values())):
         raise TinyTagsError(
             f"{folder / others[0]}: is not of this sample, as {counted(len(others), 'file')} there; give another folder"

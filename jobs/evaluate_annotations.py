@@ -28,9 +28,9 @@ def evaluate_annotations(
     from ingest.annotations.classes import read_classes
     from ingest.annotations.labels import choose_classes, open_complete
     from ingest.corpus import open_corpus
+    from ingest.names import check_names
     from jobs.partitions import partitions_error
     from jobs.runner import open_runner
-    from storage import layout
     from storage.documents import done_partitions
     from storage.runs import open_run
     from storage.store import open_store
@@ -45,21 +45,22 @@ def evaluate_annotations(
         )
     if corpus.hash != run.corpus_hash:
         raise TinyTagsError(f"corpus {run.corpus!r} is not the one of run {run_name!r}; tag it again")
-    if not store.exists(layout.corpus_names(corpus.name)):
-        raise TinyTagsError(
-            f"corpus {corpus.name!r} has no index of names; ingest it again by the same command, if its pictures have names"
-        )
+    check_names(store, corpus)
     classes = read_classes(store, name)
     known = [one for one in run.classes if one in classes.names or classes.labels(one) != [one]]
     if not known:
-        raise TinyTagsError(f"annotations {name!r} have none of the classes of run {run_name!r}: {listed(run.classes, 10)}")
+        raise TinyTagsError(
+            f"annotations {name!r} have none of the classes of run {run_name!r}: {listed(run.classes, 10)}"
+        )
     if others := [one for one in run.classes if one not in known]:
         note(f"evaluate: not in annotations {name!r}, and not measured: {listed(others, 10)}")
     own, wide = choose_classes(classes, known), choose_classes(classes, known, descendants)
     card = None if training_data_too else _card(store, run)
     with open_runner(settings.master, f"evaluate {run_name}") as runner:
         task = functools.partial(verified, store, annotations, own, wide, corpus.name)
-        results, errors, first = runner.run("labels", list(range(annotations.partitions)), task)
+        results, errors, first = runner.run(
+            "labels", list(range(annotations.partitions)), task, unit="partitions"
+        )
         if errors:
             raise partitions_error("read", errors, annotations.partitions)
         facts: dict[int, list[Fact]] = defaultdict(list)
@@ -67,7 +68,7 @@ def evaluate_annotations(
             for fact in result["facts"]:
                 facts[fact[0] // corpus.partition_images].append(fact)
         task = functools.partial(compare, store, run, corpus, dict(facts), known, card)
-        results, errors, second = runner.run("evaluate", sorted(facts), task)
+        results, errors, second = runner.run("evaluate", sorted(facts), task, unit="partitions")
     if errors:
         raise partitions_error("read", errors, corpus.partitions)
     images, left_out = (sum(result[key] for result in results) for key in ("measured", "left_out"))
@@ -76,7 +77,7 @@ def evaluate_annotations(
             f"corpus {corpus.name!r} has no picture whose name is the id of an image in annotations {name!r} with a verified class"
             + (f", but for {counted(left_out, 'image')} that the model was trained on" if left_out else "")
         )
-    total = np.sum([result["counts"] for result in results], axis=0, dtype=np.int64)
+    total = np.array([result["counts"] for result in results], np.int64).sum(axis=0)
     return {
         "run": run_name, "model": run.model, "model_hash": run.model_hash, "annotations": name, "annotations_hash": annotations.hash,
         "images": images, "left_out": left_out, "descendants": descendants, "training_data_too": training_data_too,
@@ -93,7 +94,9 @@ def _card(store, run) -> dict[str, Any] | None:
     except TinyTagsError:
         card = {}
     if card.get("hash") != run.model_hash or "trained_images" not in card:
-        note(f"evaluate: it isn't known which images model {run.model!r} was trained on, so none of them is left out")
+        note(
+            f"evaluate: it isn't known which images model {run.model!r} was trained on, so none of them is left out"
+        )
         return None
     return {key: card[key] for key in ("name", "hash", "trained_images")}
 
@@ -105,15 +108,15 @@ def verified(store, annotations, own, wide, corpus: str, partition: int) -> dict
 
     index = read_index(store, corpus)
     facts: list[Fact] = []
-    images = 0
     for document in read_images(store, annotations, partition):
-        images += 1
         present = wide.among(document.get("classes", ()))
         # A class that is present by one and absent by another is present.
         absent = sorted(set(own.among(document.get("absent", ()))) - set(present))
         if present or absent:
-            facts += [(record, document["id"], present, absent) for record in records_of(index, document["id"])]
-    return {"partition": partition, "images": images, "facts": facts}
+            facts += [
+                (record, document["id"], present, absent) for record in records_of(index, document["id"])
+            ]
+    return {"partition": partition, "facts": facts}
 
 
 def compare(store, run, corpus, facts: dict[int, list[Fact]], names: list[str], card, partition: int) -> dict:
@@ -125,7 +128,11 @@ def compare(store, run, corpus, facts: dict[int, list[Fact]], names: list[str], 
 
     first = corpus.rows(partition)[0]
     by_row = {fact[0] - first: fact for fact in facts[partition]}
-    tags = {one["row"]: names.index(one["tag"]) for one in read_documents(store, run, partition) if one["tag"] in names}
+    tags = {
+        one["row"]: names.index(one["tag"])
+        for one in read_documents(store, run, partition)
+        if one["tag"] in names
+    }
     trained = read_trained(store, card) if card else None
     counts = np.zeros((len(names), 5), np.int64)
     measured = left_out = 0
@@ -152,7 +159,9 @@ def summary(result: dict[str, Any]) -> str:
     """Return the result as lines for people."""
     from tagging.multi_label import describe
 
-    lines = [f"run {result['run']} on {counted(result['images'], 'image')} with verified classes in {result['annotations']}"]
+    lines = [
+        f"run {result['run']} on {counted(result['images'], 'image')} with verified classes in {result['annotations']}"
+    ]
     if result["left_out"]:
         lines.append(f"{counted(result['left_out'], 'image')} that the model was trained on left out")
     if result["training_data_too"]:

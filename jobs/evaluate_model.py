@@ -38,7 +38,9 @@ class TrainingDataError(TinyTagsError):
 @click.option("--corpus", metavar="LABELLED", help="The corpus whose labels count as the truth.")
 @click.option("--run", "run_name", metavar="RUN", help="Measure this run against --annotations instead.")
 @click.option(
-    "--annotations", metavar="NAME", help="Labels of the run's pictures, several an image, by the ids in their names."
+    "--annotations",
+    metavar="NAME",
+    help="Labels of the run's pictures, several an image, by the ids in their names.",
 )
 @click.option(
     "--descendants", is_flag=True, help="With --annotations: an image with a kind of a class has the class."
@@ -72,7 +74,9 @@ def main(
     """
     if run_name or annotations:
         if not (run_name and annotations) or model or corpus or report_file:
-            raise click.UsageError("--run and --annotations go together, without --model, --corpus and --report")
+            raise click.UsageError(
+                "--run and --annotations go together, without --model, --corpus and --report"
+            )
         _evaluate_run(settings, run_name, annotations, descendants, training_data_too, as_json)
         return
     if not (model and corpus) or descendants:

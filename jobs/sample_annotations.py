@@ -39,38 +39,60 @@ class _Shares(click.ParamType[tuple[int, int, int]]):
             return value
         parts = str(value).split("/")
         if len(parts) != 3 or not all(part.isdecimal() for part in parts) or sum(map(int, parts)) != 100:
-            self.fail(f"{value!r} is not three whole percents that make 100, like 80/10/10", parameter, context)
+            self.fail(
+                f"{value!r} is not three whole percents that make 100, like 80/10/10", parameter, context
+            )
         return int(parts[0]), int(parts[1]), int(parts[2])
 
 
 @click.command("sample")
 @click.option("--annotations", required=True, metavar="NAME", help="The annotations.")
-@click.option("--classes", required=True, metavar="A,B,...", help="Names of classes, quoted where they hold a comma.")
 @click.option(
-    "--per-class", type=click.IntRange(min=1), default=100, show_default=True, metavar="N", help="Images of each class."
+    "--classes", required=True, metavar="A,B,...", help="Names of classes, quoted where they hold a comma."
 )
 @click.option(
-    "--split", "shares", type=_Shares(), default="80/10/10", show_default=True,
+    "--per-class",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Images of each class.",
+)
+@click.option(
+    "--split",
+    "shares",
+    type=_Shares(),
+    default="80/10/10",
+    show_default=True,
     help="Percents of each class for training, validation and test.",
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Another seed draws other images.")
 @click.option(
-    "--several", type=click.Choice(["neither", "both"]), default="neither", show_default=True,
+    "--several",
+    type=click.Choice(["neither", "both"]),
+    default="neither",
+    show_default=True,
     help="An image with several of the classes is in neither, or in both, then in one part.",
 )
 @click.option("--descendants", is_flag=True, help="A kind of a class counts as the class.")
 @click.option("--corpus", metavar="NAME", help="Only images with a picture of their name in this corpus.")
 @click.option(
-    "--links", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+    "--links",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
     help="Also make links here, DIR/SPLIT/CLASS/ID.jpg, to the pictures that the corpus was split from.",
 )
 @click.option(
-    "--copies", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+    "--copies",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
     help="Also write the 32x32 images of the corpus here, as PNG.",
 )
 @click.option("--uri", metavar="PREFIX", help="What the addresses in the CSV begin with, as gs://bucket/.")
 @click.option(
-    "--output", type=click.Path(dir_okay=False, writable=True, path_type=Path), metavar="FILE",
+    "--output",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    metavar="FILE",
     help="Write the CSV here.  [default: stdout]",
 )
 @settings_options("store", "webhdfs", "master")
@@ -109,6 +131,7 @@ def sample(
     from ingest.annotations.classes import read_classes
     from ingest.annotations.labels import choose_classes, open_complete
     from ingest.corpus import open_corpus
+    from ingest.names import check_names
     from jobs.drawn_pictures import find_pictures, write_copies, write_links
     from jobs.partitions import partitions_error
     from jobs.runner import open_runner
@@ -117,19 +140,25 @@ def sample(
     if links and copies:
         raise TinyTagsError("--links and --copies: give one of them")
     if (links or copies) and not corpus:
-        raise TinyTagsError(f"{'--links' if links else '--copies'} needs --corpus NAME, where the pictures are")
+        raise TinyTagsError(
+            f"{'--links' if links else '--copies'} needs --corpus NAME, where the pictures are"
+        )
     store = open_store(settings.store, settings.webhdfs or None)
     made = open_complete(store, name)
     chosen = choose_classes(read_classes(store, name), classes, descendants)
     source = open_corpus(store, corpus) if corpus else None
+    if source is not None:
+        check_names(store, source)
     task = functools.partial(draw, store, made, chosen, per_class, seed, several == "both", corpus)
     with open_runner(settings.master, f"sample {name}") as runner:
-        results, errors, _ = runner.run("sample", list(range(made.partitions)), task)
+        results, errors, _ = runner.run("sample", list(range(made.partitions)), task, unit="partitions")
     if errors:
         raise partitions_error("read", errors, made.partitions)
     drawn, counts = [], {}
     for place, one in enumerate(chosen.names):
-        images: Drawn = heapq.nsmallest(per_class, itertools.chain(*(part["drawn"][place] for part in results)))
+        images: Drawn = heapq.nsmallest(
+            per_class, itertools.chain(*(part["drawn"][place] for part in results))
+        )
         available = sum(part["available"][place] for part in results)
         if not images:
             where = f"with a picture in {corpus!r} " if corpus else ""
@@ -138,35 +167,32 @@ def sample(
         drawn.append([image for _, image in images])
         counts[one] = {"images": available, "drawn": len(images)}
     splits = assign(drawn, shares)
-    rows = sorted((chosen.names.index(one), SPLITS.index(splits[image]), image, one) for one, images in zip(chosen.names, drawn, strict=True) for image in images)  # fmt: skip
-    files = {}
-    if source is not None and (links or copies):
+    ordered = sorted(
+        (place, SPLITS.index(splits[image]), image) for place, images in enumerate(drawn) for image in images
+    )
+    places = [(SPLITS[split], chosen.names[place], image) for place, split, image in ordered]
+    files, base = {}, uri or ""
+    if source is not None and (folder := links or copies):
         pictures = find_pictures(store, source, list(splits))
-        wanted = [(SPLITS[split], one, image) for _, split, image, one in rows]
-        write = functools.partial(write_links, folder=links) if links else functools.partial(write_copies, folder=copies)
-        files = write(store, source, pictures, wanted)
-    base = uri if uri is not None else f"{(links or copies or Path()).absolute()}/" if files else ""
+        files = (write_links if links else write_copies)(store, source, pictures, places, folder)
+        base = f"{folder.absolute()}/" if uri is None else uri
     return {
         "annotations": name, "seed": seed, "classes": counts, "images": len(splits),
-        "splits": dict(Counter(SPLITS[split] for _, split, _, _ in rows)),
-        "files": len(files),
-        "rows": [
-            (SPLITS[split], base + files.get((SPLITS[split], one, image), f"{image}.jpg"), one)
-            for _, split, image, one in rows
-        ],
+        "splits": dict(Counter(splits.values())), "files": len(files),
+        "rows": [(place[0], base + files.get(place, f"{place[2]}.jpg"), place[1]) for place in places],
     }  # fmt: skip
 
 
-def draw(store, annotations, chosen, per_class: int, seed: int, both: bool, corpus: str | None, partition: int) -> dict:
+def draw(
+    store, annotations, chosen, per_class: int, seed: int, both: bool, corpus: str | None, partition: int
+) -> dict:
     """Return of each class the images of a partition that come first in the order of the seed, and how many have it."""
     from ingest.annotations.labels import read_images
     from ingest.names import read_index, records_of
 
     found: list[Drawn] = [[] for _ in chosen.names]
     known = read_index(store, corpus) if corpus else None
-    images = 0
     for document in read_images(store, annotations, partition):
-        images += 1
         places = chosen.among(document.get("classes", ()))
         if not places or (len(places) > 1 and not both):
             continue
@@ -176,7 +202,6 @@ def draw(store, annotations, chosen, per_class: int, seed: int, both: bool, corp
             found[place].append((number_of(document["id"], seed), document["id"]))
     return {
         "partition": partition,
-        "images": images,
         "available": [len(one) for one in found],
         "drawn": [heapq.nsmallest(per_class, one) for one in found],
     }
@@ -219,11 +244,14 @@ def csv_of(rows: list[tuple[str, str, str]]) -> str:
 def summary(result: dict[str, Any]) -> str:
     """Return the counts for people."""
     lines = [
-        f"class {name}: {one['drawn']:,} of {counted(one['images'], 'image')}" for name, one in result["classes"].items()
+        f"class {name}: {one['drawn']:,} of {counted(one['images'], 'image')}"
+        for name, one in result["classes"].items()
     ]
     parts = ", ".join(f"{result['splits'].get(split, 0):,} {split}" for split in SPLITS)
     files = f"; {counted(result['files'], 'file')} written" if result["files"] else ""
-    lines.append(f"{counted(result['images'], 'image')} of {result['annotations']} by seed {result['seed']}: {parts}{files}")
+    lines.append(
+        f"{counted(result['images'], 'image')} of {result['annotations']} by seed {result['seed']}: {parts}{files}"
+    )
     return "\n".join(lines)
 
 

@@ -128,7 +128,11 @@ def split_dump(
     webhdfs = settings.webhdfs or None
     if labels and labels.startswith(PREFIX):
         source = _with_labels(
-            settings, store, open_dump(dump, format=format, webhdfs=webhdfs), labels.removeprefix(PREFIX), classes
+            settings,
+            store,
+            open_dump(dump, format=format, webhdfs=webhdfs),
+            labels.removeprefix(PREFIX),
+            classes,
         )
     else:
         source = open_dump(dump, format=format, labels=labels, classes=classes, webhdfs=webhdfs)
@@ -219,7 +223,9 @@ def _with_labels(settings: Settings, store, dump, name: str, classes: list[str] 
     chosen = choose_classes(read_classes(store, name), classes)
     task = functools.partial(single_labels, store, annotations, chosen, name_hashes(folder))
     with open_runner(settings.master, f"labels from {name}") as runner:
-        results, errors, _ = runner.run("labels", list(range(annotations.partitions)), task)
+        results, errors, _ = runner.run(
+            "labels", list(range(annotations.partitions)), task, unit="partitions"
+        )
     if errors:
         raise partitions_error("read", errors, annotations.partitions)
     labels = {image: place for result in results for image, place in result["labels"].items()}

@@ -199,7 +199,9 @@ class RelationSearch:
             if value is None:
                 patterns.pop(part, None)
             else:
-                patterns[part] = "".join(f"{escape}{one}" if escape and one in (escape, "%") else one for one in value)
+                patterns[part] = "".join(
+                    f"{escape}{one}" if escape and one in (escape, "%") else one for one in value
+                )
         sort = None if self.sort == next(iter(query.RELATION_SORTS)) else self.sort
         return {part: patterns.get(part) for part in query.PARTS} | {"escape": escape, "sort": sort}
 

@@ -25,7 +25,8 @@ def multi_label_quality(counts: Counts, names: Sequence[str]) -> dict[str, Any]:
         "classes": classes,
         "micro": _measured(counts.sum(axis=0).tolist()),
         "macro": {
-            key: _mean([one[key] for one in classes.values() if one[key] is not None]) for key in ("precision", "recall")
+            key: _mean([one[key] for one in classes.values() if one[key] is not None])
+            for key in ("precision", "recall")
         },
     }
 

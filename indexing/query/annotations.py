@@ -66,9 +66,7 @@ def images_query(
     return params
 
 
-def relations_query(
-    patterns: Mapping[str, str], escape: str | None = None, sort: str = "image"
-) -> Params:
+def relations_query(patterns: Mapping[str, str], escape: str | None = None, sort: str = "image") -> Params:
     """Return the parameters of a search for relations by a pattern of each part, in one of the orders `RELATION_SORTS`.
 
     ``%`` in a pattern stands for any number of characters, also none; every other character for itself, in either case. After

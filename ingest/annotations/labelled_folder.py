@@ -61,19 +61,19 @@ def single_labels(
     Only of images whose hash is in ``wanted`` (n,), sorted.
     """
     found = {}
-    images = 0
     for document in read_images(store, annotations, partition):
-        images += 1
         places = chosen.among(document.get("classes", ()))
         if len(places) == 1:
             number = np.uint64(hash_of(document["id"]))
             at = int(np.searchsorted(wanted, number))
             if at < len(wanted) and wanted[at] == number:
                 found[document["id"]] = places[0]
-    return {"partition": partition, "images": images, "labels": found}
+    return {"partition": partition, "labels": found}
 
 
-def with_labels(folder: Folder, annotations: Annotations, names: list[str], labels: Mapping[str, int]) -> LabelledFolder:
+def with_labels(
+    folder: Folder, annotations: Annotations, names: list[str], labels: Mapping[str, int]
+) -> LabelledFolder:
     """Return a folder with the label of each picture by the id in its name; the others have none.
 
     Raises `TinyTagsError` where no picture has a label.

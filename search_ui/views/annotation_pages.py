@@ -74,7 +74,12 @@ def relations(name: str) -> str:
     rows = relation_counts(opened)
     sort = request.args.get("sort") or RELATION_SORTS[0]
     return render_template(
-        "annotations/relations.html", opened=opened, page="relations", rows=rows, sort=sort, sorts=RELATION_SORTS
+        "annotations/relations.html",
+        opened=opened,
+        page="relations",
+        rows=rows,
+        sort=sort,
+        sorts=RELATION_SORTS,
     )
 
 

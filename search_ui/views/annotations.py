@@ -172,7 +172,9 @@ def api_suggestions(name: str) -> Response:
     part = request.args.get("part") or PARTS[0]
     if part not in PARTS:
         raise BadSearchError(f"part is {quote_value(part)}; it can be class or relation")
-    answer: api.Suggestions = {"suggestions": suggest(opened, part, text_of("text", request.args.get("text") or ""))}
+    answer: api.Suggestions = {
+        "suggestions": suggest(opened, part, text_of("text", request.args.get("text") or ""))
+    }
     return jsonify(answer)
 
 

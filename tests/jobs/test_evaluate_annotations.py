@@ -90,12 +90,17 @@ def test_each_class_is_counted_where_people_verified_it(world, descendants, too)
 
 
 def test_shares_of_nothing_are_none_and_means_leave_them_out():
-    found = multi_label_quality(np.array([[4, 3, 2, 1, 9], [0, 5, 0, 0, 2], [2, 0, 0, 0, 0]]), ["a", "b", "c"])
+    found = multi_label_quality(
+        np.array([[4, 3, 2, 1, 9], [0, 5, 0, 0, 2], [2, 0, 0, 0, 0]]), ["a", "b", "c"]
+    )
     assert found["classes"]["a"]["precision"] == round(2 / 3, 6) and found["classes"]["a"]["recall"] == 0.5
     assert found["classes"]["a"]["recall_interval"] == [round(end, 6) for end in wilson(2, 4)]
     assert found["classes"]["b"]["precision"] is None is found["classes"]["b"]["recall"]
     assert (found["classes"]["c"]["precision"], found["classes"]["c"]["recall"]) == (None, 0.0)
-    assert found["micro"]["recall"] == round(2 / 6, 6) and found["macro"] == {"precision": round(2 / 3, 6), "recall": 0.25}
+    assert found["micro"]["recall"] == round(2 / 6, 6) and found["macro"] == {
+        "precision": round(2 / 3, 6),
+        "recall": 0.25,
+    }
 
 
 def test_the_command_prints_a_table_or_json(world):
@@ -104,7 +109,10 @@ def test_the_command_prints_a_table_or_json(world):
     out, err = run(*words)
     assert out.startswith(f"run {run_name} on ") and "Boat" in out and "mean of the classes" in out
     assert "elsewhere" in err
-    assert {**run_json(*words), "seconds": 0} == {**evaluate_annotations(settings, run_name, "made"), "seconds": 0}
+    assert {**run_json(*words), "seconds": 0} == {
+        **evaluate_annotations(settings, run_name, "made"),
+        "seconds": 0,
+    }
     run(*words, "--model", "forest", code=2)
     run("evaluate", "--run", run_name, code=2)
     run("evaluate", "--model", "forest", code=2)

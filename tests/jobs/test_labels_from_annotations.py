@@ -73,6 +73,14 @@ def test_what_cannot_be_labelled_is_one_line(made, tmp_path):
     dump = write_tiny_images(tmp_path / "tiny_images.bin", 5)
     assert "tiny-images" in error_line(run("ingest", dump, *words, "--classes", "Cat", code=1)[1])
     write_pictures(tmp_path / "others", ["a.png"])
-    assert "no picture" in error_line(run("ingest", tmp_path / "others", *words, "--classes", "Cat", code=1)[1])
+    assert "no picture" in error_line(
+        run("ingest", tmp_path / "others", *words, "--classes", "Cat", code=1)[1]
+    )
     with pytest.raises(TinyTagsError):
-        split_dump(Settings(store=settings.store), str(pictures), "none", labels="annotations:missing", classes=["Cat"])
+        split_dump(
+            Settings(store=settings.store),
+            str(pictures),
+            "none",
+            labels="annotations:missing",
+            classes=["Cat"],
+        )

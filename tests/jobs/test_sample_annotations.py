@@ -23,7 +23,9 @@ def made(tmp_path_factory):
     """Settings, what people verified, and a corpus "some" with pictures of every third image, in folders."""
     folder = tmp_path_factory.mktemp("sample")
     settings, truth = make_annotations(folder)
-    write_pictures(folder / "pictures", [f"train/{n % 2}/{image}.png" for n, image in enumerate(sorted(truth)[::3])])
+    write_pictures(
+        folder / "pictures", [f"train/{n % 2}/{image}.png" for n, image in enumerate(sorted(truth)[::3])]
+    )
     split_dump(settings, str(folder / "pictures"), "some", partition_images=40)
     return settings, truth, folder / "pictures"
 
@@ -41,7 +43,11 @@ def test_each_class_has_its_images_in_three_parts_that_share_none(made):
     for name in names:
         images = [uri.removesuffix(".jpg") for _, uri, label in rows if label == name]
         assert len(images) == len(set(images)) == 20 and set(images) <= having(truth, names, name)
-        assert Counter(split for split, _, label in rows if label == name) == {"TRAIN": 16, "VALIDATION": 2, "TEST": 2}
+        assert Counter(split for split, _, label in rows if label == name) == {
+            "TRAIN": 16,
+            "VALIDATION": 2,
+            "TEST": 2,
+        }
         assert found["classes"][name] == {"images": len(having(truth, names, name)), "drawn": 20}
     assert len({uri for _, uri, _ in rows}) == 60 == found["images"]
     assert sample(settings, "made", names, per_class=20, seed=7)["rows"] == rows
@@ -88,7 +94,7 @@ def test_images_of_several_classes_leave_the_shares_of_each_class_as_near_as_the
 
 
 def test_links_and_copies_are_a_folder_that_ingest_reads(made, tmp_path):
-    settings, truth, pictures = made
+    settings, _, pictures = made
     there = {image: path for path in pictures.rglob("*.png") if (image := path.stem)}
     links = sample(settings, "made", ["Boat", "Cat"], per_class=8, corpus="some", links=tmp_path / "links")
     copies = sample(settings, "made", ["Boat", "Cat"], per_class=8, corpus="some", copies=tmp_path / "copies")
@@ -106,7 +112,17 @@ def test_links_and_copies_are_a_folder_that_ingest_reads(made, tmp_path):
 
 def test_the_command_writes_what_automl_reads(made, tmp_path):
     settings, _, _ = made
-    words = ["sample", "--annotations", "made", "--classes", 'Boat,"x, y"', "--per-class", 5, "--store", settings.store]
+    words = [
+        "sample",
+        "--annotations",
+        "made",
+        "--classes",
+        'Boat,"x, y"',
+        "--per-class",
+        5,
+        "--store",
+        settings.store,
+    ]
     out, err = run(*words, "--uri", "gs://bucket/")
     rows = list(csv.reader(io.StringIO(out)))
     assert len(rows) == 10 and all(len(row) == 3 and row[1].startswith("gs://bucket/") for row in rows)

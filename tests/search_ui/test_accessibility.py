@@ -11,15 +11,18 @@ from urllib.parse import urlsplit
 import made_annotations
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from served import served
 
 from conf.settings import Settings
 from indexing.index_annotations import index_annotations
 from ingest.annotations.manifest import open_annotations
 from jobs.read_annotations import read_annotations
+from jobs.split_dump import split_dump
 from records.corrections import open_corrections
 from records.predictions import NewPrediction, open_predictions
 from search_ui import create_app
+from storage import layout
 from tagging.models import read_card
 from tagging.report import html_report
 
@@ -69,7 +72,7 @@ PAGES = {
     "about": ("/about", 200),
     "runs": ("/runs", 200),
     "classes-of-images": ("/annotations/made/images?class=Apple&class=x%2Cy", 200),
-    "relation-search": ("/annotations/made/relation-search?class1=%25a%25", 200),
+    "relation-search": ("/annotations/made/relation-search?class1=%25a%25&sort=class2&escape=!", 200),
     "annotated-image": ("/annotations/made/images/0000000000000020", 200),
     "models": ("/models", 200),
     "model": ("/models/trained", 200),
@@ -87,11 +90,14 @@ def annotations(settings, searchable, tmp_path_factory):
     made_annotations.make(folder, images=60)
     read_annotations(replace(settings, master="processes[1]"), str(folder), "made")
     index_annotations(searchable.store, "made", searchable.solr)
+    Image.new("RGB", (40, 40), (200, 60, 20)).save(folder / "0000000000000020.png")
+    split_dump(replace(settings, master="processes[1]"), str(folder), "named")
     yield
     for part in open_annotations(searchable.store, "made").sets:
         searchable.solr.delete_alias(part.alias)
         searchable.solr.delete(part.name)
     searchable.store.remove_tree("annotations")
+    searchable.store.remove_tree(layout.corpus_folder("named"))
 
 
 @pytest.fixture
