@@ -29,7 +29,10 @@ ELSEWHERE = {
     "train": ("jobs.train_forest", "Train a model on a labelled corpus."),
     "tag": ("jobs.tag_images", "Tag every image of a corpus with a model."),
     "features": ("jobs.compute_features", "Compute the features of a corpus and keep them in the store."),
-    "sample": ("jobs.sample_annotations", "Draw a training set from annotations, as AutoML's CSV."),
+    "sample": (
+        "jobs.sample_annotations",
+        "Draw a training set from annotations: so many images of each class, in three parts without an image in common.",
+    ),
     "evaluate": ("jobs.evaluate_model", "Measure a model on a labelled corpus."),
     "compare": ("jobs.compare_models", "Compare models of the store on the same labelled images."),
     "import": ("jobs.import_model", "Import a network from elsewhere: ONNX, or TensorFlow Lite."),
