@@ -262,7 +262,9 @@ def status(settings, as_json):
 def verify(run_name, repair, settings, as_json):
     """Check a run from its images to its documents, or annotations from their rows, and name what differs.
 
-    RUN is the name of a run or of annotations.     Images in = tagged + dropped + bad; tagged = documents + rejected; every file as it was written. Exit code 1 where
+    RUN is the name of a run or of annotations.
+
+    Images in = tagged + dropped + bad; tagged = documents + rejected; every file as it was written. Exit code 1 where
     something differs that is not repaired.
     """
     from operations.repair import verify as verify_all

@@ -23,6 +23,7 @@ from indexing.expected import (
 from indexing.fields import HIT_NAMES
 from indexing.index import PATIENCE, repost
 from indexing.solr import Solr
+from indexing.verify_features import check_features, forget_features
 from ingest.corpus import Corpus, done_partitions, open_corpus
 from ingest.partition import check_statistics, measure_partition, restore_statistics
 from storage import layout
@@ -85,6 +86,8 @@ def verify_run(store: Store, run_name: str, solr: Solr | None, repair: bool = Fa
     - ``corpus``: the corpus doesn't exist, or isn't the one that was tagged;
     - ``images``: a partition's Parquet file is missing or corrupt. Repair marks it for `ingest` (``needs_ingest``);
     - ``corpus-statistics``: the statistics of a partition of the corpus are damaged. Repair counts its images again;
+    - ``features``: features of a partition that are kept are missing or have changed. Repair removes their marker: what
+      needs them computes them from the images, and `tinytags features` keeps them again;
     - ``untagged``: a partition that isn't tagged yet, or failed (``needs_tagging``);
     - ``statistics``, ``tags``: a count that doesn't add up, a tags file that has changed or is missing. Repair marks
       the partition for `tag` (``needs_tagging``);
@@ -161,6 +164,7 @@ def _check_all(
         if corpus and p < corpus.partitions:
             with recording_unreadable(p, own):
                 _check_images(store, corpus, p, p in ingested, own)
+                check_features(store, corpus, p, own)
         with recording_unreadable(p, own):
             _check_tags(store, run, corpus, p, own, solr if counts is not None else None)
         return own
@@ -332,6 +336,8 @@ def _as_solr(document: dict[str, Any]) -> dict[str, Any]:
 def _repair(store: Store, run: Run, solr: Solr | None, findings: Findings) -> None:
     """Repair the index, and mark partitions for ingest and tagging; set ``mended`` of the problems that are repaired."""
     corpus_files, run_files = layout.corpus_folder(run.corpus), layout.run_folder(run.name)
+    if findings.partitions("features"):
+        forget_features(store, open_corpus(store, run.corpus), findings)
     broken = findings.partitions("images")
     damaged = [problem for problem in findings.problems if problem["kind"] == "corpus-statistics"]
     if broken or damaged or _lacks_checksums(store, corpus_files):

@@ -14,6 +14,7 @@ from indexing.expected import ExpectedCounts
 from indexing.folder_cache import FolderCache
 from indexing.states import Problem, States, Working, Writer, start_working, states, working, writer_of
 from indexing.watch_annotations import AnnotationsStatus, AnnotationsWatch, BrokenAnnotations
+from indexing.watch_features import BrokenFeatures, FeaturesStatus, FeaturesWatch
 from ingest.corpus import Corpus, open_corpus
 from storage import layout, runs
 from storage.lease import holder
@@ -42,6 +43,7 @@ class CorpusStatus(TypedDict):
     problems: list[Problem]
     redo: list[str]  # the commands that repeat what failed
     working: list[Working]
+    features: list[FeaturesStatus | BrokenFeatures]  # that are kept of it
 
 
 @final
@@ -135,6 +137,7 @@ class StoreWatch:
         self.store = store
         self._folders: dict[str, FolderCache] = {}
         self._annotations = AnnotationsWatch(store)
+        self._features = FeaturesWatch(store)
 
     def scan(self, seconds: float | None = None) -> StoreStatus:
         """Return the state of the store. After ``seconds`` of reading statistics the rest is left to the next scan.
@@ -192,6 +195,7 @@ class StoreWatch:
             failures = self._failures(folder, failed, lambda p: layout.corpus_failed(name, p))
             writer = self._writer(folder, layout.corpus_lease(name))
             ingest = states(corpus.partitions, done, failed)
+            features, computing = self._features.scan(corpus, folder)
             return _ScannedCorpus(
                 corpus,
                 {
@@ -199,7 +203,8 @@ class StoreWatch:
                     "classes": corpus.classes, "hash": corpus.hash, "ingest": ingest, "writer": writer,
                     "problems": _problems("ingest", failures),
                     "redo": [shlex.join(_ingest_command(corpus))] if ingest["failed"] else [],
-                    "working": working("ingest", writer, corpus.images, corpus.partitions, ingest["pending"], done),
+                    "working": working("ingest", writer, corpus.images, corpus.partitions, ingest["pending"], done) + computing,
+                    "features": features,
                 },
             )  # fmt: skip
         except StoreUnavailableError:

@@ -61,6 +61,11 @@ def describe(status: dict[str, Any]) -> str:
         lines.append(
             f"  corpus {corpus['corpus']}: {counted(corpus['images'], 'image')}, {_steps('ingest', corpus)}{_by(corpus)}"
         )
+        for features in corpus["features"]:
+            text = features.get("error") or _steps(
+                "features", features | {"partitions": corpus["partitions"]}
+            ).removeprefix("features ")
+            lines.append(f"    features {features['folder']}: {text}")
     for model in status["models"]:
         text = (
             model.get("error")

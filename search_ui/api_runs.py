@@ -30,7 +30,7 @@ class Writer(TypedDict):
 class Working(Writer):
     """A job that writes now; its rate and the time left are null until they are known."""
 
-    step: Literal["ingest", "tag", "index"]
+    step: Literal["ingest", "features", "tag", "index", "annotations"]
     unit: str
     per_second: Positive | None
     seconds_left: Positive | None
@@ -57,12 +57,29 @@ class BrokenCorpus(TypedDict):
     error: str
 
 
+class FeaturesState(TypedDict):
+    """Features that are kept of a corpus; ``length`` is that of an image's, in bytes."""
+
+    name: str
+    folder: str
+    length: Count | None
+    features: States
+    problems: list[Problem]
+    redo: list[str]
+
+
+class BrokenFeatures(TypedDict):
+    folder: str
+    error: str
+
+
 class CorpusState(Progress):
     corpus: str
     format: str
     classes: list[str] | None
     hash: str
     ingest: States
+    features: list[FeaturesState | BrokenFeatures]
 
 
 class BrokenRun(TypedDict):

@@ -1,17 +1,21 @@
 """Tests of `jobs.compute_features`: what is kept is what is computed, is used by training and tagging, and continues."""
 
 import json
+import shlex
 
 import numpy as np
 import pytest
 from small_world import PROCESSES, error_line, make_corpus, make_images, run, run_json, write_cifar
 
 from conf.settings import Settings
+from indexing.verify import verify_run
 from ingest.corpus import open_corpus
 from ingest.partition import read_labels, read_partition
 from jobs.compute_features import compute_features
 from jobs.evaluate_model import evaluate_model
+from jobs.tag_images import tag_images
 from jobs.train_forest import train_forest
+from operations.status import describe, read_status
 from storage import layout
 from storage.lease import lease
 from storage.store import open_store
@@ -183,3 +187,34 @@ def test_what_cannot_be_kept_is_refused(store):
     with lease(store, layout.features_lease("c", name), "features"):
         _, err = run(*words, "--features", "hog", code=75)
     assert error_line(err).startswith(f"tinytags: features {name!r} of corpus 'c' is being written by ")
+
+
+def test_status_and_verify_have_the_features_that_are_kept(store):
+    settings = Settings(store=store.url(), solr="http://127.0.0.1:1/solr", master="processes[1]")
+    images = bytearray(store.read_bytes(layout.corpus_images("c", 1)))
+    images[len(images) // 2] ^= 1
+    sound = store.read_bytes(layout.corpus_images("c", 1))
+    store.write_bytes(layout.corpus_images("c", 1), bytes(images))
+    folder = compute_features(settings, "c", "hog")["folder"].rpartition("/")[2]
+    store.write_bytes(layout.corpus_images("c", 1), sound)
+    status = read_status(settings)
+    (features,) = status["corpora"][0]["features"]
+    assert features["features"] == {"pending": 0, "done": 2, "failed": 1}
+    assert [problem["partition"] for problem in features["problems"]] == [1]
+    assert f"    features {folder}: 2 of 3 partitions done, 1 failed" in describe(status).splitlines()
+    (redo,) = features["redo"]
+    run(*shlex.split(redo)[1:], "--store", store.url())
+    (features,) = read_status(settings)["corpora"][0]["features"]
+    assert (features["features"]["done"], features["problems"], features["redo"]) == (3, [], [])
+
+    train_forest(settings, "c", "m", "scikit-learn", trees=2, depth=2)
+    made = tag_images(settings, "c", "m", 0.1)["run"]
+    assert verify_run(store, made, None)["problems"] == []
+    codes = layout.features_codes("c", folder, 2)
+    store.write_bytes(codes, store.read_bytes(codes)[:-1])
+    assert [(p["kind"], p["partition"]) for p in verify_run(store, made, None)["problems"]] == [
+        ("features", 2)
+    ]
+    assert verify_run(store, made, None, repair=True)["ok"]
+    (features,) = read_status(settings)["corpora"][0]["features"]
+    assert (features["features"]["done"], verify_run(store, made, None)["problems"]) == (2, [])
