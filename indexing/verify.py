@@ -24,6 +24,7 @@ from indexing.fields import HIT_NAMES
 from indexing.index import PATIENCE, repost
 from indexing.solr import Solr
 from indexing.verify_features import check_features, forget_features
+from ingest.bad import read_bad
 from ingest.corpus import Corpus, done_partitions, open_corpus
 from ingest.partition import check_statistics, measure_partition, restore_statistics
 from storage import layout
@@ -85,7 +86,8 @@ def verify_run(store: Store, run_name: str, solr: Solr | None, repair: bool = Fa
     ``problems`` lists {kind, partition, what, mended}, the kinds being:
     - ``corpus``: the corpus doesn't exist, or isn't the one that was tagged;
     - ``images``: a partition's Parquet file is missing or corrupt. Repair marks it for `ingest` (``needs_ingest``);
-    - ``corpus-statistics``: the statistics of a partition of the corpus are damaged. Repair counts its images again;
+    - ``corpus-statistics``: the statistics of a partition of the corpus, or the list of its bad records, are damaged. Repair
+      writes them again from its images;
     - ``features``: features of a partition that are kept are missing or have changed. Repair removes their marker: what
       needs them computes them from the images, and `tinytags features` keeps them again;
     - ``untagged``: a partition that isn't tagged yet, or failed (``needs_tagging``);
@@ -260,6 +262,8 @@ def _check_tags(
         )
     if corpus and images != (there := corpus.rows(p)[1] - corpus.rows(p)[0]):
         findings.add("statistics", p, f"{images:,} images were tagged of {there:,} in the corpus")
+    if corpus and bad != (listed := len(read_bad(store, corpus.name, p))):
+        findings.add("statistics", p, f"{bad:,} bad images were left out of {listed:,} in the corpus")
     try:
         data = read_tags(store, run, statistics)
     except TagsChangedError as error:

@@ -1,5 +1,6 @@
 """Scanning a store again and again: how far every corpus and run is, at the cost of what has changed since the last scan."""
 
+import functools
 import json
 import shlex
 import time
@@ -15,6 +16,7 @@ from indexing.folder_cache import FolderCache
 from indexing.states import Problem, States, Working, Writer, start_working, states, working, writer_of
 from indexing.watch_annotations import AnnotationsStatus, AnnotationsWatch, BrokenAnnotations
 from indexing.watch_features import BrokenFeatures, FeaturesStatus, FeaturesWatch
+from ingest.bad import describe, read_bad
 from ingest.corpus import Corpus, open_corpus
 from storage import layout, runs
 from storage.lease import holder
@@ -39,6 +41,8 @@ class CorpusStatus(TypedDict):
     classes: list[str] | None
     hash: str
     ingest: States
+    bad: int  # records that can't be decoded, among the images
+    bad_first: str | None  # the first of them, and why
     writer: Writer | None
     problems: list[Problem]
     redo: list[str]  # the commands that repeat what failed
@@ -196,11 +200,17 @@ class StoreWatch:
             writer = self._writer(folder, layout.corpus_lease(name))
             ingest = states(corpus.partitions, done, failed)
             features, computing = self._features.scan(corpus, folder)
+            bad = [
+                folder.read(layout.corpus_bad(name, p), written, functools.partial(self._read_bad, name, p))
+                for p, written in folder.numbers("bad", ".jsonl").items()
+                if p in done
+            ]
             return _ScannedCorpus(
                 corpus,
                 {
                     "corpus": name, "images": corpus.images, "partitions": corpus.partitions, "format": corpus.format,
-                    "classes": corpus.classes, "hash": corpus.hash, "ingest": ingest, "writer": writer,
+                    "classes": corpus.classes, "hash": corpus.hash, "ingest": ingest,
+                    "bad": sum(count for count, _ in bad), "bad_first": bad[0][1] if bad else None, "writer": writer,
                     "problems": _problems("ingest", failures),
                     "redo": [shlex.join(_ingest_command(corpus))] if ingest["failed"] else [],
                     "working": working("ingest", writer, corpus.images, corpus.partitions, ingest["pending"], done) + computing,
@@ -270,6 +280,16 @@ class StoreWatch:
             raise
         except (StoreError, KeyError):
             return NO_REASON, None
+
+    def _read_bad(self, corpus: str, partition: int, path: str) -> tuple[int, str]:
+        """Return how many records of a partition can't be decoded, and the first of them."""
+        try:
+            records = read_bad(self.store, corpus, partition)
+        except StoreUnavailableError:
+            raise
+        except StoreError as error:
+            return 0, str(error)
+        return len(records), describe(records[0]) if records else NO_REASON
 
     def _read_rejected(self, path: str) -> tuple[int, str]:
         """Return how many documents of a partition Solr rejected, and why the first one."""

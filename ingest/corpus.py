@@ -1,5 +1,6 @@
 """A corpus: a named set of images in the store, as partitions of Parquet that each hold a range of one dump's records."""
 
+import contextlib
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -8,6 +9,7 @@ from typing import Any
 from conf.errors import TinyTagsError
 from storage import layout
 from storage.manifests import list_names, open_manifest
+from storage.runs import list_runs, open_run
 from storage.store import Store, check_name
 
 VERSION = 1
@@ -73,13 +75,46 @@ def create_corpus(store: Store, corpus: Corpus) -> bool:
             ]
             raise TinyTagsError(
                 f"corpus {corpus.name!r} exists already, with other contents ({there.hash[:8]}, not {corpus.hash[:8]}; "
-                f"different: {', '.join(changed)}); give this one another name, or remove {store.url(layout.corpus_folder(corpus.name))}"
+                f"different: {', '.join(changed)}); give this one another name, or replace it with --replace"
             )
         return False
     manifest = asdict(corpus) | {"partitions": corpus.partitions, "hash": corpus.hash}
     store.write_json(path, manifest)
     store.sync(layout.corpus_folder(corpus.name))
     return True
+
+
+def remove_other(store: Store, corpus: Corpus) -> None:
+    """Remove the corpus of this name where its contents are other ones; for the holder of the lease.
+
+    Raises `TinyTagsError` where a run was tagged from it, whose images would be others.
+    """
+    if not store.exists(layout.corpus_manifest(corpus.name)):
+        return
+    there = open_corpus(store, corpus.name)
+    if there.hash == corpus.hash:
+        return
+    tagged = []
+    for name in list_runs(store):
+        with contextlib.suppress(TinyTagsError):  # a broken manifest shows no image
+            if open_run(store, name).corpus_hash == there.hash:
+                tagged.append(name)
+    if tagged:
+        raise TinyTagsError(
+            f"corpus {corpus.name!r} can't be replaced: {', '.join(tagged)} was tagged from it; ingest under another name, "
+            "tag and publish that, and remove the old ones then"
+        )
+    # Without the markers first, then the manifest: killed in between, the same command continues.
+    for folder in (
+        layout.corpus_statistics_folder(corpus.name),
+        layout.corpus_failed_folder(corpus.name),
+        layout.corpus_bad_folder(corpus.name),
+        layout.corpus_features_folder(corpus.name),
+        layout.corpus_images_folder(corpus.name),
+    ):
+        store.remove_tree(folder)
+    store.remove(layout.corpus_names(corpus.name))
+    store.remove(layout.corpus_manifest(corpus.name))
 
 
 def with_known_identity(store: Store, corpus: Corpus) -> Corpus:
@@ -114,6 +149,7 @@ def remove_temporary(store: Store, corpus: str) -> None:
         layout.corpus_folder(corpus),
         layout.corpus_statistics_folder(corpus),
         layout.corpus_failed_folder(corpus),
+        layout.corpus_bad_folder(corpus),
     ):
         store.remove_temporary(folder)
     store.remove_temporary_below(layout.corpus_images_folder(corpus))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from ingest.formats.mnist import CLASSES, MNIST_SIDE
-from ingest.image import SIDE, PictureError, Pixels, from_rgb, on_white, to_8_bits
+from ingest.image import SIDE, PictureError, Pixels, from_rgb, on_white, to_8_bits, upright
 
 BOX = 20
 # Larger pictures are made smaller first, to this many pixels a side.
@@ -57,7 +57,7 @@ def find_ink(picture: Image.Image) -> Ink:
 
     Raises `PictureError` where none does.
     """
-    picture = ImageOps.exif_transpose(picture)
+    picture = upright(picture)
     picture = to_8_bits(picture)
     if max(picture.size) > DETAIL:
         picture = ImageOps.contain(picture, (DETAIL, DETAIL), Image.Resampling.BOX)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conf.errors import TinyTagsError
+from ingest.bad import BadRecord, describe, read_bad, strict_error, write_bad
 from ingest.corpus import Corpus
 from ingest.image import IMAGE_BYTES
 from ingest.pages import read_pixels
@@ -47,6 +48,10 @@ class PartitionDamagedError(StoreError):
         return type(self), (str(self), self.corpus, self.partition)
 
 
+class NoImageError(StoreError):
+    """A record of a dump that could not be decoded, so that there is a row, but no image."""
+
+
 @dataclass(frozen=True)
 class Block:
     """Up to 256 consecutive images of a partition."""
@@ -55,12 +60,24 @@ class Block:
     images: NDArray[np.uint8]  # (n, 3072) uint8, canonical, read-only
     labels: NDArray[np.int32]  # (n,) int32, -1 for no label
     names: list[str] | None  # where the source has names
+    bad: NDArray[np.bool_] | None = (
+        None  # (n,), the rows without an image, black in ``images``; None for none
+    )
+
+    @property
+    def good(self) -> NDArray[np.bool_]:
+        """Which rows (n,) have an image."""
+        return np.ones(len(self.images), bool) if self.bad is None else ~self.bad
 
 
-def write_partition(store: Store, corpus: Corpus, partition: int, dump: "Readable") -> dict[str, Any]:
+def write_partition(
+    store: Store, corpus: Corpus, partition: int, dump: "Readable", strict: bool = False
+) -> dict[str, Any]:
     """Split one partition off ``dump`` into Parquet, then its statistics, the marker that it is done; return these.
 
     Reads only the partition's own records and writes them, a batch at a time, so that memory doesn't depend on its size.
+    A record that can't be decoded has neither image nor label, and is listed by `ingest.bad`; with ``strict`` it
+    raises `BadRecordsError`.
     """
     import pyarrow
     import pyarrow.parquet
@@ -70,10 +87,12 @@ def write_partition(store: Store, corpus: Corpus, partition: int, dump: "Readabl
     about = {"tinytags.corpus": corpus.hash, "tinytags.partition": str(partition)}
     schema = _schema().with_metadata(about)
     labelled = 0
+    bad: list[BadRecord] = []
 
     def write(file: Any) -> Iterator[None]:
         nonlocal labelled
         labelled = row = 0
+        bad.clear()
         with pyarrow.parquet.ParquetWriter(
             file,
             schema,
@@ -83,15 +102,29 @@ def write_partition(store: Store, corpus: Corpus, partition: int, dump: "Readabl
             write_page_checksum=True,
         ) as writer:
             for batch in dump.read_batches(start, stop):
-                labelled += int((batch.labels >= 0).sum())
-                writer.write_table(_table(schema, row, batch), row_group_size=ROW_GROUP_IMAGES)
+                found = [
+                    BadRecord(
+                        row=row + place,
+                        name=(batch.names[place] or None) if batch.names else None,
+                        reason=reason,
+                    )
+                    for place, reason in sorted(batch.bad.items())
+                ]
+                if found and strict:
+                    raise strict_error(found)
+                bad.extend(found)
+                table = _table(schema, row, batch)
+                labelled += len(table) - table.column("label").null_count
+                writer.write_table(table, row_group_size=ROW_GROUP_IMAGES)
                 row += len(batch.images)
                 yield
 
     size = store.write_in_steps(layout.corpus_images(corpus.name, partition), write)
+    write_bad(store, corpus.name, partition, bad)
     statistics = {
         "partition": partition,
         "images": stop - start,
+        "bad": len(bad),
         "labelled": labelled,
         "bytes": size,
         "seconds": round(time.monotonic() - began, 3),
@@ -117,12 +150,16 @@ def _table(schema: "pyarrow.Schema", row: int, batch: "Batch") -> "pyarrow.Table
     import pyarrow
 
     n = len(batch.images)
-    ends = np.arange(n + 1, dtype=np.int32) * IMAGE_BYTES
-    pixels = np.ascontiguousarray(batch.images)
+    good = np.ones(n, bool)
+    good[list(batch.bad)] = False
+    ends = np.zeros(n + 1, np.int32)
+    np.cumsum(good * IMAGE_BYTES, out=ends[1:])
+    pixels = np.ascontiguousarray(batch.images[good] if batch.bad else batch.images)
+    there = pyarrow.py_buffer(np.packbits(good, bitorder="little")) if batch.bad else None
     images = pyarrow.Array.from_buffers(
-        pyarrow.binary(), n, [None, pyarrow.py_buffer(ends), pyarrow.py_buffer(pixels)]
+        pyarrow.binary(), n, [there, pyarrow.py_buffer(ends), pyarrow.py_buffer(pixels)]
     )
-    labels = pyarrow.array(batch.labels, schema.field("label").type, mask=batch.labels < 0)
+    labels = pyarrow.array(batch.labels, schema.field("label").type, mask=(batch.labels < 0) | ~good)
     names = (
         pyarrow.nulls(n, pyarrow.string())
         if batch.names is None
@@ -234,7 +271,8 @@ def _open_partition(store: Store, corpus: Corpus, partition: int) -> "pyarrow.Na
 def read_image(store: Store, corpus: Corpus, partition: int, row: int) -> Block:
     """Return the one image at ``row`` of ``partition`` as a block; reads one row group.
 
-    Raises `TinyTagsError` for an image that there isn't, `PartitionDamagedError` for a corrupt file.
+    Raises `TinyTagsError` for an image that there isn't, `NoImageError` for a record that could not be decoded,
+    `PartitionDamagedError` for a corrupt file.
     """
     start, stop = corpus.rows(partition)
     if not 0 <= row < stop - start:
@@ -247,13 +285,18 @@ def read_image(store: Store, corpus: Corpus, partition: int, row: int) -> Block:
         parquet = _open_parquet(store, corpus, partition, source, _footer(store, path, corpus.hash))
         table = parquet.read_row_group(group, columns=["image", "label", "name"], use_threads=False)
         block = _block(group * ROW_GROUP_IMAGES, table.combine_chunks().to_batches()[0])
+    if block.bad is not None and block.bad[index]:
+        known = (
+            describe(record) for record in read_bad(store, corpus.name, partition) if record["row"] == row
+        )
+        raise NoImageError(f"corpus {corpus.name!r} has no image of {next(known, f'row {row:,}')}", path)
     one = slice(index, index + 1)
     image = block.images[one].copy()  # a view would keep the whole row group in memory
     return Block(row, image, block.labels[one], block.names and block.names[one])
 
 
 def read_rows(store: Store, corpus: Corpus, partition: int, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return the images (n, 3072) at ascending ``rows`` (n,) of a partition; reads only their row groups.
+    """Return the images (n, 3072) at ascending ``rows`` (n,) of a partition, black for bad records; reads only their row groups.
 
     Raises `PartitionDamagedError` for a corrupt file or a row beyond its end.
     """
@@ -288,12 +331,13 @@ def measure_partition(store: Store, corpus: Corpus, partition: int) -> dict[str,
 
     Raises as `read_partition` does.
     """
-    images = labelled = 0
+    images = bad = labelled = 0
     for block in read_partition(store, corpus, partition, names=True):
         images += len(block.images)
+        bad += int(np.count_nonzero(block.bad)) if block.bad is not None else 0
         labelled += int((block.labels >= 0).sum())
     size = store.size(layout.corpus_images(corpus.name, partition))
-    return {"partition": partition, "images": images, "labelled": labelled, "bytes": size}
+    return {"partition": partition, "images": images, "bad": bad, "labelled": labelled, "bytes": size}
 
 
 def check_statistics(store: Store, corpus: Corpus, measured: dict[str, Any]) -> str | None:
@@ -303,15 +347,39 @@ def check_statistics(store: Store, corpus: Corpus, measured: dict[str, Any]) -> 
         written = store.read_json(path)
     except DamagedFileError as error:
         return str(error)
+    written = {"bad": 0} | written  # version 0.1 had none
     if wrong := [key for key, value in measured.items() if written.get(key) != value]:
         return f"{store.url(path)}: differs from the partition's images in {', '.join(wrong)}"
+    try:
+        listed = len(read_bad(store, corpus.name, measured["partition"]))
+    except DamagedFileError as error:
+        return str(error)
+    if listed != measured["bad"]:
+        path = layout.corpus_bad(corpus.name, measured["partition"])
+        return f"{store.url(path)}: lists {listed:,} bad records; the partition has {measured['bad']:,}"
     return None
 
 
 def restore_statistics(store: Store, corpus: Corpus, partition: int) -> None:
-    """Write the statistics of a partition again, from its images; for the holder of the lease."""
+    """Write the statistics of a partition, and the list of its bad records, again from its images; for the holder of the lease."""
     measured = measure_partition(store, corpus, partition)
+    write_bad(store, corpus.name, partition, list(_restored_bad(store, corpus, partition)))
     store.write_json(layout.corpus_statistics(corpus.name, partition), measured | {"seconds": None})
+
+
+def _restored_bad(store: Store, corpus: Corpus, partition: int) -> Iterator[BadRecord]:
+    """Yield the bad records of a partition as its images show them, with the reasons that are still known."""
+    try:
+        reasons = {record["row"]: record["reason"] for record in read_bad(store, corpus.name, partition)}
+    except DamagedFileError:
+        reasons = {}
+    for block in read_partition(store, corpus, partition, names=True):
+        for place in [] if block.bad is None else np.flatnonzero(block.bad).tolist():
+            row = block.row + place
+            name = block.names[place] if block.names else None
+            yield BadRecord(
+                row=row, name=name, reason=reasons.get(row, "unknown: the list of reasons was lost")
+            )
 
 
 @lru_cache(maxsize=512)  # some 20 kB a partition; saves a thumbnail the reading of the footer
@@ -351,18 +419,24 @@ def _open_parquet(
 
 
 def _block(row: int, batch: "pyarrow.RecordBatch") -> Block:
-    """Wrap an Arrow batch's pixels as an array, without a copy."""
+    """Wrap an Arrow batch's pixels as an array, without a copy where there is no bad record."""
     import pyarrow
 
-    n = len(batch)
     images = batch.column("image")
-    _, ends, pixels = images.buffers()
-    ends = np.frombuffer(ends, np.int32, n + 1, images.offset * 4)
-    if images.null_count or (np.diff(ends) != IMAGE_BYTES).any():
+    bad = np.asarray(images.is_null()) if images.null_count else None
+    there = images.drop_null() if images.null_count else images
+    n = len(there)
+    _, ends, pixels = there.buffers()
+    ends = np.frombuffer(ends, np.int32, n + 1, there.offset * 4)
+    if (np.diff(ends) != IMAGE_BYTES).any():
         raise pyarrow.ArrowInvalid(f"an image near row {row} is not {IMAGE_BYTES:,} bytes")
-    pixels = np.frombuffer(pixels, np.uint8, n * IMAGE_BYTES, ends[0]).reshape(n, IMAGE_BYTES)
+    pixels = np.frombuffer(pixels or b"", np.uint8, n * IMAGE_BYTES, ends[0]).reshape(n, IMAGE_BYTES)
+    if bad is not None:
+        whole = np.zeros((len(images), IMAGE_BYTES), np.uint8)
+        whole[~bad] = pixels
+        pixels = whole
     names = batch.column("name").to_pylist() if "name" in batch.schema.names else None
-    return Block(row, pixels, _labels(batch.column("label")), names)
+    return Block(row, pixels, _labels(batch.column("label")), names, bad)
 
 
 def _labels(labels: "pyarrow.Array") -> NDArray[np.int32]:

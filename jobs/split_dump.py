@@ -17,7 +17,9 @@ if __name__ == "__main__":  # our folders first, before those of PYTHONPATH
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from conf.command import (
+    REJECTED,
     json_option,
+    note,
     partition_option,
     report,
     run,
@@ -76,16 +78,42 @@ class _Command(click.Command):
     metavar="NAME",
     help="Labels of a folder of pictures named IMAGEID.jpg from these annotations: images with exactly one of --classes.",
 )
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="A record that can't be decoded fails its partition, instead of being skipped.",
+)
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Replace the corpus of this name where the dump has changed since; refused while a run was tagged from it.",
+)
 @partition_option
 @settings_options("store", "webhdfs", "master")
 @json_option
-def main(dump, corpus, format, partition_images, labels, classes, labels_from, partition, settings, as_json):
+def main(
+    dump,
+    corpus,
+    format,
+    partition_images,
+    labels,
+    classes,
+    labels_from,
+    strict,
+    replace,
+    partition,
+    settings,
+    as_json,
+):
     """Split DUMP into the partitions of a corpus.
 
     DUMP is a file, a folder or a .tar.gz, local or at hdfs://, https://, s3:// or hf:// (the last three need
     tinytags[remote]), in one of the formats below.
 
     Stopped or killed, the same command continues with the partitions that are left.
+
+    A record that can't be decoded (a truncated or empty file) is skipped, counted and listed with its reason in the corpus' folder bad/; exit
+    code 3. Where pictures were repaired or added since, --replace takes them.
     """  # fmt: skip
     from ingest.annotations.labelled_folder import PREFIX
     from jobs.partitions import partitions_error, rate_summary
@@ -95,27 +123,50 @@ def main(dump, corpus, format, partition_images, labels, classes, labels_from, p
     result = split_dump(
         settings, dump, corpus, format=format, partition_images=partition_images,
         labels=PREFIX + labels_from if labels_from else labels,
-        classes=split_names("--classes", classes) if classes else None, redo=partition,
+        classes=split_names("--classes", classes) if classes else None, redo=partition, strict=strict, replace=replace,
     )  # fmt: skip
     summary = f"corpus {corpus}: {counted(result['images'], 'image')} in {counted(result['partitions'], 'partition')}, "
     summary += f"{result['labelled']:,} labelled" if result["labelled"] else "no labels"
     summary += rate_summary("split", result["split"], result)
+    if result["bad"]:
+        summary += f"; {result['bad']:,} bad"
     report(result, summary, as_json)
     if result["failed"]:
         raise partitions_error("split", result["failed"], result["partitions"])
+    if result["bad"] == result["images"]:
+        raise TinyTagsError(
+            f"{dump}: no record can be decoded; the first is {result['bad_first']}; repair them, and start again with --replace"
+        )
+    if result["bad"]:
+        note(
+            f"tinytags: {counted(result['bad'], 'record')} can't be decoded, the first is {result['bad_first']}; all are listed in "
+            f"{result['bad_folder']}; repaired, `tinytags ingest` with --replace takes them"
+        )
+        raise click.exceptions.Exit(REJECTED)
 
 
 def split_dump(
     settings: Settings, dump: str, corpus: str, format: str | None = None, partition_images: int = 20_000,
     labels: str | None = None, classes: list[str] | None = None, redo: Sequence[tuple[int, int]] = (),
+    strict: bool = False, replace: bool = False,
 ) -> dict:  # fmt: skip
     """Split what is not split yet, and ``redo``; return the counts, with what failed under "failed".
 
     ``labels`` may be "annotations:NAME": images with exactly one of ``classes`` there get it as their label.
-    Raises `TinyTagsError` for a dump that can't be read and a corpus of other contents.
+    A record that can't be decoded is counted under "bad"; with ``strict`` it fails its partition. With ``replace`` a corpus
+    of other contents is replaced. Raises `TinyTagsError` for a dump that can't be read, for a corpus of other
+    contents without ``replace``, and for one that a run was tagged from.
     """
     from ingest.annotations.labelled_folder import PREFIX
-    from ingest.corpus import Corpus, create_corpus, done_partitions, remove_temporary, with_known_identity
+    from ingest.bad import describe, read_bad
+    from ingest.corpus import (
+        Corpus,
+        create_corpus,
+        done_partitions,
+        remove_other,
+        remove_temporary,
+        with_known_identity,
+    )
     from ingest.formats import open_dump
     from ingest.names import write_names
     from jobs.partitions import check_written, choose_pending, record_failed
@@ -157,6 +208,8 @@ def split_dump(
     began = time.monotonic()
     with lease(store, layout.corpus_lease(corpus), f"corpus {corpus!r}"):
         remove_temporary(store, corpus)
+        if replace:
+            remove_other(store, made)
         create_corpus(store, made)
         done = done_partitions(store, made)
         pending = choose_pending(
@@ -171,7 +224,7 @@ def split_dump(
         errors: dict[int, TinyTagsError] = {}
         splitting = 0.0
         if pending:
-            task = functools.partial(_split, store, made, source)
+            task = functools.partial(_split, store, made, source, strict)
             with open_runner(settings.master, f"ingest {corpus}") as runner:
                 total = sum(stop - start for start, stop in map(made.rows, pending))
                 results, errors, splitting = runner.run("ingest", pending, task, total=total)
@@ -198,8 +251,15 @@ def split_dump(
     if made.classes:
         earlier = (store.read_json(layout.corpus_statistics(corpus, p)) for p in already)
         labelled = sum(result["labelled"] for result in itertools.chain(results, earlier))
+    bad = [
+        record
+        for p in layout.partitions_in(store.list(layout.corpus_bad_folder(corpus)), ".jsonl")
+        if p not in errors
+        for record in read_bad(store, corpus, p)
+    ]
     return {
         "corpus": corpus, "hash": made.hash, "format": made.format, "images": made.images, "labelled": labelled,
+        "bad": len(bad), "bad_first": describe(bad[0]) if bad else None, "bad_folder": store.url(layout.corpus_bad_folder(corpus)),
         "partitions": made.partitions,
         "split": len(results), "already_done": len(already), "images_split": images,
         "bytes": sum(result["bytes"] for result in results), "seconds": round(seconds, 3),
@@ -232,10 +292,10 @@ def _with_labels(settings: Settings, store, dump, name: str, classes: list[str] 
     return with_labels(folder, annotations, chosen.names, labels)
 
 
-def _split(store, corpus, source, partition: int) -> dict:
+def _split(store, corpus, source, strict: bool, partition: int) -> dict:
     from ingest.partition import write_partition
 
-    return write_partition(store, corpus, partition, source)
+    return write_partition(store, corpus, partition, source, strict)
 
 
 if __name__ == "__main__":

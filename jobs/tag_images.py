@@ -210,8 +210,8 @@ def tag_partition(store, corpus, run, partition: int, kind: "type[Model] | None"
     digest, size = hashlib.sha256(), 0
     with store.writer(layout.run_tags(run.name, partition)) as file:
         blocks = vote_blocks(store, corpus, partition, tagger, pixels=bool(run.descriptor))
-        for first, best, labels, descriptors in _winners(blocks, describe if run.descriptor else None):
-            lines, counts = documents(run, partition, best, labels, corpus.classes, first, descriptors)
+        for rows, best, labels, descriptors in _winners(blocks, describe if run.descriptor else None):
+            lines, counts = documents(run, partition, best, labels, corpus.classes, rows, descriptors)
             file.write(lines)
             digest.update(lines)
             size += len(lines)
@@ -220,7 +220,9 @@ def tag_partition(store, corpus, run, partition: int, kind: "type[Model] | None"
             counters["tags"].update(counts["tags"])
             counters["votes"].update(dict(enumerate(counts.get("votes", []))))
     start, stop = corpus.rows(partition)
-    assert statistics["images"] == stop - start == statistics["tagged"] + statistics["dropped"]
+    assert statistics["images"] == statistics["tagged"] + statistics["dropped"] <= stop - start
+    statistics["bad"] = stop - start - statistics["images"]
+    statistics["images"] = stop - start
     statistics |= {
         name: {str(key): n for key, n in sorted(counter.items()) if n} for name, counter in counters.items()
     }
@@ -232,31 +234,34 @@ def tag_partition(store, corpus, run, partition: int, kind: "type[Model] | None"
 
 def _winners(
     blocks: "Iterable[Voted]", describe: Callable[[np.ndarray], np.ndarray] | None = None
-) -> "Iterator[tuple[int, Winners, np.ndarray, np.ndarray | None]]":
-    """Yield first row, winners, labels (n,) and the result of ``describe`` for up to `CHUNK_IMAGES` images at a time.
+) -> "Iterator[tuple[np.ndarray, Winners, np.ndarray, np.ndarray | None]]":
+    """Yield rows (n,), winners, labels (n,) and the result of ``describe`` for up to `CHUNK_IMAGES` images at a time.
 
-    Each block of 256 images is voted on as it arrives, still in the processor's cache.
+    Each block of 256 images is voted on as it arrives, still in the processor's cache. Bad records are left out.
     """
     from tagging.tags import winners
 
-    first = 0
+    count = 0
+    rows: list[np.ndarray] = []
     votes: list[np.ndarray] = []
     labels: list[np.ndarray] = []
     descriptors: list[np.ndarray] = []
 
     def chunk():
         described = np.concatenate(descriptors) if describe else None
-        return first, winners(np.concatenate(votes)), np.concatenate(labels), described
+        return np.concatenate(rows), winners(np.concatenate(votes)), np.concatenate(labels), described
 
     for block in blocks:
-        votes.append(block.votes)
-        labels.append(block.labels)
+        good = slice(None) if block.bad is None else ~block.bad
+        votes.append(block.votes[good])
+        labels.append(block.labels[good])
+        rows.append(np.arange(block.row, block.row + len(block.votes))[good])
         if describe and block.images is not None:
-            descriptors.append(describe(block.images))
-        count = block.row + len(block.votes) - first
+            descriptors.append(describe(block.images[good]))
+        count += len(rows[-1])
         if count >= min(CHUNK_IMAGES, CHUNK_VOTES // votes[0].shape[1]):
             yield chunk()
-            first, votes, labels, descriptors = first + count, [], [], []
+            count, rows, votes, labels, descriptors = 0, [], [], [], []
     if votes:
         yield chunk()
 

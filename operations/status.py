@@ -59,7 +59,7 @@ def describe(status: dict[str, Any]) -> str:
             lines.append(f"  corpus {corpus['corpus']}: {corpus['error']}")
             continue
         lines.append(
-            f"  corpus {corpus['corpus']}: {counted(corpus['images'], 'image')}, {_steps('ingest', corpus)}{_by(corpus)}"
+            f"  corpus {corpus['corpus']}: {counted(corpus['images'], 'image')}, {_bad(corpus)}{_steps('ingest', corpus)}{_by(corpus)}"
         )
         for features in corpus["features"]:
             text = features.get("error") or _steps(
@@ -103,6 +103,10 @@ def describe(status: dict[str, Any]) -> str:
         )
     lines.append(f"solr {status['solr']}: {status['solr_error'] or 'answers'}")
     return "\n".join(lines)
+
+
+def _bad(corpus: dict[str, Any]) -> str:
+    return f"{corpus['bad']:,} of them bad (the first: {corpus['bad_first']}), " if corpus["bad"] else ""
 
 
 def _steps(step: str, entry: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from conf.errors import TinyTagsError
 from indexing.query.search import TooBusyError
 from indexing.solr import SolrError
+from ingest.partition import NoImageError
 from records.corrections import DatabaseError
 from search_ui.sources import sources
 from storage.store import StoreError
@@ -44,7 +45,7 @@ def public(text: str) -> str:
 
 def reason(error: TinyTagsError) -> str:
     """Return what a page reports of an error; those of servers may have anything in their words."""
-    if not shown() and not isinstance(error, TooBusyError):
+    if not shown() and not isinstance(error, (TooBusyError, NoImageError)):
         for kind, what in ((SolrError, "Solr"), (DatabaseError, "the database"), (StoreError, "the store")):
             if isinstance(error, kind):
                 return f"{what} {_UNAVAILABLE}"

@@ -14,6 +14,7 @@ from conf.addresses import without_passwords
 from conf.errors import TinyTagsError
 from ingest.annotations.classes import Classes, read_classes
 from ingest.annotations.manifest import list_annotations, open_annotations
+from ingest.bad import read_bad_records
 from ingest.corpus import Corpus, list_corpora, open_corpus
 from ingest.formats import record_offset
 from ingest.names import find_records
@@ -91,6 +92,10 @@ class Library:
         """Return one image as a block of one. Raises `StoreError` where its partition can't be read."""
         return read_image(self.store, corpus, partition, row)
 
+    def bad_records(self, corpus: Corpus) -> frozenset[int]:
+        """Return the numbers of the records of a corpus that have no image. Raises `StoreUnavailableError`."""
+        return self._read(_read_bad_records, corpus.name) or frozenset()
+
     def votes(self, run: Run, block: Block) -> dict[str, float] | None:
         """Return the votes for every class by the model that made the run, most first; None where it is not in the store or can't be run.
 
@@ -142,6 +147,10 @@ def _read_annotations(store: Store, name: str) -> Classes:
 def _read_indexed(store: Store, _: str) -> list[str]:
     """Return the corpora that have an index of names."""
     return [name for name in list_corpora(store) if store.exists(layout.corpus_names(name))]
+
+
+def _read_bad_records(store: Store, name: str) -> frozenset[int]:
+    return read_bad_records(store, open_corpus(store, name))
 
 
 def _read_measured(store: Store, name: str) -> Measured | None:

@@ -60,10 +60,11 @@ class Suggested:
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """The images of a corpus that may be suggested: not those of ``labelled`` records, nor those kept for measuring."""
+    """The images of a corpus that may be suggested: not those of ``labelled`` records, nor those kept for measuring, nor bad ones."""
 
     corpus: Corpus
     labelled: frozenset[int]
+    bad: frozenset[int] = frozenset()
 
     @property
     def measured(self) -> tuple[int, int]:
@@ -72,7 +73,8 @@ class Unlabelled:
 
     def among(self, records: Records) -> npt.NDArray[np.bool_]:
         """Return which ``records`` (n,) may be suggested: (n,) bool."""
-        known = np.fromiter(self.labelled, np.int64, len(self.labelled))
+        left_out = self.labelled | self.bad
+        known = np.fromiter(left_out, np.int64, len(left_out))
         first, last = self.measured
         return np.asarray(~(np.isin(records, known) | ((records >= first) & (records < last))))
 

@@ -59,6 +59,16 @@ def corpus_names(name: str) -> str:
     return f"{corpus_folder(name)}/names.bin"
 
 
+def corpus_bad_folder(name: str) -> str:
+    """Return the folder that lists the partitions with records that can't be decoded."""
+    return f"{corpus_folder(name)}/bad"
+
+
+def corpus_bad(name: str, partition: int) -> str:
+    """Return the records of a partition that can't be decoded, one JSON line each: row, name and reason."""
+    return f"{corpus_bad_folder(name)}/{partition:05d}.jsonl"
+
+
 def corpus_lease(name: str) -> str:
     """Return the lease of the process that writes a corpus."""
     return f"{corpus_folder(name)}/lease.json"

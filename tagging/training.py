@@ -156,7 +156,7 @@ def sample_images(store: Store, corpus: Corpus, part: Part, seed: int) -> npt.ND
         drawn = np.zeros(len(part(partition)), bool)
         drawn[chance.permutation(rows)[: FIT_IMAGES // len(partitions)]] = True
         for block in read_partition(store, corpus, partition):
-            images.append(block.images[drawn[block.row : block.row + len(block.images)]])
+            images.append(block.images[drawn[block.row : block.row + len(block.images)] & block.good])
     return np.concatenate(images) if images else np.empty((0, IMAGE_BYTES), np.uint8)
 
 

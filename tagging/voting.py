@@ -6,6 +6,7 @@ from typing import NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
+from ingest.bad import read_bad
 from ingest.corpus import Corpus
 from ingest.partition import ROW_GROUP_IMAGES, read_labels, read_partition
 from storage.store import Store
@@ -21,6 +22,9 @@ class Voted(NamedTuple):
     votes: Votes  # (n, classes)
     labels: npt.NDArray[np.int32]  # (n,), -1 for no label
     images: Images | None  # None where the pixels were not needed
+    bad: npt.NDArray[np.bool_] | None = (
+        None  # (n,), rows without an image, whose votes mean nothing; None for none
+    )
 
 
 def vote_blocks(
@@ -35,12 +39,14 @@ def vote_blocks(
     if codes is None or pixels:
         for block in read_partition(store, corpus, partition):
             own = None if codes is None else codes[block.row : block.row + len(block.images)]
-            yield Voted(block.row, votes_on(model, block.images, own), block.labels, block.images)
+            yield Voted(block.row, votes_on(model, block.images, own), block.labels, block.images, block.bad)
         return
     labels = read_labels(store, corpus, partition)
+    bad = np.zeros(len(labels), bool)
+    bad[[record["row"] for record in read_bad(store, corpus.name, partition)]] = True
     for row in range(0, len(codes), ROW_GROUP_IMAGES):
         rows = slice(row, row + ROW_GROUP_IMAGES)
-        yield Voted(row, cast(OnFeatures, model).votes_of(codes[rows]), labels[rows], None)
+        yield Voted(row, cast(OnFeatures, model).votes_of(codes[rows]), labels[rows], None, bad[rows])
 
 
 def kept_codes(store: Store, corpus: Corpus, partition: int, model: Model) -> Codes | None:

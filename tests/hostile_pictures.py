@@ -86,7 +86,7 @@ def hostile_files() -> dict[str, bytes]:
         "unknown colours": png(10, 10, zlib.compress(bytes(400)), colour=7),
         "too little data": png(100, 100, zlib.compress(bytes(50))),
         "no zlib": png(100, 100, b"not compressed"),
-        "a text of 50 MB": png(10, 10, zlib.compress(bytes(310)), more=_chunk(b"zTXt", b"Comment\0\0" + zeros)),
+        "a text of 50 MB": png(10, 10, b"", more=_chunk(b"zTXt", b"Comment\0\0" + zeros)),
         "a profile of 50 MB": png(10, 10, b"", more=_chunk(b"iCCP", b"x\0\0" + zeros)),
         "a chunk beyond the end": b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 0x7FFFFFFF) + b"IHDR" + bytes(30),
         "bmp of 60,000 x 60,000": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 60_000, 60_000, 1, 24, 0, 0, 0, 0, 0, 0),
@@ -95,7 +95,7 @@ def hostile_files() -> dict[str, bytes]:
         "jpeg of 65,500 x 65,500": whole["JPEG"][:2] + b"\xff\xc0\x00\x11\x08\xff\xdc\xff\xdc\x03\x01\x22\x00\x02\x11\x01\x03\x11\x01" + whole["JPEG"][2:],
     }  # fmt: skip
     for name, data in whole.items():
-        for percent in range(3, 99, 4):
+        for percent in range(3, 92 if name == "PNG" else 99, 4):  # beyond that a PNG has all its pixels
             found[f"{name} cut at {percent} %"] = data[: len(data) * percent // 100]
         found[f"{name} with its middle overwritten by html"] = data[:20] + html + data[20 + len(html) : 200]
     return found

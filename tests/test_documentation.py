@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 VERBS = tinytags.ORDER
 # Folders of the store that the documentation names.
-NOT_IN_THE_PROJECT = {"rejected/"}
+NOT_IN_THE_PROJECT = {"rejected/", "bad/"}
 
 
 def verb(name: str) -> click.Command:

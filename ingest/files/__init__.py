@@ -19,6 +19,8 @@ from conf.errors import TinyTagsError
 from ingest.files import hdfs, local, remote
 from ingest.files.entry import Entry as Entry
 from ingest.files.entry import base_name as base_name
+from ingest.files.junk import is_junk
+from ingest.files.local import UnreadableError as UnreadableError
 
 GZIP_MAGIC = b"\x1f\x8b"
 BUFFER_BYTES = 1 << 17
@@ -92,12 +94,12 @@ def check_file(path: str, entry: Entry) -> None:
 
 
 def list_dir(path: str, webhdfs: str | None = None) -> list[Entry]:
-    """Return what is in the folder ``path``, sorted by name."""
+    """Return what is in the folder ``path``, sorted by name, but for what systems leave there (`ingest.files.junk`)."""
     if is_hdfs(path):
         listed = hdfs.list_dir(path, webhdfs)
     else:
         listed = local.list_dir(path) if is_local(path) else remote.list_dir(path)
-    return sorted(listed, key=lambda entry: entry.name)
+    return sorted((entry for entry in listed if not is_junk(entry.name)), key=lambda entry: entry.name)
 
 
 def walk_files(path: str, webhdfs: str | None = None) -> Iterator[Entry]:
@@ -208,13 +210,20 @@ def skip(file: io.BufferedIOBase, count: int) -> int:
     return done
 
 
-def identity(paths: list[str], webhdfs: str | None = None, names: list[str] | None = None) -> dict[str, Any]:
+def identity(
+    paths: list[str],
+    webhdfs: str | None = None,
+    names: list[str] | None = None,
+    entries: list[Entry] | None = None,
+) -> dict[str, Any]:
     """Return what shows whether files have changed: {"bytes", "sha256"}, or beyond 1 GiB {"bytes", "modified", "sample"}.
 
     The hash of one file is the one `sha256sum` prints; that of several is over each one's name, size and content.
     ``names`` are their names in that hash, where these are not only the last part of their path. For "sample" see `sample`.
+    With ``entries``, their status as it is known, files may be empty, or such that they can't be opened.
     """
-    entries = [file_status(path, webhdfs) for path in paths]
+    unreadable = () if entries is None else (UnreadableError,)
+    entries = entries or [file_status(path, webhdfs) for path in paths]
     total = sum(entry.size for entry in entries)
     if total > HASHED_BYTES:
         return {
@@ -226,7 +235,7 @@ def identity(paths: list[str], webhdfs: str | None = None, names: list[str] | No
     for path, name, entry in zip(paths, names or map(base_name, paths), entries, strict=True):
         if len(paths) > 1:
             digest.update(f"{name}\0{entry.size}\0".encode("utf-8", "surrogateescape"))
-        with open_file(path, webhdfs) as file, local.errors(path):
+        with contextlib.suppress(*unreadable), open_file(path, webhdfs) as file, local.errors(path):
             while count := file.readinto(block):
                 digest.update(block[:count])
     return {"bytes": total, "sha256": digest.hexdigest()}

@@ -33,15 +33,23 @@ def list_dir(path: str) -> list[Entry]:
         return [entry for entry in map(_entry, entries) if entry]
 
 
+class UnreadableError(TinyTagsError):
+    """A file that is there, but can't be opened: without permission, or a link to nothing."""
+
+
 @contextlib.contextmanager
 def errors(path: str) -> Iterator[None]:
     """Turn the operating system's errors for ``path`` into one line."""
     try:
         yield
     except FileNotFoundError:
+        if os.path.islink(path):
+            raise UnreadableError(f"{path}: is a link to nothing; remove or repair it") from None
         raise TinyTagsError(f"{path}: no such file or folder") from None
     except PermissionError:
-        raise TinyTagsError(f"{path}: may not be read by this user; change its permissions (chmod)") from None
+        raise UnreadableError(
+            f"{path}: may not be read by this user; change its permissions (chmod)"
+        ) from None
     except gzip.BadGzipFile:  # an OSError too, but not of the operating system
         raise
     except OSError as error:

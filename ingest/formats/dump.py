@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -25,12 +25,14 @@ class Batch:
     """Consecutive images.
 
     ``images`` is (n, 3072) uint8 in the canonical layout, ``labels`` (n,) int32 with -1 for no label, and ``names`` the n
-    file names, or None where the source has none.
+    file names, or None where the source has none. ``bad`` has the reason, by its place in the batch, of each record that
+    can't be decoded; its image and label mean nothing.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int32]
     names: list[str] | None = None
+    bad: Mapping[int, str] = field(default_factory=dict)
 
 
 class Readable(Protocol):
@@ -72,7 +74,10 @@ class Dump(Readable, Protocol):
         """Return size and time of change of each file of the source, as it is now; None for a missing one."""
 
     def read(self, start: int, stop: int) -> Batch:
-        """Return the records ``start`` to ``stop``, reading only these; raises `TinyTagsError` for a damaged one."""
+        """Return the records ``start`` to ``stop``, reading only these.
+
+        A record that can't be decoded is one of the batch's ``bad``; raises `TinyTagsError` for a damaged dump.
+        """
 
 
 class ReadInBatches:

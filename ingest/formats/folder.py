@@ -21,7 +21,7 @@ SUFFIXES = {
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp", ".dib", ".avif", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm"),
 }
-# Files beside pictures that are ignored. Any other is an error: a picture in an unknown format must not be left out
+# Files beside pictures that are ignored. Any other is a bad record: a picture in an unknown format must not be left out
 # silently.
 IGNORED_SUFFIXES = {
     *(".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".yaml", ".yml", ".toml", ".md", ".rst", ".html"),
@@ -37,8 +37,6 @@ _MAGICS = (
     b"MM\0*",
     *(b"P%d" % n for n in range(1, 7)),
 )
-# How many damaged pictures one error names.
-_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +66,9 @@ class Folder(FileDump):
         # A request a picture would take longer than ingesting them all.
         if total <= files.HASHED_BYTES and not files.is_hdfs(self.path):
             # The names include the folder, which is the label.
-            return files.identity([files.join(self.path, name) for name in names], names=names)
+            return files.identity(
+                [files.join(self.path, name) for name in names], names=names, entries=entries
+            )
         listing = "".join(f"{entry.name}\0{entry.size}\0" for entry in entries)
         return {
             "bytes": total,
@@ -86,22 +86,21 @@ class Folder(FileDump):
         return [there.get(name) for name in _names(self.listing)]
 
     def read(self, start: int, stop: int) -> Batch:
-        """Return the pictures ``start`` to ``stop``; raises `TinyTagsError` naming those that can't be decoded."""
+        """Return the pictures ``start`` to ``stop``; raises `TinyTagsError` for one that is gone."""
         check_rows(self, start, stop)
         names = _names(self.listing)[start:stop]
         images = np.empty((len(names), IMAGE_BYTES), np.uint8)
-        damaged = []
+        bad = {}
         for row, name in enumerate(names):
             path = files.join(self.path, name)
             try:
                 with files.open_file(path, self.webhdfs) as file:
                     images[row] = decode_picture(file, PILLOW_FORMATS)
             except PictureError as error:
-                damaged.append(f"{path}: {error}")
-        if damaged:
-            more = f"; and {len(damaged) - _NAMED:,} more" if len(damaged) > _NAMED else ""
-            raise TinyTagsError(f"{'; '.join(damaged[:_NAMED])}{more} (repair or remove, then start again)")
-        return Batch(images, self._labels(start, stop), self.names(start, stop))
+                bad[row] = str(error)
+            except files.UnreadableError as error:
+                bad[row] = str(error).removeprefix(f"{path}: ")
+        return Batch(images, self._labels(start, stop), self.names(start, stop), bad)
 
     def names(self, start: int, stop: int) -> list[str]:
         """Return the names of the pictures ``start`` to ``stop``."""
@@ -112,7 +111,8 @@ class Folder(FileDump):
         labels = np.full(len(names), -1, np.int32)
         if self.classes:
             numbers = {name: number for number, name in enumerate(self.classes)}
-            labels[:] = [numbers[name.partition("/")[0]] for name in names]
+            # What is no picture may lie elsewhere than in a folder of a class.
+            labels[:] = [numbers.get(name.partition("/")[0], -1) for name in names]
         return labels
 
 
@@ -122,23 +122,18 @@ def open_folder(
     """Open the pictures in the folder ``path`` and below: whatever Pillow reads of PNG, JPEG, WebP, GIF, BMP, AVIF, TIFF and PPM.
 
     Where each is exactly one folder down, the folders' names are the classes, sorted, or in the order of ``classes``.
-    Hidden files and notes (.txt, .json, .csv, ...) are ignored. Raises `TinyTagsError` for no picture at all, for
-    files that are neither picture nor note, and for more than 65,535 classes.
+    Hidden files and notes (.txt, .json, .csv, ...) are ignored; a file that is neither picture nor note is a bad record.
+    Raises `TinyTagsError` for no picture at all, and for more than 65,535 classes.
     """
     pictures, others = _sort_out(path, files.list_files(path, webhdfs), webhdfs)
-    if others:
-        more = f" and {len(others) - 1:,} more" if len(others) > 1 else ""
-        raise TinyTagsError(
-            f"{files.join(path, others[0])}{more}: is no picture in {', '.join(PILLOW_FORMATS)}; convert it or move it elsewhere"
-        )
     if not pictures:
         raise TinyTagsError(f"{path}: holds no picture ({', '.join(PILLOW_FORMATS)})")
     return Folder(
         path=path,
-        images=len(pictures),
+        images=len(pictures) + len(others),
         classes=_find_classes(path, pictures, classes),
         webhdfs=webhdfs,
-        listing=_pack([entry.name for entry in pictures]),
+        listing=_pack(sorted([entry.name for entry in pictures] + others)),
     )
 
 
@@ -162,7 +157,10 @@ def _sort_out(
         if _suffix(name) in SUFFIXES:
             pictures.append(entry)
         elif _suffix(name) not in IGNORED_SUFFIXES and name.upper() not in IGNORED_NAMES:
-            head = files.read_range(files.join(path, entry.name), 0, min(entry.size, 12), webhdfs)
+            try:
+                head = files.read_range(files.join(path, entry.name), 0, min(entry.size, 12), webhdfs)
+            except files.UnreadableError:
+                head = bytearray()
             named = (head[:4] == b"RIFF" and head[8:] == b"WEBP") or head[4:] == b"ftypavif"
             if head.startswith(_MAGICS) or named:
                 pictures.append(entry)

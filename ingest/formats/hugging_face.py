@@ -6,6 +6,7 @@ the schema's metadata describes in JSON under "huggingface".
 
 import contextlib
 import io
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -70,11 +71,18 @@ class HuggingFace(FileDump):
 
     def read(self, start: int, stop: int) -> Batch:
         batches = [*self.read_batches(start, stop), _new_batch(0)]
+        firsts = itertools.accumulate((len(batch.labels) for batch in batches), initial=0)
+        bad = {
+            first + place: reason
+            for first, batch in zip(firsts, batches, strict=False)
+            for place, reason in batch.bad.items()
+        }
         names = [name for batch in batches for name in batch.names or [""] * len(batch.labels)]
         return Batch(
             np.concatenate([batch.images for batch in batches]),
             np.concatenate([batch.labels for batch in batches]),
             names if any(names) else None,
+            bad,
         )
 
     def read_batches(self, start: int, stop: int) -> Iterator[Batch]:
@@ -118,18 +126,17 @@ class HuggingFace(FileDump):
     def _fill(self, batch: Batch, done: int, part: Part, row: int, table: Any) -> None:
         """Decode the rows of ``table``, those of a file from ``row`` on, into ``batch`` from ``done`` on."""
         pictures = table.column(self.image_column).to_pylist()
-        assert batch.names is not None
+        assert batch.names is not None and isinstance(batch.bad, dict)
         for number, picture in enumerate(pictures):
-            where = f"{part.path}: row {row + number:,}"
             path = (picture or {}).get("path")
             content = (picture or {}).get("bytes")
-            if content is None:
-                only = f"only the path {path!r}" if path else "no picture"
-                raise TinyTagsError(f"{where}: holds {only}; write the file with its pictures embedded")
             try:
+                if content is None:
+                    only = f"only the path {path!r}" if path else "no picture"
+                    raise PictureError(f"holds {only}; write the file with its pictures embedded")
                 batch.images[done + number] = decode_picture(io.BytesIO(content), PILLOW_FORMATS)
             except PictureError as error:
-                raise TinyTagsError(f"{where}{f' ({path})' if path else ''}: {error}") from None
+                batch.bad[done + number] = f"row {row + number:,} of {part.name}: {error}"
             batch.names.append(path or "")
         if self.label_column:
             labels = table.column(self.label_column).fill_null(-1).to_numpy(zero_copy_only=False)

@@ -11,7 +11,7 @@ from indexing.query.search_state import NUMBERED_ROWS, SearchState, parse_positi
 from indexing.solr import SolrError
 from ingest.corpus import Corpus
 from ingest.image import to_png
-from ingest.partition import Block
+from ingest.partition import Block, NoImageError
 from records.corrections import Correction
 from records.majority import majority
 from search_ui import api, details, png
@@ -186,7 +186,7 @@ def _similar(block: Block | None, place: Place) -> list[dict[str, Any]] | None:
 
 @blueprint.get("/images/<corpus>/<int:partition>/<int:row>.png")
 def pixels(corpus: str, partition: int, row: int) -> Response:
-    """The pixels, each ``scale`` x ``scale`` large. Where their partition can't be read: a placeholder and 503."""
+    """The pixels, each ``scale`` x ``scale`` large. A placeholder and 404 for a bad record, 503 where the partition can't be read."""
     scale = png.parse_scale(1)
     manifest = known_corpus(sources().library, corpus, partition, row)
     version = version_of(manifest)
@@ -200,6 +200,6 @@ def pixels(corpus: str, partition: int, row: int) -> Response:
         current_app.logger.warning("%s", error)
         sources().metrics.unreadable.inc()
         placeholder = current_app.send_static_file("unreadable.png")
-        placeholder.status_code = 503
+        placeholder.status_code = 404 if isinstance(error, NoImageError) else 503
         placeholder.headers["Cache-Control"] = "no-store"
         return placeholder

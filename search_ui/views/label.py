@@ -210,7 +210,9 @@ def _unlabelled(labels: Labels) -> Callable[[str], Unlabelled | None]:
     @cache
     def unlabelled(one: str) -> Unlabelled | None:
         corpus = library.corpus(one)
-        return None if corpus is None else Unlabelled(corpus, frozenset(labels.of_corpus(corpus)))
+        if corpus is None:
+            return None
+        return Unlabelled(corpus, frozenset(labels.of_corpus(corpus)), library.bad_records(corpus))
 
     return unlabelled
 

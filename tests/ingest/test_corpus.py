@@ -71,7 +71,7 @@ def test_every_record_of_the_dump_is_in_exactly_one_partition(
     assert done_partitions(store, corpus) == list(range(len(sizes)))
     for p, size in enumerate(sizes):
         statistics = store.read_json(layout.corpus_statistics("tiny", p))
-        assert statistics.keys() == {"partition", "images", "labelled", "bytes", "seconds"}
+        assert statistics.keys() == {"partition", "images", "bad", "labelled", "bytes", "seconds"}
         assert (statistics["partition"], statistics["images"], statistics["labelled"]) == (p, size, size)
         assert statistics["bytes"] == store.size(layout.corpus_images("tiny", p))
 

@@ -121,39 +121,52 @@ def test_a_picture_without_a_suffix_is_still_one(tmp_path):
     assert open_folder(str(tmp_path)).images == 2
 
 
-def test_what_is_neither_picture_nor_note_is_refused_and_not_silently_left_out(folder):
+def test_what_is_neither_picture_nor_note_is_a_bad_record_and_not_silently_left_out(folder):
     (folder / "cat" / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
-    (folder / "cat" / "sound.wav").write_bytes(b"RIFF\0\0\0\0WAVE")
-    message = error_of(open_folder, str(folder))
-    assert message.startswith(f"{folder / 'cat' / 'photo.heic'} and 1 more: is no picture in PNG, JPEG")
+    (folder / "Makefile").write_bytes(b"all:")
+    dump = open_folder(str(folder))
+    assert (dump.images, dump.classes) == (8, ["cat", "dog", "frog"])
+    batch = dump.read(0, 8)
+    assert {batch.names[place] for place in batch.bad} == {"Makefile", "cat/photo.heic"}
 
 
-def test_pictures_that_cannot_be_decoded_are_named_where_they_are_read(folder):
+def test_what_systems_leave_beside_pictures_is_skipped(folder):
+    expected = open_folder(str(folder)).identity
+    for name in (
+        "cat/@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg",
+        "__MACOSX/cat/a.jpg",
+        "cat/._a.jpg",
+        "cat/a.jpg:Zone.Identifier",
+        "cat/Thumbs.db",
+        "cat/ehthumbs_vista.db",
+        "cat/Icon\r",
+        "Desktop.ini",
+        ".DS_Store",
+        "#recycle/b.png",
+    ):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    dump = open_folder(str(folder))
+    assert (dump.images, dump.classes, dump.identity) == (6, ["cat", "dog", "frog"], expected)
+
+
+def test_pictures_that_cannot_be_decoded_are_bad_records(folder):
     whole = (folder / "cat" / "a.jpg").read_bytes()
     (folder / "cat" / "a.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "dog" / "one.webp").write_bytes(b"")
     dump = open_folder(str(folder))
     assert dump.images == 6
-    message = error_of(dump.read, 0, 6)
-    assert (
-        f"{folder}/cat/a.jpg: can't be decoded" in message
-        and f"{folder}/dog/one.webp: is no picture" in message
-    )
-    assert "remove" in message
-    assert len(dump.read(3, 6).images) == 3, "the others are read"
+    batch = dump.read(0, 6)
+    assert list(batch.bad) == [0, 2]
+    assert batch.bad[0].startswith("can't be decoded") and batch.bad[2].startswith("is empty")
+    assert dump.read(3, 6).bad == {}
+    assert set(dump.identity) == {"bytes", "sha256"}
 
 
-def test_of_many_damaged_pictures_the_first_are_named_and_the_rest_counted(tmp_path):
-    for number in range(20):
-        (tmp_path / f"{number:02}.png").write_bytes(b"no picture")
-    message = error_of(open_folder(str(tmp_path)).read, 0, 20)
-    assert "04.png" in message and "05.png" not in message and "and 15 more" in message
-
-
-def test_a_picture_of_too_many_pixels_is_refused_when_it_is_read(tmp_path):
+def test_a_picture_of_too_many_pixels_is_a_bad_record(tmp_path):
     Image.new("1", (9000, 9000)).save(tmp_path / "bomb.png")
-    message = error_of(open_folder(str(tmp_path)).read, 0, 1)
-    assert "bomb.png: 9,000 x 9,000 pixels are more than 16,000,000" in message
+    assert "9,000 x 9,000 pixels are more than 16,000,000" in open_folder(str(tmp_path)).read(0, 1).bad[0]
 
 
 def test_more_classes_than_can_be_stored_are_refused(tmp_path, monkeypatch):

@@ -152,7 +152,7 @@ def test_only_the_row_groups_of_a_range_are_read(tmp_path):
     assert error_of(dump.read, 5, 31).startswith(f"{path}: ")
 
 
-def test_rows_without_a_picture_are_one_clear_line(tmp_path):
+def test_rows_without_a_picture_are_bad_records(tmp_path):
     good = {"bytes": png(make_images(1)[0]), "path": "a.png"}
     for row, words in (
         (
@@ -161,11 +161,11 @@ def test_rows_without_a_picture_are_one_clear_line(tmp_path):
         ),
         ({"bytes": None, "path": None}, "holds no picture"),
         (None, "holds no picture"),
-        ({"bytes": b"no picture", "path": "c.png"}, "row 1 (c.png): is no picture"),
+        ({"bytes": b"no picture", "path": "c.png"}, "row 1 of a.parquet: is no picture"),
     ):
         path = write(tmp_path / "a.parquet", None, [0, 1], FEATURES, rows=[good, row])
-        message = error_of(open_dump(str(path)).read, 0, 2)
-        assert message.startswith(f"{path}: row 1") and words in message
+        batch = open_dump(str(path)).read(0, 2)
+        assert list(batch.bad) == [1] and words in batch.bad[1]
 
 
 def test_other_and_damaged_parquet_files_are_refused(tmp_path):

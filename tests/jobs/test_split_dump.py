@@ -1,6 +1,5 @@
 """Tests of `jobs.split_dump` through the command: whatever happens in between, the same corpus stands there at the end."""
 
-import json
 import os
 import random
 import signal
@@ -9,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from small_world import (
-    CLASSES,
     MASTER,
     PROCESSES,
     alive,
@@ -17,7 +15,6 @@ from small_world import (
     error_line,
     finish,
     make_corpus,
-    make_images,
     run,
     run_json,
     start,
@@ -34,7 +31,6 @@ from conf.settings import Settings
 from ingest import files
 from ingest.corpus import Corpus, create_corpus, open_corpus
 from ingest.formats import open_dump
-from ingest.image import to_png
 from jobs import processes
 from jobs.split_dump import split_dump
 from storage import layout
@@ -250,28 +246,6 @@ def test_a_store_within_the_dumps_folder_is_no_change_of_the_dump(tmp_path):
     for _ in range(2):
         out, _ = run("ingest", ".", "--corpus", "c", "--store", "data", cwd=folder)
         assert out.startswith("corpus c: 150 images in 1 partition, 150 labelled; ")
-
-
-def test_a_record_that_cannot_be_read_fails_its_partition_and_no_other(tmp_path):
-    folder = tmp_path / "pictures"
-    for number, image in enumerate(make_images(60)[0]):
-        path = folder / CLASSES[number % 2] / f"{number:02d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(to_png(image))
-    broken = folder / CLASSES[0] / "34.png"
-    broken.write_bytes(broken.read_bytes()[:1000])
-    words = ["ingest", folder, "--corpus", "p", "--partition-images", 5, "--store", tmp_path / "store"]
-    out, err = run(*words, "--json", code=1)
-    result = json.loads(out)
-    assert (result["split"], result["partitions"], list(result["failed"])) == (11, 12, ["3"])
-    line = error_line(err)
-    assert line.startswith("tinytags: 1 of 12 partitions not split: 3; the first: ")
-    assert "34.png" in line
-    store = open_store(str(tmp_path / "store"))
-    assert len(store.list("corpora/p/statistics")) == 11
-    assert "34.png" in store.read_json("corpora/p/failed/00003.json")["error"]
-    assert store.list("corpora/p/images/partition=00003") == []
-    assert "ingest 11 of 12 partitions done, 1 failed" in run("status", "--store", tmp_path / "store")[0]
 
 
 @pytest.mark.services
