@@ -7,6 +7,7 @@ twice: bodies are the same bytes in every attempt, and deletes are of documents 
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from conf.errors import TinyTagsError
@@ -20,7 +21,7 @@ from indexing.expected import (
     read_rejected_ids,
     read_tags,
 )
-from indexing.solr import RefusedError, Solr, SolrError
+from indexing.solr import BodyTooLargeError, RefusedError, Solr, SolrError
 from storage import layout
 from storage.store import Store
 
@@ -31,6 +32,18 @@ THREADS = 3
 GROUP_DOCUMENTS = 1_000_000
 # With more documents rejected than this, and fewer accepted, something else is wrong than single documents.
 MOST_REJECTED = 1000
+
+
+@dataclass
+class BodySize:
+    """How many bytes a body has at most: fewer after one was too large for a proxy before Solr. Shared by all threads."""
+
+    most: int
+
+    def lower(self, refused: int) -> None:
+        """Take note that a body of so many bytes was too large: the next ones have half of that."""
+        self.most = min(self.most, max(refused // 2, 1))
+
 
 # The number of documents posted, and (partition, line for `rejected/`) of those that Solr rejected.
 Posted = tuple[int, list[tuple[int, bytes]]]
@@ -53,10 +66,13 @@ def post_partitions(
     total = sum(map(expected.count, expected.statistics))
     documents = sum(expected.documents(p) for p in post)
     name = expected.run.name
+    size = BodySize(BODY_BYTES)
     with Progress("index", total, "documents", done=max(total - documents, 0)) as progress:
-        wrong = _round(store, solr, expected, post, threads, check_lease, progress.add)
+        wrong = _round(store, solr, expected, post, threads, size, check_lease, progress.add)
         if wrong:
-            wrong = _round(store, solr, expected, sorted(wrong), threads, check_lease, lambda count: None)
+            wrong = _round(
+                store, solr, expected, sorted(wrong), threads, size, check_lease, lambda count: None
+            )
         if wrong:
             p, count = min(wrong.items())
             raise TinyTagsError(
@@ -76,6 +92,7 @@ def _round(
     expected: ExpectedCounts,
     partitions: list[int],
     threads: int,
+    size: BodySize,
     check_lease: Callable[[], None],
     report: Callable[[int], None],
 ) -> dict[int, int]:
@@ -95,7 +112,7 @@ def _round(
                     # Before posting: with it, part of the documents could be counted as all of them.
                     if expected.rejected.pop(p, 0):
                         store.remove(layout.rejected(expected.run.folder, p))
-                posted = _post(store, solr, expected, group, threads, check_lease, report)
+                posted = _post(store, solr, expected, group, threads, size, check_lease, report)
                 if committing:
                     wrong |= committing.result()
                 committing = committer.submit(_commit_and_count, store, solr, expected, posted, check_lease)
@@ -171,6 +188,7 @@ def _post(
     expected: ExpectedCounts,
     partitions: list[int],
     threads: int,
+    size: BodySize,
     check_lease: Callable[[], None],
     report: Callable[[int], None],
 ) -> list[int]:
@@ -191,8 +209,8 @@ def _post(
                     rejected.setdefault(p, []).append(line)
 
         try:
-            for body in _bodies(store, expected, partitions):
-                in_flight.add(pool.submit(_post_body, solr, name, body, check_lease))
+            for body in _bodies(store, expected, partitions, size):
+                in_flight.add(pool.submit(_post_body, solr, name, body, size, check_lease))
                 if len(in_flight) > threads:  # one more than are posted, so that no thread waits for the next
                     done, in_flight = wait(in_flight, return_when=FIRST_COMPLETED)
                     collect(done)
@@ -210,9 +228,9 @@ def _post(
 
 
 def _bodies(
-    store: Store, expected: ExpectedCounts, partitions: list[int]
+    store: Store, expected: ExpectedCounts, partitions: list[int], limit: BodySize
 ) -> Iterator[list[tuple[int, bytes]]]:
-    """Yield the documents of partitions as bodies of about 6 MB: pieces of tags files, each with its partition."""
+    """Yield the documents of partitions as bodies of about ``limit``: pieces of tags files, each with its partition."""
     body: list[tuple[int, bytes]] = []
     size = 0
     for p in partitions:
@@ -223,12 +241,13 @@ def _bodies(
             continue
         start = 0
         while start < len(data):
-            end = start + BODY_BYTES - size
+            most = limit.most
+            end = start + max(most - size, 1)
             end = data.index(b"\n", end) + 1 if end < len(data) else len(data)
             body.append((p, data[start:end]))
             size += end - start
             start = end
-            if size >= BODY_BYTES:
+            if size >= most:
                 yield body
                 body, size = [], 0
     if body:
@@ -236,7 +255,11 @@ def _bodies(
 
 
 def _post_body(
-    solr: Solr, collection: str, body: list[tuple[int, bytes]], check_lease: Callable[[], None]
+    solr: Solr,
+    collection: str,
+    body: list[tuple[int, bytes]],
+    size: BodySize,
+    check_lease: Callable[[], None],
 ) -> Posted:
     """Post a body; return how many documents it has, and (partition, line for ``rejected/``) of those rejected."""
     lines = b"".join(piece for _, piece in body)
@@ -245,26 +268,35 @@ def _post_body(
     try:
         # A line holds no other newline, as JSON writes those within strings as \n: no need to parse anything.
         solr.update(collection, b"[" + lines[:-1].replace(b"\n", b",") + b"]")
-    except RefusedError:
+    except (RefusedError, BodyTooLargeError) as error:
+        if isinstance(error, BodyTooLargeError):
+            size.lower(len(lines))
         documents = [(p, line) for p, piece in body for line in piece[:-1].split(b"\n")]
-        return count, _bisect_rejected(solr, collection, documents, check_lease)
+        return count, _bisect_rejected(solr, collection, documents, size, check_lease)
     return count, []
 
 
 def _bisect_rejected(
-    solr: Solr, collection: str, documents: list[tuple[int, bytes]], check_lease: Callable[[], None]
+    solr: Solr,
+    collection: str,
+    documents: list[tuple[int, bytes]],
+    size: BodySize,
+    check_lease: Callable[[], None],
 ) -> list[tuple[int, bytes]]:
-    """Post documents of which Solr rejects some, halving until each of those is alone; return them."""
+    """Post documents of which Solr rejects some, or which are too large a body, halving until each of those is alone; return them."""
     rejected: list[tuple[int, bytes]] = []
     accepted = 0
     waiting = [documents]
     while waiting:
         part = waiting.pop()
         check_lease()
+        body = b"[" + b",".join(line for _, line in part) + b"]"
         try:
-            solr.update(collection, b"[" + b",".join(line for _, line in part) + b"]")
+            solr.update(collection, body)
             accepted += len(part)
-        except RefusedError as error:
+        except (RefusedError, BodyTooLargeError) as error:
+            if isinstance(error, BodyTooLargeError):
+                size.lower(len(body))
             if len(part) > 1:
                 waiting += [part[len(part) // 2 :], part[: len(part) // 2]]
                 continue

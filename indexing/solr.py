@@ -59,6 +59,13 @@ class RefusedError(SolrError):
         super().__init__(message, 400, reason)
 
 
+class BodyTooLargeError(SolrError):
+    """A proxy before Solr, or Solr, takes no body of this size (413); nginx takes 1 MB by default."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message, 413, reason)
+
+
 class Solr:
     """Solr at ``address`` (``http://HOST:PORT/solr``); safe to use from several threads.
 
@@ -156,7 +163,8 @@ class Solr:
     def update(self, collection: str, body: bytes) -> None:
         """Post a JSON array of documents, or a JSON command, as it is; searches see them after the next `commit`.
 
-        Raises `RefusedError` where Solr rejects one of them; others may be in the index then.
+        Raises `RefusedError` where Solr rejects one of them; others may be in the index then. Raises `BodyTooLargeError` where
+        the body is too large.
         """
         self._write(collection, {}, body)
 
@@ -320,6 +328,8 @@ class Solr:
             )
         reason = " ".join(reason.split())
         message = f"Solr at {self.url} answers {answer.status} for {path}: {reason[:500]}"
+        if status == 413:
+            return BodyTooLargeError(message, reason)
         return RefusedError(message, reason) if status == 400 else SolrError(message, status, reason)
 
 

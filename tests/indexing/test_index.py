@@ -163,6 +163,30 @@ def test_a_document_that_solr_rejects_is_kept_with_its_reason_and_the_others_are
     assert (again["posted"], again["rejected"], again["complete"]) == ([1], 3, True)
 
 
+def test_a_body_that_is_too_large_for_a_proxy_is_halved_and_the_size_that_worked_is_kept(
+    store, client, monkeypatch
+):
+    monkeypatch.setattr(posting, "BODY_BYTES", 60_000)
+    sizes = []
+
+    def limit(self, path, params=None, body=None, **options):
+        """As a proxy does that takes 20,000 bytes."""
+        if path.endswith("/update") and len(body) > 100:
+            sizes.append(len(body))
+            if len(body) > 20_000:
+                raise solr.BodyTooLargeError("413 Request Entity Too Large", "too large")
+        return real(self, path, params, body, **options)
+
+    real = Solr._request
+    run = make_run(store, partitions=4)
+    monkeypatch.setattr(Solr, "_request", limit)
+    summary = index_run(store, run.name, client, ALIAS, threads=1)
+    assert (summary["rejected"], summary["complete"]) == (0, True)
+    assert indexed(client, run) == documents(store, run)
+    assert sum(size > 20_000 for size in sizes) <= 9 < len(sizes), "only the first bodies are too large"
+    assert max(sizes[-10:]) <= 20_000
+
+
 def test_a_collection_made_anew_has_refused_nothing_yet(store, client):
     def spoil(partition, lines):
         if partition == 0:

@@ -11,7 +11,7 @@ from small_runs import ALIAS, documents, make_run
 from indexing import solr as module
 from indexing.query.cells import query_cells
 from indexing.query.published import PublishedIndex
-from indexing.solr import RefusedError, Solr, SolrError
+from indexing.solr import BodyTooLargeError, RefusedError, Solr, SolrError
 
 OK = {"responseHeader": {"status": 0}}
 
@@ -77,6 +77,13 @@ def test_a_request_that_solr_rejects_is_not_repeated(answering, status):
         Solr(answering.url).update("run", b"[1]")
     assert error.value.status == status
     assert isinstance(error.value, RefusedError) == (status == 400)
+    assert len(answering.requests) == 1
+
+
+def test_a_body_that_is_too_large_is_an_error_of_its_own_and_not_repeated(answering):
+    answering.answers.append((413, b"<html>413 Request Entity Too Large</html>"))
+    with pytest.raises(BodyTooLargeError):
+        Solr(answering.url).update("run", b"[1]")
     assert len(answering.requests) == 1
 
 
