@@ -7,8 +7,8 @@ twice: bodies are the same bytes in every attempt, and deletes are of documents 
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 
 from conf.errors import TinyTagsError
 from conf.progress import Progress

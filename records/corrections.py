@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 from conf.errors import TinyTagsError
+from conf.names import is_one_line
 from ingest.corpus import Corpus
 from ingest.formats.dump import LONGEST_CLASS
 
@@ -182,7 +183,7 @@ def check_name(what: str, name: str) -> str:
 def _checked(what: str, value: str, longest: int) -> str:
     if not value:
         raise BadCorrectionError(f"{what} is missing")
-    if len(value) > longest or not value.isprintable():
+    if len(value) > longest or not is_one_line(value):
         raise BadCorrectionError(
             f"{what} {value[:longest]!r} is not valid: up to {longest} printable characters"
         )

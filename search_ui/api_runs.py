@@ -80,6 +80,8 @@ class CorpusState(Progress):
     hash: str
     ingest: States
     features: list[FeaturesState | BrokenFeatures]
+    bad: Count  # records that can't be decoded, among the images
+    bad_first: str | None
 
 
 class BrokenRun(TypedDict):

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 from werkzeug.datastructures import MultiDict
 
 from conf.errors import TinyTagsError
+from conf.names import is_one_line
 from indexing.fields import FACETS, RANGES
 
 SORTS = {
@@ -216,7 +217,7 @@ def _parse_values(name: str, values: list[str]) -> tuple[str, ...]:
     if len(values) > MOST_VALUES:
         raise BadSearchError(f"{name} is given {len(values)} times; the limit is {MOST_VALUES}")
     for value in values:
-        if len(value) > LONGEST_VALUE or not value.isprintable():
+        if len(value) > LONGEST_VALUE or not is_one_line(value):
             raise BadSearchError(
                 f"{name} is {quote_value(value)}; it has to be up to {LONGEST_VALUE} printable characters"
             )

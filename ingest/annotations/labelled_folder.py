@@ -24,19 +24,15 @@ PREFIX = "annotations:"
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledFolder(Folder):
-    """A folder with ``numbers``, the label of each picture: (images,) int32, compressed; ``annotations`` is their hash."""
+    """A folder whose labels are from annotations; ``annotations`` is their hash."""
 
-    numbers: bytes
     annotations: str
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         """That of the folder, and of its labels."""
         digest = hashlib.sha256(zlib.decompress(self.numbers)).hexdigest()
-        return super().identity | {"labels": {"annotations": self.annotations, "sha256": digest}}
-
-    def _labels(self, start: int, stop: int) -> NDArray[np.int32]:
-        return np.frombuffer(zlib.decompress(self.numbers), "<i4")[start:stop].astype(np.int32)
+        return self.identity_of_pictures | {"labels": {"annotations": self.annotations, "sha256": digest}}
 
 
 def unlabelled_folder(dump: Dump) -> Folder:
@@ -86,6 +82,9 @@ def with_labels(
         )
     values = {one.name: getattr(folder, one.name) for one in fields(Folder)}
     return LabelledFolder(
-        **values | {"classes": names, "labels": PREFIX + annotations.name},
-        numbers=zlib.compress(numbers.tobytes()), annotations=annotations.hash,
+        **values | {
+            "classes": names, "labels": PREFIX + annotations.name, "numbers": zlib.compress(numbers.tobytes()),
+            "label_file": None,
+        },
+        annotations=annotations.hash,
     )  # fmt: skip

@@ -35,6 +35,16 @@ _OTHER_FILES = {
     b"\x89PNG": "one picture; give the folder that it is in",
     b"\xff\xd8\xff": "one picture; give the folder that it is in",
     b"GIF8": "one picture; give the folder that it is in",
+    b"SQLite format 3\0": "an SQLite database",
+    b"%PDF": "a PDF document",
+    b"\x7fELF": "a program",
+    b"\x89HDF": "an HDF5 file; write its images as pictures or Parquet",
+    b"\x93NUMPY": "a numpy array; write its images as pictures or Parquet",
+    b"\xd0\xcf\x11\xe0": "a document or database of Windows",
+    b"OggS": "a sound or film",
+    b"ID3": "a sound",
+    b"7z\xbc\xaf": "a 7-Zip archive; unpack it and give its folder",
+    b"Rar!": "a RAR archive; unpack it and give its folder",
 }
 
 
@@ -130,4 +140,10 @@ def _unknown(source: Source) -> str:
     for magic, kind in _OTHER_FILES.items():
         if source.head.startswith(magic):
             return f"is {kind}"
+    for format in FORMATS.values():
+        if format.record_bytes and source.size and source.size % format.record_bytes == 0:
+            return (
+                f"its size is a whole number of {format.record_bytes:,}-byte records, but they are no pictures; if it is {format.name} "
+                f"all the same, give --format {format.name}"
+            )
     return f"its {source.size:,} bytes are in no known format"

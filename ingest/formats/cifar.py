@@ -3,6 +3,7 @@
 Source: https://www.cs.toronto.edu/~kriz/cifar.html. Pixels are R, G, B planes, row-major: the canonical layout.
 """
 
+import codecs
 import functools
 import io
 import tarfile
@@ -176,6 +177,12 @@ def _open_batches(layout: Layout, path: str, webhdfs: str | None) -> Opened:
     return _open_single(layout, path, webhdfs)
 
 
+def is_member(name: str | None, folder: str, files_alone: tuple[str, ...]) -> bool:
+    """Return whether ``name``, of an archive's first member, begins with ``folder``, or is a file whose name begins with one alone."""
+    plain = (name or "").removeprefix("./")
+    return plain.startswith(folder) or ("/" not in plain and plain.startswith(files_alone))
+
+
 def looks_like_a_pickle(source: Source) -> bool:
     """Return whether a file begins and ends as pickles of protocols 2 to 5 do."""
     head = source.head[:2]
@@ -256,6 +263,8 @@ def _open_archive(layout: Layout, path: str, webhdfs: str | None) -> Opened:
         f"{layout.binary_folder}/{layout.binary_meta}": True,
         f"{layout.python_folder}/{layout.python_meta}": False,
     }
+    # Archives that people make inside the folder have the names alone.
+    alone = {files.base_name(name): name for name in (*expected, *metas)}
     batches: dict[tuple[bool, str], BatchFile] = {}
     names: dict[bool, list[str]] = {}
     seen: set[str] = set()
@@ -265,30 +274,29 @@ def _open_archive(layout: Layout, path: str, webhdfs: str | None) -> Opened:
                 raise TinyTagsError(
                     f"{path}: holds more than {ARCHIVE_MEMBERS:,} files; this isn't {layout.title}"
                 )
+            name = member.name.removeprefix("./")
+            name = alone.get(name, name)
             if (
                 member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE)
                 or member.issparse()
-                or member.name in seen
+                or name in seen
+                or (name not in metas and name not in expected)
             ):
                 continue
-            seen.add(member.name)
-            if member.name not in metas and member.name not in expected:
-                continue
+            seen.add(name)
             where, size = f"{path}: {member.name}", member.size
             file = cast(io.BufferedReader, archive.extractfile(member))
-            if member.name in metas:
-                binary = metas[member.name]
+            if name in metas:
+                binary = metas[name]
                 names[binary] = _read_meta(layout, file.read(META_BYTES + 1), binary, where)
                 continue
-            if expected[member.name][0]:
+            if expected[name][0]:
                 images = _count_records(layout, size, where)
                 for _ in _record_blocks(layout, file, where, 0, images):
                     pass
             else:
                 images = len(_unpickle(layout, file, size, where).images)
-            batches[expected[member.name]] = BatchFile(
-                path, images, modified, member.name, member.offset_data, size
-            )
+            batches[expected[name]] = BatchFile(path, images, modified, member.name, member.offset_data, size)
     for binary in (True, False):
         if any(key[0] == binary for key in batches):
             missing = [name for name, key in expected.items() if key[0] == binary and key not in batches]
@@ -369,7 +377,7 @@ def _count_records(layout: Layout, size: int, where: str) -> int:
 def _unpickle(layout: Layout, file: io.BufferedIOBase, size: int, where: str) -> Batch:
     """Return the Python batch of ``size`` bytes in ``file`` after checking all that is in it."""
     title, key = layout.title, layout.labels_key
-    content = load_safely(_read_limited(file, size, where), where)
+    content = _bytes_keys(load_safely(_read_limited(file, size, where), where))
     if not isinstance(content, dict):
         raise TinyTagsError(f"{where}: is a pickle, but not of a dict as {title}'s are")
     data, labels, names = content.get(b"data"), content.get(key), content.get(b"filenames")
@@ -395,12 +403,23 @@ def _unpickle(layout: Layout, file: io.BufferedIOBase, size: int, where: str) ->
         if (
             not isinstance(names, list)
             or len(names) != len(images)
-            or not all(type(name) is bytes for name in names)
+            or not all(type(name) in (bytes, str) for name in names)
         ):
-            raise TinyTagsError(f"{where}: b'filenames' isn't a list of {len(images):,} byte strings")
-        names = [name.decode("utf-8", "replace") for name in names]
+            raise TinyTagsError(f"{where}: b'filenames' isn't a list of {len(images):,} names")
+        names = [_text(name) for name in names]
     images.flags.writeable = False
     return Batch(images, np.array(labels, np.int32), names)
+
+
+def _bytes_keys(content: object) -> object:
+    """Return a dict with its keys as Python 2 had them; a copy by Python 3 may have them as str."""
+    if not isinstance(content, dict):
+        return content
+    return {key.encode() if isinstance(key, str) else key: value for key, value in content.items()}
+
+
+def _text(name: bytes | str) -> str:
+    return name if isinstance(name, str) else name.decode("utf-8", "replace")
 
 
 def _read_meta(layout: Layout, data: bytes, binary: bool, where: str) -> list[str]:
@@ -409,16 +428,17 @@ def _read_meta(layout: Layout, data: bytes, binary: bool, where: str) -> list[st
     if len(data) > META_BYTES:
         raise TinyTagsError(f"{where}: holds more than {META_BYTES:,} bytes for {count} names")
     if binary:
-        names: Any = [line.strip() for line in data.splitlines() if line.strip()]
+        lines = data.removeprefix(codecs.BOM_UTF8).splitlines()
+        names: Any = [line.strip() for line in lines if line.strip()]
     else:
-        content = load_safely(data, where)
+        content = _bytes_keys(load_safely(data, where))
         names = content.get(layout.names_key) if isinstance(content, dict) else []
-        if not isinstance(names, list) or not names or not all(type(name) is bytes for name in names):
+        if not isinstance(names, list) or not names or not all(type(name) in (bytes, str) for name in names):
             raise TinyTagsError(f"{where}: has no list of names under {layout.names_key!r}")
     if len(names) != count:
         raise TinyTagsError(f"{where}: holds {len(names)} class names; {layout.title} has {count}")
     try:
-        return check_classes([name.decode() for name in names]) or []
+        return check_classes([name if isinstance(name, str) else name.decode() for name in names]) or []
     except (UnicodeDecodeError, TinyTagsError) as error:
         raise TinyTagsError(f"{where}: {error}") from None
 

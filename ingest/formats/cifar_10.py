@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ingest.formats.cifar import CifarDump, Layout, labels_fit, looks_like_a_pickle, open_cifar
+from ingest.formats.cifar import CifarDump, Layout, is_member, labels_fit, looks_like_a_pickle, open_cifar
 from ingest.formats.format import Format, Match, Source
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -39,7 +39,8 @@ def recognise(source: Source) -> Match:
         names = {name + ending for name in LAYOUT.batches for ending in ("", ".bin")}
         return Match.CONTENT if names & source.names else Match.NO
     if source.first_member is not None:
-        return Match.NO if source.first_member.startswith("cifar-100-") else Match.CERTAIN
+        other = is_member(source.first_member, "cifar-100-", ("train", "test.", "fine_", "coarse_", "meta"))
+        return Match.NO if other else Match.CERTAIN
     if source.name in LAYOUT.batches or labels_fit(LAYOUT, source) or looks_like_a_pickle(source):
         return Match.CONTENT
     if source.size % LAYOUT.record_bytes == 0 or source.name.startswith(("data_batch", "test_batch")):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from conf.errors import TinyTagsError
-from ingest.formats.cifar import CifarDump, Layout, labels_fit, looks_like_a_pickle, open_cifar
+from ingest.formats.cifar import CifarDump, Layout, is_member, labels_fit, looks_like_a_pickle, open_cifar
 from ingest.formats.format import Format, Match, Source
 
 FINE_CLASSES = (  # noqa: SIM905 - as a list it takes a line a name
@@ -65,7 +65,8 @@ def recognise(source: Source) -> Match:
         python = {*FINE.batches, FINE.python_meta} <= source.names
         return Match.CONTENT if binary or python else Match.NO
     if source.first_member is not None:
-        return Match.NO if source.first_member.startswith("cifar-10-") else Match.CERTAIN
+        other = is_member(source.first_member, "cifar-10-", ("data_batch", "test_batch", "batches."))
+        return Match.NO if other else Match.CERTAIN
     if looks_like_a_pickle(source):
         ends = source.read(0, _ENDS), source.read(max(source.size - _ENDS, 0), _ENDS)
         # As good as a header: CIFAR-10's pickles differ in nothing else.

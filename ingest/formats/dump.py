@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conf.errors import TinyTagsError
+from conf.names import has_letter, is_one_line
 from ingest import files
 
 # A tag's class is a uint16, and so is "no runner-up", one more than the last class.
@@ -147,9 +148,10 @@ def check_classes(classes: list[str] | None) -> list[str] | None:
         raise TinyTagsError(f"{len(classes):,} classes given; there can be 1 to {MOST_CLASSES:,}")
     counts = Counter(classes)
     for name in classes:
-        if not name.strip() or not name.isprintable() or len(name) > LONGEST_CLASS:
+        if not has_letter(name) or not is_one_line(name) or len(name) > LONGEST_CLASS:
             raise TinyTagsError(
-                f"class name {name!r} is invalid: it needs a letter, no line breaks, and up to {LONGEST_CLASS} characters"
+                f"class name {name[: LONGEST_CLASS + 1]!r} is invalid: it needs a letter, no control character or line break, and up to "
+                f"{LONGEST_CLASS} characters"
             )
         if counts[name] > 1:
             raise TinyTagsError(f"class name {name!r} is given {counts[name]} times; class names are unique")

@@ -1,4 +1,4 @@
-"""A folder of pictures of any size: one 32x32 image each, labelled by its sub-folder where every picture is in one."""
+"""A folder of pictures of any size: one 32x32 image each, labelled by its sub-folder or by a CSV file."""
 
 import functools
 import hashlib
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from conf.errors import TinyTagsError
 from ingest import files
-from ingest.formats.dump import MOST_CLASSES, Batch, FileDump, check_classes, check_rows
+from ingest.formats.dump import Batch, FileDump, check_rows
+from ingest.formats.folder_labels import FOLDERS, NONE, label_pictures
 from ingest.formats.format import Format, Match, Source
 from ingest.image import IMAGE_BYTES, PictureError, decode_picture
 
@@ -41,23 +42,32 @@ _MAGICS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Folder(FileDump):
-    """A folder of pictures, in the order of their paths.
+    """A folder of pictures, in the order of their splits and paths.
 
-    ``listing`` holds the names of a million pictures in some 5 MB, so that every worker sees the folder as it was when it
-    was opened.
+    ``listing`` holds the names of a million pictures in some 5 MB, and ``numbers`` their labels, so that every worker sees the folder as
+    it was when it was opened. ``label_file`` is the CSV file that they are from.
     """
 
     listing: bytes
+    numbers: bytes
+    label_file: str | None
     format: ClassVar[str] = "folder"
 
     @cached_property
     def identity(self) -> dict[str, Any]:
+        """That of the pictures, and "labels" where the folders' names alone don't decide these."""
+        if self.label_file:
+            return self.identity_of_pictures | {"labels": files.identity([self.label_file], self.webhdfs)}
+        return self.identity_of_pictures | ({"labels": self.labels} if self.labels else {})
+
+    @cached_property
+    def identity_of_pictures(self) -> dict[str, Any]:
         """{"bytes", "sha256" over names and contents}; beyond 1 GiB and in HDFS {"bytes", "modified", "names", "sample"}.
 
         "names" is the hash of names and sizes.
         """
         names = _names(self.listing)
-        there = self.status()
+        there = self._pictures()
         entries = [entry for entry in there if entry]
         if len(entries) < len(names):
             missing = next(name for name, entry in zip(names, there, strict=True) if not entry)
@@ -82,6 +92,9 @@ class Folder(FileDump):
         }
 
     def status(self) -> list[files.Entry | None]:
+        return self._pictures() + ([files.status(self.label_file, self.webhdfs)] if self.label_file else [])
+
+    def _pictures(self) -> list[files.Entry | None]:
         there = {entry.name: entry for entry in files.walk_files(self.path, self.webhdfs)}
         return [there.get(name) for name in _names(self.listing)]
 
@@ -100,20 +113,12 @@ class Folder(FileDump):
                 bad[row] = str(error)
             except files.UnreadableError as error:
                 bad[row] = str(error).removeprefix(f"{path}: ")
-        return Batch(images, self._labels(start, stop), self.names(start, stop), bad)
+        labels = _numbers(self.numbers)[start:stop]
+        return Batch(images, labels, self.names(start, stop), bad)
 
     def names(self, start: int, stop: int) -> list[str]:
         """Return the names of the pictures ``start`` to ``stop``."""
         return [_printable(name) for name in _names(self.listing)[start:stop]]
-
-    def _labels(self, start: int, stop: int) -> NDArray[np.int32]:
-        names = _names(self.listing)[start:stop]
-        labels = np.full(len(names), -1, np.int32)
-        if self.classes:
-            numbers = {name: number for number, name in enumerate(self.classes)}
-            # What is no picture may lie elsewhere than in a folder of a class.
-            labels[:] = [numbers.get(name.partition("/")[0], -1) for name in names]
-        return labels
 
 
 def open_folder(
@@ -121,19 +126,27 @@ def open_folder(
 ) -> Folder:
     """Open the pictures in the folder ``path`` and below: whatever Pillow reads of PNG, JPEG, WebP, GIF, BMP, AVIF, TIFF and PPM.
 
-    Where each is exactly one folder down, the folders' names are the classes, sorted, or in the order of ``classes``.
-    Hidden files and notes (.txt, .json, .csv, ...) are ignored; a file that is neither picture nor note is a bad record.
+    The classes are sorted, or in the order of ``classes``; `label_pictures` describes where labels and splits are from, and
+    ``labels``. Hidden files and notes (.txt, .json, .csv, ...) are ignored; a file that is neither picture nor note is a bad record.
     Raises `TinyTagsError` for no picture at all, and for more than 65,535 classes.
     """
-    pictures, others = _sort_out(path, files.list_files(path, webhdfs), webhdfs)
+    entries = files.list_files(path, webhdfs)
+    pictures, others = _sort_out(path, entries, webhdfs)
     if not pictures:
         raise TinyTagsError(f"{path}: holds no picture ({', '.join(PILLOW_FORMATS)})")
+    csv_files = [entry.name for entry in entries if "/" not in entry.name and _suffix(entry.name) == ".csv"]
+    names = [entry.name for entry in pictures]
+    labelled = label_pictures(path, names, others, labels, classes, webhdfs, csv_files)
     return Folder(
         path=path,
-        images=len(pictures) + len(others),
-        classes=_find_classes(path, pictures, classes),
+        images=len(labelled.names),
+        classes=labelled.classes,
+        labels=labels if labels in (None, NONE, FOLDERS) else labelled.file,
+        splits=labelled.splits,
         webhdfs=webhdfs,
-        listing=_pack(sorted([entry.name for entry in pictures] + others)),
+        listing=_pack(labelled.names),
+        numbers=zlib.compress(labelled.numbers.tobytes()),
+        label_file=labelled.file,
     )
 
 
@@ -169,30 +182,6 @@ def _sort_out(
     return pictures, others
 
 
-def _find_classes(path: str, pictures: list[files.Entry], classes: list[str] | None) -> list[str] | None:
-    classes = check_classes(classes)
-    if not all(entry.name.count("/") == 1 for entry in pictures):
-        if classes:
-            raise TinyTagsError(
-                f"{path}: classes are given, but the pictures aren't in a folder for each class"
-            )
-        return None
-    folders = sorted({entry.name.partition("/")[0] for entry in pictures})
-    if classes:
-        unknown = [name for name in folders if name not in classes]
-        if unknown:
-            raise TinyTagsError(
-                f"{files.join(path, unknown[0])}: this folder's name isn't among the {len(classes)} classes given"
-            )
-        return classes
-    if len(folders) > MOST_CLASSES:
-        raise TinyTagsError(
-            f"{path}: holds {len(folders):,} folders of pictures; there can be {MOST_CLASSES:,} classes (move the pictures"
-            " one folder deeper to ingest them without labels)"
-        )
-    return check_classes(folders)
-
-
 def _suffix(name: str) -> str:
     dot = name.rfind(".")
     return name[dot:].lower() if dot > 0 else ""
@@ -207,6 +196,11 @@ def _names(listing: bytes) -> list[str]:
     return zlib.decompress(listing).decode("utf-8", "surrogateescape").split("\0")
 
 
+@functools.lru_cache(maxsize=4)
+def _numbers(numbers: bytes) -> NDArray[np.int32]:
+    return np.frombuffer(zlib.decompress(numbers), np.int32)
+
+
 def _printable(name: str) -> str:
     """Return the name with bytes that are no UTF-8 (Linux allows them) replaced, as Parquet and JSON need it."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
@@ -218,6 +212,7 @@ FORMAT = Format(
     content="any pictures (PNG, JPEG, WebP, GIF, BMP, AVIF, TIFF, PPM); a folder a class gives labels",
     recognise=recognise,
     open=open_folder,
+    labels="none, folders (the first folder of each path), or a CSV file of names and labels",
     # With labels from annotations it has the classes that were chosen.
     has_own=lambda classes, labels: not labels and classes == sorted(classes),
 )

@@ -8,7 +8,6 @@ import contextlib
 import io
 import itertools
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,13 +21,11 @@ from ingest import files
 from ingest.formats.dump import Batch, FileDump, check_classes, check_labels, check_rows, overlaps
 from ingest.formats.folder import PILLOW_FORMATS
 from ingest.formats.format import Format, Match, Source
+from ingest.formats.splits import ORDER, split_of, split_ranges
 from ingest.image import IMAGE_BYTES, PictureError, decode_picture
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "fine_label", "labels")
-# How files and folders of a split are called. Where there is no test split, the validation split is used as one.
-_SPLITS = re.compile(r"(train|validation|valid|val|dev|test)(?![a-z])")
-_ORDER = ("train", "", "validation", "test")
 _BATCH_IMAGES = 2_048
 _DECODED_AT_ONCE = 256
 
@@ -174,7 +171,7 @@ def open_hugging_face(
         names = [entry.name for entry in files.list_files(path, webhdfs) if entry.name.endswith(".parquet")]
         if not names:
             raise TinyTagsError(f"{path}: holds no Parquet file (*.parquet)")
-    by_split = sorted(names, key=lambda name: _ORDER.index(_split(name)))
+    by_split = sorted(names, key=lambda name: ORDER.index(_split(name)))
     parts: list[Part] = []
     columns: Columns | None = None
     for name in by_split:
@@ -197,7 +194,7 @@ def open_hugging_face(
         images=sum(part.images for part in parts),
         classes=classes,
         labels=labels,
-        splits=_find_splits(parts),
+        splits=split_ranges((_split(part.name), part.images) for part in parts),
         webhdfs=webhdfs,
         parts=tuple(parts),
         image_column=columns.image,
@@ -207,23 +204,7 @@ def open_hugging_face(
 
 def _split(name: str) -> str:
     """Return the split that a file belongs to by its name or that of a folder; "" for none."""
-    for component in reversed(name.lower().split("/")):
-        if match := _SPLITS.match(component):
-            return match[1] if match[1] in ("train", "test") else "validation"
-    return ""
-
-
-def _find_splits(parts: list[Part]) -> dict[str, tuple[int, int]]:
-    rows: dict[str, tuple[int, int]] = {}
-    row = 0
-    for part in parts:
-        split = _split(part.name)
-        rows[split] = (rows.get(split, (row, row))[0], row + part.images)
-        row += part.images
-    if "test" not in rows and "validation" in rows:
-        rows["test"] = rows.pop("validation")
-    rows.pop("", None)
-    return rows if "train" in rows and "test" in rows else {}
+    return next(filter(None, map(split_of, reversed(name.split("/")))), "")
 
 
 def _find_columns(path: str, schema: Any, label: str | None) -> Columns:

@@ -513,7 +513,7 @@ def test_part_of_a_partition_is_never_counted_as_all_of_it_because_of_an_old_lis
     class KilledError(BaseException):
         pass
 
-    def killed(solr, collection, body, check_lease):
+    def killed(solr, collection, body, size, check_lease):
         part = b"".join(piece for _, piece in body).splitlines()[:-10]
         solr.update(collection, b"[" + b",".join(part) + b"]")
         raise KilledError

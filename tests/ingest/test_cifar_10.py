@@ -1,9 +1,11 @@
 """The reader of CIFAR-10 in its two forms, in folders, alone and in archives."""
 
+import codecs
 import gzip
 import io
 import os
 import pickle
+import struct
 import tarfile
 import time
 import tracemalloc
@@ -26,7 +28,7 @@ from dumps import (
     write_tar,
 )
 
-from ingest.formats import cifar_archive
+from ingest.formats import cifar_archive, open_dump
 from ingest.formats.cifar_10 import CLASSES, open_cifar_10
 
 FOLDERS = {"bin": "cifar-10-batches-bin", "py": "cifar-10-batches-py"}
@@ -196,9 +198,13 @@ HOSTILE = {
     "by STACK_GLOBAL": (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", "names os.system"),
     "a dotted name": (b"\x80\x04\x8c\x05numpy\x8c\x0dndarray.dumps\x93.", "names numpy.ndarray.dumps"),
     "another numpy name": (b"\x80\x02cnumpy\nfromfile\n(U\x0b/etc/passwdtR.", "names numpy.fromfile"),
-    "a copy by Python 3": (
-        b"\x80\x02c_codecs\nencode\n(X\x01\x00\x00\x00aX\x06\x00\x00\x00latin1tR.",
-        "_codecs.encode",
+    "another codec": (
+        b"\x80\x02c_codecs\nencode\n(X\x01\x00\x00\x00aX\x05\x00\x00\x00rot13tR.",
+        "bytes encoded as 'rot13'",
+    ),
+    "brackets in a frame": (
+        b"\x80\x04\x95" + struct.pack("<Q", 5_000_000) + b"(" * 5_000_000,
+        "more values than a batch has",
     ),
     "an extension": (b"\x80\x02\x82\x01.", "is no pickle that can be read"),
     "a persistent id": (b"\x80\x02Pid\n.", "is no pickle that can be read"),
@@ -247,11 +253,24 @@ def test_a_hostile_pickle_leaves_nothing_behind_for_the_next_one(tmp_path):
     np.testing.assert_array_equal(open_cifar_10(str(path)).read(0, 3).images, images)
 
 
-def test_a_copy_pickled_by_python_3_says_what_to_take_instead(tmp_path):
-    path = tmp_path / "data_batch_1"
-    path.write_bytes(pickle.dumps({b"data": make_images(2), b"labels": [0, 1]}, protocol=2))
-    assert "_codecs.encode" in error_of(open_cifar_10, str(path))
-    assert "take the official files, or the binary form" in error_of(open_cifar_10, str(path))
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("key", [str, str.encode])
+def test_copies_that_python_3_pickled_are_read(tmp_path, protocol, key):
+    images, labels = make_images(30), make_labels(30)
+    batch = {
+        key("data"): images, key("labels"): labels.tolist(), key("filenames"): [key(f"{n}.png") for n in range(30)],
+    }  # fmt: skip
+    folder = tmp_path / "cifar"
+    folder.mkdir()
+    (folder / "data_batch_1").write_bytes(pickle.dumps(batch, protocol))
+    (folder / "batches.meta").write_bytes(
+        pickle.dumps({key("label_names"): list(map(key, CLASSES[::-1]))}, protocol)
+    )
+    dump = open_cifar_10(str(folder))
+    read = dump.read(0, 30)
+    np.testing.assert_array_equal(read.images, images)
+    assert read.labels.tolist() == labels.tolist() and read.names[29] == "29.png"
+    assert dump.classes == CLASSES[::-1]
 
 
 @pytest.mark.parametrize(
@@ -291,7 +310,7 @@ def test_a_copy_pickled_by_python_3_says_what_to_take_instead(tmp_path):
             cifar_pickle(make_images(3), [1, 2, 3]).replace(pickled_int(3072), pickled_int(3071)),
             "isn't two-dim",
         ),
-        (cifar_pickle(make_images(3), [1, 2, 3], [b"a.png"]), "b'filenames' isn't a list of 3 byte strings"),
+        (cifar_pickle(make_images(3), [1, 2, 3], [b"a.png"]), "b'filenames' isn't a list of 3 names"),
     ],
 )
 def test_a_pickle_with_other_content_than_a_batch_is_refused(tmp_path, batch, words):
@@ -341,7 +360,7 @@ def add(archive: tarfile.TarFile, name: str, data: bytes = b"", **fields) -> Non
 
 
 @pytest.mark.parametrize(
-    "folder", ["/cifar-10-batches-bin", "../cifar-10-batches-bin", "a/../cifar-10-batches-bin", ""]
+    "folder", ["/cifar-10-batches-bin", "../cifar-10-batches-bin", "a/../cifar-10-batches-bin", ".."]
 )
 def test_members_of_an_archive_with_other_paths_are_never_read(tmp_path, folder):
     content, _, _ = make_cifar()
@@ -354,6 +373,18 @@ def test_members_of_an_archive_with_other_paths_are_never_read(tmp_path, folder)
     message = error_of(open_cifar_10, str(path))
     assert message.startswith(f"{path}: holds no cifar-10-batches-bin/data_batch_1.bin")
     assert sorted(tmp_path.rglob("*")) == before, "nothing is unpacked to disk"
+
+
+@pytest.mark.parametrize("form", ["bin", "py"])
+def test_archives_as_people_make_them_are_read(tmp_path, form):
+    content, images, _labels = make_cifar(form=form)
+    if form == "bin":
+        content["batches.meta.txt"] = codecs.BOM_UTF8 + "\r\n".join(CLASSES).encode()
+    for folder, mode in ((f"./{FOLDERS[form]}", "w:gz"), (".", "w"), ("", "w:gz")):
+        path = write_tar(tmp_path / "c.tar", content, folder, mode)
+        dump = open_dump(str(path))
+        assert (dump.format, dump.classes) == ("cifar-10", CLASSES)
+        np.testing.assert_array_equal(dump.read(0, dump.images).images, images)
 
 
 def test_links_devices_and_repeated_members_are_ignored(tmp_path):

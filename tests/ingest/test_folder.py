@@ -76,25 +76,94 @@ def test_a_range_of_pictures_equals_that_range_of_the_whole(folder):
         dump.read(0, 7)
 
 
-def test_pictures_that_lie_at_the_top_or_at_several_depths_have_no_labels(folder):
+def test_a_few_pictures_elsewhere_have_no_label_and_leave_the_others_theirs(folder, capsys):
     save(folder / "top.png")
-    dump = open_folder(str(folder))
-    assert dump.classes is None and dump.images == 7 and set(dump.read(0, 7).labels.tolist()) == {-1}
-    (folder / "top.png").unlink()
     save(folder / "cat" / "deeper" / "c.png")
-    assert open_folder(str(folder)).classes is None
+    dump = open_folder(str(folder))
+    assert dump.classes == ["cat", "dog", "frog"]
+    batch = dump.read(0, 8)
+    assert dict(zip(batch.names, batch.labels.tolist(), strict=True)) == {
+        "cat/a.jpg": 0, "cat/b.png": 0, "cat/deeper/c.png": -1, "dog/one.webp": 1, "frog/x.bmp": 2, "frog/y.tiff": 2,
+        "frog/z.ppm": 2, "top.png": -1,
+    }  # fmt: skip
+    assert "without a label, are 2 of 8 pictures (cat/deeper/c.png, ...)" in capsys.readouterr().err
+
+
+def test_deep_folders_give_labels_where_these_are_wanted(tmp_path, capsys):
+    for name in ("2017/01/a.png", "2017/02/b.png", "2018/01/c.png", "top.png"):
+        save(tmp_path / name)
+    plain = open_folder(str(tmp_path))
+    assert plain.classes is None and "--labels folders" in capsys.readouterr().err
+    chosen = open_folder(str(tmp_path), labels="folders")
+    assert (chosen.classes, chosen.read(0, 4).labels.tolist()) == (["2017", "2018"], [0, 0, 1, -1])
+    assert chosen.identity != plain.identity
+    (tmp_path / "top.png").unlink()
+    capsys.readouterr()
+    assert open_folder(str(tmp_path), labels="none").classes is None and capsys.readouterr().err == ""
+
+
+def test_folders_of_splits_above_those_of_classes_are_no_classes(tmp_path):
+    for split, count in (("test", 1), ("train", 3), ("val", 2)):
+        for name in ("dog", "cat"):
+            for number in range(count):
+                save(tmp_path / split / name / f"{number}.png", size=(4, 4))
+    dump = open_folder(str(tmp_path))
+    assert dump.classes == ["cat", "dog"]
+    assert dump.splits == {"train": (0, 6), "validation": (6, 10), "test": (10, 12)}
+    batch = dump.read(0, 12)
+    assert batch.labels.tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 1, 1, 0, 1] and batch.names[6] == "val/cat/0.png"
+
+
+def test_a_file_of_labels_is_used_where_it_names_the_pictures(tmp_path, capsys):
+    for number in range(1, 5):
+        save(tmp_path / "train" / f"{number}.png", (number, 0, 0))
+        save(tmp_path / "test" / f"{number}.png")
+    labels = tmp_path / "trainLabels.csv"
+    labels.write_text("id,label\n4,frog\n1,dog\n2,frog\n3,cat\n", "utf-8-sig")
+    dump = open_folder(str(tmp_path))
+    assert (dump.classes, dump.splits) == (["cat", "dog", "frog"], {"train": (0, 4), "test": (4, 8)})
+    assert dump.read(0, 8).labels.tolist() == [1, 2, 0, 2, -1, -1, -1, -1]
+    assert "labels of 4 pictures from trainLabels.csv" in capsys.readouterr().err
+    first = dump.identity
+    labels.write_text("id,label\n1,dog\n2,dog\n3,cat\n4,frog\n")
+    assert open_folder(str(tmp_path)).identity != first
+    labels.write_text("id,label\n100,dog\n")
+    assert open_folder(str(tmp_path)).classes is None
+    assert "trainLabels.csv is not used, as it names 0 of 4 pictures" in capsys.readouterr().err
+    other = tmp_path / "own.csv"
+    other.write_text("test/3.png,bird\n")
+    assert open_folder(str(tmp_path), labels=str(other)).read(4, 8).labels.tolist() == [-1, -1, 0, -1]
+    for text, words in (
+        ("9.png,bird\n", "none of its 1 rows"),
+        ("1,bird\n", "names 2 pictures"),
+        ("x\n", "no label"),
+    ):
+        other.write_text(text)
+        assert words in error_of(open_folder, str(tmp_path), labels=str(other))
+
+
+def test_names_of_classes_are_what_people_write(tmp_path):
+    names = ["全角\u3000スペース", "می\u200cخواهم", "no\u00a0break", "soft\u00adhyphen"]
+    for name in names:
+        save(tmp_path / name / "a.png", size=(4, 4))
+    assert open_folder(str(tmp_path)).classes == sorted(names)
+    for wrong in ("line\nbreak", "bell\a", "\u2028", "\u202eesrever", "\u3000"):
+        save(tmp_path / wrong / "a.png", size=(4, 4))
+        message = error_of(open_folder, str(tmp_path))
+        assert message.startswith(f"{tmp_path}: class name {wrong!r} is invalid")
+        assert open_folder(str(tmp_path), labels="none").images == 5
+        (tmp_path / wrong / "a.png").unlink()
 
 
 def test_classes_given_set_the_order_of_the_labels(folder):
     dump = open_folder(str(folder), classes=["frog", "bird", "dog", "cat"])
     assert dump.classes == ["frog", "bird", "dog", "cat"]
     assert dump.read(0, 6).labels.tolist() == [3, 3, 2, 0, 0, 0]
-    assert "dog: this folder's name isn't among the 2 classes given" in error_of(
+    assert "dog: 'dog', the name of a class, isn't among the 2 classes given" in error_of(
         open_folder, str(folder), classes=["cat", "frog"]
     )
-    save(folder / "top.png")
     assert "the pictures aren't in a folder for each class" in error_of(
-        open_folder, str(folder), classes=["cat"]
+        open_folder, str(folder / "cat"), classes=["cat"]
     )
 
 
@@ -170,10 +239,10 @@ def test_a_picture_of_too_many_pixels_is_a_bad_record(tmp_path):
 
 
 def test_more_classes_than_can_be_stored_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("ingest.formats.folder.MOST_CLASSES", 2)
+    monkeypatch.setattr("ingest.formats.folder_labels.MOST_CLASSES", 2)
     for number in range(3):
         save(tmp_path / f"class {number}" / "a.png", size=(1, 1))
-    assert "holds 3 folders of pictures; there can be 2 classes" in error_of(open_folder, str(tmp_path))
+    assert "has 3 classes; there can be 2" in error_of(open_folder, str(tmp_path))
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path):

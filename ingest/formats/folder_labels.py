@@ -1,0 +1,217 @@
+"""The labels and splits of a folder's pictures: from the names of their folders, or from a CSV file of names and labels."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from conf.command import note
+from conf.errors import TinyTagsError
+from ingest import files
+from ingest.formats.dump import MOST_CLASSES, check_classes
+from ingest.formats.splits import ORDER, split_of, split_ranges
+
+# The values of --labels beside a path.
+NONE, FOLDERS = "none", "folders"
+_NAME_COLUMNS = {"id", "image", "image_id", "img", "file", "filename", "file_name", "name", "path"}
+_LABEL_COLUMNS = {"label", "labels", "class", "class_name", "category", "target", "breed", "species"}
+_FILE_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Names in the order of the rows, and what is known of each: its split and the number of its class, -1 for none."""
+
+    names: list[str]
+    splits: dict[str, tuple[int, int]]
+    classes: list[str] | None
+    numbers: npt.NDArray[np.int32]
+    file: str | None  # the file of labels
+
+
+def label_pictures(
+    path: str,
+    pictures: list[str],
+    others: list[str],
+    labels: str | None,
+    classes: list[str] | None,
+    webhdfs: str | None,
+    csv_files: list[str],
+) -> Labelled:
+    """Decide the order, splits and labels of the ``pictures`` of the folder ``path``, names relative to it.
+
+    ``others`` are files that are no pictures, which have no label. ``labels`` is ``none``, ``folders`` (the first folder of each
+    path) or a CSV file; by default the folders are the classes where most pictures lie exactly one folder deep, else
+    one of ``csv_files`` that names pictures. Train, validation and test folders above these are splits.
+    What is not used though it may be labels is noted. Raises `TinyTagsError` for classes that don't fit.
+    """
+    classes = check_classes(classes)
+    split = _splits(pictures)
+    names = sorted(pictures + others, key=lambda name: (ORDER.index(split(name)), name))
+    counts = Counter(map(split, names))
+    splits = split_ranges((one, counts[one]) for one in ORDER if counts[one])
+    known: dict[str, str] = {}
+    file = None
+    if labels == NONE:
+        pass
+    elif labels not in (None, FOLDERS):
+        assert labels is not None
+        file = files.absolute(labels)
+        known = _from_file(path, file, pictures, split, webhdfs, required=True)
+    else:
+        inner = {name: name.partition("/")[2] if split(name) else name for name in pictures}
+        known = {
+            name: rest.partition("/")[0]
+            for name, rest in inner.items()
+            if rest.count("/") == 1 or (labels == FOLDERS and "/" in rest)
+        }
+        if not labels and not _most(known, pictures, split):
+            folders = sorted({rest.partition("/")[0] for rest in inner.values() if "/" in rest})
+            known = {}
+            for candidate in csv_files:
+                at = files.join(path, candidate)
+                if not known and (known := _from_file(path, at, pictures, split, webhdfs, required=False)):
+                    file = at
+            if not known and len(folders) > 1:
+                note(
+                    f"{path}: no labels, since most pictures don't lie exactly one folder deep; --labels {FOLDERS} takes the first folder of "
+                    f"each ({', '.join(folders[:3])}, ...)"
+                )
+    if known and len(known) < len(pictures):
+        unlabelled = set(pictures) - known.keys()
+        first = next(name for name in names if name in unlabelled)
+        source = (
+            f"{file} has no label for" if file else "in no folder of a class, and so without a label, are"
+        )
+        note(
+            f"{path}: {source} {len(pictures) - len(known):,} of {len(pictures):,} pictures ({_text(first)}, ...)"
+        )
+    return _numbered(path, names, splits, known, classes, file)
+
+
+def _numbered(
+    path: str,
+    names: list[str],
+    splits: dict[str, tuple[int, int]],
+    known: dict[str, str],
+    classes: list[str] | None,
+    file: str | None,
+) -> Labelled:
+    if not known:
+        if classes:
+            raise TinyTagsError(
+                f"{path}: classes are given, but the pictures aren't in a folder for each class"
+            )
+        return Labelled(names, splits, None, np.full(len(names), -1, np.int32), None)
+    found = sorted(set(known.values()))
+    if classes and (unknown := [name for name in found if name not in classes]):
+        where = file or files.join(path, unknown[0])
+        raise TinyTagsError(
+            f"{where}: {unknown[0]!r}, the name of a class, isn't among the {len(classes)} classes given"
+        )
+    if len(found) > MOST_CLASSES:
+        raise TinyTagsError(
+            f"{path}: has {len(found):,} classes; there can be {MOST_CLASSES:,} (--labels {NONE} ingests it without labels)"
+        )
+    try:
+        used = classes or check_classes(found) or []
+    except TinyTagsError as error:
+        raise TinyTagsError(
+            f"{file or path}: {error}; rename it, or leave labels out with --labels {NONE}"
+        ) from None
+    numbers = {name: number for number, name in enumerate(used)}
+    labels = np.array([numbers[known[name]] if name in known else -1 for name in names], np.int32)
+    return Labelled(names, splits, used, labels, file)
+
+
+def _splits(pictures: list[str]) -> Callable[[str], str]:
+    """Return the function that returns the split of a name: by its first folder, where all of these are splits and one is train."""
+    tops = {name.partition("/")[0] for name in pictures if "/" in name}
+    found = {top: split_of(top, whole=True) for top in tops}
+    if len(tops) < 2 or not all(found.values()) or "train" not in found.values():
+        found = {}
+    return lambda name: found.get(name.partition("/")[0], "") if "/" in name else ""
+
+
+def _most(known: dict[str, str], pictures: list[str], split: Callable[[str], str]) -> bool:
+    """Return whether most pictures have a label; where there are splits, most of those to train on."""
+    trained = [name for name in pictures if split(name) == "train"] or pictures
+    return 2 * sum(name in known for name in trained) > len(trained)
+
+
+def _from_file(
+    path: str, at: str, pictures: list[str], split: Callable[[str], str], webhdfs: str | None, required: bool
+) -> dict[str, str]:
+    """Return the label of each picture that a CSV file names: by path, or by file name, with its ending or without.
+
+    Where several pictures have a name, those of the split with which the file's own name begins (``trainLabels.csv``) are meant.
+    A file that is not ``required`` needs a column called label or class, and must name half of these pictures.
+    """
+    own = split_of(files.base_name(at).replace("Labels", "_labels"))
+    meant = [name for name in pictures if split(name) == own] if own else []
+    by_name: dict[str, list[str]] = {}
+    for name in meant or pictures:
+        base = files.base_name(name)
+        for key in {name, name.rpartition(".")[0], base, base.rpartition(".")[0]}:
+            by_name.setdefault(key, []).append(name)
+    labels: dict[str, str] = {}
+    rows = 0
+    for key, label in _rows(at, webhdfs, required):
+        rows += 1
+        found = by_name.get(key, ())
+        if len(found) == 1:
+            labels[found[0]] = label
+        elif found and required:
+            raise TinyTagsError(
+                f"{at}: {key!r} names {len(found)} pictures ({', '.join(map(_text, found[:2]))}, ...)"
+            )
+    if required and not labels:
+        raise TinyTagsError(f"{at}: none of its {rows:,} rows names a picture in {path}")
+    if not required and 2 * len(labels) < len(meant or pictures):
+        if rows:
+            note(
+                f"{path}: {files.base_name(at)} is not used, as it names {len(labels):,} of {len(meant or pictures):,} pictures"
+            )
+        return {}
+    if not required:
+        note(
+            f"{path}: labels of {len(labels):,} pictures from {files.base_name(at)} (--labels {NONE} leaves them out)"
+        )
+    return labels
+
+
+def _rows(at: str, webhdfs: str | None, required: bool) -> list[tuple[str, str]]:
+    """Return name and label of the rows of a CSV file; none of one that is not ``required`` and has no header that fits."""
+    size = files.file_status(at, webhdfs).size
+    if size > _FILE_BYTES:
+        raise TinyTagsError(f"{at}: has {size:,} bytes; a file of labels has at most {_FILE_BYTES:,}")
+    try:
+        text = bytes(files.read_range(at, 0, size, webhdfs)).decode("utf-8-sig")
+        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        if not required:
+            return []
+        raise TinyTagsError(f"{at}: is no CSV file in UTF-8 ({error})") from None
+    header = [column.strip().lower() for column in rows[0]] if rows else []
+    name = next((place for place, column in enumerate(header) if column in _NAME_COLUMNS), None)
+    label = next((place for place, column in enumerate(header) if column in _LABEL_COLUMNS), None)
+    if label is None and not required:
+        return []
+    if required and any(len(row) < 2 for row in rows):
+        raise TinyTagsError(f"{at}: a row has no label; a file of labels has two columns, name and label")
+    begin = 0 if name is None and label is None else 1
+    name = name if name is not None else int(label == 0)
+    label = label if label is not None else int(name == 0)
+    return [
+        (row[name].strip(), row[label].strip())
+        for row in rows[begin:]
+        if len(row) > max(name, label) and row[label].strip()
+    ]
+
+
+def _text(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
