@@ -342,6 +342,7 @@ def annotations(folder, name, no_index, settings, as_json):
     "details",
     "correction_rate",
     "classify_rate",
+    "vision",
     "hosts",
     "proxy",
     "read_only",

@@ -38,6 +38,7 @@ class Settings:
     page_jobs: str = "no"
     correction_rate: str = "60/minute, 2000/day"
     classify_rate: str = "120/minute, 5000/day"
+    vision: str = ""
     hosts: str = ""
     proxy: str = ""
     read_only: str = "no"
@@ -64,6 +65,7 @@ HELP = {
     "page_jobs": "Whether everyone who reaches the page may train on the labels and publish the result: yes or no. A browser on its own machine always may.",
     "correction_rate": "How many corrections one address may make or undo, as 60/minute, 2000/day; none is no limit.",
     "classify_rate": "How many pictures one address may have classified, as 120/minute, 5000/day; none is no limit.",
+    "vision": "Address of Google Cloud Vision, for label detection, as https://eu-vision.googleapis.com; by default Google's own of any region.",
     "hosts": "More names that the page is requested by, as in A,B; .A stands for all names in A, * for any. Always: localhost, loopback addresses and --host.",
     "proxy": "Address of the reverse proxy in front of the page: its X-Forwarded-For names the clients.",
     "read_only": "Whether the page changes nothing for anyone: yes or no. Pictures are classified, but not recorded.",
@@ -86,7 +88,11 @@ def load_settings(options: dict[str, str | None] | None = None, folder: str | Pa
     }
     values |= {name: value for name, value in (options or {}).items() if value}
     settings = Settings(**values)
-    for name, address in (("solr", settings.solr), ("webhdfs", settings.webhdfs)):
+    for name, address in (
+        ("solr", settings.solr),
+        ("webhdfs", settings.webhdfs),
+        ("vision", settings.vision),
+    ):
         if address and not _is_http(address):
             raise TinyTagsError(f"setting {name} is {address!r}; write http://HOST:PORT")
     for name in ("details", "delete_history", "page_jobs", "read_only"):

@@ -182,6 +182,26 @@ class Classified(TypedDict):
     not_recorded: NotRequired[str]
 
 
+# /api/label-detection
+
+
+DetectedLabel = TypedDict("DetectedLabel", {"class": str, "label": str, "confidence": Share})
+
+
+class LabelledFile(TypedDict):
+    """The labels of a picture, the most confident first; ``label`` is the id of a class as in Open Images, or empty."""
+
+    filename: str
+    milliseconds: Positive
+    predictions: list[DetectedLabel]
+
+
+class DetectedLabels(TypedDict):
+    """One result for each file, in their order."""
+
+    results: list[LabelledFile | UnclassifiedFile]
+
+
 # /api/history
 
 

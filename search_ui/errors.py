@@ -12,6 +12,7 @@ from ingest.picture import DecoderBusyError
 from records.corrections import BadCorrectionError, DatabaseError
 from search_ui import api, details
 from search_ui.classifying import ModelUnusableError
+from search_ui.label_detection import DetectionUnavailableError
 from storage.store import StoreError
 
 HEADERS = {
@@ -59,6 +60,9 @@ def register(app: Flask) -> None:
     )
     app.register_error_handler(
         ModelUnusableError, lambda error: _unavailable(app, error, "The model can't be used")
+    )
+    app.register_error_handler(
+        DetectionUnavailableError, lambda error: _unavailable(app, error, "Label detection is unavailable")
     )
     app.register_error_handler(TinyTagsError, lambda error: _answer(404, details.reason(error)))
     app.register_error_handler(Exception, lambda error: _bug(app, error))

@@ -23,13 +23,13 @@ from indexing.query.search_state import (
 from ingest.picture import FORMATS, MOST_BYTES
 from search_ui import api, api_models, api_runs, openapi_annotations
 from search_ui.schemas import document_schema
-from search_ui.views.classify import MOST_FILES
+from search_ui.uploads import MOST_FILES
 from search_ui.views.label import MOST_LABELS
 
 PATH = "/api/openapi.json"
 # The types that are responses.
 RESPONSES = (
-    api.Error, api.Search, api.Image, api.Classified, api.History, api.Contributors, api.Labels, api_runs.Runs, api_models.Models, api_models.Model, api.Alive, api.Ready, api.NotReady
+    api.Error, api.Search, api.Image, api.Classified, api.DetectedLabels, api.History, api.Contributors, api.Labels, api_runs.Runs, api_models.Models, api_models.Model, api.Alive, api.Ready, api.NotReady
 )  # fmt: skip
 
 TEXT = {"type": "string"}
@@ -91,6 +91,10 @@ def _operations() -> dict[str, dict[str, Any]]:
             "classify", "Classify pictures by a model, and record the predictions.",
             _json("Classified"), [400, 401, 403, 404, 413, 415, 429, 503],
         ) | {"requestBody": _pictures()},
+        "/api/label-detection": _operation(
+            "detectLabels", "Send pictures to Google Cloud Vision, outside this machine, and return its labels.",
+            _json("DetectedLabels"), [400, 401, 403, 413, 415, 429, 503],
+        ) | {"requestBody": _pictures(model=False)},
         "/api/history": _operation(
             "history", "Predictions, newest first.", _json("History"), [400, 403, 503], _history_parameters()
         ),
@@ -131,10 +135,11 @@ def _method(operation: dict[str, Any]) -> str:
     return "post" if "requestBody" in operation else "get"
 
 
-def _pictures() -> dict[str, Any]:
-    """Return the body of a request to classify pictures."""
+def _pictures(*, model: bool = True) -> dict[str, Any]:
+    """Return the body of a request to classify pictures, by a model of the store or without one to choose."""
+    chosen = {"model": NAME | {"description": "The model; by default that of the first published run."}}
     common = {
-        "model": NAME | {"description": "The model; by default that of the first published run."},
+        **(chosen if model else {}),
         "min_confidence": {
             "type": "number",
             "minimum": 0,

@@ -32,7 +32,10 @@ OTHER_FILES = 200
 HEADER_SECONDS = 20
 BODY_SECONDS = 15
 # A request with files, by its path: 32 MiB in this time are 4 Mbit/s. The view may have a lower limit.
-UPLOAD_PATHS, UPLOAD_SECONDS = ("/classify", "/api/classify", "/corrections/import"), 60
+UPLOAD_PATHS, UPLOAD_SECONDS = (
+    ("/classify", "/api/classify", "/api/label-detection", "/corrections/import"),
+    60,
+)
 # A connection is closed when its client reads less than this in this time, while something is left to send.
 SLOW_SECONDS, SLOW_BYTES = 20, 80_000
 HEADER_BYTES = 64 * 1024
@@ -49,6 +52,7 @@ THREADS = {
     "/history.": EXPORTS + 1,
     "/classify": 3,
     "/api/classify": 3,
+    "/api/label-detection": 3,
     "/corrections/import": 2,
     "": 8,
 }

@@ -5,10 +5,11 @@ const form = document.getElementById("classify");
 const results = document.getElementById("results");
 let last = []; // the files of the last answer, for another model
 
-async function classify(files) {
+async function classify(files, detector) {
   if (!files.length) return;
   last = files;
   const body = new FormData();
+  if (detector) body.set(detector.name, detector.value);
   body.set("model", form.elements.model.value);
   body.set("min_confidence", form.elements.min_confidence.value);
   files.forEach((file) => body.append("files", file, file.name || "picture.png"));
@@ -48,8 +49,14 @@ form.elements.min_confidence.addEventListener("input", filter);
 form.elements.model.addEventListener("change", () => classify(last));
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  classify([...form.elements.files.files]);
+  const chosen = [...form.elements.files.files];
+  // Only this button sends pictures to somebody else; with it also those that were drawn, dropped or pasted.
+  const detector = event.submitter?.name ? event.submitter : null;
+  const files = detector && last.length ? last : chosen;
+  if (files.length) classify(files, detector);
+  else showError("Choose a picture first.");
 });
+form.querySelectorAll("[name=detector]").forEach((button) => { button.formNoValidate = true; }); // a drawing is no file
 form.elements.files.addEventListener("change", () => classify([...form.elements.files.files]));
 
 // A correction is saved in place, too.

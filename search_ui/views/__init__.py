@@ -13,6 +13,7 @@ from search_ui.views import (
     history,
     image,
     label,
+    label_detection,
     login,
     models,
     runs,
@@ -23,6 +24,6 @@ from search_ui.views import (
 BLUEPRINTS: list[Blueprint] = [
     view.blueprint
     for view in (
-        search, export, image, classify, label, train, history, corrections, login, runs, models, annotation_pages, annotations, about, health
+        search, export, image, classify, label_detection, label, train, history, corrections, login, runs, models, annotation_pages, annotations, about, health
     )
 ]  # fmt: skip

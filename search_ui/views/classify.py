@@ -1,14 +1,13 @@
 """Classify: pictures that a person uploads or draws, classified by a model of the store; as a page and for programs."""
 
 import base64
-import binascii
-import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, Response, abort, current_app, jsonify, render_template, request
-from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from conf.errors import TinyTagsError
 from indexing.solr import SolrError
@@ -18,10 +17,14 @@ from records.predictions import NewPrediction
 from search_ui import UPLOAD_BYTES, api, details
 from search_ui.classifying import Chosen, Given, classify, load
 from search_ui.errors import HEADERS
+from search_ui.label_detection import installed
 from search_ui.library import image_urls
 from search_ui.similar import similar_images
 from search_ui.sources import sources
+from search_ui.uploads import MOST_FILES, files, percent, read_request
 from search_ui.views.corrections import name as name_of_visitor
+from search_ui.views.label_detection import Result as Detected
+from search_ui.views.label_detection import detect
 from search_ui.views.models import models
 from search_ui.writing import check_rate, refusal
 from storage.store import StoreError
@@ -29,7 +32,8 @@ from tagging.cards import TABLE_CLASSES
 
 blueprint = Blueprint("classify", __name__)
 
-MOST_FILES = 20
+# The value of the button that sends pictures to Google Cloud Vision instead.
+DETECTOR = "google-cloud-vision"
 # No picture is begun after this time, so that a request of the slowest ones ends.
 SECONDS = 10.0
 # Pictures of a request whose nearest tagged images are searched.
@@ -66,16 +70,20 @@ def png_data(image: bytes) -> str:
 @blueprint.get("/classify")
 def page() -> Response:
     """The form; it works without JavaScript."""
-    return _page(request.args.get("model", ""), _least(request.args.get("min_confidence", "")), [])
+    return _page(request.args.get("model", ""), percent(request.args.get("min_confidence", "")), [])
 
 
 @blueprint.post("/classify")
 def classify_form() -> Response:
-    """Classify the ``files`` of a form by ``model``; show classes of ``min_confidence`` percent or more."""
+    """Classify the ``files`` of a form by ``model``, or by `DETECTOR`; show classes of ``min_confidence`` percent or more."""
     request.max_content_length = UPLOAD_BYTES
-    least = _least(request.form.get("min_confidence", ""))
+    least = percent(request.form.get("min_confidence", ""))
     chosen = _choose(request.form.get("model", ""))
-    given = _files()
+    given = files()
+    if request.form.get("detector") == DETECTOR:
+        if error := refusal():
+            raise error
+        return _page(chosen.name, least, [], missing=not given, detected=detect(given) if given else [])
     results = [] if not given else _with_similar(_classify(chosen, given))
     return _page(chosen.name, least, results, missing=not given)
 
@@ -83,17 +91,7 @@ def classify_form() -> Response:
 @blueprint.post("/api/classify")
 def api_classify() -> Response:
     """Classify pictures: ``files`` of a multipart form, or ``image`` in JSON."""
-    request.max_content_length = UPLOAD_BYTES
-    if request.is_json:
-        given, model, least = _json_request()
-    elif request.mimetype == "multipart/form-data":
-        _only(request.form, request.files)
-        given, model = _files(), request.form.get("model", "")
-        least = _share(request.form.get("min_confidence") or "0")
-        if not given:
-            abort(400, "files is missing: send one or more pictures under this name.")
-    else:
-        raise UnsupportedMediaType("Send pictures as multipart/form-data, or JSON with image in base64.")
+    given, model, least = read_request(model=True)
     chosen = _choose(model)
     results = _classify(chosen, given)
     if all(result.error for result in results):
@@ -192,70 +190,6 @@ def default_model(known: dict[str, dict[str, Any]]) -> str:
     return (of_runs or newest[::-1] or [""])[0]
 
 
-def _files() -> list[Given]:
-    """Return the files of the form; a browser sends an empty one where none was chosen."""
-    files = [file for file in request.files.getlist("files") if file.filename or file.content_length]
-    if len(files) > MOST_FILES:
-        raise RequestEntityTooLarge(f"{len(files):,} pictures; send up to {MOST_FILES} at once.")
-    return [Given(_shown(file.filename), file.read(MOST_BYTES + 1)) for file in files]
-
-
-def _json_request() -> tuple[list[Given], str, float]:
-    """Return the file, the model's name and the minimum confidence of a request in JSON; 400 for what is none."""
-    try:
-        body = request.get_json()
-    except RequestEntityTooLarge:
-        raise
-    except HTTPException:
-        abort(400, "The body is not JSON.")
-    if not isinstance(body, dict) or not isinstance(body.get("image"), str):
-        abort(400, 'Send a JSON object with image, a picture in base64: {"image": "iVBORw0KGgo..."}.')
-    _only(body)
-    model, name = body.get("model") or "", body.get("filename") or ""
-    if not isinstance(model, str) or not isinstance(name, str):
-        abort(400, "model and filename are strings.")
-    try:
-        data = base64.b64decode(body["image"], validate=True)
-    except (binascii.Error, ValueError):
-        abort(400, "image is not base64.")
-    return [Given(_shown(name), data)], model, _share(body.get("min_confidence") or 0)
-
-
-def _only(*fields: Any) -> None:
-    known = ("files", "image", "filename", "model", "min_confidence")
-    for name in (name for part in fields for name in part):
-        if name not in known:
-            abort(400, f"{str(name)[:80]!r} is unknown; known are {', '.join(known)}.")
-
-
-def _share(value: Any) -> float:
-    """Return a minimum confidence of the API, 0 to 1; 400 for anything else."""
-    try:
-        share = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        share = math.nan
-    if not 0 <= share <= 1:
-        abort(400, "min_confidence is a number from 0 to 1.")
-    return share
-
-
-def _least(value: str) -> float:
-    """Return the minimum confidence of the page in percent; 400 for what is none."""
-    try:
-        percent = float(value or 0)
-    except ValueError:
-        percent = math.nan
-    if not 0 <= percent <= 100:
-        abort(400, "The minimum confidence is a number from 0 to 100 percent.")
-    return percent
-
-
-def _shown(name: str | None) -> str:
-    """Return a file's name as it is shown: without its folders and characters that can't be."""
-    last = (name or "").replace("\\", "/").rpartition("/")[2]
-    return "".join(letter for letter in last if letter.isprintable())[:255]
-
-
 def with_images(html: str) -> Response:
     """Return a page that may show data: URLs: the image that a model saw is part of it, as it may be recorded nowhere."""
     response = current_app.make_response(html)
@@ -264,7 +198,9 @@ def with_images(html: str) -> Response:
     return response
 
 
-def _page(model: str, least: float, results: list[Result], missing: bool = False) -> Response:
+def _page(
+    model: str, least: float, results: list[Result], missing: bool = False, detected: Sequence[Detected] = ()
+) -> Response:
     error = None
     known: dict[str, Any] = {}
     try:
@@ -278,6 +214,9 @@ def _page(model: str, least: float, results: list[Result], missing: bool = False
         chosen=chosen,
         least=least,
         results=results,
+        detected=detected,
+        detector=DETECTOR,
+        detector_installed=installed(),
         missing=missing,
         error=error,
         formats=FORMATS,
@@ -289,6 +228,7 @@ def _page(model: str, least: float, results: list[Result], missing: bool = False
         not_recorded=refused.description if refused else "",
     )
     response = with_images(html)
-    if results and all(result.error for result in results):
+    answers: list[Result | Detected] = [*results, *detected]
+    if answers and all(result.error for result in answers):
         response.status_code = 400
     return response

@@ -10,6 +10,8 @@ from measured import train_models
 from playwright.sync_api import sync_playwright
 from searchable import ALIAS, make_corpus, make_network_run, make_run, read_documents
 from served import served
+from vision import endpoint as vision_endpoint
+from vision import write_account
 
 from conf.settings import Settings
 from indexing.index import index_run
@@ -92,6 +94,19 @@ def show(searchable):
     """Points the alias to some runs for one test."""
     yield lambda *runs: searchable.solr.set_alias(ALIAS, [run.name for run in runs])
     searchable.solr.set_alias(ALIAS, [searchable.first.name])
+
+
+@pytest.fixture(scope="session")
+def endpoint():
+    """What Google Cloud Vision would answer, and what it was sent (`vision.endpoint`)."""
+    with vision_endpoint() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def account(tmp_path_factory):
+    """The file of a service account of Google."""
+    return write_account(tmp_path_factory.mktemp("account") / "account.json")
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import sys
 import unicodedata
 import urllib.request
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema_rs
@@ -18,6 +19,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from schemathesis import GenerationMode
+from served import served
 from werkzeug.datastructures import MultiDict
 
 from conf.settings import Settings
@@ -141,6 +143,15 @@ def test_a_document_in_the_document_is_what_solr_has(library):
     for documents in library.documents.values():
         assert all(validator.is_valid(document) for document in documents)
     assert not validator.is_valid(documents[0] | {"colour": "red"})
+
+
+@pytest.fixture(scope="module")
+def address(settings, endpoint, account):
+    """The page on a real port, with credentials for an endpoint of label detection."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(account))
+        with served(create_app(replace(settings, vision=endpoint.url))) as address:
+            yield address
 
 
 @pytest.mark.services

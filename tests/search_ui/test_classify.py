@@ -29,7 +29,7 @@ from ingest.picture import MOST_BYTES, WORKERS
 from jobs.tag_images import tag_images
 from records.predictions import open_predictions
 from search_ui import UPLOAD_BYTES, create_app
-from search_ui.views.classify import MOST_FILES
+from search_ui.uploads import MOST_FILES
 from storage import layout
 from storage.store import open_store
 from tagging.models import save_model
