@@ -16,7 +16,7 @@ help:
 	@echo "make setup   only set up: .venv, Java, Maven, server jars"
 	@echo "make serve   serve the search page of what is in the store (Solr is started)"
 	@echo "make bench   measure every step against its alternatives (QUICK=1: in 3 to 6 minutes)"
-	@echo "make bench-full   the whole scale once: 56 million documents, 5 million images (half an hour, 40 GB of disk)"
+	@echo "make bench-full   the whole scale once: 56 million documents, 5 million images, annotations of 9 million (40 GB of disk)"
 	@echo "make lint    check style and the folders' order"
 	@echo "make campaign N=1   attack the whole chain and count what is lost (N=100: the figures of docs/reliability.md)"
 	@echo "make audit   check the versions of Python packages and jars against known vulnerabilities"

@@ -1,4 +1,4 @@
-"""The whole scale once: ``python -m bench.full [--documents N] [--images N] [--out DIR]``."""
+"""The whole scale once: ``python -m bench.full [--documents N] [--images N] [--annotated N] [--out DIR]``."""
 
 import dataclasses
 
@@ -14,24 +14,41 @@ DOCUMENT = ROOT / "docs" / "scale.md"
 # On disk: a document's line, its place in the index three times over while segments merge, and Solr's log; and an image in
 # the dump, in Parquet, and its line.
 DOCUMENT_BYTES, IMAGE_BYTES, SPARE_BYTES = 450, 6_500, 8_000_000_000
+# Of an image with labels and relations: its rows as CSV and Parquet, its documents, and their places in the index.
+ANNOTATED_BYTES = 2_500
 IMAGES = 5_000_000
+GROUPS = ("full", "whole", "annotations")
 
 
 @click.command("bench-full")
 @click.option("--documents", type=click.IntRange(min=100), default=FULL.documents, show_default=True)
 @click.option("--images", type=click.IntRange(min=100), default=IMAGES, show_default=True)
+@click.option(
+    "--annotated",
+    type=click.IntRange(min=100),
+    default=FULL.annotated,
+    show_default=True,
+    help="Images with labels.",
+)
+@click.option("--only", multiple=True, type=click.Choice(GROUPS), help="Only this group; repeatable.")
 @out_option
-def main(documents, images, out):
-    """Index as many documents as 80 million images have, request pages of them, and tag 5 million images from a dump.
+def main(documents, images, annotated, only, out):
+    """Index as many documents as 80 million images have, request pages of them, tag 5 million images from a dump, and explore the
+    labels and relations of as many images as Open Images has.
 
     Takes about half an hour and about 40 GB of disk, which it checks first and frees at the end. At full size it also
     writes the measured figures into docs/scale.md.
     """
-    full = documents >= FULL.documents and images >= IMAGES
-    sizes = dataclasses.replace(FULL if full else QUICK, documents=documents, whole=images, heap="2g")
-    needed = max(documents * DOCUMENT_BYTES, images * IMAGE_BYTES) + full * SPARE_BYTES
+    full = documents >= FULL.documents and images >= IMAGES and annotated >= FULL.annotated and not only
+    sizes = dataclasses.replace(
+        FULL if full else QUICK, documents=documents, whole=images, annotated=annotated, heap="2g"
+    )
+    needed = (
+        max(documents * DOCUMENT_BYTES, images * IMAGE_BYTES, annotated * ANNOTATED_BYTES)
+        + full * SPARE_BYTES
+    )
     with Place(sizes, needed=needed) as place:
-        results = measure(place, ["full", "whole"])
+        results = measure(place, [name for name in GROUPS if name in (only or GROUPS)])
     report.write_json(out / "scale.json", results)
     if full:
         report.write_section(DOCUMENT, "bench-full", report.section(results))

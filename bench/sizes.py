@@ -42,6 +42,8 @@ class Sizes:
     documents: int = 56_000_000
     heap: str = "1g"  # of Solr
     users_pages: int = 400  # of each kind
+    annotated: int = 9_000_000  # with labels and relations, as many as Open Images has
+    annotation_pages: int = 200  # of each kind
     users: int = 50  # at once
     users_images: int = 20_000
     users_seconds: int = 120
@@ -55,6 +57,6 @@ QUICK = Sizes(
     curve_grown=10, tag=200_000, network=8_000, ingest=100_000, binary=3_000, hdfs=40_000, index_documents=60_000,
     search_documents=100_000, searches=50, pages=60, thumbnail_partition=512, similar=20_000, similar_searches=100,
     growth=(2_000, 10_000, 60_000), growth_partitions=(2_000,), whole=100_000,
-    fitted=3_000, documents=200_000, users_pages=40,
+    fitted=3_000, documents=200_000, users_pages=40, annotated=20_000, annotation_pages=20,
     users_seconds=10, users_images=2_000,
 )  # fmt: skip
