@@ -21,6 +21,7 @@ MODULES = (
     "cifar_10",
     "cifar_100",
     "mnist",
+    "emnist",
     "hugging_face",
     "folder",
 )
@@ -120,10 +121,10 @@ def _best_matches(source: Source) -> list[str]:
 
 
 def _inner_folder(path: str, webhdfs: str | None) -> str:
-    """Return the folder that an official archive unpacked into ``path`` where there is no other, or ``path`` itself."""
+    """Return the folder that an official archive or torchvision made in ``path`` where there is no other, or ``path`` itself."""
     folders = [entry.name for entry in files.list_dir(path, webhdfs) if entry.is_dir and entry.name[0] != "."]
     if len(folders) == 1 and any(folders[0] in format.archive_folders for format in FORMATS.values()):
-        return files.join(path, folders[0])
+        return _inner_folder(files.join(path, folders[0]), webhdfs)
     return path
 
 

@@ -1,19 +1,22 @@
 """MNIST and what shares its form (IDX): grey 28x28 pictures, centred in 32x32 and the same in R, G and B.
 
 Source: the data set's page. Big-endian: a magic number (2051 for images, 2049 for labels), the number of records, for
-images rows and columns, then a byte a pixel or label. Often gzipped.
+images rows and columns, then a byte a pixel or label. Often gzipped. The labels of QMNIST are numbers of 4 bytes (3073),
+or rows of 8 of these (3074), of which the first is the class.
 """
 
 import contextlib
 import io
+import re
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from conf.command import note
 from conf.errors import TinyTagsError
 from ingest import files
 from ingest.formats.dump import Batch, FileDump, check_classes, check_labels, check_rows, overlaps
@@ -22,31 +25,45 @@ from ingest.image import IMAGE_BYTES, SIDE
 
 CLASSES = [str(digit) for digit in range(10)]
 IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049
+# Bytes of a label, and whether each record is a row of several, by the magic number.
+LABEL_FORMS = {LABELS_MAGIC: (1, False), 3073: (4, False), 3074: (4, True)}
 MNIST_SIDE = 28
 PIXELS = MNIST_SIDE * MNIST_SIDE
 IMAGES_HEADER, LABELS_HEADER = 16, 8
 # Deflate packs at most 1,032 to 1, so that a wrong header is detected at once; unpacking to check takes a few seconds.
 PACKED_RATIO = 1032
 GZIP_BYTES = 1 << 30
+_MOST_COLUMNS = 1_000
 _BLOCK = 1024
+# The split is between what the data set is called, if it is, and what the file holds.
+_IMAGES_NAME = re.compile(r"(?P<set>.*?)(?P<split>train|t10k|test)-images[-.]idx3-ubyte(\.gz)?")
+_LABELS_NAME = r"{set}{split}-labels[-.]idx[0-9]-(ubyte|int)(\.gz)?"
 _MARGIN = (SIDE - MNIST_SIDE) // 2
 
 
 @dataclass(frozen=True)
 class Part:
-    """An images file and its labels file, if any."""
+    """An images file and its labels file, if any: where its records begin, the bytes of a label and the labels of a record."""
 
     path: str
     images: int
     labels: str | None
+    label_header: int = 8
+    label_bytes: int = 1
+    label_columns: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mnist(FileDump):
-    """MNIST: one images file, or a folder's training images followed by its test images."""
+    """MNIST: one images file, or a folder's training images followed by its test images.
+
+    ``first_label`` is the label of the first class.
+    """
 
     parts: tuple[Part, ...]
+    first_label: int = 0
     format: ClassVar[str] = "mnist"
+    transposed: ClassVar[bool] = False  # whether files have the pictures column by column
 
     def paths(self) -> list[str]:
         return [path for part in self.parts for path in (part.path, part.labels) if path]
@@ -61,7 +78,10 @@ class Mnist(FileDump):
             rows = slice(done, done + last - first)
             self._read_images(part, first, images[rows])
             if part.labels:
-                labels[rows] = self._read_labels(part.labels, first, last)
+                labels[rows] = (
+                    _read_labels(part, first, last, self.webhdfs).astype(np.int32) - self.first_label
+                )
+                check_labels(labels[rows], len(self.classes or CLASSES), part.labels, first)
             done = rows.stop
         return Batch(images, labels)
 
@@ -72,23 +92,46 @@ class Mnist(FileDump):
             for done in range(0, len(images), _BLOCK):
                 grey = block[: len(images) - done]
                 files.read_into(file, grey, part.path)
-                inner[done : done + _BLOCK] = grey[:, None]
+                upright = grey.transpose(0, 2, 1) if self.transposed else grey
+                inner[done : done + _BLOCK] = upright[:, None]
 
-    def _read_labels(self, path: str, first: int, last: int) -> NDArray[np.uint8]:
-        labels = np.empty(last - first, np.uint8)
-        with _open_idx(path, self.webhdfs, LABELS_HEADER + first, len(labels)) as file:
-            files.read_into(file, labels, path)
-        check_labels(labels, len(self.classes or CLASSES), path, first)
-        return labels
+
+def _read_labels(
+    part: Part, first: int, last: int, webhdfs: str | None
+) -> NDArray[np.signedinteger | np.uint8]:
+    """Return the labels of the records ``first`` to ``last`` as the file has them."""
+    assert part.labels
+    record = part.label_bytes * part.label_columns
+    data = np.empty((last - first) * record, np.uint8)
+    with _open_idx(part.labels, webhdfs, part.label_header + first * record, len(data)) as file:
+        files.read_into(file, data, part.labels)
+    if part.label_bytes == 1:
+        return data
+    return data.view(">i4").reshape(-1, part.label_columns)[:, 0].astype(np.int32)
+
+
+D = TypeVar("D", bound=Mnist)
 
 
 def open_mnist(
     path: str, labels: str | None = None, classes: list[str] | None = None, webhdfs: str | None = None
 ) -> Mnist:
+    """Open MNIST or what has its form; `open_idx` has the details and errors."""
+    return open_idx(Mnist, path, labels, classes, webhdfs, CLASSES)
+
+
+def open_idx(
+    kind: type[D],
+    path: str,
+    labels: str | None,
+    classes: list[str] | None,
+    webhdfs: str | None,
+    known: list[str],
+) -> D:
     """Open a folder of the four official files (or two of them), or one images file; each may be gzipped.
 
     Labels beside a single images file have the official name, or are given as ``labels``. ``classes`` are the
-    labels' names, by default the ten digits. Raises `TinyTagsError` for what isn't IDX, a size that differs from the
+    labels' names, by default those ``known``; labels that begin at 1 are taken as such where they reach the number of classes. Raises `TinyTagsError` for what isn't IDX, a size that differs from the
     header's, a truncated or damaged gzip stream, and labels that don't fit the images.
     """
     entry = files.status(path, webhdfs)
@@ -101,11 +144,19 @@ def open_mnist(
     else:
         labels = labels and files.absolute(labels)
         pairs = [(path, labels or _labels_beside(path, webhdfs))]
-    names = check_classes(classes) or CLASSES
-    parts = [Part(at, _check_images(at, webhdfs), beside) for at, beside in pairs]
+    names = check_classes(classes) or known
+    parts = [_labels_of(Part(at, _check_images(at, webhdfs), beside), webhdfs) for at, beside in pairs]
+    ranges = [_check_labels(part, webhdfs) for part in parts if part.labels]
+    # Ten digits that nobody named begin at 0: a 10 among them is an error.
+    from_1 = bool(ranges) and min(ranges)[0] == 1 and max(high for _, high in ranges) == len(names)
+    first_label = int(from_1 and names != CLASSES)
     for part in parts:
         if part.labels:
-            _check_labels(part, part.labels, len(names), webhdfs)
+            _check_range(part, len(names), first_label, webhdfs)
+        else:
+            _note_labels(part.path, webhdfs)
+    if first_label:
+        note(f"{path}: labels 1 to {len(names)} are the classes {names[0]} to {names[-1]}")
     images = sum(part.images for part in parts)
     splits = {}
     if len(parts) == 2:
@@ -113,7 +164,7 @@ def open_mnist(
     labelled = any(part.labels for part in parts)
     if classes and not labelled:
         raise TinyTagsError(f"{path}: classes are given, but there are no labels beside the images")
-    return Mnist(
+    return kind(
         path=path,
         images=images,
         classes=names if labelled else None,
@@ -121,35 +172,63 @@ def open_mnist(
         splits=splits,
         webhdfs=webhdfs,
         parts=tuple(parts),
+        first_label=first_label,
     )
 
 
 def recognise(source: Source) -> Match:
+    return match_idx(source, transposed=False)
+
+
+def match_idx(source: Source, transposed: bool) -> Match:
+    """Return how well a source fits IDX files of pictures that are ``transposed``, as EMNIST's are, or not: only names show that."""
     if source.is_dir:
-        names = {name for split in ("train", "t10k") for name in file_names(split, "images")}
-        return Match.CONTENT if names & source.names else Match.NO
-    magics = IMAGES_MAGIC.to_bytes(4), LABELS_MAGIC.to_bytes(4)
-    return Match.CERTAIN if source.unpacked[:4] in magics else Match.NO
+        names = [name for name in source.names if _IMAGES_NAME.fullmatch(name)]
+        match = Match.CONTENT
+    else:
+        magics = [magic.to_bytes(4) for magic in (IMAGES_MAGIC, *LABEL_FORMS)]
+        names = [source.name] if source.unpacked[:4] in magics else []
+        match = Match.CERTAIN
+    if not any(is_transposed(name) == transposed for name in names):
+        match = Match.NAME
+    return match if names else Match.NO
 
 
-def file_names(split: str, kind: str) -> list[str]:
-    """Return the file names of the ``kind`` ("images", "labels") of a ``split`` ("train", "t10k"), the preferred first."""
-    idx = {"images": "idx3", "labels": "idx1"}[kind]
-    plain = [f"{split}-{kind}-{idx}-ubyte", f"{split}-{kind}.{idx}-ubyte"]
-    return plain + [name + ".gz" for name in plain]
+def is_transposed(name: str) -> bool:
+    """Return whether a file, by its name, is of EMNIST, which has its pictures column by column."""
+    return name.lower().startswith("emnist")
+
+
+def _preferred(names: Iterable[str]) -> str | None:
+    """Return one of several files that differ in their form alone: not gzipped, and with a hyphen, if there is one."""
+    return min(
+        names, key=lambda name: (name.endswith(".gz"), "." in name.removesuffix(".gz"), name), default=None
+    )
+
+
+def _labels_named(there: Iterable[str], images: re.Match[str]) -> str | None:
+    """Return the file of labels among the names ``there`` that belongs to an images file."""
+    pattern = re.compile(_LABELS_NAME.format(set=re.escape(images["set"]), split=images["split"]))
+    return _preferred(name for name in there if pattern.fullmatch(name))
 
 
 def _find_pairs(path: str, webhdfs: str | None) -> list[tuple[str, str | None]]:
     """Return the images file and labels file of each split that the folder has, the training images first."""
     there = {entry.name for entry in files.list_dir(path, webhdfs) if not entry.is_dir}
+    found = [match for name in sorted(there) if (match := _IMAGES_NAME.fullmatch(name))]
+    if len(sets := sorted({match["set"] for match in found})) > 1:
+        raise TinyTagsError(
+            f"{path}: holds several data sets ({', '.join(sets)}); give the images file of one of them"
+        )
     pairs = []
-    for split in ("train", "t10k"):
-        images = next((name for name in file_names(split, "images") if name in there), None)
-        labels = next((name for name in file_names(split, "labels") if name in there), None)
-        if labels and not images:
-            raise TinyTagsError(f"{path}: has {labels}, but no {split}-images-idx3-ubyte[.gz]")
+    for split in ("train", "t10k", "test"):
+        images = _preferred(match[0] for match in found if match["split"] == split)
         if images:
+            match = _IMAGES_NAME.fullmatch(images)
+            labels = _labels_named(there, match) if match else None
             pairs.append((files.join(path, images), files.join(path, labels) if labels else None))
+        elif labels := next((name for name in sorted(there) if name.startswith(f"{split}-labels")), None):
+            raise TinyTagsError(f"{path}: has {labels}, but no {split}-images-idx3-ubyte[.gz]")
     if not pairs:
         raise TinyTagsError(
             f"{path}: holds neither train-images-idx3-ubyte[.gz] nor t10k-images-idx3-ubyte[.gz]"
@@ -157,14 +236,27 @@ def _find_pairs(path: str, webhdfs: str | None) -> list[tuple[str, str | None]]:
     return pairs
 
 
+def _beside(path: str, webhdfs: str | None) -> list[str]:
+    """Return the names of the files in the folder of the file ``path``; none where it can't be listed."""
+    try:
+        entries = files.list_dir(path.rpartition("/")[0] or "/", webhdfs)
+    except TinyTagsError:  # an address of one file alone
+        return []
+    return [entry.name for entry in entries if not entry.is_dir]
+
+
 def _labels_beside(path: str, webhdfs: str | None) -> str | None:
-    folder, slash, name = path.rpartition("/")
-    for split in ("train", "t10k"):
-        if name in file_names(split, "images"):
-            for candidate in file_names(split, "labels"):
-                if files.exists(folder + slash + candidate, webhdfs):
-                    return folder + slash + candidate
-    return None
+    match = _IMAGES_NAME.fullmatch(files.base_name(path))
+    labels = _labels_named(_beside(path, webhdfs), match) if match else None
+    return files.join(path.rpartition("/")[0], labels) if labels else None
+
+
+def _note_labels(path: str, webhdfs: str | None) -> None:
+    """Note the files beside images without labels that may hold them."""
+    if likely := [name for name in _beside(path, webhdfs) if "label" in name.lower()]:
+        note(
+            f"{path}: no labels; {', '.join(likely[:3])} may hold them: give the images file, and it with --labels"
+        )
 
 
 def _check_images(path: str, webhdfs: str | None) -> int:
@@ -184,18 +276,41 @@ def _check_images(path: str, webhdfs: str | None) -> int:
     return count
 
 
-def _check_labels(part: Part, path: str, classes: int, webhdfs: str | None) -> None:
+def _labels_of(part: Part, webhdfs: str | None) -> Part:
+    """Return a part with the form of its labels, after comparing the header of these with their number and size."""
+    path = part.labels
+    if path is None:
+        return part
     magic, count = _read_header(path, webhdfs, ">2I", "labels")
-    if magic != LABELS_MAGIC:
+    if magic not in LABEL_FORMS:
         raise TinyTagsError(f"{path}: begins with {magic}, not with {LABELS_MAGIC} as MNIST labels do")
     if count != part.images:
         raise TinyTagsError(f"{path}: {count:,} labels for the {part.images:,} images of {part.path}")
-    _check_size(path, LABELS_HEADER + count, f"{count:,} labels", webhdfs)
-    with _open_idx(path, webhdfs, LABELS_HEADER, count) as file:
-        for first in range(0, count, 1 << 20):
-            labels = np.empty(min(1 << 20, count - first), np.uint8)
-            files.read_into(file, labels, path)
-            check_labels(labels, classes, path, first)
+    size, in_rows = LABEL_FORMS[magic]
+    columns = _read_header(path, webhdfs, ">3I", "labels")[2] if in_rows else 1
+    if not 1 <= columns <= _MOST_COLUMNS:
+        raise TinyTagsError(f"{path}: its header says {columns:,} numbers a label; fetch it again")
+    begin = LABELS_HEADER + 4 * in_rows
+    _check_size(path, begin + count * size * columns, f"{count:,} labels", webhdfs)
+    return replace(part, label_header=begin, label_bytes=size, label_columns=columns)
+
+
+def _check_labels(part: Part, webhdfs: str | None) -> tuple[int, int]:
+    """Return the lowest and the highest label."""
+    low, high = 1 << 30, -1
+    for first in range(0, part.images, 1 << 20):
+        labels = _read_labels(part, first, min(first + (1 << 20), part.images), webhdfs)
+        low, high = min(low, int(labels.min())), max(high, int(labels.max()))
+    if low < 0:
+        raise TinyTagsError(f"{part.labels}: label {low} is below 0")
+    return low, high
+
+
+def _check_range(part: Part, classes: int, first_label: int, webhdfs: str | None) -> None:
+    assert part.labels
+    for first in range(0, part.images, 1 << 20):
+        labels = _read_labels(part, first, min(first + (1 << 20), part.images), webhdfs)
+        check_labels(labels.astype(np.int32) - first_label, classes, part.labels, first)
 
 
 def _read_header(path: str, webhdfs: str | None, form: str, kind: str) -> tuple[int, ...]:
@@ -254,5 +369,6 @@ FORMAT = Format(
     open=open_mnist,
     labels="the file of labels of one file of images",
     has_own=lambda classes, labels: classes == CLASSES,
+    archive_folders=("MNIST", "FashionMNIST", "KMNIST", "QMNIST", "raw"),  # as torchvision makes them
     usual_names=("mnist", "MNIST"),
 )

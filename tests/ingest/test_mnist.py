@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from dumps import error_of, idx_images, idx_labels, make_digits, make_labels, make_mnist, write_files
 
+from ingest.formats import open_dump
 from ingest.formats.mnist import open_mnist
 
 
@@ -82,6 +83,58 @@ def test_labels_beside_a_single_images_file_are_found_or_given(tmp_path):
     assert open_mnist(path, str(tmp_path / "other")).read(0, 5).labels.tolist() == labels.tolist()
     (tmp_path / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx_labels(labels)))
     assert open_mnist(path).read(0, 5).labels.tolist() == labels.tolist()
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_the_labels_of_qmnist_are_used(tmp_path, rows):
+    digits, labels = make_digits(5), make_labels(5)
+    numbers = np.stack([labels, *np.ones((7, 5))], axis=1) if rows else labels
+    header = struct.pack(">3I", 3074, 5, 8) if rows else struct.pack(">2I", 3073, 5)
+    content = {
+        "train-images-idx3-ubyte": idx_images(digits), "train-labels-idx2-int.gz": gzip.compress(header + numbers.astype(">i4").tobytes()),
+    }  # fmt: skip
+    write_files(tmp_path, content)
+    for path in (tmp_path, tmp_path / "train-images-idx3-ubyte"):
+        assert open_mnist(str(path)).read(1, 5).labels.tolist() == labels[1:].tolist()
+
+
+def test_emnist_comes_out_upright_with_its_letters(tmp_path):
+    digits, labels = make_digits(26), np.arange(1, 27)
+    turned = idx_images(np.ascontiguousarray(digits.transpose(0, 2, 1)))
+    folder = tmp_path / "letters"
+    for split in ("train", "test"):
+        files = {"images-idx3-ubyte.gz": turned, "labels-idx1-ubyte.gz": idx_labels(labels)}
+        write_files(
+            folder, {f"emnist-letters-{split}-{name}": gzip.compress(data) for name, data in files.items()}
+        )
+    dump = open_dump(str(folder))
+    assert (dump.format, dump.splits) == ("emnist", {"train": (0, 26), "test": (26, 52)})
+    assert dump.classes[:2] == ["A", "B"] and dump.read(20, 30).labels.tolist() == [*range(20, 26), *range(4)]
+    np.testing.assert_array_equal(dump.read(0, 26).images, expected_images(digits))
+    alone = open_dump(str(folder / "emnist-letters-train-images-idx3-ubyte.gz"))
+    assert (alone.format, alone.labels, alone.read(0, 3).labels.tolist()) == ("emnist", None, [0, 1, 2])
+    (folder / "emnist-balanced-train-images-idx3-ubyte.gz").write_bytes(gzip.compress(turned))
+    assert "emnist-balanced-, emnist-letters-" in error_of(open_dump, str(folder))
+    # Any file can be read so.
+    write_files(tmp_path, {"mine": turned, "mine-labels": idx_labels(labels)})
+    mine = open_dump(
+        str(tmp_path / "mine"), "emnist", str(tmp_path / "mine-labels"), [f"kind {n}" for n in range(26)]
+    )
+    assert mine.read(25, 26).labels.tolist() == [25]
+
+
+def test_labels_that_are_likely_there_and_not_used_are_named(tmp_path, capsys):
+    write_files(tmp_path, {"train-images-idx3-ubyte": IMAGES, "my-labels.idx": idx_labels(make_labels(3))})
+    assert open_mnist(str(tmp_path)).classes is None
+    assert "my-labels.idx may hold them" in capsys.readouterr().err
+
+
+def test_what_torchvision_made_is_found_from_its_root(tmp_path):
+    write_files(tmp_path / "data" / "MNIST" / "raw", make_mnist()[0])
+    assert (open_dump(str(tmp_path / "data")).format, open_dump(str(tmp_path / "data")).images) == (
+        "mnist",
+        13,
+    )
 
 
 def test_classes_rename_the_digits(whole, tmp_path):

@@ -88,7 +88,9 @@ def test_every_dump_is_small_and_can_be_sent_to_a_worker(dumps):
 
 def test_a_wrong_format_is_refused_with_what_it_looks_like(dumps):
     for path, right in dumps.values():
-        for wrong in set(FORMATS) - {right}:
+        # Files don't show whether their pictures are column by column.
+        alike = {"mnist", "emnist"} if right == "mnist" else {right}
+        for wrong in set(FORMATS) - alike:
             message = error_of(open_dump, str(path), wrong)
             assert message.startswith(str(path))
             # CIFAR-100's pickles are known for what they are only by their keys.
