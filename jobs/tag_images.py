@@ -98,6 +98,8 @@ def main(corpus, model, min_confidence, min_precision, similar, partition, setti
     summary += rate_summary("tagged", result["partitions_tagged"], result)
     if result["labelled"]:
         summary += f"; {result['right'] / result['labelled']:.1%} of {result['labelled']:,} tags with a known label are right"
+    if result["trained"]:
+        summary += f"; {result['trained']:,} more labels are of images that the model was trained on, and say nothing"
     report(result, summary, as_json)
     if result["failed"]:
         raise partitions_error("tagged", result["failed"], result["partitions"])
@@ -174,8 +176,8 @@ def tag_images(
         results += [runs.read_statistics(store, made, p) for p in sorted(set(done) - set(pending))]
     tagged_now = sum(result["images"] for result in results if result["partition"] in now)
     totals = {
-        key: sum(result[key] for result in results)
-        for key in ("tagged", "dropped", "bad", "labelled", "right")
+        key: sum(result.get(key, 0) for result in results)  # version 0.1 did not count "trained"
+        for key in ("tagged", "dropped", "bad", "labelled", "right", "trained")
     }
     return {
         "run": made.name, "corpus": corpus, "model": model, "min_confidence": min_confidence, "partitions": made.partitions,
@@ -193,10 +195,12 @@ def tag_partition(store, corpus, run, partition: int, kind: "type[Model] | None"
     from tagging.descriptor import describe
     from tagging.models import load_exact_model
     from tagging.tags import documents
+    from tagging.trained import are_among
     from tagging.voting import vote_blocks
 
     began = time.monotonic()
     tagger = load_exact_model(store, run.model, run.model_hash, kind)
+    trained = _trained(store, corpus, run)
     statistics: dict[str, Any] = {
         "partition": partition,
         "images": 0,
@@ -205,17 +209,23 @@ def tag_partition(store, corpus, run, partition: int, kind: "type[Model] | None"
         "bad": 0,
         "labelled": 0,
         "right": 0,
+        "trained": 0,
     }
     counters: dict[str, Counter] = {"tags": Counter(), "votes": Counter()}
     digest, size = hashlib.sha256(), 0
     with store.writer(layout.run_tags(run.name, partition)) as file:
-        blocks = vote_blocks(store, corpus, partition, tagger, pixels=bool(run.descriptor))
-        for rows, best, labels, descriptors in _winners(blocks, describe if run.descriptor else None):
-            lines, counts = documents(run, partition, best, labels, corpus.classes, rows, descriptors)
+        blocks = vote_blocks(
+            store, corpus, partition, tagger, pixels=bool(run.descriptor) or trained is not None
+        )
+        seen = None if trained is None else functools.partial(are_among, trained=trained)
+        for rows, best, labels, descriptors, among in _winners(
+            blocks, describe if run.descriptor else None, seen
+        ):
+            lines, counts = documents(run, partition, best, labels, corpus.classes, rows, descriptors, among)
             file.write(lines)
             digest.update(lines)
             size += len(lines)
-            for key in ("images", "tagged", "dropped", "labelled", "right"):
+            for key in ("images", "tagged", "dropped", "labelled", "right", "trained"):
                 statistics[key] += counts[key]
             counters["tags"].update(counts["tags"])
             counters["votes"].update(dict(enumerate(counts.get("votes", []))))
@@ -232,10 +242,24 @@ def tag_partition(store, corpus, run, partition: int, kind: "type[Model] | None"
     return statistics
 
 
+def _trained(store, corpus, run) -> np.ndarray | None:
+    """Return the hashes of the images that a model was trained on; None where they aren't known, or without labels."""
+    from storage.store import DamagedFileError
+    from tagging.models import read_card
+    from tagging.trained import read_trained
+
+    try:
+        return read_trained(store, read_card(store, run.model)) if corpus.classes else None
+    except DamagedFileError:  # `tinytags evaluate` reports it; tags don't depend on it
+        return None
+
+
 def _winners(
-    blocks: "Iterable[Voted]", describe: Callable[[np.ndarray], np.ndarray] | None = None
-) -> "Iterator[tuple[np.ndarray, Winners, np.ndarray, np.ndarray | None]]":
-    """Yield rows (n,), winners, labels (n,) and the result of ``describe`` for up to `CHUNK_IMAGES` images at a time.
+    blocks: "Iterable[Voted]",
+    describe: Callable[[np.ndarray], np.ndarray] | None = None,
+    seen: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> "Iterator[tuple[np.ndarray, Winners, np.ndarray, np.ndarray | None, np.ndarray | None]]":
+    """Yield rows (n,), winners, labels (n,) and the results of ``describe`` and ``seen`` for up to `CHUNK_IMAGES` images at a time.
 
     Each block of 256 images is voted on as it arrives, still in the processor's cache. Bad records are left out.
     """
@@ -246,10 +270,13 @@ def _winners(
     votes: list[np.ndarray] = []
     labels: list[np.ndarray] = []
     descriptors: list[np.ndarray] = []
+    among: list[np.ndarray] = []
 
     def chunk():
         described = np.concatenate(descriptors) if describe else None
-        return np.concatenate(rows), winners(np.concatenate(votes)), np.concatenate(labels), described
+        trained = np.concatenate(among) if seen else None
+        best = winners(np.concatenate(votes))
+        return np.concatenate(rows), best, np.concatenate(labels), described, trained
 
     for block in blocks:
         good = slice(None) if block.bad is None else ~block.bad
@@ -258,10 +285,12 @@ def _winners(
         rows.append(np.arange(block.row, block.row + len(block.votes))[good])
         if describe and block.images is not None:
             descriptors.append(describe(block.images[good]))
+        if seen and block.images is not None:
+            among.append(seen(block.images[good]))
         count += len(rows[-1])
         if count >= min(CHUNK_IMAGES, CHUNK_VOTES // votes[0].shape[1]):
             yield chunk()
-            count, rows, votes, labels, descriptors = 0, [], [], [], []
+            count, rows, votes, labels, descriptors, among = 0, [], [], [], [], []
     if votes:
         yield chunk()
 

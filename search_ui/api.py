@@ -51,6 +51,9 @@ class Labelled(TypedDict):
     known: Count
     right: Count
     wrong: Count
+    trained: list[
+        str
+    ]  # the models that were trained on some of these images: too many of their tags are right
 
 
 class PrecisionEstimate(TypedDict):

@@ -21,7 +21,7 @@ from ingest.names import find_records
 from ingest.partition import Block, read_image
 from search_ui.api import Source
 from storage import layout
-from storage.runs import Run, open_run
+from storage.runs import Run, open_run, read_statistics
 from storage.store import Store, StoreUnavailableError
 from tagging.cards import Quality, read_quality
 from tagging.models import load_exact_model, read_card
@@ -92,6 +92,12 @@ class Library:
         """Return one image as a block of one. Raises `StoreError` where its partition can't be read."""
         return read_image(self.store, corpus, partition, row)
 
+    def was_trained_on(self, run: str) -> bool:
+        """Return whether a run has images that its model was trained on, so that more of its tags are right than of others."""
+        with contextlib.suppress(StoreUnavailableError):  # what is searched is useful without
+            return self._read(_read_trained_on, run) or False
+        return False
+
     def bad_records(self, corpus: Corpus) -> frozenset[int]:
         """Return the numbers of the records of a corpus that have no image. Raises `StoreUnavailableError`."""
         return self._read(_read_bad_records, corpus.name) or frozenset()
@@ -147,6 +153,15 @@ def _read_annotations(store: Store, name: str) -> Classes:
 def _read_indexed(store: Store, _: str) -> list[str]:
     """Return the corpora that have an index of names."""
     return [name for name in list_corpora(store) if store.exists(layout.corpus_names(name))]
+
+
+def _read_trained_on(store: Store, name: str) -> bool:
+    run = open_run(store, name)
+    trained_on = read_card(store, run.model).get("trained_on") or {}
+    if trained_on.get("corpus_hash") == run.corpus_hash:
+        return True
+    first = layout.run_statistics(name, 0)
+    return bool(store.exists(first) and read_statistics(store, run, 0).get("trained"))
 
 
 def _read_bad_records(store: Store, name: str) -> frozenset[int]:

@@ -91,6 +91,7 @@ def documents(
     label_names: list[str] | None = None,
     first_row: int | Ints = 0,
     descriptors: npt.NDArray[np.int8] | None = None,
+    trained: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[bytes, dict[str, Any]]:
     """Return the JSON lines for the images of ``partition`` that get a tag, and counts of all of them.
 
@@ -98,7 +99,8 @@ def documents(
     places in ``label_names`` (the corpus' classes), -1 for no label; ``descriptors`` (n, numbers) int8, of
     `tagging.descriptor`, go into the documents where given. The counts: ``images``, ``tagged``, ``dropped`` (below the
     run's threshold), ``tags`` (of each tag), ``votes`` (of each number of votes for the winner, 0 to all, dropped ones
-    too; only where votes are whole numbers), ``labelled`` (tagged, with a label) and ``right`` of these.
+    too; only where votes are whole numbers), ``labelled`` (tagged, with a label) and ``right`` of these, both without images that the
+    model was trained on (``trained`` (n,) bool, where known), whose number is ``trained``.
     Raises `TinyTagsError` for a label that has no name.
     """
     import pyarrow
@@ -128,7 +130,8 @@ def documents(
         _text(_json({"model": run.model, "run": run.name}) + "}\n"),
         _text(""),  # between the pieces
     )
-    return _bytes(lines), _counts(run, best, tag, label, label_names)
+    seen = np.zeros(len(kept), bool) if trained is None else trained[kept]
+    return _bytes(lines), _counts(run, best, tag, label, label_names, seen)
 
 
 def renumbering(label_names: list[str], classes: Iterable[str]) -> npt.NDArray[np.int32]:
@@ -224,13 +227,21 @@ def _known_labels(labels: Ints | None, label_names: list[str] | None, images: in
     return np.maximum(labels, -1)
 
 
-def _counts(run: Run, best: Winners, tag: Ints, label: Ints, label_names: list[str] | None) -> dict[str, Any]:
-    right = renumbering(label_names or [], run.classes)[label] == tag
+def _counts(
+    run: Run,
+    best: Winners,
+    tag: Ints,
+    label: Ints,
+    label_names: list[str] | None,
+    trained: npt.NDArray[np.bool_],
+) -> dict[str, Any]:
+    right = (renumbering(label_names or [], run.classes)[label] == tag) & ~trained
     counts = {
         "images": len(best),
         "tagged": len(tag),
         "dropped": len(best) - len(tag),
-        "labelled": int((label >= 0).sum()),
+        "labelled": int(((label >= 0) & ~trained).sum()),
+        "trained": int(((label >= 0) & trained).sum()),
         "right": int(right.sum()),
         "tags": dict(zip(run.classes, np.bincount(tag, minlength=len(run.classes)).tolist(), strict=True)),
     }

@@ -38,6 +38,7 @@ def index() -> ResponseReturnValue:
         answers=facets.answer_values(counts, state),
         facets=facets.facet_values(found),
         estimates=_estimates(found),
+        trained=_trained(found),
         bars=facets.histogram(counts, state),
         range=facets.range_box(counts, state),
         filters=facets.filters(state),
@@ -82,6 +83,12 @@ def _estimates(found: SearchResult) -> list[PrecisionEstimate]:
     return []
 
 
+def _trained(found: SearchResult) -> list[str]:
+    """Return the models that were trained on images of what is searched."""
+    runs = {source.run: source.model for source in found.searched.counts.sources}
+    return sorted({model for run, model in runs.items() if sources().library.was_trained_on(run)})
+
+
 def _milliseconds(found: SearchResult) -> int:
     return max(1, round(found.seconds * 1000))
 
@@ -111,7 +118,12 @@ def api_search() -> Response:
             {"percent": bar.percent, "count": bar.count, "selected": bar.selected}
             for bar in facets.histogram(counts, state)
         ],
-        "labelled": {"known": sum(answers.values()), "right": answers["right"], "wrong": answers["wrong"]},
+        "labelled": {
+            "known": sum(answers.values()),
+            "right": answers["right"],
+            "wrong": answers["wrong"],
+            "trained": _trained(found),
+        },
         "expected": [_api_estimate(entry) for entry in _estimates(found)],
         "hits": [hit | image_urls(hit, versions[hit["corpus"]]) for hit in documents(found.hits)],
         "next": _api_url(following) if following else None,

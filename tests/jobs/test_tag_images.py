@@ -34,12 +34,14 @@ from small_world import (
 from ingest.corpus import open_corpus
 from ingest.partition import read_partition
 from jobs.tag_images import tag_partition
+from search_ui.library import Library
 from storage import layout, runs
 from storage.lease import lease
 from storage.store import open_store
 from tagging import descriptor
 from tagging.forest.scikit_learn import train
 from tagging.models import load_model, save_model
+from tagging.trained import hash_blocks
 
 # Commands that are killed, on either kind of workers.
 MASTERS = [PROCESSES, pytest.param(MASTER, marks=pytest.mark.spark)]
@@ -266,6 +268,35 @@ def test_a_partition_that_is_asked_for_is_tagged_again_and_no_other(tag, folder,
     assert (result["partitions_tagged"], result["already_done"]) == (1, 59)
     assert {name for name, at in markers(folder).items() if at != before[name]} == {"00003.json"}
     assert contents(folder) == undisturbed
+
+
+def test_images_that_the_model_was_trained_on_do_not_count_as_right(store):
+    corpus, images = open_corpus(store, "tiny"), make_images(IMAGES)[0]
+    forest, parameters = train(*make_images(300, seed=1), CLASSES, trees=4, depth=4)
+    shutil.copytree(store.url("models"), store.root + "/own")
+    (Path(store.root) / "models").unlink()
+    (Path(store.root) / "own").rename(Path(store.root) / "models")
+    save_model(
+        store,
+        "seen",
+        forest,
+        {"engine": "scikit-learn", "parameters": parameters},
+        hash_blocks([images[:150]]),
+    )
+    counts = {}
+    for model in ("seen", "forest"):
+        tagger = load_model(store, model)
+        made = runs.Run(
+            "tiny", corpus.hash, model, tagger.hash, 0, CLASSES, corpus.images, corpus.partitions, tagger.voters
+        )  # fmt: skip
+        runs.create_run(store, made)
+        counts[model] = tag_partition(store, corpus, made, 0)
+        assert Library(store).was_trained_on(made.name) == (model == "seen")
+    assert {key: counts["seen"][key] for key in ("images", "tagged", "labelled", "trained")} == {
+        "images": 200, "tagged": 200, "labelled": 50, "trained": 150,
+    }  # fmt: skip
+    assert counts["seen"]["right"] <= 50
+    assert (counts["forest"]["labelled"], counts["forest"]["trained"]) == (200, 0)
 
 
 def test_another_threshold_makes_another_run(tag, store, world):
