@@ -116,7 +116,7 @@ def recognise(source: Source) -> Match:
 
 
 def _are_pictures(source: Source) -> bool:
-    """Return whether a sample of the records may be pictures: pixels are like those above them, but not all the same.
+    """Return whether a sample of the records may be pictures: pixels are like those above them, and most are not all black or white.
 
     Measured on 64 records: of CIFAR-10's images the correlation is 0.93, of random bytes 0.0003.
     """
@@ -125,7 +125,8 @@ def _are_pictures(source: Source) -> bool:
     sample = b"".join(source.read(record * IMAGE_BYTES, IMAGE_BYTES) for record in records)
     columns = np.frombuffer(sample, np.uint8).reshape(len(records), 3, SIDE, SIDE).astype(np.float64)
     flat = columns.reshape(len(records), -1)
-    if np.count_nonzero(flat.min(axis=1) == flat.max(axis=1)) * 2 > len(records):
+    filled = (flat.max(axis=1) == 0) | (flat.min(axis=1) == 255)
+    if 2 * np.count_nonzero(filled) > len(records):
         return False
     above, below = columns[..., :-1].ravel(), columns[..., 1:].ravel()
     above, below = above - above.mean(), below - below.mean()
