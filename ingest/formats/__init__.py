@@ -87,6 +87,8 @@ def ingest_command(corpus: Corpus) -> list[str]:
     if corpus.labels:
         words += ["--labels", corpus.labels]
     format = FORMATS.get(corpus.format)
+    if format and format.record_bytes:  # without a header it may have been recognised by --format alone
+        words += ["--format", format.name]
     if corpus.classes and not (format and format.has_own(corpus.classes, corpus.labels)):
         words += ["--classes", join_names(corpus.classes)]
     if corpus.partition_images != PARTITION_IMAGES:

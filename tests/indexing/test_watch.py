@@ -193,7 +193,10 @@ def test_a_damaged_partition_of_the_corpus_is_ingested_again_before_the_run_is_t
     fail(store, made.name, 1, "x.parquet: is corrupt", remedy="ingest")
     first, second = only(StoreWatch(store).scan().runs)["redo"]
     dump = store.read_json("corpora/tiny/manifest.json")["dump"]
-    assert first == f"tinytags ingest {dump} --corpus tiny --partition-images 20 --partition 1"
+    assert (
+        first
+        == f"tinytags ingest {dump} --corpus tiny --format tiny-images --partition-images 20 --partition 1"
+    )
     assert second == "tinytags tag --corpus tiny --model forest-10 --min-confidence 0.4"
 
 

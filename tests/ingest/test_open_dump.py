@@ -118,8 +118,9 @@ def test_the_command_that_ingests_a_corpus_again_has_the_options_that_its_dump_n
         corpus = Corpus("c", format, "/dump", {}, 9, images, labels, classes)
         return ingest_command(corpus)[5:]
 
-    assert words("tiny-images") == []
-    assert words("tiny-images", ["a", "b, c"], "/l") == ["--labels", "/l", "--classes", 'a,"b, c"']
+    tiny = ["--format", "tiny-images"]
+    assert words("tiny-images") == tiny
+    assert words("tiny-images", ["a", "b, c"], "/l") == ["--labels", "/l", *tiny, "--classes", 'a,"b, c"']
     assert words("cifar-10", CLASSES) == []
     assert words("cifar-10", ["x", "y"], images=7) == ["--classes", "x,y", "--partition-images", "7"]
     assert words("cifar-100", FINE_CLASSES) == []

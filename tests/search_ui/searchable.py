@@ -53,7 +53,7 @@ def make_corpus(store, folder, name="small", pictures: np.ndarray | None = None)
     labels[random.random(IMAGES) < 0.4] = 255
     (folder / "small.bin").write_bytes(dump.tobytes())
     (folder / "small.labels").write_bytes(labels.tobytes())
-    opened = open_dump(str(folder / "small.bin"), labels=str(folder / "small.labels"), classes=CLASSES)
+    opened = open_dump(str(folder / "small.bin"), "tiny-images", str(folder / "small.labels"), CLASSES)
     corpus = Corpus(
         name, opened.format, opened.path, opened.identity, IMAGES, PARTITION_IMAGES, classes=CLASSES
     )
