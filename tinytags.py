@@ -149,8 +149,11 @@ port_option = click.option(
 @host_option
 @port_option
 @click.option("--no-serve", is_flag=True, help="Stop before the page is served.")
+@click.option(
+    "--annotations", is_flag=True, help="Also show labels and relations of images, of scenes made of these."
+)
 @settings_options("store", "webhdfs", "solr", "alias", "master", "database")
-def demo(data, engine, host, port, no_serve, settings):
+def demo(data, engine, host, port, no_serve, annotations, settings):
     """Do all of it on a small real data set, and serve the page.
 
     Images: --data, else a CIFAR-10 in the store's folder, else CIFAR-10 from its official page, else the digits that
@@ -159,7 +162,7 @@ def demo(data, engine, host, port, no_serve, settings):
     """  # fmt: skip
     from operations.demo import demo as run_demo
 
-    run_demo(settings, data, host, port, not no_serve, engine)
+    run_demo(settings, data, host, port, not no_serve, engine, annotations)
 
 
 @command.command()

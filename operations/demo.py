@@ -37,9 +37,18 @@ PARTITION_IMAGES = 2_000
 
 
 def demo(
-    settings: Settings, data: str | None, host: str, port: int, serve: bool, engine: str = "mllib"
+    settings: Settings,
+    data: str | None,
+    host: str,
+    port: int,
+    serve: bool,
+    engine: str = "mllib",
+    annotations: bool = False,
 ) -> None:
-    """Ingest, train, tag, index, verify and serve, with a line about each step; stop the services that it started."""
+    """Ingest, train, tag, index, verify and serve, with a line about each step; stop the services that it started.
+
+    With ``annotations`` also pictures of scenes with their labels and relations.
+    """
     from jobs.partitions import rate_summary
 
     began = time.monotonic()
@@ -73,11 +82,28 @@ def demo(
             )
         _verb(settings, "index", tagged["run"])
         _verb(settings, "verify", tagged["run"])
+        if annotations:
+            _annotations(settings, name, model, folder)
         note(f"\ndemo: from images to a page of results in {duration(time.monotonic() - began)}")
         if serve:
             from search_ui import serve as serve_page
 
             serve_page(settings, host, port)
+
+
+def _annotations(settings: Settings, corpus: str, model: str, folder: Path) -> None:
+    """Write scenes of a corpus' images, ingest them, and read and index their annotations."""
+    from operations.demo_annotations import write_scenes
+    from storage.store import open_store
+
+    store = open_store(settings.store, settings.webhdfs or None)
+    name = f"{corpus}-scenes"
+    pictures, annotations = write_scenes(store, corpus, model, folder / name)
+    note(f"\ndemo: scenes of four of these images each, with labels and relations, are in {folder / name}")
+    _verb(settings, "ingest", str(pictures), "--corpus", name)
+    _verb(settings, "annotations", str(annotations), "--name", name)
+    _verb(settings, "verify", name)
+    note(f"demo: the pages begin at /annotations/{name}/classes")
 
 
 def find_data(data: str | None, folder: Path, webhdfs: str | None = None) -> tuple[str, str | None]:

@@ -26,8 +26,11 @@ from small_world import (
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 from indexing.solr import Solr
+from ingest.annotations.manifest import list_annotations, open_annotations
 from operations import demo
+from operations.demo_annotations import SCENES
 from operations.services import free_port, get_json
+from search_ui import create_app
 from storage.runs import list_runs
 from storage.store import open_store
 
@@ -50,8 +53,13 @@ def beside(place, solr):
     yield place | {"TINYTAGS_SOLR": solr.url, "TINYTAGS_ALIAS": "demo"}
     client = Solr(solr.url, patience=60)
     client.delete_alias("demo")
-    for run_name in list_runs(open_store(place["TINYTAGS_STORE"])):
+    store = open_store(place["TINYTAGS_STORE"])
+    for run_name in list_runs(store):
         client.delete(run_name)
+    for name in list_annotations(store):
+        for part in open_annotations(store, name).sets:
+            client.delete_alias(part.alias)
+            client.delete(part.name)
 
 
 @pytest.mark.services
@@ -107,7 +115,16 @@ tinytags.main(sys.argv[1:])
 
 @pytest.mark.services
 def test_without_network_it_goes_on_with_digits_and_after_an_interruption_where_it_was(beside, tmp_path):
-    command = [sys.executable, "-c", NO_NETWORK, "demo", "--no-serve", "--engine", "scikit-learn"]
+    command = [
+        sys.executable,
+        "-c",
+        NO_NETWORK,
+        "demo",
+        "--no-serve",
+        "--engine",
+        "scikit-learn",
+        "--annotations",
+    ]
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, **output, env=clean_environment(**beside), start_new_session=True)
     corpus = tmp_path / "store" / "corpora" / "digits"
@@ -122,8 +139,21 @@ def test_without_network_it_goes_on_with_digits_and_after_an_interruption_where_
     out, err = finish(process)
     assert "corpus digits: 1,797 images" in out
     assert re.search(r"\d\d\.\d% of [\d,]+ tags with a known label are right", err)
-    assert out.rstrip().endswith(": no differences")
+    assert out.count(": no differences") == 2
     assert not alive(process)
+
+    page = create_app(Settings(beside["TINYTAGS_STORE"], solr=beside["TINYTAGS_SOLR"])).test_client()
+    pages = "/api/annotations/digits-scenes"
+    odd = page.get(f"{pages}/images?class=Odd+digit&descendants=1").json
+    assert 0 < odd["total"] < SCENES
+    (first, *_) = page.get(f"{pages}/relation-search?class1=7&relation=left%25").json["rows"]
+    image = page.get(f"{pages}/images/{first['image']}").json
+    assert (first["class1"], first["relation"]) == ("7", "left_of") and "7" in image["present"]
+    assert (
+        image["absent"]
+        and len(image["relations"]) <= 4
+        and [one["corpus"] for one in image["pictures"]] == ["digits-scenes"]
+    )
 
 
 def test_a_download_goes_on_where_it_ended_and_is_checked(tmp_path):
