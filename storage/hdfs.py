@@ -120,7 +120,12 @@ class HdfsStore(Store):
                 self._client.delete(temporary)
             return created
 
-        return self._retry(path, create)
+        for _ in range(2):
+            with contextlib.suppress(
+                FileMissingError
+            ):  # whoever holds the lease has removed our temporary file
+                return bool(self._retry(path, create))
+        return bool(self._retry(path, create))
 
     def sync(self, path: str) -> None:
         """Do nothing: the NameNode has synced every name when it answers, and DataNodes sync every block (`hdfs_client.client`)."""

@@ -258,7 +258,9 @@ def _remove_attempts(store: Store, folder: str) -> None:
         if _ATTEMPT.fullmatch(name):
             process = _read(store, f"{folder}/{name}")
             ended = process is not None and process.is_here() and not process.is_alive()
-            if ended or written < now - _ATTEMPT_SECONDS:
+            # A temporary file that is empty or cut off is of a process that was killed, or writes it now: that one tries again.
+            unreadable = process is not None and not process.is_known() and name.endswith(".tmp")
+            if ended or unreadable or written < now - _ATTEMPT_SECONDS:
                 store.remove(f"{folder}/{name}")
 
 

@@ -33,6 +33,12 @@ def open_local(url: str, address: str | None = None) -> "LocalStore":
     return LocalStore(os.path.abspath(url.removeprefix("file://")))
 
 
+# What file systems without hard links answer: exFAT, SMB, FUSE of object stores.
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
+# How often a file is tried to be created whose temporary file is removed meanwhile.
+_ATTEMPTS = 3
+
+
 @dataclass(frozen=True)
 class LocalStore(Store):
     """A store in the folder ``root``."""
@@ -87,21 +93,31 @@ class LocalStore(Store):
                 return int(file.tell())
 
     def create_exclusive(self, path: str, data: bytes) -> bool:
-        temporary = self.url(temporary_path(path))
         with self._errors(path):
-            folders = _make_folder(os.path.dirname(temporary))
+            for _ in range(_ATTEMPTS - 1):
+                with contextlib.suppress(
+                    FileNotFoundError
+                ):  # whoever holds the lease has removed our temporary file
+                    return self._create(path, data)
+            return self._create(path, data)
+
+    def _create(self, path: str, data: bytes) -> bool:
+        temporary = self.url(temporary_path(path))
+        folders = _make_folder(os.path.dirname(temporary))
+        try:
+            _write(temporary, data, "wb")
             try:
-                with open(temporary, "wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
                 os.link(temporary, self.url(path))  # unlike O_EXCL and a write, never seen half-written
-                _sync_folders(folders)
-                return True
-            except FileExistsError:
-                return False
-            finally:
-                Path(temporary).unlink(missing_ok=True)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                _write(self.url(path), data, "xb")
+            _sync_folders(folders)
+            return True
+        except FileExistsError:
+            return False
+        finally:
+            Path(temporary).unlink(missing_ok=True)
 
     def exists(self, path: str) -> bool:
         with self._errors(path):
@@ -178,6 +194,13 @@ class LocalStore(Store):
             if error.errno is None:
                 raise
             raise StoreError(f"{self.url(path)}: {error.strerror}", path) from error
+
+
+def _write(path: str, data: bytes, mode: str) -> None:
+    with open(path, mode) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _make_folder(folder: str) -> list[str]:

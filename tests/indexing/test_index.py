@@ -169,17 +169,16 @@ def test_a_body_that_is_too_large_for_a_proxy_is_halved_and_the_size_that_worked
     monkeypatch.setattr(posting, "BODY_BYTES", 60_000)
     sizes = []
 
-    def limit(self, path, params=None, body=None, **options):
+    def limit(self, collection, body):
         """As a proxy does that takes 20,000 bytes."""
-        if path.endswith("/update") and len(body) > 100:
-            sizes.append(len(body))
-            if len(body) > 20_000:
-                raise solr.BodyTooLargeError("413 Request Entity Too Large", "too large")
-        return real(self, path, params, body, **options)
+        sizes.append(len(body))
+        if len(body) > 20_000:
+            raise solr.BodyTooLargeError("413 Request Entity Too Large", "too large")
+        real(self, collection, body)
 
-    real = Solr._request
+    real = Solr.update
     run = make_run(store, partitions=4)
-    monkeypatch.setattr(Solr, "_request", limit)
+    monkeypatch.setattr(Solr, "update", limit)
     summary = index_run(store, run.name, client, ALIAS, threads=1)
     assert (summary["rejected"], summary["complete"]) == (0, True)
     assert indexed(client, run) == documents(store, run)

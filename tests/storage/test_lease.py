@@ -1,5 +1,6 @@
 """Tests of `storage.lease`: one writer at a time; exactly one takes over the lease of a dead one."""
 
+import errno
 import json
 import os
 import signal
@@ -315,7 +316,33 @@ def test_what_killed_attempts_at_a_lease_left_is_removed_when_a_command_succeeds
     assert len(list(folder.iterdir())) == 5
     with lease(local, PATH, "corpus 'tiny'"):
         pass
-    assert set(folder.iterdir()) == {Path(new), Path(alive)}
+    assert set(folder.iterdir()) == {Path(alive)}
+
+
+def test_a_process_whose_temporary_file_is_removed_while_it_tries_for_a_lease_tries_again(local, monkeypatch):
+    removed = []
+
+    def link(temporary, path):
+        if not removed:
+            removed.append(temporary)
+            Path(temporary).unlink()
+        real(temporary, path)
+
+    real = os.link
+    monkeypatch.setattr(os, "link", link)
+    with lease(local, PATH, "corpus 'tiny'"):
+        assert removed and holder(local, PATH).pid == os.getpid()
+
+
+def test_a_lease_needs_no_hard_links(local, monkeypatch):
+    def link(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")  # as exFAT and SMB answer
+
+    monkeypatch.setattr(os, "link", link)
+    with lease(local, PATH, "corpus 'tiny'"):
+        assert not local.create_exclusive(PATH, b"another")
+        assert holder(local, PATH).pid == os.getpid()
+    assert list(Path(local.url(PATH)).parent.iterdir()) == []
 
 
 def test_a_store_that_does_not_answer_is_no_broken_lease(local, monkeypatch):
