@@ -194,11 +194,16 @@ def find(folder: str, name: str, partition_bytes: int = PARTITION_BYTES, webhdfs
 
 
 def _recognise(path: str, size: int, webhdfs: str | None) -> tuple[Layout | None, int]:
-    """Return the layout of a CSV file, and where its rows begin."""
+    """Return the layout of a CSV file, and where its rows begin. Raises `TinyTagsError` for line ends that can't be read."""
     head = bytes(files.read_range(path, 0, min(size, MOST_LINE), webhdfs))
     bom = len(BOM) if head.startswith(BOM) else 0
     line, newline, _ = head[bom:].partition(b"\n")
-    found = recognise(line.decode(errors="replace").removesuffix("\r"), path)
+    first, _, more = line.partition(b"\r")
+    found = recognise(first.decode(errors="replace"), path)
+    if found is not None and more:
+        raise TinyTagsError(
+            f"{path}: its lines end in a carriage return alone, as on old Macs; convert them: tr '\\r' '\\n' < FILE > NEW"
+        )
     if found is None or not found.header:
         return found, bom
     return found, bom + len(line) + len(newline)

@@ -1,11 +1,12 @@
 """Tests of reading annotations: every layout, ranges of any size, bad rows with their places, and restarts."""
 
 import json
+import signal
 from pathlib import Path
 
 import made_annotations
 import pytest
-from small_world import MASTER
+from small_world import MASTER, finish, run, start, stop_group, wait_until
 
 import tinytags
 from conf.errors import LeaseHeldError, TinyTagsError
@@ -35,6 +36,15 @@ def read(place, folder, size=None, name="made"):
 def small(made, tmp_path_factory):
     """The store and the result of reading in small ranges."""
     return read(tmp_path_factory.mktemp("small"), made[0], 4_001)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """More rows, so that a command has time to be killed in, and their documents when it isn't."""
+    place = tmp_path_factory.mktemp("many")
+    made_annotations.make(place / "csv", 2_000)
+    store, _ = read(place / "store", place / "csv")
+    return place / "csv", documents(store)
 
 
 def documents(store, name="made"):
@@ -94,6 +104,34 @@ def test_a_repeated_command_does_what_is_left(made, tmp_path):
     assert {**again, "seconds": 0} == {**first, "seconds": 0, "ranges_read": 1, "partitions_written": 1}
     with lease(store, layout.annotations_lease("made"), "x"), pytest.raises(TinyTagsError):
         read(tmp_path, folder, 20_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("end", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_killed_it_does_what_is_left_and_gives_the_same_documents(end, code, many, tmp_path):
+    """Killed in the rows, in the documents of a second time, and then left alone."""
+    folder, expected = many
+    store = open_store(str(tmp_path))
+    words = (
+        "annotations",
+        folder,
+        "--name",
+        "made",
+        "--no-index",
+        "--master",
+        "processes[1]",
+        "--store",
+        tmp_path,
+    )
+    rows, images = layout.annotations_rows_folder("made"), f"{layout.annotations_folder('made')}/images"
+    for statistics in (layout.statistics_folder(rows), layout.statistics_folder(images)):
+        process = start(*words)
+        wait_until(lambda at=statistics: store.list(at), process)
+        stop_group(process, end)
+        finish(process, code)
+    run("annotations", str(folder), "--name", "made", "--no-index", "--store", str(tmp_path))
+    assert documents(store) == expected
+    assert not verify_annotations(store, "made", None)["problems"]
 
 
 def test_spark_writes_the_same_files(made, tmp_path, spark):
@@ -170,6 +208,9 @@ def test_a_folder_without_annotations_is_one_clear_line(tmp_path):
         find(str(tmp_path / "missing"), "x")
     (tmp_path / "labels.csv").write_text("ImageID,Source,LabelName\na,verification,/m/0\n")
     with pytest.raises(TinyTagsError, match="'confidence'"):
+        find(str(tmp_path), "x")
+    (tmp_path / "labels.csv").write_bytes(b"ImageID,Source,LabelName,Confidence\ra,verification,/m/0,1\r")
+    with pytest.raises(TinyTagsError, match="carriage return"):
         find(str(tmp_path), "x")
 
 
