@@ -17,6 +17,7 @@ from conf.errors import TinyTagsError
 
 LONGEST_RETENTION = 36_500  # days
 SHORTEST_PASSWORD = 8
+DEFAULT_STORE, DATABASE_FILE = "data", "tinytags.db"
 
 
 @dataclass(frozen=True, repr=False)
@@ -87,6 +88,10 @@ def load_settings(options: dict[str, str | None] | None = None, folder: str | Pa
         if os.environ.get(f"TINYTAGS_{name.upper()}")
     }
     values |= {name: value for name, value in (options or {}).items() if value}
+    if "store" in values:
+        values["store"] = _plain(values["store"])
+        if "database" not in values:
+            values |= _database_beside(values["store"], folder)
     settings = Settings(**values)
     for name, address in (
         ("solr", settings.solr),
@@ -121,6 +126,21 @@ def user_name() -> str:
         return str(os.getuid())
 
 
+def _plain(store: str) -> str:
+    """Return a local store as a path: ``~`` is the home folder, and ``file:`` may stand before it."""
+    path = re.sub(r"^file:(//)?(?=/)", "", store)
+    return os.path.expanduser(path) if path.startswith("~") else path
+
+
+def _database_beside(store: str, folder: str | Path) -> dict[str, str]:
+    """Return the database in a local store, unless the default one, of this folder, is in use; none for other stores."""
+    path = Path(store, DATABASE_FILE)
+    in_use = not path.exists() and Path(folder, DEFAULT_STORE, DATABASE_FILE).exists()
+    if "://" in store or "?" in store or store == DEFAULT_STORE or in_use:
+        return {}
+    return {"database": f"sqlite:///{path}"}
+
+
 def _check_user_header(settings: Settings) -> None:
     name = settings.user_header
     if name and not re.fullmatch(r"[A-Za-z0-9-]+", name):
@@ -146,7 +166,7 @@ def _read_toml(path: Path, names: list[str]) -> dict[str, str]:
     try:
         if not path.is_file():
             return {}
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise TinyTagsError(f"{path}: {error}") from None
     for name, value in values.items():

@@ -14,6 +14,7 @@ from typing import Any
 from conf.errors import TinyTagsError
 from jobs import stderr
 from jobs.archive import ROOT, write_zip
+from jobs.environment import check_master, prepare
 from jobs.runner import under_spark_submit
 
 _STOPPED = "java.lang.IllegalStateException"
@@ -70,6 +71,8 @@ def _start(master: str, name: str, light: bool, options: dict[str, str]) -> Any:
     # Python workers don't import what lies in the current folder: a user's conf.py is not ours.
     builder = builder.config("spark.executorEnv.PYTHONSAFEPATH", "1")
     if not under_spark_submit():
+        check_master(master)
+        prepare()
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # or workers start the system's Python
         builder = builder.master(master)
         if master.startswith("local"):

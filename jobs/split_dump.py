@@ -169,6 +169,7 @@ def split_dump(
     )
     from ingest.formats import open_dump
     from ingest.names import write_names
+    from jobs.environment import check_master
     from jobs.partitions import check_written, choose_pending, record_failed
     from jobs.runner import open_runner
     from storage.lease import lease
@@ -205,6 +206,8 @@ def split_dump(
     select_partitions(
         redo, made.partitions, f"corpus {corpus!r}"
     )  # a wrong one is reported before anything is written
+    if redo or replace or len(done_partitions(store, made)) < made.partitions:
+        check_master(settings.master)
     began = time.monotonic()
     with lease(store, layout.corpus_lease(corpus), f"corpus {corpus!r}"):
         remove_temporary(store, corpus)

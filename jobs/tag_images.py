@@ -121,6 +121,7 @@ def tag_images(
     ``min_confidence``.
     """
     from ingest.corpus import open_corpus
+    from jobs.environment import check_master
     from jobs.partitions import check_written, choose_pending, record_failed
     from jobs.runner import open_runner
     from storage import runs
@@ -147,6 +148,8 @@ def tag_images(
         tagger.voters, descriptor=descriptor.NAME if similar else None,
         min_precision=min_precision,
     )  # fmt: skip
+    if redo or len(runs.done_partitions(store, made)) < made.partitions:
+        check_master(settings.master)
     began = time.monotonic()
     with lease(store, layout.run_lease(made.name), f"run {made.name!r}"):
         runs.remove_temporary(store, made)

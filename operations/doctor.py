@@ -110,21 +110,16 @@ def _java(settings: Settings) -> Check:
 
 
 def _spark(settings: Settings) -> Check:
+    from jobs.environment import EnvironmentFaultError, check_master
     from jobs.runner import runner_module
 
     if runner_module(settings.master) == PROCESSES:
         return _check("Spark", "good", f"not used by master {settings.master}")
-    if importlib.util.find_spec("pyspark") is None:
-        fix = "pip install 'tinytags[spark]', or use --master processes"
-        return _check("Spark", "bad", "not installed", fix)
-    version = metadata.version("pyspark")
-    python = os.environ.get("PYSPARK_PYTHON")
-    if python and shutil.which(python) is None:
-        return _check("Spark", "bad", f"PYSPARK_PYTHON {python!r} is no program", "unset PYSPARK_PYTHON")
-    if settings.master.startswith("yarn") and not os.environ.get("HADOOP_CONF_DIR"):
-        return _check("Spark", "bad", f"{version}; master {settings.master!r} without HADOOP_CONF_DIR",
-                      "set HADOOP_CONF_DIR to the folder with yarn-site.xml")  # fmt: skip
-    return _check("Spark", "good", f"{version}, master {settings.master}")
+    try:
+        check_master(settings.master)
+    except EnvironmentFaultError as error:
+        return _check("Spark", "bad", error.what, error.fix)
+    return _check("Spark", "good", f"{metadata.version('pyspark')}, master {settings.master}")
 
 
 def _solr(settings: Settings) -> Check:

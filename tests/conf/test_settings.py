@@ -1,5 +1,6 @@
 """Tests of `conf.settings`: which of option, environment, file and default wins, and what is an error."""
 
+import codecs
 import getpass
 import os
 
@@ -24,6 +25,26 @@ def test_an_option_wins_over_the_environment_over_the_file_over_the_default(tmp_
     stores.append(load_settings({"store": "from the option"}, tmp_path).store)
     assert stores == [Settings().store, "from the file", "from the environment", "from the option"]
     assert load_settings({}, tmp_path).alias == "others", "each setting has its own source"
+
+
+def test_a_local_store_is_a_path_and_has_the_database_unless_one_is_in_use_or_given(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    for given, store in (
+        ("~/there", "/home/ada/there"),
+        (f"file:{tmp_path}", str(tmp_path)),
+        (f"file://{tmp_path}", str(tmp_path)),
+    ):
+        (tmp_path / "tinytags.toml").write_bytes(codecs.BOM_UTF8 + f'store = "{given}"'.encode())
+        settings = load_settings(folder=tmp_path)
+        assert (settings.store, settings.database) == (store, f"sqlite:///{store}/tinytags.db")
+        assert load_settings({"database": "none"}, tmp_path).database == "none"
+    (tmp_path / "tinytags.toml").unlink()
+    default = load_settings(folder=tmp_path)
+    assert (default.store, default.database) == ("data", "sqlite:///data/tinytags.db")
+    assert load_settings({"store": "hdfs://host:8020/x"}, tmp_path).database == default.database
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "tinytags.db").touch()
+    assert load_settings({"store": "/elsewhere"}, tmp_path).database == default.database
 
 
 def test_an_empty_variable_counts_as_not_set(tmp_path, monkeypatch):

@@ -1,0 +1,80 @@
+"""What Spark needs of the environment that it is started in: checked before anything is written, and by `tinytags doctor`."""
+
+import importlib.util
+import os
+import pwd
+import shutil
+from importlib import metadata
+from pathlib import Path
+
+from conf.command import note
+from conf.errors import TinyTagsError
+from jobs.runner import runner_module, under_spark_submit
+
+_SHELL = "pyspark-shell"
+SPARK = "jobs.spark"
+
+
+class EnvironmentFaultError(TinyTagsError):
+    """Spark can't start here: ``what`` is wrong, and ``fix`` is what to do."""
+
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(f"Spark can't start: {what}; {fix}")
+        self.what, self.fix = what, fix
+
+
+def check_master(master: str) -> None:
+    """Raise `EnvironmentFaultError` where what runs tasks on ``master`` can't start here. Takes no time for processes."""
+    if runner_module(master) != SPARK or under_spark_submit():
+        return
+    without = "or use --master processes, which needs no Spark and no Java"
+    if importlib.util.find_spec("pyspark") is None:
+        raise EnvironmentFaultError("it is not installed", f"pip install 'tinytags[spark]', {without}")
+    home = os.environ.get("JAVA_HOME")
+    if home and not os.access(Path(home, "bin", "java"), os.X_OK):
+        raise EnvironmentFaultError(
+            f"JAVA_HOME is {home!r}, where there is no bin/java",
+            f"set it to a Java of version 17 or newer, {without}",
+        )
+    if not home and shutil.which("java") is None:
+        raise EnvironmentFaultError(
+            "there is no Java", f"install version 17 or newer (`tinytags doctor`), {without}"
+        )
+    python = os.environ.get("PYSPARK_PYTHON")
+    if python and shutil.which(python) is None:
+        raise EnvironmentFaultError(f"PYSPARK_PYTHON {python!r} is no program", "unset PYSPARK_PYTHON")
+    if master.startswith("yarn") and not os.environ.get("HADOOP_CONF_DIR"):
+        raise EnvironmentFaultError(
+            f"master {master!r} without HADOOP_CONF_DIR",
+            "set HADOOP_CONF_DIR to the folder with yarn-site.xml",
+        )
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        raise EnvironmentFaultError(
+            f"user {os.getuid()} has no name in /etc/passwd, which Hadoop's libraries need",
+            f"give it one (docker run -v /etc/passwd:/etc/passwd:ro), {without}",
+        ) from None
+
+
+def prepare() -> None:
+    """Change what would make PySpark start another Spark, or none: SPARK_HOME of another version, and PYSPARK_SUBMIT_ARGS."""
+    import pyspark
+
+    home = os.environ.get("SPARK_HOME")
+    own = str(Path(pyspark.__file__).parent)
+    if home and home != own and not _is_version(home, metadata.version("pyspark")):
+        note(
+            f"SPARK_HOME {home!r} is not Spark {metadata.version('pyspark')}; using the installed one at {own}"
+        )
+        os.environ["SPARK_HOME"] = own
+    given = os.environ.get("PYSPARK_SUBMIT_ARGS", "").strip()
+    if given and not given.endswith(_SHELL):
+        os.environ["PYSPARK_SUBMIT_ARGS"] = f"{given} {_SHELL}"
+
+
+def _is_version(home: str, version: str) -> bool:
+    """Return whether there is a Spark of this version, by the name of one of its jars."""
+    return Path(home, "bin", "spark-submit").exists() and any(
+        Path(home, "jars").glob(f"spark-core_*-{version}.jar")
+    )

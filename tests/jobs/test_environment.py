@@ -1,0 +1,59 @@
+"""Tests of `jobs.environment`: what Spark needs is missed before anything is written, and `tinytags doctor` finds it, too."""
+
+import os
+import pwd
+
+import pyspark
+import pytest
+from small_world import error_line, run, write_tiny_images
+
+from conf.settings import Settings
+from jobs.environment import EnvironmentFaultError, check_master, prepare
+from operations import doctor
+
+
+def nameless(_):
+    raise KeyError("uid not found")
+
+
+FAULTS = {
+    "no Java": lambda patch, folder: (patch.delenv("JAVA_HOME", raising=False), patch.setenv("PATH", str(folder))),
+    "JAVA_HOME of nothing": lambda patch, folder: patch.setenv("JAVA_HOME", str(folder)),
+    "no Python": lambda patch, folder: patch.setenv("PYSPARK_PYTHON", "/no/python"),
+    "a user without a name": lambda patch, folder: patch.setattr(pwd, "getpwuid", nameless),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_the_environment_is_one_line_before_anything_is_written(fault, tmp_path, monkeypatch):
+    dump, store = write_tiny_images(tmp_path / "tiny_images.bin", 20), tmp_path / "store"
+    FAULTS[fault](monkeypatch, tmp_path)
+    monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
+    words = ["ingest", dump, "--corpus", "c", "--store", store]
+    assert error_line(run(*words, code=1, TINYTAGS_MASTER="local[1]")[1]).startswith(
+        "tinytags: Spark can't start: "
+    )
+    assert not store.exists()
+    examined = doctor.examine(Settings(store=str(store), master="local[1]", solr="http://127.0.0.1:1/solr"))
+    assert not examined["healthy"]
+    assert any(check["name"] == "Spark" and check["state"] == "bad" for check in examined["checks"])
+    check_master("processes")
+    with pytest.raises(EnvironmentFaultError) as caught:
+        check_master("local[1]")
+    assert caught.value.what and caught.value.fix
+
+
+def test_another_spark_and_arguments_without_their_end_do_not_stop_ours(tmp_path, monkeypatch, capsys):
+    own = os.path.dirname(pyspark.__file__)
+    for home, used in (("/opt/none", own), (own, own)):
+        monkeypatch.setenv("SPARK_HOME", home)
+        prepare()
+        assert os.environ["SPARK_HOME"] == used
+        assert ("/opt/none" in capsys.readouterr().err) == (home == "/opt/none")
+    for given, used in (
+        ("--master local[2]", "--master local[2] pyspark-shell"),
+        ("pyspark-shell", "pyspark-shell"),
+    ):
+        monkeypatch.setenv("PYSPARK_SUBMIT_ARGS", given)
+        prepare()
+        assert os.environ["PYSPARK_SUBMIT_ARGS"] == used
