@@ -68,7 +68,7 @@ HELP = {
     "classify_rate": "How many pictures one address may have classified, as 120/minute, 5000/day; none is no limit.",
     "vision": "Address of Google Cloud Vision, for label detection, as https://eu-vision.googleapis.com; by default Google's own of any region.",
     "hosts": "More names that the page is requested by, as in A,B; .A stands for all names in A, * for any. Always: localhost, loopback addresses and --host.",
-    "proxy": "Address of the reverse proxy in front of the page: its X-Forwarded-For names the clients.",
+    "proxy": "Address of the reverse proxy in front of the page, whose X-Forwarded-For, -Proto, -Host and -Prefix are used.",
     "read_only": "Whether the page changes nothing for anyone: yes or no. Pictures are classified, but not recorded.",
     "password": "Password that people log in with before they change anything on the page; without it, everyone may.",
     "user_header": "Header in which the reverse proxy names the person who is logged in, as X-Forwarded-User; needs proxy.",

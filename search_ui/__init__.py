@@ -29,7 +29,7 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
     from indexing.solr import Solr
     from ingest.picture import Decoder
     from records.corrections import open_corrections
-    from search_ui import details, errors, hosts, login, metrics, openapi, writing
+    from search_ui import details, errors, hosts, login, metrics, openapi, proxied, writing
     from search_ui.access import Access
     from search_ui.board import REFRESH_SECONDS, Board
     from search_ui.facets import label_mark
@@ -83,6 +83,7 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
     errors.register(app)
     metrics.register(app, counted)
     hosts.register(app, hosts.accepted_hosts(settings.hosts, host))
+    proxied.register(app, settings.proxy)  # after hosts: its redirects are whole already
     login.register(app, settings)
     writing.register(app)
     versions = _static_versions(Path(app.static_folder or ""))

@@ -21,7 +21,7 @@ def accepted_hosts(names: str, listening: str = "") -> frozenset[str] | None:
     None where ``names`` has ``*``: any. A server that listens on all addresses also accepts each IP address, because a
     browser has connected to just that one, and the name of the machine.
     """
-    given = {_in_url(name.strip().lower()) for name in names.split(",") if name.strip()}
+    given = _given(names)
     if ANY in given:
         return None
     if listening and _is_unspecified(listening):
@@ -63,6 +63,19 @@ def is_accepted(header: str, hosts: frozenset[str]) -> bool:
     if name in hosts or (_ANY_ADDRESS in hosts and _is_address(name.strip("[]"))):
         return True
     return any(host.startswith(".") and f".{name}".endswith(host) for host in hosts)
+
+
+def is_ours(origin: str, names: str) -> bool:
+    """Return whether a page of ``origin``, such as https://tags.example.org, is of one of ``names``, the setting ``hosts``.
+
+    A proxy may put another name into the header Host. Loopback names are none of them: other programs have pages there.
+    """
+    given = _given(names) - {ANY}
+    return bool(given) and is_accepted(urlsplit(origin).netloc, frozenset(given))
+
+
+def _given(names: str) -> set[str]:
+    return {_in_url(name.strip().lower()) for name in names.split(",") if name.strip()}
 
 
 def _in_url(address: str) -> str:

@@ -216,13 +216,16 @@ class Dispatcher:
 
 
 def make_server(app: Flask, host: str, port: int, proxy: str = "") -> MultiSocketServer:
-    """Return a server that listens on an address, for ``run()``. ``proxy`` is the address of one whose X-Forwarded-For is used.
+    """Return a server that listens on an address, for ``run()``. ``proxy`` is the address of one whose X-Forwarded-For, -Proto and -Host are used.
 
     Raises `OSError` or `ValueError` where it can't listen there.
     """
     trusted: dict[str, Any] = {"clear_untrusted_proxy_headers": True}
     if proxy:
-        trusted |= {"trusted_proxy": proxy, "trusted_proxy_headers": "x-forwarded-for"}
+        trusted |= {
+            "trusted_proxy": proxy,
+            "trusted_proxy_headers": "x-forwarded-for x-forwarded-proto x-forwarded-host",
+        }
     settings = Adjustments(
         host=host, port=port, ident="tinytags", server_name="localhost", asyncore_use_poll=True, cleanup_interval=1, backlog=CONNECTIONS,
         connection_limit=_connections() + OTHER_FILES, max_request_header_size=HEADER_BYTES,

@@ -8,6 +8,7 @@ from werkzeug.exceptions import Forbidden, HTTPException, TooManyRequests, Unaut
 
 from conf.wording import duration
 from search_ui.clients import this_client
+from search_ui.hosts import is_ours
 from search_ui.login import check_basic, user
 from search_ui.rates import Rates
 from search_ui.sources import sources
@@ -64,7 +65,11 @@ def check_site() -> None:
     """
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     ours = (f"{scheme}://{request.host}" for scheme in ("http", "https"))
-    if site not in ("same-origin", "none") if site else origin and origin not in ours:
+    if site:
+        other = site not in ("same-origin", "none")
+    else:
+        other = bool(origin and origin not in ours and not is_ours(origin, sources().settings.hosts))
+    if other:
         abort(403, "This was sent from another site. Do it on the pages of TinyTags.")
 
 

@@ -189,7 +189,7 @@ function start() {
     let wait = SEND_MS;
     let stored = false;
     try {
-      const answer = await fetch("/api/label", {
+      const answer = await fetch(`${root}api/label`, {
         method: "POST", headers: { "Content-Type": "application/json" }, body: body(entries),
       });
       const result = await answer.json().catch(() => ({ error: `status ${answer.status}` })); // a proxy sends pages
@@ -247,7 +247,7 @@ function start() {
       item.append(text, " ", number);
       list.append(item);
       makeButton(item);
-      for (const link of document.querySelectorAll('main a[href^="/label"], link[rel=next]')) link.href = withClass(link.href, name);
+      for (const link of document.querySelectorAll(`main a[href^="${root}label"], link[rel=next]`)) link.href = withClass(link.href, name);
       form.dataset.next = form.dataset.next && withClass(form.dataset.next, name);
       history.replaceState(null, "", withClass(location.href, name));
     }
@@ -279,7 +279,7 @@ function start() {
     leave(() => event.target.submit());
   });
   addEventListener("pagehide", () => {
-    while (unsent.length) fetch("/api/label", { method: "POST", keepalive: true, headers: { "Content-Type": "application/json" }, body: body(take()) });
+    while (unsent.length) fetch(`${root}api/label`, { method: "POST", keepalive: true, headers: { "Content-Type": "application/json" }, body: body(take()) });
   });
 
   function move(key, shift) {

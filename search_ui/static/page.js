@@ -1,6 +1,9 @@
 // Keyboard shortcuts, on every page. The pages work without JavaScript.
 "use strict";
 
+// The path below which the page is served: "/", or that of a reverse proxy. The other scripts use it too.
+const root = document.querySelector(".brand").pathname;
+
 function follow(selector) {
   const link = document.querySelector(selector);
   if (link) link.click();

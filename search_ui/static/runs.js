@@ -30,11 +30,11 @@ function match(here, there) {
 async function update() {
   clearTimeout(timer);
   try {
-    const answer = await fetch("/api/runs", { signal: AbortSignal.timeout(10000) });
+    const answer = await fetch(`${root}api/runs`, { signal: AbortSignal.timeout(10000) });
     if (!answer.ok) throw new Error(answer.statusText);
     const state = await answer.json();
     if (state.version !== board.dataset.version) {
-      const page = await fetch("/runs", { signal: AbortSignal.timeout(10000) });
+      const page = await fetch(`${root}runs`, { signal: AbortSignal.timeout(10000) });
       if (!page.ok) throw new Error(page.statusText);
       match(board, new DOMParser().parseFromString(await page.text(), "text/html").getElementById("board"));
     }

@@ -131,7 +131,7 @@ async function load(url, push) {
 }
 
 function isSearch(url) {
-  return url.origin === location.origin && url.pathname === "/" && !url.hash;
+  return url.origin === location.origin && url.pathname === root && !url.hash;
 }
 
 document.addEventListener("click", (event) => {
@@ -144,7 +144,7 @@ document.addEventListener("click", (event) => {
 document.addEventListener("submit", (event) => {
   if (!event.target.matches("form.range")) return;
   event.preventDefault();
-  load(`/?${new URLSearchParams(new FormData(event.target))}`, true);
+  load(`${root}?${new URLSearchParams(new FormData(event.target))}`, true);
 });
 addEventListener("popstate", () => {
   if (isSearch(new URL(location.href))) load(location.href, false);

@@ -198,7 +198,9 @@ def _check_enabled() -> None:
 
 def keep_name(answer: Response, by: str) -> Response:
     """Return an answer that lets the browser keep the name of a person, who then enters it once."""
-    answer.set_cookie(COOKIE, quote(" ".join(by.split())), COOKIE_SECONDS, httponly=True, samesite="Strict")
+    answer.set_cookie(
+        COOKIE, quote(" ".join(by.split())), COOKIE_SECONDS, httponly=True, samesite="Strict", secure=request.is_secure
+    )  # fmt: skip
     return answer
 
 
