@@ -38,6 +38,7 @@ ELSEWHERE = {
     "import": ("jobs.import_model", "Import a network from elsewhere: ONNX, or TensorFlow Lite."),
     "export": ("jobs.export_model", "Write a network as a file for other programs."),
     "corrections": ("operations.corrections", "List, import, undo or restore what people corrected."),
+    "delete": ("operations.delete", "Delete a corpus, a model or a run, with all its files."),
     "retrain": ("operations.retrain", "Make the next model from the labels given on the page."),
 }
 ORDER = [
@@ -59,6 +60,7 @@ ORDER = [
     "export",
     "corrections",
     "retrain",
+    "delete",
     "serve",
     "doctor",
 ]

@@ -1,0 +1,121 @@
+"""Deletes a corpus, a model or a run from the store, and a run from Solr, once it is clear what refers to it."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import click
+
+from conf.command import json_option, report, settings_options
+from conf.errors import TinyTagsError
+from conf.settings import Settings
+from conf.wording import listed
+from storage import layout
+from storage.store import Store
+
+Kind = Literal["corpus", "model", "run"]
+
+# The folder of each kind, its manifest, and the lease of its writer.
+_PLACES: dict[Kind, tuple[Callable[[str], str], Callable[[str], str], Callable[[str], str]]] = {
+    "corpus": (layout.corpus_folder, layout.corpus_manifest, layout.corpus_lease),
+    "model": (layout.model_folder, layout.model_card, layout.model_lease),
+    "run": (layout.run_folder, layout.run_manifest, layout.run_lease),
+}
+_NAMED = 5
+
+
+@click.command("delete")
+@click.argument("kind", type=click.Choice(["corpus", "model", "run"]))
+@click.argument("name")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Even where runs refer to it, or the page shows it, or Solr does not answer.",
+)
+@settings_options("store", "webhdfs", "solr")
+@json_option
+def main(kind: Kind, name: str, force: bool, settings: Settings, as_json: bool) -> None:
+    """Delete a corpus, a model or a run, with all its files; a run from Solr, too.
+
+    What refers to it is named, and then it stays: runs of a corpus or of a model, and an alias that shows a run. With --force it goes
+    all the same. Labels that people gave stay in the database.
+    """
+    result = delete(settings, kind, name, force)
+    left = f"; {listed(result['refer'], _NAMED)} referred to it" if result["refer"] else ""
+    report(result, f"{kind} {name} is deleted{left}", as_json)
+
+
+def delete(settings: Settings, kind: Kind, name: str, force: bool = False) -> dict[str, Any]:
+    """Delete it; return {"kind", "name", "refer"}, the last what referred to it.
+
+    Raises `TinyTagsError` for a name that there isn't, and without ``force`` where something refers to it; `LeaseHeldError`
+    while it is being written.
+    """
+    from storage.lease import lease
+    from storage.store import check_name, open_store
+
+    store = open_store(settings.store, settings.webhdfs or None)
+    check_name(kind, name)
+    folder, manifest, writer = (place(name) for place in _PLACES[kind])
+    # One that was deleted in part, or whose manifest is damaged, can be deleted, too.
+    if not store.list(folder):
+        raise TinyTagsError(f"no {kind} {name!r} in {store.url()}; `tinytags status` lists what there is")
+    refer = _published(settings, name, force) if kind == "run" else _runs(store, kind, name)
+    if refer and not force:
+        what = "is shown by alias" if kind == "run" else "is that of"
+        fix = (
+            "`tinytags publish` another run first"
+            if kind == "run"
+            else "`tinytags delete run RUN` deletes these first"
+        )
+        raise TinyTagsError(f"{kind} {name!r} {what} {listed(refer, _NAMED)}; {fix}, or use --force")
+    with lease(store, writer, f"{kind} {name!r}"):
+        if kind == "run":
+            _drop_from_solr(settings, store, name, refer, force)
+        store.remove(manifest)  # without it nothing counts as there
+        if kind == "corpus":
+            store.remove_tree(layout.comparisons(name))
+        store.remove_tree(folder)
+    return {"kind": kind, "name": name, "refer": refer}
+
+
+def _runs(store: Store, kind: Kind, name: str) -> list[str]:
+    """Return the runs of a corpus or of a model."""
+    from storage.runs import list_runs, open_run
+
+    found = []
+    for run_name in list_runs(store):
+        try:
+            run = open_run(store, run_name)
+        except TinyTagsError:  # damaged: `tinytags status` reports it
+            continue
+        if name == (run.corpus if kind == "corpus" else run.model):
+            found.append(run_name)
+    return found
+
+
+def _published(settings: Settings, run_name: str, force: bool) -> list[str]:
+    """Return the aliases that show a run."""
+    from indexing.solr import Solr, SolrError
+
+    try:
+        aliases = Solr(settings.solr).aliases()
+    except SolrError as error:
+        if force:
+            return []
+        raise TinyTagsError(
+            f"whether run {run_name!r} is published is not known: {error} (or use --force)"
+        ) from error
+    return [alias for alias, runs in aliases.items() if run_name in runs]
+
+
+def _drop_from_solr(settings: Settings, store: Store, run_name: str, aliases: list[str], force: bool) -> None:
+    from indexing.publishing import retire
+    from indexing.solr import Solr, SolrError
+
+    solr = Solr(settings.solr)
+    try:
+        if solr.exists(run_name):
+            retire(store, run_name, solr, aliases[0] if aliases else settings.alias, force)
+    except SolrError:
+        if not force:
+            raise
