@@ -61,7 +61,7 @@ def _write(store: Store, corpus: Corpus, model: Model, folder: Path) -> None:
     relations: list[tuple[object, ...]] = []
     for chosen in random.integers(len(images), size=(SCENES, TILES)):
         tiles, there = images[chosen], known[chosen].tolist()
-        image = hashlib.blake2b(tiles.tobytes(), digest_size=8).hexdigest()
+        image = f"scene-{hashlib.blake2b(tiles.tobytes(), digest_size=6).hexdigest()}"
         Image.fromarray(_scene(tiles)).save(folder / "pictures" / f"{image}.png")
         labels += [(image, "verification", ids[one], 1) for one in sorted(set(there))]
         absent = [one for one in range(len(classes)) if one not in there]

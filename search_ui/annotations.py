@@ -218,7 +218,9 @@ def suggest(opened: Opened, part: str, text: str) -> list[str]:
     """Return names of classes, or types of relations, with a text in them: those that begin with it first, then by name."""
     names: Iterable[str] = opened.classes.names.values()
     if part == "relation":
-        names = [relation for relation, _, _ in query.relation_counts(solr(), opened.relations)]
+        names = [
+            relation for relation, _, _ in query.relation_counts(solr(), opened.images, opened.relations)
+        ]
     wanted = text.lower()
     found = {name for name in names if wanted in name.lower()}
     return sorted(found, key=lambda name: (not name.lower().startswith(wanted), name.lower(), name))[:LISTED]

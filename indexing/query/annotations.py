@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from conf.errors import TinyTagsError
 from indexing.solr import Solr, SolrError
@@ -32,15 +33,21 @@ class Hits:
 
 def class_counts(solr: Solr, alias: str) -> dict[str, int]:
     """Return the number of images of each class that an image has, by the class's id."""
+    if (terms := document_frequencies(solr, alias, "classes")) is not None:
+        return terms
     params = {"q": "*:*", "rows": 0, "json.facet": json.dumps({"classes": _terms("classes", -1)})}
     return _counts(_select(solr, alias, params)["facets"].get("classes"))
 
 
-def relation_counts(solr: Solr, alias: str) -> list[tuple[str, int, int]]:
+def relation_counts(solr: Solr, images: str, relations: str) -> list[tuple[str, int, int]]:
     """Return each type of relation with the number of its images and of its rows, by name."""
+    of_images = document_frequencies(solr, images, "relations")
+    rows = document_frequencies(solr, relations, "relation")
+    if of_images is not None and rows is not None and of_images.keys() == rows.keys():
+        return sorted((name, of_images[name], count) for name, count in rows.items())
     facet = _terms("relation", -1) | {"facet": {"images": "unique(image)"}}
     params = {"q": "*:*", "rows": 0, "json.facet": json.dumps({"relations": facet})}
-    answer = _select(solr, alias, params)["facets"].get("relations", {"buckets": []})
+    answer = _select(solr, relations, params)["facets"].get("relations", {"buckets": []})
     return sorted((bucket["val"], bucket["images"], bucket["count"]) for bucket in answer["buckets"])
 
 
@@ -170,6 +177,21 @@ def _select(solr: Solr, alias: str, params: Params) -> Any:
         raise TinyTagsError(
             f"alias {alias!r} is not in Solr; `tinytags annotations DIR --name NAME` indexes annotations"
         ) from None
+
+
+def document_frequencies(solr: Solr, alias: str, field: str) -> dict[str, int] | None:
+    """Return how many documents have each value of a field, as the index keeps it; a facet would count them all each time.
+
+    None where that is not the number of visible documents: some are deleted but still there, or there is more than one shard.
+    """
+    total = _select(solr, alias, {"q": "*:*", "rows": 0})["response"]["numFound"]
+    index = solr.read(f"{quote(alias)}/admin/luke", {"show": "index", "numTerms": 0}, ANSWER_SECONDS, "index")
+    if not total == index["index"]["numDocs"] == index["index"]["maxDoc"]:
+        return None
+    parameters = {"terms.fl": field, "terms.limit": -1, "terms.sort": "index", "json.nl": "map"}
+    answer = solr.read(f"{quote(alias)}/terms", parameters, ANSWER_SECONDS, "terms")
+    found: dict[str, int] = answer["terms"].get(field, {})
+    return found
 
 
 def _terms(field: str, limit: int) -> dict[str, Any]:

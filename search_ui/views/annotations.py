@@ -75,7 +75,7 @@ def relation_counts(opened: Opened) -> list[api.RelationCount]:
     sort = parse_sort(request.args, RELATION_SORTS)
     found: list[api.RelationCount] = [
         {"relation": relation, "images": images, "rows": rows}
-        for relation, images, rows in query.relation_counts(solr(), opened.relations)
+        for relation, images, rows in query.relation_counts(solr(), opened.images, opened.relations)
     ]
     if sort != "name":
         found.sort(key=lambda one: -(one["images"] if sort == "images" else one["rows"]))

@@ -21,12 +21,14 @@ from served import served
 from conf.settings import Settings
 from indexing.index import index_run
 from indexing.index_annotations import index_annotations
+from indexing.query.annotations import document_frequencies
 from indexing.solr import Solr
 from ingest.annotations.manifest import open_annotations
 from ingest.corpus import open_corpus
 from jobs.read_annotations import read_annotations
 from jobs.split_dump import split_dump
 from search_ui import create_app
+from storage.documents import read_documents as read_documents_of
 from storage.store import open_store
 
 # With 30,000, some 216,000 rows are made.
@@ -153,6 +155,19 @@ def test_relations_are_counted_by_images_and_rows(annotated):
     found = annotated.get("relations")["relations"]
     assert [(one["relation"], one["images"], one["rows"]) for one in found] == wanted
     assert annotated.csv("relations")[1:] == [as_text(row) for row in wanted]
+
+
+def test_counts_are_the_same_while_the_index_still_has_documents_that_were_replaced(annotated):
+    client, store = Solr(annotated.settings.solr, patience=60), open_store(annotated.settings.store)
+    fields = {"images": ("classes", "classes"), "relations": ("relation", "relations")}
+    before = [annotated.get(page) for _, page in fields.values()]
+    for part in open_annotations(store, annotated.name).sets:
+        field, _ = fields[part.kind]
+        assert document_frequencies(client, part.alias, field)
+        client.update(part.name, json.dumps([next(read_documents_of(store, part, 0))]).encode())
+        client.commit(part.name)
+        assert document_frequencies(client, part.alias, field) is None
+    assert [annotated.get(page) for _, page in fields.values()] == before
 
 
 def expected_images(annotated, classes, every=False):
