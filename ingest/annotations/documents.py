@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,7 +35,7 @@ def write_documents(
     A row that is there twice counts as a duplicate and makes one label, or one relation.
     """
     began = time.monotonic()
-    images: dict[str, _Image] = {}
+    images: defaultdict[str, _Image] = defaultdict(_Image)
     duplicates = {"labels": 0, "relations": 0}
     seen: set[Row] = set()
     rows = 0
@@ -44,10 +45,10 @@ def write_documents(
             duplicates["labels"] += 1
             continue
         seen.add(row)
-        _add_label(images.setdefault(row[0], _Image()), row)
+        _add_label(images[row[0]], row)
     for row in read_rows(store, annotations, "relations", partition):
         rows += 1
-        known = images.setdefault(row[0], _Image()).relations
+        known = images[row[0]].relations
         duplicates["relations"] += row in known
         known.add(row)
     of_images, of_relations = annotations.sets

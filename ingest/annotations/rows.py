@@ -58,7 +58,9 @@ def read_range(
         if row is None:
             continue
         count += 1
-        unknown.update(label for label in _classes(source, row) if label not in classes.names)
+        for label in _classes(source, row):
+            if label not in classes.names:
+                unknown[label] += 1
         rows[partition_of(row[0], len(rows))].append(row)
     _write_parquet(store, layout.annotations_rows(annotations.name, source.kind, number), source.kind, rows)
     store.write_bytes(
