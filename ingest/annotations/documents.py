@@ -10,7 +10,7 @@ from typing import Any
 
 from ingest.annotations.classes import Classes
 from ingest.annotations.manifest import Annotations, DocumentsOf
-from ingest.annotations.rows import MACHINE, Row, read_rows
+from ingest.annotations.rows import MACHINE, Row, no_collection, read_rows
 from storage import layout
 from storage.documents import documents_file
 from storage.store import Store
@@ -27,6 +27,7 @@ class _Image:
     relations: set[Row] = field(default_factory=set)
 
 
+@no_collection()
 def write_documents(
     store: Store, annotations: Annotations, classes: Classes, partition: int
 ) -> dict[str, Any]:

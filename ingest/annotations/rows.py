@@ -4,6 +4,8 @@ A row belongs to the range that its first byte is in. Parquet has a group of row
 what an image needs is read from all ranges without the rest.
 """
 
+import contextlib
+import gc
 import json
 import time
 import zlib
@@ -32,11 +34,24 @@ SHOWN = 200  # characters of a bad row
 Row = tuple[Any, ...]
 
 
+@contextlib.contextmanager
+def no_collection() -> Iterator[None]:
+    """Turn Python's collector of cycles off: a task has millions of objects and no cycles, and it would walk them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def partition_of(image: str, partitions: int) -> int:
     """Return the partition of an image, by the CRC-32 of its id."""
     return zlib.crc32(image.encode()) % partitions
 
 
+@no_collection()
 def read_range(
     store: Store, annotations: Annotations, classes: Classes, webhdfs: str | None, number: int
 ) -> dict[str, Any]:
