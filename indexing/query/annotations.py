@@ -39,6 +39,11 @@ def class_counts(solr: Solr, alias: str) -> dict[str, int]:
     return _counts(_select(solr, alias, params)["facets"].get("classes"))
 
 
+def most_frequent(counts: Mapping[str, int], limit: int) -> dict[str, int]:
+    """Return the ``limit`` values with the highest counts, in the order of a facet: by count, then by value."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit])
+
+
 def relation_counts(solr: Solr, images: str, relations: str) -> list[tuple[str, int, int]]:
     """Return each type of relation with the number of its images and of its rows, by name."""
     of_images = document_frequencies(solr, images, "relations")
@@ -64,7 +69,7 @@ def images_query(
     if groups:
         clause = "must" if every else "should"
         params["q"] = "{!bool " + " ".join(f"{clause}=$class{n}" for n in range(len(groups))) + "}"
-        if sort == "matching":
+        if sort == "matching" and len(groups) > 1 and not every:  # else all match the same number
             params["sort"] = "score desc,id asc"
         for n, group in enumerate(groups):
             params[f"class{n}"] = f"{{!terms f=classes separator='{SEPARATOR}'}}{SEPARATOR.join(group)}"

@@ -91,13 +91,19 @@ def images(name: str) -> str:
         ImageSearch.parse(request.args),
         Page.parse(request.args, PER_PAGE),
     )
-    facets = {"relation": ("relations", LISTED), "class": ("classes", SUGGESTED)}
+    # A click on a class shows images with all classes: its count is that only where now all match, too.
+    narrows = (search.every or len(search.classes) < 2) and not search.descendants
+    facets = {"relation": ("relations", LISTED)}
+    if narrows and (search.classes or search.relation):
+        facets["class"] = ("classes", SUGGESTED)
     found = query.find(
         solr(), opened.images, search.params(opened.classes), page.start, page.limit or PER_PAGE, facets
     )
-    counts = by_name(opened.classes, found.facets["class"])
-    # A click on one of these shows images with all classes: its count is that only where now all match, too.
-    narrows = (search.every or len(search.classes) < 2) and not search.descendants
+    if "class" in facets:
+        of_class = found.facets["class"]
+    else:  # those of all images, which the index keeps
+        of_class = query.most_frequent(query.class_counts(solr(), opened.images), SUGGESTED)
+    counts = by_name(opened.classes, of_class)
     more = [
         {"name": one, "count": count, "url": opened.url("images", **search.parameters(**{"class": [*search.classes, one], "match": "all"}))}
         for one, count in counts.items()
