@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import re
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -74,13 +75,18 @@ def fit(training: Training) -> Fitted:
             url = f"file://{url}"
         fitted.write().overwrite().save(url)
         forest = pack_nodes(
-            spark.read.parquet(f"{url}/data").selectExpr(*COLUMNS).toArrow(),
+            spark.read.parquet(_without_patterns(f"{url}/data")).selectExpr(*COLUMNS).toArrow(),
             training.classes,
             training.features.length if training.features else IMAGE_BYTES,
         )
         return Fitted(
             forest, images, {"prepare": round(prepared - began, 1), "fit": round(done - prepared, 1)}
         )
+
+
+def _without_patterns(url: str) -> str:
+    """Return a URL that Spark reads as it is: a store may be in a folder called ``[2024]``."""
+    return re.sub(r"([\[\]{}?*\\])", r"\\\1", url)
 
 
 def labelled_vectors(

@@ -126,7 +126,10 @@ def main(
         classes=split_names("--classes", classes) if classes else None, redo=partition, strict=strict, replace=replace,
     )  # fmt: skip
     summary = f"corpus {corpus}: {counted(result['images'], 'image')} in {counted(result['partitions'], 'partition')}, "
-    summary += f"{result['labelled']:,} labelled" if result["labelled"] else "no labels"
+    if result["labelled"] or not result["failed"]:  # of partitions that failed nothing is known
+        summary += f"{result['labelled']:,} labelled" if result["labelled"] else "no labels"
+    else:
+        summary += "labels not read"
     summary += rate_summary("split", result["split"], result)
     if result["bad"]:
         summary += f"; {result['bad']:,} bad"

@@ -123,11 +123,28 @@ def _spark(settings: Settings) -> Check:
 
 
 def _solr(settings: Settings) -> Check:
-    from operations.services import get_json
+    from indexing.solr import Solr, SolrError
 
-    info, address = get_json(f"{settings.solr}/admin/info/system"), without_passwords(settings.solr)
-    if not isinstance(info, dict):
-        return _check("Solr", "missing", f"no answer at {address}", "scripts/services up solr")
+    address = without_passwords(settings.solr)
+    try:
+        info = Solr(settings.solr, patience=0, timeout=5).read("admin/info/system", {}, key="lucene")
+    except SolrError as error:
+        if error.status is None:
+            return _check("Solr", "missing", f"no answer at {address}", "scripts/services up solr")
+        login = (
+            ", with its user and password (http://USER:PASSWORD@HOST...)"
+            if error.status in (401, 403)
+            else ""
+        )
+        fix = f"set --solr or TINYTAGS_SOLR to Solr's address, as http://HOST:8983/solr{login}"
+        return _check("Solr", "bad", str(error), fix)
+    if info.get("mode", "solrcloud") != "solrcloud":
+        return _check(
+            "Solr",
+            "bad",
+            f"{address} does not run in SolrCloud mode",
+            "start it with ZooKeeper: bin/solr start",
+        )
     version = info.get("lucene", {}).get("solr-spec-version", "of unknown version")
     what = f"{version} at {address}"
     if _numbers(version) < OLDEST_SOLR:

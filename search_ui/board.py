@@ -22,7 +22,7 @@ SOLR_SECONDS = 0.5
 # A scan reads statistics of partitions, or counts documents, for this time; the next one continues.
 READ_SECONDS = 1.0
 # A browser asks again after this time: while a job writes, and otherwise.
-ASK_BUSY, ASK_IDLE = 2, 15
+ASK_BUSY, ASK_IDLE = 2, 3
 
 
 class Board:

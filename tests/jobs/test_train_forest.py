@@ -24,7 +24,7 @@ from ingest.corpus import Corpus, open_corpus
 from ingest.image import from_column_major
 from ingest.partition import PartitionDamagedError
 from jobs.corrected import with_corrections
-from jobs.mllib import even_slices, labelled_vectors
+from jobs.mllib import _without_patterns, even_slices, labelled_vectors
 from jobs.train_forest import train_forest
 from records.corrections import open_corrections
 from storage import layout
@@ -289,6 +289,10 @@ def test_corrections_that_are_left_out_are_told_and_none_at_all_is_an_error(stor
     _, err = run(*words, "x", "--model", "none", code=1)
     assert "setting database is 'x'; write a URL like sqlite:///" in error_line(err)
     assert not store.exists("models/none")
+
+
+def test_a_path_with_brackets_is_no_pattern_for_spark():
+    assert _without_patterns("file:///[2024] x/a*?{b}/data") == r"file:///\[2024\] x/a\*\?\{b\}/data"
 
 
 def test_an_image_is_either_trained_on_or_measured_on():

@@ -99,26 +99,55 @@ def test_spark_needs_a_python_and_yarn_its_configuration(settings, monkeypatch):
     )
 
 
-def test_an_old_solr_is_bad_with_the_reason(settings):
-    class Old(http.server.BaseHTTPRequestHandler):
+@pytest.fixture
+def answering():
+    """A function that returns the check of a Solr that answers everything so: a status and a body."""
+    answer = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            self.send_response(200)
+            self.send_response(answer[0] if self.path.startswith("/solr/admin/") else 404)
             self.end_headers()
-            self.wfile.write(json.dumps({"lucene": {"solr-spec-version": "9.7.0"}}).encode())
+            self.wfile.write(answer[1])
 
         def log_message(self, *_):
             pass
 
-    server = http.server.HTTPServer(("127.0.0.1", 0), Old)
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        address = f"http://127.0.0.1:{server.server_port}/solr"
-        result = check(Settings(store=settings.store, solr=address), "Solr")
-    finally:
-        server.shutdown()
-        server.server_close()
-    assert (result["state"], result["what"]) == ("bad", f"9.7.0 at {address}")
+
+    def examine(settings, status, body, path="/solr"):
+        answer[:] = status, body
+        address = f"http://127.0.0.1:{server.server_port}{path}"
+        return check(Settings(store=settings.store, solr=address), "Solr") | {"address": address}
+
+    yield examine
+    server.shutdown()
+    server.server_close()
+
+
+def _solr_says(**info) -> bytes:
+    return json.dumps(info).encode()
+
+
+def test_an_old_solr_is_bad_with_the_reason(settings, answering):
+    result = answering(settings, 200, _solr_says(lucene={"solr-spec-version": "9.7.0"}))
+    assert (result["state"], result["what"]) == ("bad", f"9.7.0 at {result['address']}")
     assert "CVE-" in result["fix"]
+
+
+def test_an_address_that_is_not_solrs_is_bad_and_a_slash_at_its_end_is_none(settings, answering):
+    good = _solr_says(lucene={"solr-spec-version": "9.10.1"}, mode="solrcloud")
+    assert answering(settings, 200, good, "/solr/")["state"] == "good"
+    for status, body, path, words in (
+        (200, b"<html>hello", "/solr", "not an answer of Solr"),
+        (401, b"<html>no", "/solr", "401"),
+        (200, good, "", "404"),
+        (200, _solr_says(lucene={"solr-spec-version": "9.10.1"}, mode="std"), "/solr", "SolrCloud"),
+    ):
+        result = answering(settings, status, body, path)
+        assert result["state"] == "bad" and words in result["what"] and result["fix"]
+    assert "http://USER:PASSWORD@HOST" in answering(settings, 401, b"")["fix"]
 
 
 def test_an_hdfs_without_a_namenode_is_bad(tmp_path):

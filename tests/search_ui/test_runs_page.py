@@ -279,7 +279,7 @@ def test_the_version_changes_with_what_is_shown_and_with_nothing_else(world):
 
 def test_browsers_ask_often_while_something_is_written_and_rarely_otherwise(world):
     page, made = client(world.settings), new_run(world)
-    assert page.get("/api/runs").json["ask_again_seconds"] == 15
+    assert page.get("/api/runs").json["ask_again_seconds"] == 3
     with lease(world.store, layout.run_lease(made.name), "x"):
         found = page.get("/api/runs").json
         assert (found["working"], found["ask_again_seconds"]) == (True, 2)
