@@ -1,9 +1,9 @@
 """Searches of annotations in Solr: counts of classes and relations, images by classes, relations by patterns, one image."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 from conf.errors import TinyTagsError
@@ -18,6 +18,9 @@ RELATION_FIELDS = "image,class1,relation,class2"
 # The orders of images and of relations, the first of each by default.
 IMAGE_SORTS = ("matching", "id")
 RELATION_SORTS = {"image": ""} | {part: f"{field} asc," for part, field in PARTS.items()}
+T = TypeVar("T")
+# Counts of all documents, with the version of the index that they are of, by Solr's address and alias.
+_KEPT: dict[tuple[str, str], tuple[Any, Any]] = {}
 Document = dict[str, Any]
 Params = dict[str, Any]
 
@@ -33,10 +36,14 @@ class Hits:
 
 def class_counts(solr: Solr, alias: str) -> dict[str, int]:
     """Return the number of images of each class that an image has, by the class's id."""
-    if (terms := document_frequencies(solr, alias, "classes")) is not None:
-        return terms
-    params = {"q": "*:*", "rows": 0, "json.facet": json.dumps({"classes": _terms("classes", -1)})}
-    return _counts(_select(solr, alias, params)["facets"].get("classes"))
+    if (frequencies := document_frequencies(solr, alias, "classes")) is not None:
+        return frequencies
+
+    def count() -> dict[str, int]:
+        params = {"q": "*:*", "rows": 0, "json.facet": json.dumps({"classes": _terms("classes", -1)})}
+        return _counts(_select(solr, alias, params)["facets"].get("classes"))
+
+    return _of_version(solr, alias, count)
 
 
 def most_frequent(counts: Mapping[str, int], limit: int) -> dict[str, int]:
@@ -50,10 +57,14 @@ def relation_counts(solr: Solr, images: str, relations: str) -> list[tuple[str, 
     rows = document_frequencies(solr, relations, "relation")
     if of_images is not None and rows is not None and of_images.keys() == rows.keys():
         return sorted((name, of_images[name], count) for name, count in rows.items())
-    facet = _terms("relation", -1) | {"facet": {"images": "unique(image)"}}
-    params = {"q": "*:*", "rows": 0, "json.facet": json.dumps({"relations": facet})}
-    answer = _select(solr, relations, params)["facets"].get("relations", {"buckets": []})
-    return sorted((bucket["val"], bucket["images"], bucket["count"]) for bucket in answer["buckets"])
+
+    def count() -> list[tuple[str, int, int]]:
+        facet = _terms("relation", -1) | {"facet": {"images": "unique(image)"}}
+        params = {"q": "*:*", "rows": 0, "json.facet": json.dumps({"relations": facet})}
+        answer = _select(solr, relations, params)["facets"].get("relations", {"buckets": []})
+        return sorted((bucket["val"], bucket["images"], bucket["count"]) for bucket in answer["buckets"])
+
+    return _of_version(solr, relations, count)
 
 
 def images_query(
@@ -184,14 +195,36 @@ def _select(solr: Solr, alias: str, params: Params) -> Any:
         ) from None
 
 
+def _of_version(solr: Solr, alias: str, count: Callable[[], T]) -> T:
+    """Return what ``count`` returns of all documents; it is kept until the index changes."""
+    # Before it is counted: an index that changes meanwhile is counted again the next time.
+    index = _index(solr, alias)
+    if index is None:
+        return count()
+    version = (index["directory"], index["version"], index["numDocs"], index.get("lastModified"))
+    known, found = _KEPT.get((solr.url, alias), (None, None))
+    if known != version:
+        found = count()
+        _KEPT[solr.url, alias] = version, found
+    return cast(T, found)
+
+
+def _index(solr: Solr, alias: str) -> dict[str, Any] | None:
+    """Return Solr's description of the open index behind an alias; None where it has more than one shard."""
+    total = _select(solr, alias, {"q": "*:*", "rows": 0})["response"]["numFound"]
+    index: dict[str, Any] = solr.read(
+        f"{quote(alias)}/admin/luke", {"show": "index", "numTerms": 0}, ANSWER_SECONDS, "index"
+    )["index"]
+    return index if total == index["numDocs"] else None
+
+
 def document_frequencies(solr: Solr, alias: str, field: str) -> dict[str, int] | None:
     """Return how many documents have each value of a field, as the index keeps it; a facet would count them all each time.
 
     None where that is not the number of visible documents: some are deleted but still there, or there is more than one shard.
     """
-    total = _select(solr, alias, {"q": "*:*", "rows": 0})["response"]["numFound"]
-    index = solr.read(f"{quote(alias)}/admin/luke", {"show": "index", "numTerms": 0}, ANSWER_SECONDS, "index")
-    if not total == index["index"]["numDocs"] == index["index"]["maxDoc"]:
+    index = _index(solr, alias)
+    if index is None or index["numDocs"] != index["maxDoc"]:
         return None
     parameters = {"terms.fl": field, "terms.limit": -1, "terms.sort": "index", "json.nl": "map"}
     answer = solr.read(f"{quote(alias)}/terms", parameters, ANSWER_SECONDS, "terms")

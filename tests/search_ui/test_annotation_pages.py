@@ -168,6 +168,15 @@ def test_counts_are_the_same_while_the_index_still_has_documents_that_were_repla
         client.commit(part.name)
         assert document_frequencies(client, part.alias, field) is None
     assert [annotated.get(page) for _, page in fields.values()] == before
+    # They change with the index.
+    images, _ = open_annotations(store, annotated.name).sets
+    document = next(one for one in read_documents_of(store, images, 0) if one.get("classes"))
+    client.update(images.name, json.dumps([document | {"classes": ["/m/new"]}]).encode())
+    client.commit(images.name)
+    assert annotated.get("classes") != before[0]
+    client.update(images.name, json.dumps([document]).encode())
+    client.commit(images.name)
+    assert annotated.get("classes") == before[0]
 
 
 def expected_images(annotated, classes, every=False):
