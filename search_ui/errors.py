@@ -1,12 +1,14 @@
 """Errors as pages or as JSON, never as a traceback; and the headers of every response."""
 
-from flask import Flask, Response, jsonify, render_template, request
+from urllib.parse import quote, urlencode
+
+from flask import Flask, Response, jsonify, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from conf.errors import TinyTagsError
 from indexing.query.search import TooBusyError
-from indexing.query.search_state import BadSearchError
+from indexing.query.search_state import BadSearchError, UnknownParameterError
 from indexing.solr import SolrError
 from ingest.picture import DecoderBusyError
 from records.corrections import BadCorrectionError, DatabaseError
@@ -49,6 +51,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(
         BadSearchError, lambda error: _answer(400, str(error), "This search link isn't valid")
     )
+    app.register_error_handler(UnknownParameterError, _without_unknown)
     app.register_error_handler(
         BadCorrectionError, lambda error: _answer(400, str(error), "This correction isn't valid")
     )
@@ -67,6 +70,16 @@ def register(app: Flask) -> None:
     app.register_error_handler(TinyTagsError, lambda error: _answer(404, details.reason(error)))
     app.register_error_handler(Exception, lambda error: _bug(app, error))
     app.after_request(_add_headers)
+
+
+def _without_unknown(error: UnknownParameterError) -> ResponseReturnValue:
+    """Lead a browser to the page without the parameters that other sites add to links; name them to a program, whose they are."""
+    for_programs = _wants_json() or request.path.endswith((".csv", ".jsonl"))
+    if for_programs or request.method not in ("GET", "HEAD"):
+        return _answer(400, str(error), "This search link isn't valid")
+    known = [pair for pair in request.args.items(multi=True) if pair[0] not in error.names]
+    query = urlencode(known, quote_via=quote, safe=":,")
+    return redirect(f"{quote(request.path)}{'?' if query else ''}{query}")
 
 
 def _http_error(error: HTTPException) -> ResponseReturnValue:

@@ -36,6 +36,14 @@ class BadSearchError(TinyTagsError):
     """A URL that isn't a valid search: the message names the parameter and what it has to be."""
 
 
+class UnknownParameterError(BadSearchError):
+    """A URL with parameters that there are not, ``names``."""
+
+    def __init__(self, message: str, names: list[str]) -> None:
+        super().__init__(message)
+        self.names = names
+
+
 @dataclass(frozen=True)
 class After:
     """The document after which a page begins."""
@@ -174,12 +182,18 @@ class SearchState:
 
 
 def check_parameters(args: MultiDict[str, str], names: Iterable[str], several: Iterable[str] = ()) -> None:
-    """Raise `BadSearchError` for a parameter that isn't among ``names``, or is given twice and not among ``several``."""
+    """Raise `UnknownParameterError` for parameters that aren't among ``names``, `BadSearchError` for one that is given
+    twice and not among ``several``.
+    """
     names = list(names)
+    if unknown := [name for name in args if name not in names]:
+        valid = (
+            f"valid {'is' if len(names) == 1 else 'are'} {', '.join(names)}"
+            if names
+            else "there are none here"
+        )
+        raise UnknownParameterError(f"unknown parameter {quote_value(unknown[0])}; {valid}", unknown)
     for name, values in args.lists():
-        if name not in names:
-            valid = f"valid {'is' if len(names) == 1 else 'are'} {', '.join(names)}"
-            raise BadSearchError(f"unknown parameter {quote_value(name)}; {valid}")
         if name not in several and len(values) > 1:
             raise BadSearchError(f"{name} is given {len(values)} times; it can be given once")
 
