@@ -81,6 +81,7 @@ FIELDS = (
     ),
     Field("partition", "int", "The partition of the corpus, from 0.", minimum=0),
     Field("row", "int", "The row in the partition, from 0.", minimum=0),
+    Field("name", "string", "The name of the picture in the dump.", indexed=False, presence="some"),
     Field(
         "tag", "string", "The class that the model gives the image.",
         facet=Facet("Tag", "tags", "Tags. Several widen: frog or ship."),

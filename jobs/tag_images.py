@@ -203,7 +203,7 @@ def tag_partition(store, corpus, run, partition: int, kind: "type[Model] | None"
 
     began = time.monotonic()
     tagger = load_exact_model(store, run.model, run.model_hash, kind)
-    trained = _trained(store, corpus, run)
+    trained, names = _trained(store, corpus, run), _names(store, corpus, partition)
     statistics: dict[str, Any] = {
         "partition": partition,
         "images": 0,
@@ -224,7 +224,9 @@ def tag_partition(store, corpus, run, partition: int, kind: "type[Model] | None"
         for rows, best, labels, descriptors, among in _winners(
             blocks, describe if run.descriptor else None, seen
         ):
-            lines, counts = documents(run, partition, best, labels, corpus.classes, rows, descriptors, among)
+            lines, counts = documents(
+                run, partition, best, labels, corpus.classes, rows, descriptors, among, names
+            )
             file.write(lines)
             digest.update(lines)
             size += len(lines)
@@ -243,6 +245,17 @@ def tag_partition(store, corpus, run, partition: int, kind: "type[Model] | None"
                    "host": socket.gethostname()}  # fmt: skip
     store.write_json(layout.run_statistics(run.name, partition), statistics)
     return statistics
+
+
+def _names(store, corpus, partition: int) -> list[str | None] | None:
+    """Return the names of a partition's images; None where there are none, as in dumps of nothing but pixels."""
+    from ingest.formats import record_offset
+    from ingest.partition import read_names
+
+    if record_offset(corpus.format, 0) is not None:
+        return None
+    names = read_names(store, corpus, partition)
+    return names if any(names) else None
 
 
 def _trained(store, corpus, run) -> np.ndarray | None:

@@ -37,7 +37,11 @@ COUNT = {"type": "integer", "minimum": 0}
 # The names of corpora, models and runs: `storage.store.check_name`.
 NAME = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}
 # Printable characters: no control, format or unassigned ones, and of all spaces only the plain one.
-WORD = {"type": "string", "maxLength": LONGEST_VALUE, "pattern": r"^(?:[^\p{C}\p{Z}]| )*$"}
+WORD = {
+    "type": "string",
+    "maxLength": LONGEST_VALUE,
+    "pattern": r"^[^\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Cn}\u202a-\u202e\u2066-\u2069]*$",
+}
 
 
 def register(app: Flask) -> None:
@@ -67,6 +71,7 @@ def _operations() -> dict[str, dict[str, Any]]:
     total = {"X-Total-Count": {"description": "The number of hits.", "schema": COUNT, "required": True}}
     lines = {"content": {"application/x-ndjson": {"schema": TEXT}}, "headers": total}
     table = {"content": {"text/csv": {"schema": TEXT}}, "headers": total}
+    ids = {"content": {"text/plain": {"schema": TEXT}}, "headers": total}
     place = [
         _in_path("corpus", NAME, "The corpus that the image is in."),
         _in_path("partition", COUNT, "The partition of the corpus, from 0."),
@@ -77,12 +82,18 @@ def _operations() -> dict[str, dict[str, Any]]:
             "search", "One page of a search, with its counts.", _json("Search"), [400, 503], search
         ),
         "/export.jsonl": _operation(
-            "exportLines", "All hits of a search, streamed: one Document a line.", lines, [400, 429, 503], search
+            "exportLines",
+            "All hits of a search, streamed: one Document a line, with null for a field that it lacks, the number of its `record` in the dump, "
+            "and the byte `offset` where all records have one size.",
+            lines, [400, 429, 503], search
         ),
         "/export.csv": _operation(
             "exportTable",
             "All hits of a search, streamed: a header and one row a hit. A cell that a spreadsheet would execute begins with '.",
             table, [400, 429, 503], search,
+        ),
+        "/export.txt": _operation(
+            "exportIds", "The ids of all hits of a search, streamed: one a line.", ids, [400, 429, 503], search
         ),
         "/api/images/{corpus}/{partition}/{row}": _operation(
             "image", "Everything known about one image.", _json("Image"), [404, 503], place

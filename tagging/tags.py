@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,12 +92,13 @@ def documents(
     first_row: int | Ints = 0,
     descriptors: npt.NDArray[np.int8] | None = None,
     trained: npt.NDArray[np.bool_] | None = None,
+    names: Sequence[str | None] | None = None,
 ) -> tuple[bytes, dict[str, Any]]:
     """Return the JSON lines for the images of ``partition`` that get a tag, and counts of all of them.
 
     ``best`` is of the rows from ``first_row`` on, or of the rows ``first_row`` (n,), from the votes of the run's model; ``labels`` (n,) whole numbers are
     places in ``label_names`` (the corpus' classes), -1 for no label; ``descriptors`` (n, numbers) int8, of
-    `tagging.descriptor`, go into the documents where given. The counts: ``images``, ``tagged``, ``dropped`` (below the
+    `tagging.descriptor`, and ``names`` of the rows of the whole partition go into the documents where given. The counts: ``images``, ``tagged``, ``dropped`` (below the
     run's threshold), ``tags`` (of each tag), ``votes`` (of each number of votes for the winner, 0 to all, dropped ones
     too; only where votes are whole numbers), ``labelled`` (tagged, with a label) and ``right`` of these, both without images that the
     model was trained on (``trained`` (n,) bool, where known), whose number is ``trained``.
@@ -121,6 +122,7 @@ def documents(
         rows,
         _text(f'"{_json({"corpus": run.corpus, "partition": partition})},"row":'),
         rows,
+        *([] if names is None else [_names([names[place] for place in places.tolist()])]),
         _pick(pieces.tags, tag),
         _pick(pieces.votes, best.votes[kept]),
         _pick(pieces.runners_up, np.where(runner_up_votes > 0, runner_up, no_runner_up)),
@@ -173,6 +175,10 @@ def _pieces(classes: tuple[str, ...], voters: int | None) -> _Pieces:
 @functools.lru_cache(maxsize=8)
 def _label_pieces(names: tuple[str, ...]) -> Any:
     return _texts(["", *(_json({"label": name}) for name in names)])
+
+
+def _names(names: list[str | None]) -> Any:
+    return _texts(["" if name is None else _json({"name": name}) for name in names])
 
 
 def _json(fields: dict[str, Any]) -> str:

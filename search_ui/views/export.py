@@ -1,10 +1,11 @@
-"""All hits of a search as a file, streamed; each export has one of a few places."""
+"""All hits of a search as a file, streamed, or their ids alone; each export has one of a few places."""
 
 import csv
 import io
 import json
+import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -14,7 +15,9 @@ from conf.spreadsheets import guarded
 from indexing.fields import HIT_FIELDS
 from indexing.query.search import documents, export
 from indexing.query.search_state import SearchState
+from ingest.formats import record_offset
 from search_ui.clients import this_client
+from search_ui.library import Library
 from search_ui.sources import sources
 
 blueprint = Blueprint("export", __name__)
@@ -24,19 +27,36 @@ EXPORTS = 8
 RETRY_SECONDS = 10
 _lock = threading.Lock()
 _running: set[str] = set()  # their clients
-EXPORTED = {"csv": "text/csv", "jsonl": "application/x-ndjson"}
+EXPORTED = {"csv": "text/csv", "jsonl": "application/x-ndjson", "txt": "text/plain"}
+# The fields of a line; the last two are where the image is in the dump, which is computed here.
+COLUMNS = (*(field.name for field in HIT_FIELDS), "record", "offset")
+LONGEST_NAME = 80
 
 
-@blueprint.get("/export.<any(csv, jsonl):ending>")
+@blueprint.get("/export.<any(csv, jsonl, txt):ending>")
 def export_hits(ending: str) -> Response:
-    """All hits of a search as CSV or JSON lines, streamed; the header X-Total-Count is their number."""
-    state = SearchState.parse(request.args)
+    """All hits of a search as CSV or JSON lines, or their ids a line each, streamed; the header X-Total-Count is their number."""
+    state, library = SearchState.parse(request.args), sources().library
 
     def begin() -> tuple[int, Iterator[str]]:
         total, batches = export(sources().solr, sources().published, state)
-        return total, _csv_lines(batches) if ending == "csv" else _json_lines(batches)
+        if ending == "txt":
+            return total, ("".join(f"{hit['id']}\n" for hit in found) for found in batches)
+        lines = _csv_lines if ending == "csv" else _json_lines
+        return total, lines(_with_records(library, found) for found in batches)
 
-    return exported(f"tinytags.{ending}", begin)
+    return exported(f"{file_name(state)}.{ending}", begin)
+
+
+def file_name(state: SearchState) -> str:
+    """Return what to call the file of a search, without its ending: by what it is filtered by."""
+    words = [
+        value
+        for name, value in state.with_page(1).parameters()
+        if name not in ("sort", "seed", "per_page", "size")
+    ]
+    name = re.sub(r"[^0-9A-Za-z_]+", "-", "-".join(["tinytags", *words]))
+    return name[:LONGEST_NAME].strip("-")
 
 
 def exported(name: str, begin: Callable[[], tuple[int | None, Iterator[str]]]) -> Response:
@@ -72,16 +92,28 @@ def _begin(client: str) -> None:
     raise TooManyRequests(f"{reason}; try again later", retry_after=RETRY_SECONDS)
 
 
-def _json_lines(batches: Iterator[list[dict[str, Any]]]) -> Iterator[str]:
+def _with_records(library: Library, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return hits with every one of `COLUMNS`, None where they have none."""
+    corpora = {name: library.corpus(name) for name in {hit["corpus"] for hit in found}}
+    lines = []
+    for hit in documents(found):
+        line = dict.fromkeys(COLUMNS) | hit
+        if corpus := corpora[hit["corpus"]]:
+            record = corpus.partition_images * hit["partition"] + hit["row"]
+            line |= {"record": record, "offset": record_offset(corpus.format, record)}
+        lines.append(line)
+    return lines
+
+
+def _json_lines(batches: Iterable[list[dict[str, Any]]]) -> Iterator[str]:
     for found in batches:
-        yield "".join(json.dumps(hit, ensure_ascii=False) + "\n" for hit in documents(found))
+        yield "".join(json.dumps(hit, ensure_ascii=False) + "\n" for hit in found)
 
 
-def _csv_lines(batches: Iterator[list[dict[str, Any]]]) -> Iterator[str]:
-    header = [field.name for field in HIT_FIELDS]
-    yield ",".join(header) + "\r\n"
+def _csv_lines(batches: Iterable[list[dict[str, Any]]]) -> Iterator[str]:
+    yield ",".join(COLUMNS) + "\r\n"
     for found in batches:
         text = io.StringIO()
-        writer = csv.DictWriter(text, header, restval="")
-        writer.writerows({key: guarded(value) for key, value in hit.items()} for hit in documents(found))
+        writer = csv.DictWriter(text, COLUMNS)
+        writer.writerows({key: guarded(value) for key, value in hit.items()} for hit in found)
         yield text.getvalue()

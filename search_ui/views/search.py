@@ -54,7 +54,7 @@ def index() -> ResponseReturnValue:
         label_url=state.url("/label", show="search") if enabled() and may_write() and found.total else None,
         exports={
             name: state.with_page(1).url(f"/export.{ending}")
-            for name, ending in (("CSV", "csv"), ("JSON lines", "jsonl"))
+            for name, ending in (("CSV", "csv"), ("JSON lines", "jsonl"), ("a list of ids", "txt"))
         },
         thumbnails=list(_thumbnails(found)),
     )

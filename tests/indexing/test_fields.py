@@ -46,6 +46,7 @@ def test_documents_have_the_fields_of_the_table_in_its_order(trees):
         np.array([1, -1]),
         classes,
         descriptors=np.zeros((2, DESCRIPTOR_NUMBERS), np.int8),
+        names=['a "frog".png', None],
     )
     full, least = map(json.loads, lines.splitlines())
     kinds = ("all", "forests", "some") if trees else ("all", "some")

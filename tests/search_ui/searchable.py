@@ -189,3 +189,12 @@ ORDERS = {
     "confidence-low": lambda document: (document["confidence"], document["id"]),
     "corpus": lambda document: (document["partition"], document["row"], document["id"]),
 }
+
+
+def exported(text):
+    """Return the documents of an export as JSON lines: without what they lack, and where they are in the dump."""
+    beside = ("record", "offset")
+    return [
+        {name: value for name, value in json.loads(line).items() if value is not None and name not in beside}
+        for line in text.splitlines()
+    ]

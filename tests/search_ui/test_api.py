@@ -70,7 +70,7 @@ def test_every_route_for_programs_is_in_the_document_and_nothing_else(library):
     }
     assert set(openapi.document()["paths"]) == routes | {
         f"/{name}.{ending}" for name in ("export", "history") for ending in ("jsonl", "csv")
-    }
+    } | {"/export.txt"}
 
 
 def test_the_document_is_served_as_it_is_and_the_about_page_links_to_it(page):
@@ -287,6 +287,7 @@ def test_without_solr_every_answer_is_still_as_the_document_says(library):
         "/api/search": "/api/search?tag=frog",
         "/export.jsonl": "/export.jsonl",
         "/export.csv": "/export.csv",
+        "/export.txt": "/export.txt",
         "/api/images/{corpus}/{partition}/{row}": "/api/images/small/0/0",
         "/api/runs": "/api/runs",
         "/api/models": "/api/models",
@@ -302,6 +303,7 @@ def test_without_solr_every_answer_is_still_as_the_document_says(library):
         "/api/search",
         "/export.jsonl",
         "/export.csv",
+        "/export.txt",
         "/api/images/{corpus}/{partition}/{row}",
         "/readyz",
     ]
@@ -313,11 +315,26 @@ def test_exports_are_the_documents_of_the_document(page, library):
     validator = jsonschema_rs.validator_for(openapi.document()["components"]["schemas"]["Document"])
     with page.get("/export.jsonl?tag=frog") as answer:
         lines = [json.loads(line) for line in answer.text.splitlines()]
-    assert lines and all(validator.is_valid(line) for line in lines)
+    assert answer.headers["Content-Disposition"] == "attachment; filename=tinytags-frog.jsonl"
+    size, columns = (
+        library.corpus.partition_images,
+        [*(field.name for field in HIT_FIELDS), "record", "offset"],
+    )
+    for line in lines:
+        assert list(line) == columns
+        assert line["record"] == line["partition"] * size + line["row"] and line["offset"] == 3072 * line.pop(
+            "record"
+        )
+        del line["offset"]
+        assert validator.is_valid({name: value for name, value in line.items() if value is not None})
+    assert lines
     with page.get("/export.csv?tag=frog") as answer:
         rows = list(csv.DictReader(io.StringIO(answer.text)))
-    assert list(rows[0]) == [field.name for field in HIT_FIELDS]
+    assert list(rows[0]) == columns
     assert [row["id"] for row in rows] == [line["id"] for line in lines]
+    with page.get("/export.txt?tag=frog") as answer:
+        assert answer.text.splitlines() == [line["id"] for line in lines]
+    assert (answer.mimetype, int(answer.headers["X-Total-Count"])) == ("text/plain", len(lines))
 
 
 @pytest.mark.services

@@ -320,7 +320,7 @@ def test_a_spreadsheet_executes_no_cell_and_loses_no_word(app, query):
     changed = 0
     for row, document in zip(rows, documents, strict=True):
         for name, cell in row.items():
-            value = str(document.get(name, ""))
+            value = "" if document[name] is None else str(document[name])
             # OWASP's list, with the wide forms that East Asian versions take for the narrow ones.
             assert not cell.startswith(tuple("=+-@\t\r\n＝＋－＠")), (name, cell)
             assert cell in (value, f"'{value}"), (name, cell, value)

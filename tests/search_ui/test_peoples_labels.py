@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import os
 import re
 import time
@@ -10,7 +9,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from searchable import ALIAS, CLASSES, shares
+from searchable import ALIAS, CLASSES, exported, shares
 
 from indexing.index import index_run
 from indexing.verify import verify_run
@@ -152,7 +151,7 @@ def test_exports_have_what_people_say(page, searchable, given):
     wanted = {d["id"]: d for d in expected(searchable, given, searchable.first) if "correction" in d}
     query = "?correction=corrected&correction=agreed&correction=disputed"
     with page.get(f"/export.jsonl{query}") as answer:
-        assert {d["id"]: d for d in map(json.loads, answer.text.splitlines())} == wanted
+        assert {d["id"]: d for d in exported(answer.text)} == wanted
     with page.get("/export.csv") as answer:
         rows = {row["id"]: row for row in csv.DictReader(io.StringIO(answer.text))}
     assert len(rows) == len(searchable.documents[searchable.first.name])
