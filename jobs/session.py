@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from conf.command import note
 from conf.errors import TinyTagsError
 from jobs import stderr
 from jobs.archive import ROOT, write_zip
@@ -28,6 +29,10 @@ def open_session(master: str, name: str, light: bool = False, **options: str) ->
     work is done by Python workers: a JVM that only hands out tasks starts in half the time without its second compiler
     and collector. Raises `TinyTagsError` where there is no pyspark, no Java, or no such master, and for what fails in Spark.
     """
+    line = f"{name.partition(' ')[0]}: starting Spark, which takes some seconds"
+    unknown = "pyspark" not in sys.modules  # then no session is running; the import alone takes half a second
+    if unknown:
+        note(line)
     try:
         from pyspark.errors import PySparkRuntimeError
         from pyspark.sql import SparkSession
@@ -39,6 +44,8 @@ def open_session(master: str, name: str, light: bool = False, **options: str) ->
         try:
             spark = SparkSession.active()
         except PySparkRuntimeError:  # there is none yet
+            if not unknown:
+                note(line)
             spark = _start(master, name, light, options)
             stack.callback(_stop, spark)
         if not (spark.sparkContext.master or "").startswith("local") and not spark.conf.get(

@@ -95,7 +95,7 @@ class Library:
     def was_trained_on(self, run: str) -> bool:
         """Return whether a run has images that its model was trained on, so that more of its tags are right than of others."""
         with contextlib.suppress(StoreUnavailableError):  # what is searched is useful without
-            return self._read(_read_trained_on, run) or False
+            return bool(self.run(run) and self._read(_read_trained_on, run))
         return False
 
     def bad_records(self, corpus: Corpus) -> frozenset[int]:

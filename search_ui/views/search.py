@@ -39,6 +39,7 @@ def index() -> ResponseReturnValue:
         facets=facets.facet_values(found),
         estimates=_estimates(found),
         trained=_trained(found),
+        several=_several(found),
         bars=facets.histogram(counts, state),
         range=facets.range_box(counts, state),
         filters=facets.filters(state),
@@ -74,6 +75,7 @@ def _thumbnails(found: SearchResult) -> Iterator[dict[str, Any]]:
             "tag": hit["tag"],
             "percent": percent_of(hit),
             "mark": facets.label_mark(hit),
+            "model": hit["model"],
         }
 
 
@@ -81,6 +83,12 @@ def _estimates(found: SearchResult) -> list[PrecisionEstimate]:
     with contextlib.suppress(StoreUnavailableError):  # the results are useful without
         return precision_estimates(sources().library, found.searched.counts, found.state)
     return []
+
+
+def _several(found: SearchResult) -> bool:
+    """Return whether several runs of one corpus are searched: an image is then found once for each that gave it a tag."""
+    found_in = found.searched.counts.sources
+    return len({source.value("corpus") for source in found_in}) < len(found_in)
 
 
 def _trained(found: SearchResult) -> list[str]:

@@ -19,8 +19,11 @@ from search_ui import create_app
 from search_ui.suggestions import Unlabelled
 from storage import layout
 from storage.store import open_store
+from tagging.features.kept import write_codes
 from tagging.forest.scikit_learn import train
 from tagging.models import save_model
+from tagging.training import every_row, make_features
+from tagging.voting import vote_blocks
 
 # What people have among their pictures, by the row at which it lies.
 BROKEN = {
@@ -108,6 +111,22 @@ def test_a_bad_row_has_neither_image_nor_label_and_the_others_are_whole(ingested
     assert Unlabelled(corpus, frozenset(), read_bad_records(store, corpus)).among(np.arange(5)).tolist() == [
         True, False, False, True, True,
     ]  # fmt: skip
+
+
+def test_features_that_are_kept_do_not_hide_that_a_record_is_bad(ingested):
+    store = ingested[0]
+    corpus = open_corpus(store, "p")
+    kept = make_features(store, corpus, "hog", lambda p: every_row(corpus, p), 0, 0.2)
+    write_codes(store, corpus, kept, 2)
+
+    class Model:
+        features = kept
+
+        def votes_of(self, codes):
+            return np.ones((len(codes), 2), np.uint8)
+
+    (voted,) = vote_blocks(store, corpus, 2, Model())
+    assert voted.images is None and np.flatnonzero(voted.bad).tolist() == PARTITIONS[2]
 
 
 @pytest.mark.slow

@@ -63,5 +63,6 @@ except TinyTagsError as error:
 def test_a_master_that_is_none_is_one_line():
     code = "from conf.command import *\nfrom jobs.session import open_session\n"
     code += "def f():\n with open_session('moon', 'ingest'): pass\nrun(click.command()(f))"
-    line = python(code, 1).stderr.splitlines()[-1]
+    first, *_, line = python(code, 1).stderr.splitlines()
+    assert first == "ingest: starting Spark, which takes some seconds"
     assert line.startswith("tinytags: Spark does not start on 'moon': ")
