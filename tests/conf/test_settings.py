@@ -42,6 +42,9 @@ def test_a_local_store_is_a_path_and_has_the_database_unless_one_is_in_use_or_gi
     default = load_settings(folder=tmp_path)
     assert (default.store, default.database) == ("data", "sqlite:///data/tinytags.db")
     assert load_settings({"store": "hdfs://host:8020/x"}, tmp_path).database == default.database
+    with monkeypatch.context() as only:
+        only.setattr(os, "access", lambda path, mode: False)  # a file system that can only be read
+        assert load_settings({"store": str(tmp_path)}, tmp_path).database == default.database
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "tinytags.db").touch()
     assert load_settings({"store": "/elsewhere"}, tmp_path).database == default.database
