@@ -134,11 +134,12 @@ def _plain(store: str) -> str:
 
 def _database_beside(store: str, folder: str | Path) -> dict[str, str]:
     """Return the database in a local store, unless that can only be read, or the default one, of this folder, is in use."""
-    path = Path(store, DATABASE_FILE)
-    in_use = not path.exists() and Path(folder, DEFAULT_STORE, DATABASE_FILE).exists()
+    path = os.path.join(store, DATABASE_FILE)
+    # Not by pathlib, which raises for a name that is too long: the store reports it.
+    in_use = not os.path.exists(path) and os.path.exists(os.path.join(folder, DEFAULT_STORE, DATABASE_FILE))
     if "://" in store or "?" in store or store == DEFAULT_STORE or in_use:
         return {}
-    if Path(store).exists() and not os.access(store, os.W_OK):
+    if os.path.exists(store) and not os.access(store, os.W_OK):
         return {}
     return {"database": f"sqlite:///{path}"}
 

@@ -34,9 +34,9 @@ _NAMED = 5
 @settings_options("store", "webhdfs", "solr")
 @json_option
 def main(kind: Kind, name: str, force: bool, settings: Settings, as_json: bool) -> None:
-    """Delete a corpus, a model or a run, with all its files; a run from Solr, too.
+    """Delete a corpus, a model or a run, with all its files.
 
-    What refers to it is named, and then it stays: runs of a corpus or of a model, and an alias that shows a run. With --force it goes
+    A run is deleted from Solr, too. What refers to it is named, and then it stays: runs of a corpus or of a model, and an alias that shows a run. With --force it goes
     all the same. Labels that people gave stay in the database.
     """
     result = delete(settings, kind, name, force)

@@ -164,7 +164,7 @@ BAD = [
     (["ingest", "gopher://bucket/x", "--corpus", "c"], 1, "scheme gopher:// is unknown"),
     (["ingest", "hdfs:///x", "--corpus", "c"], 1, "hdfs:///x"),
     (["ingest", "tiny_images.bin", "--corpus", "c", "--store", "s3://b/x"], 1, "no store has URLs of s3://"),
-    (["ingest", "tiny_images.bin", "--corpus", "c", "--store", "file"], 1, "/file/corpora/c/lease.json: "),
+    (["ingest", "tiny_images.bin", "--corpus", "c", "--store", "file"], 1, "/file/corpora/c/"),
     (["ingest", "tiny_images.bin", "--corpus", "c", "--store", "/proc/nowhere"], 1, "/proc/nowhere/corpora/c/"),
     (["ingest", "tiny_images.bin", "--corpus", "c", "--store", LONG], 1, "File name too long"),
     (["train", "--corpus", "plain", "--model", "m"], 1, "corpus 'plain' has no labels to learn from"),
