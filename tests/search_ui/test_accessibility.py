@@ -90,8 +90,9 @@ def annotations(settings, searchable, tmp_path_factory):
     made_annotations.make(folder, images=60)
     read_annotations(replace(settings, master="processes[1]"), str(folder), "made")
     index_annotations(searchable.store, "made", searchable.solr)
-    Image.new("RGB", (40, 40), (200, 60, 20)).save(folder / "0000000000000020.png")
-    split_dump(replace(settings, master="processes[1]"), str(folder), "named")
+    pictures = tmp_path_factory.mktemp("pictures")
+    Image.new("RGB", (40, 40), (200, 60, 20)).save(pictures / "0000000000000020.png")
+    split_dump(replace(settings, master="processes[1]"), str(pictures), "named")
     yield
     for part in open_annotations(searchable.store, "made").sets:
         searchable.solr.delete_alias(part.alias)
