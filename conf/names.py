@@ -4,7 +4,7 @@ import unicodedata
 
 # Control characters, line and paragraph separators, and bytes that are no text. Spaces of all widths, soft hyphens and the joiners
 # that Persian and Hindi need are text.
-_REFUSED = {"Cc", "Zl", "Zp", "Cs", "Cn"}
+_REFUSED = {"Cc", "Zl", "Zp", "Cs"}
 # These reverse the text that follows, also beyond the name.
 _OVERRIDES = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 

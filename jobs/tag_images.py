@@ -198,7 +198,7 @@ def tag_partition(store, corpus, run, partition: int, kind: "type[Model] | None"
     from tagging.descriptor import describe
     from tagging.models import load_exact_model
     from tagging.tags import documents
-    from tagging.trained import are_among
+    from tagging.trained import are_hashes_among
     from tagging.voting import vote_blocks
 
     began = time.monotonic()
@@ -218,9 +218,9 @@ def tag_partition(store, corpus, run, partition: int, kind: "type[Model] | None"
     digest, size = hashlib.sha256(), 0
     with store.writer(layout.run_tags(run.name, partition)) as file:
         blocks = vote_blocks(
-            store, corpus, partition, tagger, pixels=bool(run.descriptor) or trained is not None
+            store, corpus, partition, tagger, pixels=bool(run.descriptor), hashed=trained is not None
         )
-        seen = None if trained is None else functools.partial(are_among, trained=trained)
+        seen = None if trained is None else functools.partial(are_hashes_among, trained=trained)
         for rows, best, labels, descriptors, among in _winners(
             blocks, describe if run.descriptor else None, seen
         ):
@@ -301,8 +301,8 @@ def _winners(
         rows.append(np.arange(block.row, block.row + len(block.votes))[good])
         if describe and block.images is not None:
             descriptors.append(describe(block.images[good]))
-        if seen and block.images is not None:
-            among.append(seen(block.images[good]))
+        if seen and block.hashes is not None:
+            among.append(seen(block.hashes[good]))
         count += len(rows[-1])
         if count >= min(CHUNK_IMAGES, CHUNK_VOTES // votes[0].shape[1]):
             yield chunk()

@@ -94,6 +94,11 @@ def features_codes(corpus: str, features: str, partition: int) -> str:
     return f"{features_folder(corpus, features)}/codes/{partition:05d}.npy"
 
 
+def features_hashes(corpus: str, features: str, partition: int) -> str:
+    """Return the hashes of a partition's images, an array of numpy's own format: which of them a model was trained on."""
+    return f"{features_folder(corpus, features)}/hashes/{partition:05d}.npy"
+
+
 def features_statistics_folder(corpus: str, features: str) -> str:
     """Return the folder that lists the partitions whose features are kept."""
     return statistics_folder(features_folder(corpus, features))

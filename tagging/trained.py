@@ -32,9 +32,13 @@ def hash_blocks(blocks: Iterable[Images]) -> Hashes:
 
 def are_among(images: Images, trained: Hashes) -> npt.NDArray[np.bool_]:
     """Return (n,) bool, which of ``images`` (n, 3072) have a hash in ``trained``, ascending."""
+    return are_hashes_among(hash_images(images), trained) if len(trained) else np.zeros(len(images), bool)
+
+
+def are_hashes_among(hashes: Hashes, trained: Hashes) -> npt.NDArray[np.bool_]:
+    """Return (n,) bool, which of ``hashes`` (n,) of `hash_images` are in ``trained``, ascending."""
     if not len(trained):
-        return np.zeros(len(images), bool)
-    hashes = hash_images(images)
+        return np.zeros(len(hashes), bool)
     places = np.minimum(np.searchsorted(trained, hashes), len(trained) - 1)
     return np.asarray(trained[places] == hashes)
 

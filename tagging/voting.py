@@ -10,8 +10,9 @@ from ingest.bad import read_bad
 from ingest.corpus import Corpus
 from ingest.partition import ROW_GROUP_IMAGES, read_labels, read_partition
 from storage.store import Store
-from tagging.features.kept import read_codes
+from tagging.features.kept import read_codes, read_hashes
 from tagging.model import Model, OnFeatures
+from tagging.trained import Hashes, hash_images
 from tagging.types import Codes, Images, Votes
 
 
@@ -25,28 +26,36 @@ class Voted(NamedTuple):
     bad: npt.NDArray[np.bool_] | None = (
         None  # (n,), rows without an image, whose votes mean nothing; None for none
     )
+    hashes: Hashes | None = None  # (n,) of `tagging.trained`, where they were wanted
 
 
 def vote_blocks(
-    store: Store, corpus: Corpus, partition: int, model: Model, pixels: bool = False
+    store: Store, corpus: Corpus, partition: int, model: Model, pixels: bool = False, hashed: bool = False
 ) -> Iterator[Voted]:
-    """Yield a model's votes on a partition; with ``pixels`` the images, too.
+    """Yield a model's votes on a partition; with ``pixels`` the images, with ``hashed`` their hashes, too.
 
-    Where the store has the features that a model votes on, no pixels are read for the votes. Raises as `read_partition`
+    Where the store has the features that a model votes on, no pixels are read for the votes and the hashes. Raises as `read_partition`
     does, and `FeaturesDamagedError`.
     """
     codes = kept_codes(store, corpus, partition, model)
+    hashes = None
+    if codes is not None and hashed and not pixels:
+        hashes = read_hashes(store, corpus, cast(OnFeatures, model).features, partition)
+        pixels = hashes is None
     if codes is None or pixels:
         for block in read_partition(store, corpus, partition):
             own = None if codes is None else codes[block.row : block.row + len(block.images)]
-            yield Voted(block.row, votes_on(model, block.images, own), block.labels, block.images, block.bad)
+            votes = votes_on(model, block.images, own)
+            found = hash_images(block.images) if hashed else None
+            yield Voted(block.row, votes, block.labels, block.images, block.bad, found)
         return
     labels = read_labels(store, corpus, partition)
     bad = np.zeros(len(labels), bool)
     bad[[record["row"] for record in read_bad(store, corpus.name, partition)]] = True
     for row in range(0, len(codes), ROW_GROUP_IMAGES):
         rows = slice(row, row + ROW_GROUP_IMAGES)
-        yield Voted(row, cast(OnFeatures, model).votes_of(codes[rows]), labels[rows], None, bad[rows])
+        votes = cast(OnFeatures, model).votes_of(codes[rows])
+        yield Voted(row, votes, labels[rows], None, bad[rows], None if hashes is None else hashes[rows])
 
 
 def kept_codes(store: Store, corpus: Corpus, partition: int, model: Model) -> Codes | None:

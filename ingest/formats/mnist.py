@@ -246,9 +246,16 @@ def _beside(path: str, webhdfs: str | None) -> list[str]:
 
 
 def _labels_beside(path: str, webhdfs: str | None) -> str | None:
-    match = _IMAGES_NAME.fullmatch(files.base_name(path))
-    labels = _labels_named(_beside(path, webhdfs), match) if match else None
-    return files.join(path.rpartition("/")[0], labels) if labels else None
+    own, folder = files.base_name(path), path.rpartition("/")[0]
+    match = _IMAGES_NAME.fullmatch(own)
+    if not match:
+        return None
+    there = _beside(path, webhdfs)
+    if not there:  # a server that lists nothing may have the official name all the same
+        official = own.replace("images", "labels").replace("idx3", "idx1")
+        there = [official] if files.exists(files.join(folder, official), webhdfs) else []
+    labels = _labels_named(there, match)
+    return files.join(folder, labels) if labels else None
 
 
 def _note_labels(path: str, webhdfs: str | None) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from ingest.partition import read_partition
 from storage import layout
 from storage.store import FileMissingError, Store, StoreError
 from tagging.features import Features, features_class
+from tagging.trained import Hashes, hash_images
 from tagging.types import Codes
 
 
@@ -92,15 +93,25 @@ def write_codes(store: Store, corpus: Corpus, features: Features, partition: int
     about = {"descr": "|u1", "fortran_order": False, "shape": (stop - start, features.length)}
     np.lib.format.write_array_header_1_0(header, about)
     digest, size = hashlib.sha256(), 0
+    hashes: list[Hashes] = []
+
+    def computed() -> Iterator[Codes]:
+        for block in read_partition(store, corpus, partition):
+            hashes.append(hash_images(block.images))
+            yield features.codes(block.images)
+
     with store.writer(layout.features_codes(corpus.name, name, partition)) as file:
-        codes = (features.codes(block.images) for block in read_partition(store, corpus, partition))
+        codes = computed()
         for data in _bytes(header.getvalue(), codes):
             file.write(data)
             digest.update(data)
             size += len(data)
+    saved = io.BytesIO()
+    np.save(saved, np.concatenate(hashes).astype("<u8"))
+    store.write_bytes(layout.features_hashes(corpus.name, name, partition), saved.getvalue())
     statistics = {
         "partition": partition, "images": stop - start, "corpus_hash": corpus.hash, "features_hash": features.hash, "bytes": size,
-        "sha256": digest.hexdigest(), "seconds": round(time.monotonic() - began, 3),
+        "sha256": digest.hexdigest(), "hashes_sha256": hashlib.sha256(saved.getvalue()).hexdigest(), "seconds": round(time.monotonic() - began, 3),
     }  # fmt: skip
     store.write_json(layout.features_statistics(corpus.name, name, partition), statistics)
     return statistics
@@ -145,6 +156,19 @@ def read_codes(store: Store, corpus: Corpus, features: Features, partition: int)
     start, stop = corpus.rows(partition)
     codes = np.frombuffer(data, np.uint8, offset=len(data) - (stop - start) * features.length)
     return codes.reshape(stop - start, features.length)
+
+
+def read_hashes(store: Store, corpus: Corpus, features: Features, partition: int) -> Hashes | None:
+    """Return the hashes (n,) of a partition's images that are kept with its features; None where they are not, or have changed."""
+    name = folder_name(features)
+    try:
+        statistics = store.read_json(layout.features_statistics(corpus.name, name, partition))
+        data = store.read_bytes(layout.features_hashes(corpus.name, name, partition))
+    except FileMissingError:
+        return None
+    if hashlib.sha256(data).hexdigest() != statistics.get("hashes_sha256"):
+        return None
+    return np.asarray(np.load(io.BytesIO(data), allow_pickle=False), np.uint64)
 
 
 def read_any_codes(store: Store, corpus: Corpus, partition: int) -> Codes | None:

@@ -446,13 +446,15 @@ def test_an_unavailable_store_leaves_the_search_and_is_reported_on_the_image(pag
     monkeypatch.setattr("search_ui.library.open_run", unavailable)
     monkeypatch.setattr("search_ui.library.MANIFEST_SECONDS", 600)
     page.application.extensions["tinytags"].library._cache.clear()
+    seen = []
     for _ in range(2):
         assert page.get("/").status_code == 200
         assert page.get("/api/search").json["total"] > 0
         assert page.get("/about").status_code == 200
         answer = page.get(hit["url"])
         assert answer.status_code == 503 and "does not answer" in answer.text
-        assert len(queries) == 3, "it is not read again for every page"
+        seen.append(len(queries))
+    assert seen[0] == seen[1] > 0, "it is not read again for every page"
 
 
 @pytest.mark.services
