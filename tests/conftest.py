@@ -210,7 +210,7 @@ def store_address(request, tmp_path):
     return [f"{hdfs.url}/{tmp_path.name}", hdfs.webhdfs]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def yarn(tmp_path_factory, hdfs):
     """A running YARN with one node of 4 GB, on the HDFS above; its `conf_dir` is Spark's HADOOP_CONF_DIR."""
     from operations.services import Yarn, free_port
