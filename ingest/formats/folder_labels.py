@@ -186,7 +186,10 @@ def _from_file(
 
 def _rows(at: str, webhdfs: str | None, required: bool) -> list[tuple[str, str]]:
     """Return name and label of the rows of a CSV file; none of one that is not ``required`` and has no header that fits."""
-    size = files.file_status(at, webhdfs).size
+    entry = files.file_status(at, webhdfs) if required else files.status(at, webhdfs)
+    size = entry.size if entry else 0
+    if not size:  # of one that is not required
+        return []
     if size > _FILE_BYTES:
         raise TinyTagsError(f"{at}: has {size:,} bytes; a file of labels has at most {_FILE_BYTES:,}")
     try:

@@ -127,8 +127,9 @@ def test_a_file_of_labels_is_used_where_it_names_the_pictures(tmp_path, capsys):
     first = dump.identity
     labels.write_text("id,label\n1,dog\n2,dog\n3,cat\n4,frog\n")
     assert open_folder(str(tmp_path)).identity != first
-    labels.write_text("id,label\n100,dog\n")
-    assert open_folder(str(tmp_path)).classes is None
+    for nothing in ("", "id,label\n100,dog\n"):
+        labels.write_text(nothing)
+        assert open_folder(str(tmp_path)).classes is None
     assert "trainLabels.csv is not used, as it names 0 of 4 pictures" in capsys.readouterr().err
     other = tmp_path / "own.csv"
     other.write_text("test/3.png,bird\n")
