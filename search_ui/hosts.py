@@ -21,7 +21,7 @@ def accepted_hosts(names: str, listening: str = "") -> frozenset[str] | None:
     None where ``names`` has ``*``: any. A server that listens on all addresses also accepts each IP address, because a
     browser has connected to just that one, and the name of the machine.
     """
-    given = _given(names)
+    given = _names(names)
     if ANY in given:
         return None
     if listening and _is_unspecified(listening):
@@ -70,11 +70,14 @@ def is_ours(origin: str, names: str) -> bool:
 
     A proxy may put another name into the header Host. Loopback names are none of them: other programs have pages there.
     """
-    given = _given(names) - {ANY}
-    return bool(given) and is_accepted(urlsplit(origin).netloc, frozenset(given))
+    try:
+        host = urlsplit(origin).netloc
+    except ValueError:  # such as http://[
+        return False
+    return is_accepted(host, frozenset(_names(names) - {ANY}))
 
 
-def _given(names: str) -> set[str]:
+def _names(names: str) -> set[str]:
     return {_in_url(name.strip().lower()) for name in names.split(",") if name.strip()}
 
 

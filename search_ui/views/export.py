@@ -1,5 +1,6 @@
-"""All hits of a search as a file, streamed, or their ids alone; each export has one of a few places."""
+"""All hits of a search as a file, or their ids alone, streamed."""
 
+import contextlib
 import csv
 import io
 import json
@@ -19,6 +20,7 @@ from ingest.formats import record_offset
 from search_ui.clients import this_client
 from search_ui.library import Library
 from search_ui.sources import sources
+from storage.store import StoreUnavailableError
 
 blueprint = Blueprint("export", __name__)
 
@@ -93,8 +95,10 @@ def _begin(client: str) -> None:
 
 
 def _with_records(library: Library, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return hits with every one of `COLUMNS`, None where they have none."""
-    corpora = {name: library.corpus(name) for name in {hit["corpus"] for hit in found}}
+    """Return hits with every one of `COLUMNS`, None for what is not known: without the store, record and offset."""
+    corpora = dict.fromkeys(hit["corpus"] for hit in found)
+    with contextlib.suppress(StoreUnavailableError):  # the hits are useful without
+        corpora = {name: library.corpus(name) for name in corpora}
     lines = []
     for hit in documents(found):
         line = dict.fromkeys(COLUMNS) | hit

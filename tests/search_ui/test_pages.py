@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 import signal
 import socket
@@ -451,6 +452,10 @@ def test_an_unavailable_store_leaves_the_search_and_is_reported_on_the_image(pag
         assert page.get("/").status_code == 200
         assert page.get("/api/search").json["total"] > 0
         assert page.get("/about").status_code == 200
+        with page.get("/export.jsonl") as answer:
+            lines = [json.loads(line) for line in answer.text.splitlines()]
+        assert len(lines) == int(answer.headers["X-Total-Count"]) > 0
+        assert {(line["record"], line["offset"]) for line in lines} == {(None, None)}
         answer = page.get(hit["url"])
         assert answer.status_code == 503 and "does not answer" in answer.text
         seen.append(len(queries))

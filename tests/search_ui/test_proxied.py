@@ -125,7 +125,7 @@ def test_without_settings_of_nginx_pages_of_our_names_may_send_forms_and_others_
     form = {"label": "ship", "by": "Ada"}
     for origin, status in (
         ("http://tags.example.org", 303), ("https://images.lan:8443", 303), ("http://other.example.org", 403),
-        ("http://localhost:3000", 403), ("null", 403),
+        ("http://localhost:3000", 403), ("null", 403), ("http://[", 403),
     ):  # fmt: skip
         answer = requests.post(
             f"{nginx[1]}/images/small/0/2/corrections",
@@ -137,7 +137,7 @@ def test_without_settings_of_nginx_pages_of_our_names_may_send_forms_and_others_
         assert answer.status_code == status, origin
 
 
-def test_only_the_proxy_has_a_say_in_prefix_and_scheme(page, settings):
+def test_prefix_and_scheme_are_read_from_requests_of_the_proxy_alone(page, settings):
     headers = {"X-Forwarded-Prefix": "/tags"}
     assert 'href="/runs"' in page.get("/", headers=headers).text
     behind = create_app(replace(settings, proxy="192.0.2.1", password="correct horse")).test_client()
