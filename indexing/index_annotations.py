@@ -5,9 +5,10 @@ from typing import Any
 from conf.progress import Progress
 from indexing.annotation_fields import ANNOTATION_NAMES
 from indexing.expected import document_id, read_rejected_ids, read_tags
+from indexing.findings import Findings, recording_unreadable
 from indexing.index import index_documents, repost
 from indexing.solr import Solr
-from indexing.verify import Findings, check_foreign, check_idle, check_index, recording_unreadable
+from indexing.verify import check_foreign, check_idle, check_index
 from ingest.annotations.manifest import Annotations, DocumentsOf, open_annotations
 from ingest.annotations.rows import read_range_rows
 from storage import layout

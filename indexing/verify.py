@@ -3,10 +3,8 @@
 import contextlib
 import json
 import struct
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any
 
 from conf.errors import LeaseHeldError, TinyTagsError
 from conf.progress import Progress
@@ -21,6 +19,7 @@ from indexing.expected import (
     read_tags,
 )
 from indexing.fields import HIT_NAMES
+from indexing.findings import Findings, recording_unreadable
 from indexing.index import PATIENCE, repost
 from indexing.solr import Solr
 from indexing.verify_features import check_features, forget_features
@@ -43,35 +42,6 @@ from storage.store import (
 
 THREADS = 2
 NAMED = 3  # of the documents that differ
-
-
-class Problem(TypedDict):
-    """One thing that is wrong with a run or with annotations; `verify_run` and `verify_annotations` list the kinds."""
-
-    kind: str
-    partition: int | None
-    what: str
-    mended: bool  # whether it was repaired
-
-
-@dataclass
-class Findings:
-    """The problems of a run, and the sums over its partitions."""
-
-    sums: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(
-            ("images", "tagged", "dropped", "bad", "rejected", "documents"), 0
-        )
-    )
-    problems: list[Problem] = field(default_factory=list)
-
-    def add(self, kind: str, partition: int | None, what: str) -> None:
-        self.problems.append({"kind": kind, "partition": partition, "what": what, "mended": False})
-
-    def partitions(self, *kinds: str) -> list[int]:
-        """Return the partitions with a problem of one of these kinds that isn't repaired."""
-        problems = (p for p in self.problems if p["kind"] in kinds and not p["mended"])
-        return sorted({p["partition"] for p in problems if p["partition"] is not None})
 
 
 def verify_run(store: Store, run_name: str, solr: Solr | None, repair: bool = False) -> dict[str, Any]:
@@ -204,15 +174,6 @@ def _check_corpus(store: Store, run: Run, findings: Findings) -> Corpus | None:
         )
         return None
     return corpus
-
-
-@contextlib.contextmanager
-def recording_unreadable(p: int, findings: Findings) -> Iterator[None]:
-    """Record a file that the store can't read now: there is nothing to repair, it may be readable later."""
-    try:
-        yield
-    except FileUnavailableError as error:
-        findings.add("unreadable", p, str(error))
 
 
 def _check_images(store: Store, corpus: Corpus, p: int, ingested: bool, findings: Findings) -> None:

@@ -1,25 +1,22 @@
 """Verification of the features that are kept of a corpus: each file as it was written."""
 
 import hashlib
-from typing import TYPE_CHECKING
 
+from indexing.findings import Findings
 from ingest.corpus import Corpus
 from storage import layout
 from storage.lease import lease
 from storage.store import DamagedFileError, FileMissingError, Store
 
-if TYPE_CHECKING:
-    from indexing.verify import Findings
 
-
-def check_features(store: Store, corpus: Corpus, partition: int, findings: "Findings") -> None:
+def check_features(store: Store, corpus: Corpus, partition: int, findings: Findings) -> None:
     """Find features of a partition that are missing or changed since they were written."""
     for folder in store.list(layout.corpus_features_folder(corpus.name)):
         if wrong := _difference(store, corpus, folder, partition):
             findings.add("features", partition, wrong)
 
 
-def forget_features(store: Store, corpus: Corpus, findings: "Findings") -> None:
+def forget_features(store: Store, corpus: Corpus, findings: Findings) -> None:
     """Remove the markers of features that differ, so that they are computed from the images again; the problems are repaired then."""
     partitions = findings.partitions("features")
     for folder in store.list(layout.corpus_features_folder(corpus.name)) if partitions else []:

@@ -8,6 +8,7 @@ from typing import TypedDict, final
 from conf.addresses import without_passwords
 from conf.errors import TinyTagsError
 from indexing.expected import ExpectedCounts
+from indexing.failures import problems, read_failures
 from indexing.folder_cache import FolderCache
 from indexing.states import Problem, States, Working, Writer, states, working, writer_of
 from ingest.annotations.manifest import Annotations, DocumentsOf, open_annotations
@@ -15,8 +16,6 @@ from storage import layout
 from storage.documents import number_of_documents
 from storage.lease import holder
 from storage.store import Store, StoreUnavailableError
-
-NAMED = 3  # failed partitions of a step that are named
 
 
 @final
@@ -84,7 +83,7 @@ class AnnotationsWatch:
         return folder
 
     def _status(self, annotations: Annotations, folder: FolderCache) -> AnnotationsStatus:
-        problems: list[Problem] = []
+        found: list[Problem] = []
         steps = {}
         done: dict[int, float] = {}
         for step, path, partitions in (
@@ -93,11 +92,9 @@ class AnnotationsWatch:
         ):
             there = self._folder(path)
             done = there.numbers("statistics")
-            failed = [p for p in there.numbers("failed") if p not in done]
+            failed, failures = read_failures(there, done)
             steps[step] = states(partitions, done, failed)
-            for p in failed[:NAMED]:
-                record = self.store.read_json(layout.failed(path, p))
-                problems.append({"step": step, "partition": p, "error": str(record.get("error"))})
+            found += problems(step, failures)
         writer = None
         if folder.has("lease.json"):
             writer = writer_of(holder(self.store, layout.annotations_lease(annotations.name)))
@@ -106,7 +103,7 @@ class AnnotationsWatch:
             "annotations": annotations.name, "hash": annotations.hash, "ranges": annotations.ranges,
             "partitions": annotations.partitions, "rows": steps["rows"], "documents": steps["documents"],
             "collections": {part.kind: part.name for part in annotations.sets}, "writer": writer,
-            "problems": problems, "redo": [shlex.join(words)] if problems else [],
+            "problems": found, "redo": [shlex.join(words)] if found else [],
             "working": working(
                 "annotations", writer, annotations.partitions, annotations.partitions, steps["documents"]["pending"], done
             ),

@@ -3,14 +3,13 @@
 import shlex
 from typing import Any, TypedDict, final
 
+from indexing.failures import problems, read_failures
 from indexing.folder_cache import FolderCache
 from indexing.states import Problem, States, Working, states, working, writer_of
 from ingest.corpus import Corpus
 from storage import layout
 from storage.lease import holder
 from storage.store import Store, StoreError, StoreUnavailableError
-
-NAMED = 3  # failed partitions that are named
 
 
 @final
@@ -76,12 +75,8 @@ class FeaturesWatch:
                 f"{there}: these features are of other images, those of a corpus that had this name; remove that folder"
             )
         done = {p: written for p, written in folder.numbers("statistics").items() if p < corpus.partitions}
-        failed = [p for p in folder.numbers("failed") if p not in done]
+        failed, failures = read_failures(folder, done)
         found = states(corpus.partitions, done, failed)
-        problems: list[Problem] = []
-        for p in failed[:NAMED]:
-            record = self.store.read_json(layout.features_failed(corpus.name, name, p))
-            problems.append({"step": "features", "partition": p, "error": str(record.get("error"))})
         lease = layout.features_lease(corpus.name, name)
         writer = writer_of(holder(self.store, lease)) if folder.has(lease.rsplit("/", 1)[1]) else None
         jobs += working("features", writer, corpus.images, corpus.partitions, found["pending"], done)
@@ -91,5 +86,5 @@ class FeaturesWatch:
                 words += [f"--{option}", str(manifest[option])]
         return {
             "name": str(manifest.get("features")), "folder": name, "length": manifest.get("length"), "features": found,
-            "problems": problems, "redo": [shlex.join(words)] if problems else [],
+            "problems": problems("features", failures), "redo": [shlex.join(words)] if failures else [],
         }  # fmt: skip

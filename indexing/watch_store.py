@@ -4,7 +4,7 @@ import functools
 import json
 import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict, final
@@ -12,6 +12,7 @@ from typing import NotRequired, TypedDict, final
 from conf.addresses import without_passwords
 from conf.errors import TinyTagsError
 from indexing.expected import ExpectedCounts
+from indexing.failures import NAMED, NO_REASON, Failure, problems, read_failures
 from indexing.folder_cache import FolderCache
 from indexing.states import Problem, States, Working, Writer, start_working, states, working, writer_of
 from indexing.watch_annotations import AnnotationsStatus, AnnotationsWatch, BrokenAnnotations
@@ -25,9 +26,6 @@ from storage.store import Store, StoreError, StoreUnavailableError
 
 # In HDFS each file is a request.
 THREADS = 8
-# So many failed partitions of a step are read and named.
-NAMED = 3
-NO_REASON = "no reason was recorded"
 
 
 @final
@@ -105,15 +103,6 @@ class StoreStatus:
     annotations: list[AnnotationsStatus | BrokenAnnotations]
 
 
-@dataclass(frozen=True)
-class _Failure:
-    """The record of a partition that failed: why, and the verb that helps where that is known."""
-
-    partition: int
-    error: str
-    remedy: str | None
-
-
 @dataclass(frozen=True, eq=False)
 class _ScannedCorpus:
     corpus: Corpus
@@ -126,7 +115,7 @@ class _ScannedRun:
     folder: FolderCache
     status: RunStatus
     done: dict[int, float]
-    failures: list[_Failure]
+    failures: list[Failure]
     rejected: dict[int, int]
 
 
@@ -195,8 +184,8 @@ class StoreWatch:
             corpus = folder.manifest(lambda: open_corpus(self.store, name))
             if corpus is None:
                 return None
-            done, failed = _partitions(folder, corpus.partitions)
-            failures = self._failures(folder, failed, lambda p: layout.corpus_failed(name, p))
+            done = _done(folder, corpus.partitions)
+            failed, failures = read_failures(folder, done)
             writer = self._writer(folder, layout.corpus_lease(name))
             ingest = states(corpus.partitions, done, failed)
             features, computing = self._features.scan(corpus, folder)
@@ -211,7 +200,7 @@ class StoreWatch:
                     "corpus": name, "images": corpus.images, "partitions": corpus.partitions, "format": corpus.format,
                     "classes": corpus.classes, "hash": corpus.hash, "ingest": ingest,
                     "bad": sum(count for count, _ in bad), "bad_first": bad[0][1] if bad else None, "writer": writer,
-                    "problems": _problems("ingest", failures),
+                    "problems": problems("ingest", failures),
                     "redo": [shlex.join(_ingest_command(corpus))] if ingest["failed"] else [],
                     "working": working("ingest", writer, corpus.images, corpus.partitions, ingest["pending"], done) + computing,
                     "features": features,
@@ -229,8 +218,8 @@ class StoreWatch:
             run = folder.manifest(lambda: runs.open_run(self.store, name))
             if run is None:
                 return None
-            done, failed = _partitions(folder, run.partitions)
-            failures = self._failures(folder, failed, lambda p: layout.run_failed(name, p))
+            done = _done(folder, run.partitions)
+            failed, failures = read_failures(folder, done)
             rejected = {
                 p: folder.read(layout.run_rejected(name, p), written, self._read_rejected)
                 for p, written in folder.numbers("rejected", ".jsonl").items()
@@ -243,7 +232,7 @@ class StoreWatch:
                 "run": name, "corpus": run.corpus, "model": run.model, "model_hash": run.model_hash, "trees": run.trees,
                 "min_confidence": run.min_confidence, "min_precision": run.min_precision, "similar": run.descriptor is not None, "images": run.images,
                 "partitions": run.partitions, "tag": tag, "writer": tagging or indexing,
-                "problems": _problems("tag", failures), "redo": [],
+                "problems": problems("tag", failures), "redo": [],
                 "working": working("tag", tagging, run.images, run.partitions, tag["pending"], done),
                 "published": False, "index": None,
             }  # fmt: skip
@@ -260,26 +249,6 @@ class StoreWatch:
             raise
         except TinyTagsError as error:
             return {"run": name, "error": str(error)}
-
-    def _failures(
-        self, folder: FolderCache, failed: Mapping[int, float], path: Callable[[int], str]
-    ) -> list[_Failure]:
-        """Return the first failed partitions."""
-        failures = []
-        for p, written in list(failed.items())[:NAMED]:
-            error, remedy = folder.read(path(p), written, self._read_failure)
-            failures.append(_Failure(p, error, remedy))
-        return failures
-
-    def _read_failure(self, path: str) -> tuple[str, str | None]:
-        """Return why a partition failed, and the verb that helps, as its record has them."""
-        try:
-            record = self.store.read_json(path)
-            return str(record["error"]), record.get("remedy")
-        except StoreUnavailableError:
-            raise
-        except (StoreError, KeyError):
-            return NO_REASON, None
 
     def _read_bad(self, corpus: str, partition: int, path: str) -> tuple[int, str]:
         """Return how many records of a partition can't be decoded, and the first of them."""
@@ -336,14 +305,9 @@ class StoreWatch:
         return errors
 
 
-def _partitions(folder: FolderCache, partitions: int) -> tuple[dict[int, float], dict[int, float]]:
-    """Return the partitions that are done, and those that failed and are not done, each with its time."""
-    done = {p: written for p, written in folder.numbers("statistics").items() if p < partitions}
-    return done, {p: written for p, written in folder.numbers("failed").items() if p not in done}
-
-
-def _problems(step: str, failures: Iterable[_Failure]) -> list[Problem]:
-    return [{"step": step, "partition": failure.partition, "error": failure.error} for failure in failures]
+def _done(folder: FolderCache, partitions: int) -> dict[int, float]:
+    """Return the partitions that are done, each with its time."""
+    return {p: written for p, written in folder.numbers("statistics").items() if p < partitions}
 
 
 def _expected(scanned: _ScannedRun) -> tuple[ExpectedCounts | None, int]:

@@ -123,7 +123,7 @@ class HdfsStore(Store):
         for _ in range(2):
             with contextlib.suppress(
                 FileMissingError
-            ):  # whoever holds the lease has removed our temporary file
+            ):  # the holder of the lease has removed our temporary file
                 return bool(self._retry(path, create))
         return bool(self._retry(path, create))
 

@@ -97,7 +97,7 @@ class LocalStore(Store):
             for _ in range(_ATTEMPTS - 1):
                 with contextlib.suppress(
                     FileNotFoundError
-                ):  # whoever holds the lease has removed our temporary file
+                ):  # the holder of the lease has removed our temporary file
                     return self._create(path, data)
             return self._create(path, data)
 

@@ -147,7 +147,7 @@ def open_idx(
     names = check_classes(classes) or known
     parts = [_labels_of(Part(at, _check_images(at, webhdfs), beside), webhdfs) for at, beside in pairs]
     ranges = [_check_labels(part, webhdfs) for part in parts if part.labels]
-    # Ten digits that nobody named begin at 0: a 10 among them is an error.
+    # Ten digits without given names begin at 0: a 10 among them is an error.
     from_1 = bool(ranges) and min(ranges)[0] == 1 and max(high for _, high in ranges) == len(names)
     first_label = int(from_1 and names != CLASSES)
     for part in parts:
