@@ -25,7 +25,7 @@ from indexing.solr import Solr
 from indexing.verify_features import check_features, forget_features
 from ingest.bad import read_bad
 from ingest.corpus import Corpus, done_partitions, open_corpus
-from ingest.partition import check_statistics, measure_partition, restore_statistics
+from ingest.measure import check_statistics, measure_partition, restore_statistics
 from storage import layout
 from storage.checked_json import has_checksum
 from storage.documents import DocumentSet

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -16,14 +16,7 @@ from ingest.corpus import Corpus
 from ingest.image import IMAGE_BYTES
 from ingest.pages import read_pixels
 from storage import layout
-from storage.store import (
-    DamagedFileError,
-    FileMissingError,
-    FileUnavailableError,
-    Store,
-    StoreError,
-    StoreUnavailableError,
-)
+from storage.store import FileMissingError, Store, StoreError
 
 if TYPE_CHECKING:
     import pyarrow
@@ -176,7 +169,10 @@ def read_partition(store: Store, corpus: Corpus, partition: int, names: bool = F
     """
     start, stop = corpus.rows(partition)
     row = 0
-    with _parquet_errors(store, corpus, partition), _open_partition(store, corpus, partition) as source:
+    with (
+        _parquet_errors(store, corpus, partition),
+        _open_partition(store, corpus, partition, store.open_arrow) as source,
+    ):
         parquet = _open_parquet(store, corpus, partition, source)
         _check_length(store, corpus, partition, parquet.metadata.num_rows, stop - start)
         if names:
@@ -194,33 +190,25 @@ def read_labels(store: Store, corpus: Corpus, partition: int) -> NDArray[np.int3
     start, stop = corpus.rows(partition)
     if corpus.classes is None:
         return np.full(stop - start, -1, np.int32)
-    path = layout.corpus_images(corpus.name, partition)
     with _parquet_errors(store, corpus, partition):
-        try:
-            source = store.open_ranged(path)
-        except FileMissingError:
-            raise _damaged(store, corpus, partition, "is missing") from None
-        with source:
-            parquet = _open_parquet(store, corpus, partition, source)
-            labels = _labels(parquet.read(columns=["label"], use_threads=False).column(0).combine_chunks())
-    _check_length(store, corpus, partition, len(labels), stop - start)
-    return labels
+        return _labels(_read_column(store, corpus, partition, "label"))
 
 
 def read_names(store: Store, corpus: Corpus, partition: int) -> list[str | None]:
     """Return the names (n,) of a partition's images, None where there is none, without reading pixels. Raises as `read_partition` does."""
-    start, stop = corpus.rows(partition)
-    path = layout.corpus_images(corpus.name, partition)
     with _parquet_errors(store, corpus, partition):
-        try:
-            source = store.open_ranged(path)
-        except FileMissingError:
-            raise _damaged(store, corpus, partition, "is missing") from None
-        with source:
-            parquet = _open_parquet(store, corpus, partition, source)
-            names: list[str | None] = parquet.read(columns=["name"], use_threads=False).column(0).to_pylist()
-    _check_length(store, corpus, partition, len(names), stop - start)
+        names: list[str | None] = _read_column(store, corpus, partition, "name").to_pylist()
     return names
+
+
+def _read_column(store: Store, corpus: Corpus, partition: int, name: str) -> "pyarrow.Array":
+    """Return one column (n,) of a partition; reads no other."""
+    start, stop = corpus.rows(partition)
+    with _open_partition(store, corpus, partition, store.open_ranged) as source:
+        parquet = _open_parquet(store, corpus, partition, source)
+        column = parquet.read(columns=[name], use_threads=False).column(0).combine_chunks()
+    _check_length(store, corpus, partition, len(column), stop - start)
+    return column
 
 
 def _check_length(store: Store, corpus: Corpus, partition: int, images: int, wanted: int) -> None:
@@ -261,9 +249,11 @@ def _all_columns(parquet: "pyarrow.parquet.ParquetFile") -> Iterator[Block]:
         row += len(batch)
 
 
-def _open_partition(store: Store, corpus: Corpus, partition: int) -> "pyarrow.NativeFile":
+def _open_partition(
+    store: Store, corpus: Corpus, partition: int, open: "Callable[[str], pyarrow.NativeFile]"
+) -> "pyarrow.NativeFile":
     try:
-        return store.open_arrow(layout.corpus_images(corpus.name, partition))
+        return open(layout.corpus_images(corpus.name, partition))
     except FileMissingError:
         raise _damaged(store, corpus, partition, "is missing") from None
 
@@ -310,76 +300,6 @@ def read_rows(store: Store, corpus: Corpus, partition: int, rows: NDArray[np.int
             block = _block(group * ROW_GROUP_IMAGES, table.combine_chunks().to_batches()[0])
             images[groups == group] = block.images[rows[groups == group] - block.row]
     return images
-
-
-def check_partition(store: Store, corpus: Corpus, partition: int) -> str | None:
-    """Read a whole partition and return what is wrong with it, or None.
-
-    Raises `FileUnavailableError` and `StoreUnavailableError` where the partition can't be read now.
-    """
-    try:
-        measure_partition(store, corpus, partition)
-    except (FileUnavailableError, StoreUnavailableError):
-        raise
-    except StoreError as error:
-        return str(error)
-    return None
-
-
-def measure_partition(store: Store, corpus: Corpus, partition: int) -> dict[str, Any]:
-    """Read a whole partition, all checksums checked; return its statistics but for the time that splitting took.
-
-    Raises as `read_partition` does.
-    """
-    images = bad = labelled = 0
-    for block in read_partition(store, corpus, partition, names=True):
-        images += len(block.images)
-        bad += int(np.count_nonzero(block.bad)) if block.bad is not None else 0
-        labelled += int((block.labels >= 0).sum())
-    size = store.size(layout.corpus_images(corpus.name, partition))
-    return {"partition": partition, "images": images, "bad": bad, "labelled": labelled, "bytes": size}
-
-
-def check_statistics(store: Store, corpus: Corpus, measured: dict[str, Any]) -> str | None:
-    """Return how the statistics of a partition differ from what `measure_partition` returned for it, or None."""
-    path = layout.corpus_statistics(corpus.name, measured["partition"])
-    try:
-        written = store.read_json(path)
-    except DamagedFileError as error:
-        return str(error)
-    written = {"bad": 0} | written  # version 0.1 had none
-    if wrong := [key for key, value in measured.items() if written.get(key) != value]:
-        return f"{store.url(path)}: differs from the partition's images in {', '.join(wrong)}"
-    try:
-        listed = len(read_bad(store, corpus.name, measured["partition"]))
-    except DamagedFileError as error:
-        return str(error)
-    if listed != measured["bad"]:
-        path = layout.corpus_bad(corpus.name, measured["partition"])
-        return f"{store.url(path)}: lists {listed:,} bad records; the partition has {measured['bad']:,}"
-    return None
-
-
-def restore_statistics(store: Store, corpus: Corpus, partition: int) -> None:
-    """Write the statistics of a partition, and the list of its bad records, again from its images; for the holder of the lease."""
-    measured = measure_partition(store, corpus, partition)
-    write_bad(store, corpus.name, partition, list(_restored_bad(store, corpus, partition)))
-    store.write_json(layout.corpus_statistics(corpus.name, partition), measured | {"seconds": None})
-
-
-def _restored_bad(store: Store, corpus: Corpus, partition: int) -> Iterator[BadRecord]:
-    """Yield the bad records of a partition as its images show them, with the reasons that are still known."""
-    try:
-        reasons = {record["row"]: record["reason"] for record in read_bad(store, corpus.name, partition)}
-    except DamagedFileError:
-        reasons = {}
-    for block in read_partition(store, corpus, partition, names=True):
-        for place in [] if block.bad is None else np.flatnonzero(block.bad).tolist():
-            row = block.row + place
-            name = block.names[place] if block.names else None
-            yield BadRecord(
-                row=row, name=name, reason=reasons.get(row, "unknown: the list of reasons was lost")
-            )
 
 
 @lru_cache(maxsize=512)  # some 20 kB a partition; saves a thumbnail the reading of the footer

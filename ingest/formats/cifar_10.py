@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ingest.formats.cifar import CifarDump, Layout, is_member, labels_fit, looks_like_a_pickle, open_cifar
+from ingest.formats.cifar import CifarDump, is_member, labels_fit, looks_like_a_pickle, open_cifar
+from ingest.formats.cifar_content import Layout
 from ingest.formats.format import Format, Match, Source
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]

@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from conf.errors import TinyTagsError
-from ingest.formats.cifar import CifarDump, Layout, is_member, labels_fit, looks_like_a_pickle, open_cifar
+from ingest.formats.cifar import CifarDump, is_member, labels_fit, looks_like_a_pickle, open_cifar
+from ingest.formats.cifar_content import Layout
 from ingest.formats.format import Format, Match, Source
 
 FINE_CLASSES = (  # noqa: SIM905 - as a list it takes a line a name

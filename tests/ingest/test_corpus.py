@@ -19,9 +19,9 @@ from ingest import partition as partition_files
 from ingest.corpus import Corpus, create_corpus, done_partitions, list_corpora, open_corpus, remove_temporary
 from ingest.formats import Batch, open_dump
 from ingest.formats.dump import ReadInBatches
+from ingest.measure import check_partition
 from ingest.partition import (
     PartitionDamagedError,
-    check_partition,
     read_image,
     read_partition,
     write_partition,
