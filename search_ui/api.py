@@ -51,9 +51,8 @@ class Labelled(TypedDict):
     known: Count
     right: Count
     wrong: Count
-    trained: list[
-        str
-    ]  # the models that were trained on some of these images: too many of their tags are right
+    # The models that were trained on some of these images: too many of their tags are right.
+    trained: list[str]
 
 
 class PrecisionEstimate(TypedDict):

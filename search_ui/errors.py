@@ -73,7 +73,7 @@ def register(app: Flask) -> None:
 
 
 def _without_unknown(error: UnknownParameterError) -> ResponseReturnValue:
-    """Lead a browser to the page without the parameters that other sites add to links; name them to a program, whose they are."""
+    """Redirect a browser to the page without the parameters that other sites add to links; for a program they are an error."""
     for_programs = _wants_json() or request.path.endswith((".csv", ".jsonl", ".txt"))
     if for_programs or request.method not in ("GET", "HEAD"):
         return _answer(400, str(error), "This search link isn't valid")

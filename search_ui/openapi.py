@@ -36,7 +36,7 @@ TEXT = {"type": "string"}
 COUNT = {"type": "integer", "minimum": 0}
 # The names of corpora, models and runs: `storage.store.check_name`.
 NAME = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"}
-# Printable characters: no control, format or unassigned ones, and of all spaces only the plain one.
+# `conf.names.is_one_line`: no control character, line break or override of the direction.
 WORD = {
     "type": "string",
     "maxLength": LONGEST_VALUE,

@@ -6,6 +6,7 @@ from indexing.query.search import find_image
 from indexing.solr import SolrError
 from ingest.corpus import Corpus
 from ingest.names import stem
+from ingest.partition import NoImageError
 from search_ui import api_annotations as api
 from search_ui.library import image_url, png_url, version_of
 from search_ui.sources import sources
@@ -15,18 +16,27 @@ MOST = 4  # pictures of one name that are shown
 
 
 def find_pictures(image: str) -> list[api.AnnotatedPicture]:
-    """Return up to `MOST` images of corpora whose name is ``image``; none where the store can't be read now."""
-    library = sources().library
+    """Return up to `MOST` images of corpora whose name is ``image``; without those that can't be read now."""
     found: list[api.AnnotatedPicture] = []
     try:
-        for corpus, record in library.records(image):
+        for corpus, record in sources().library.records(image):
             partition, row = divmod(record, corpus.partition_images)
-            names = library.image(corpus, partition, row).names if record < corpus.images else None
-            if names and names[0] and stem(names[0]) == image and len(found) < MOST:
+            if record < corpus.images and _has_name(corpus, partition, row, image):
                 found.append(_picture(corpus, partition, row))
+                if len(found) == MOST:
+                    break
     except StoreError as error:  # the labels are useful without
         current_app.logger.warning("%s", error)
     return found
+
+
+def _has_name(corpus: Corpus, partition: int, row: int, image: str) -> bool:
+    """Return whether an image is there and has this name: the index of names has bad records, too."""
+    try:
+        names = sources().library.image(corpus, partition, row).names
+    except NoImageError:
+        return False
+    return bool(names and names[0] and stem(names[0]) == image)
 
 
 def _picture(corpus: Corpus, partition: int, row: int) -> api.AnnotatedPicture:

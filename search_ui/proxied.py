@@ -1,7 +1,7 @@
 """A page behind a reverse proxy: below a path of it, and reached by HTTPS.
 
-Views and templates write links from the root, ``/runs``. Below a path, the header X-Forwarded-Prefix of the proxy, it comes
-before each of them here, in what is sent: so no other code has to know of it.
+Views and templates write links from the root, ``/runs``. The path is the header X-Forwarded-Prefix of the proxy. It is added
+to all links here, in the response, so that no view or template handles it.
 """
 
 import re
@@ -18,18 +18,18 @@ from search_ui.clients import PEER
 _HTML = re.compile(rb'( (?:href|src|action|formaction|data-next|data-suggest)=")(?=/(?!/))')
 _JSON = re.compile(rb'("(?:url|png)": ?")(?=/(?!/))')
 _LINKS = {"text/html": _HTML, "application/json": _JSON}
-PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
 
 class _Session(SecureCookieSessionInterface):
-    """Cookies that a browser sends by HTTPS alone, where it has come by HTTPS."""
+    """Cookies that a browser sends by HTTPS alone, where the request came by HTTPS."""
 
     def get_cookie_secure(self, app: Flask) -> bool:
         return request.is_secure
 
 
 def register(app: Flask, proxy: str) -> None:
-    """Let an application follow what the reverse proxy at the address ``proxy`` says; "*" is any, "" none."""
+    """Let an application use the headers of the reverse proxy at the address ``proxy``; "*" is any, "" none."""
     app.session_interface = _Session()
     if proxy:
         app.wsgi_app = _behind(app.wsgi_app, proxy)  # type: ignore[method-assign]  # as Flask's documentation has it
@@ -43,7 +43,7 @@ def _behind(inner: Any, proxy: str) -> Any:
     def outer(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         prefix = "/" + environ.get("HTTP_X_FORWARDED_PREFIX", "").strip("/")
         from_proxy = proxy in ("*", environ.get(PEER, environ.get("REMOTE_ADDR")))
-        if not from_proxy or not PREFIX.fullmatch(prefix):
+        if not from_proxy or not _PREFIX.fullmatch(prefix):
             return inner(environ, start_response)  # type: ignore[no-any-return]
         return with_prefix(environ | {"HTTP_X_FORWARDED_PREFIX": prefix}, start_response)
 

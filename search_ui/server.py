@@ -32,10 +32,8 @@ OTHER_FILES = 200
 HEADER_SECONDS = 20
 BODY_SECONDS = 15
 # A request with files, by its path: 32 MiB in this time are 4 Mbit/s. The view may have a lower limit.
-UPLOAD_PATHS, UPLOAD_SECONDS = (
-    ("/classify", "/api/classify", "/api/label-detection", "/corrections/import"),
-    60,
-)
+UPLOAD_SECONDS = 60
+UPLOAD_PATHS = ("/classify", "/api/classify", "/api/label-detection", "/corrections/import")
 # A connection is closed when its client reads less than this in this time, while something is left to send.
 SLOW_SECONDS, SLOW_BYTES = 20, 80_000
 HEADER_BYTES = 64 * 1024

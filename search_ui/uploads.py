@@ -3,16 +3,40 @@
 import base64
 import binascii
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from flask import abort, request
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
-from ingest.picture import MOST_BYTES
+from ingest.image import PictureError
+from ingest.picture import MOST_BYTES, PictureTooLargeError
 from search_ui import UPLOAD_BYTES
 from search_ui.classifying import Given
 
 MOST_FILES = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one file; each view adds what it answers where there is no error."""
+
+    name: str
+    error: str | None = None
+    too_large: bool = False
+
+
+def bad_picture(given: Given, error: PictureError) -> dict[str, Any]:
+    """Return the parts of the `Outcome` of a file that is no picture, or too large."""
+    return {"name": given.name, "error": str(error), "too_large": isinstance(error, PictureTooLargeError)}
+
+
+def check_any(outcomes: Sequence[Outcome]) -> None:
+    """Abort with the first error where every file of a request has one: 413 for a file that is too large, else 400."""
+    if all(outcome.error for outcome in outcomes):
+        refused = RequestEntityTooLarge if outcomes[0].too_large else BadRequest
+        raise refused(f"{outcomes[0].name}: {outcomes[0].error}")
 
 
 def read_request(*, model: bool) -> tuple[list[Given], str, float]:

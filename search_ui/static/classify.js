@@ -50,13 +50,13 @@ form.elements.model.addEventListener("change", () => classify(last));
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   const chosen = [...form.elements.files.files];
-  // Only this button sends pictures to somebody else; with it also those that were drawn, dropped or pasted.
+  // Only this button sends pictures to another server; also those that were drawn, dropped or pasted.
   const detector = event.submitter?.name ? event.submitter : null;
   const files = detector && last.length ? last : chosen;
   if (files.length) classify(files, detector);
   else showError("Choose a picture first.");
 });
-form.querySelectorAll("[name=detector]").forEach((button) => { button.formNoValidate = true; }); // a drawing is no file
+form.querySelectorAll("[name=detector]").forEach((button) => { button.formNoValidate = true; }); // a drawing is not among its files
 form.elements.files.addEventListener("change", () => classify([...form.elements.files.files]));
 
 // A correction is saved in place, too.

@@ -3,16 +3,15 @@
 import base64
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flask import Blueprint, Response, abort, current_app, jsonify, render_template, request
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from conf.errors import TinyTagsError
 from indexing.solr import SolrError
 from ingest.image import PictureError, to_png
-from ingest.picture import FORMATS, MOST_BYTES, PictureTooLargeError
+from ingest.picture import FORMATS, MOST_BYTES
 from records.predictions import NewPrediction
 from search_ui import UPLOAD_BYTES, api, details
 from search_ui.classifying import Chosen, Given, classify, load
@@ -21,7 +20,7 @@ from search_ui.label_detection import installed
 from search_ui.library import image_urls
 from search_ui.similar import similar_images
 from search_ui.sources import sources
-from search_ui.uploads import MOST_FILES, files, percent, read_request
+from search_ui.uploads import MOST_FILES, Outcome, bad_picture, check_any, files, percent, read_request
 from search_ui.views.corrections import name as name_of_visitor
 from search_ui.views.label_detection import Result as Detected
 from search_ui.views.label_detection import detect
@@ -41,15 +40,12 @@ MOST_SIMILAR = 4
 NO_PLACE = ("", -1, -1)  # that an image of the index could have
 
 
-@dataclass(frozen=True)
-class Result:
-    """What became of one file: a prediction, and its number in the history where it was recorded; or an error."""
+@dataclass(frozen=True, kw_only=True)
+class Result(Outcome):
+    """A prediction, and its number in the history where it was recorded; or an error."""
 
-    name: str
     prediction: NewPrediction | None = None
     record: int | None = None
-    error: str | None = None
-    too_large: bool = False
     similar: list[dict[str, Any]] | None = None
 
     @property
@@ -78,13 +74,13 @@ def classify_form() -> Response:
     """Classify the ``files`` of a form by ``model``, or by `DETECTOR`; show classes of ``min_confidence`` percent or more."""
     request.max_content_length = UPLOAD_BYTES
     least = percent(request.form.get("min_confidence", ""))
-    chosen = _choose(request.form.get("model", ""))
-    given = files()
+    model, given = request.form.get("model", ""), files()
     if request.form.get("detector") == DETECTOR:
         if error := refusal():
             raise error
-        return _page(chosen.name, least, [], missing=not given, detected=detect(given) if given else [])
-    results = [] if not given else _with_similar(_classify(chosen, given))
+        return _page(model, least, [], missing=not given, detected=detect(given) if given else [])
+    chosen = _choose(model)
+    results = _with_similar(_classify(chosen, given)) if given else []
     return _page(chosen.name, least, results, missing=not given)
 
 
@@ -94,10 +90,7 @@ def api_classify() -> Response:
     given, model, least = read_request(model=True)
     chosen = _choose(model)
     results = _classify(chosen, given)
-    if all(result.error for result in results):
-        # All that was sent is wrong. Among good files a bad one has its own error.
-        refused = RequestEntityTooLarge if results[0].too_large else BadRequest
-        raise refused(f"{results[0].name}: {results[0].error}")
+    check_any(results)
     answer: api.Classified = {"results": [_as_json(result, least) for result in results]}
     if error := refusal():
         answer["not_recorded"] = error.description or ""
@@ -122,8 +115,6 @@ def _as_json(result: Result, least: float) -> api.ClassifiedFile | api.Unclassif
 
 def _classify(chosen: Chosen, given: list[Given]) -> list[Result]:
     """Classify files and record the predictions; one after another, as the processors are shared anyway."""
-    if len(given) > MOST_FILES:
-        raise RequestEntityTooLarge(f"{len(given):,} pictures; send up to {MOST_FILES} at once.")
     check_rate(sources().classify_rates, "pictures", len(given))
     until = time.monotonic() + SECONDS
     return [_classify_one(chosen, one, until) for one in given]
@@ -131,13 +122,13 @@ def _classify(chosen: Chosen, given: list[Given]) -> list[Result]:
 
 def _classify_one(chosen: Chosen, given: Given, until: float) -> Result:
     if time.monotonic() > until:
-        return Result(given.name, error="was not classified, as the others took too long; send it again")
+        return Result(name=given.name, error="was not classified, as the others took too long; send it again")
     try:
         prediction = classify(chosen, given, sources().decoder)
     except PictureError as error:
-        too_large = isinstance(error, PictureTooLargeError)
-        return Result(given.name, error=str(error), too_large=too_large)
-    return Result(given.name, prediction, None if refusal() else sources().history.add(prediction))
+        return Result(**bad_picture(given, error))
+    record = None if refusal() else sources().history.add(prediction)
+    return Result(name=given.name, prediction=prediction, record=record)
 
 
 def _with_similar(results: list[Result]) -> list[Result]:
@@ -145,7 +136,7 @@ def _with_similar(results: list[Result]) -> list[Result]:
     found = []
     for place, result in enumerate(results):
         similar = nearest(result.prediction.image) if result.prediction and place < MOST_SIMILAR else None
-        found.append(Result(**vars(result) | {"similar": similar}))
+        found.append(replace(result, similar=similar))
     return found
 
 
@@ -228,7 +219,7 @@ def _page(
         not_recorded=refused.description if refused else "",
     )
     response = with_images(html)
-    answers: list[Result | Detected] = [*results, *detected]
-    if answers and all(result.error for result in answers):
+    outcomes: list[Outcome] = [*results, *detected]
+    if outcomes and all(outcome.error for outcome in outcomes):
         response.status_code = 400
     return response

@@ -64,7 +64,7 @@ def index() -> str:
 def one(number: int) -> Response:
     """One prediction, as after it was made."""
     found = _known(number)
-    result = Result(found.name, found, number, similar=nearest(found.image))
+    result = Result(name=found.name, prediction=found, record=number, similar=nearest(found.image))
     html = render_template(
         "prediction.html",
         result=result,

@@ -1,18 +1,16 @@
-"""Label detection by Google Cloud Vision: for programs here, as a choice of a person on the page for classifying."""
+"""Label detection by Google Cloud Vision for programs; the page for classifying uses `detect`, too."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flask import Blueprint, Response, jsonify
-from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from ingest.image import PictureError
-from ingest.picture import PictureTooLargeError
 from search_ui import api
 from search_ui.classifying import Given
 from search_ui.label_detection import Detected, DetectionRefusedError, DetectionUnavailableError, Detector
 from search_ui.sources import sources
-from search_ui.uploads import read_request
+from search_ui.uploads import Outcome, bad_picture, check_any, read_request
 from search_ui.writing import check_rate
 
 blueprint = Blueprint("label_detection", __name__)
@@ -21,15 +19,12 @@ blueprint = Blueprint("label_detection", __name__)
 SECONDS = 10.0
 
 
-@dataclass(frozen=True)
-class Result:
-    """What became of one file: labels, and the image of 3,072 bytes to show it by; or an error."""
+@dataclass(frozen=True, kw_only=True)
+class Result(Outcome):
+    """The labels, and the image of 3,072 bytes to show the file by; or an error."""
 
-    name: str
     detected: Detected | None = None
     image: bytes = b""
-    error: str | None = None
-    too_large: bool = False
 
 
 @blueprint.post("/api/label-detection")
@@ -37,9 +32,7 @@ def api_detect() -> Response:
     """Send pictures to Google Cloud Vision: ``files`` of a multipart form, or ``image`` in JSON."""
     given, _, least = read_request(model=False)
     results = detect(given)
-    if all(result.error for result in results):
-        refused = RequestEntityTooLarge if results[0].too_large else BadRequest
-        raise refused(f"{results[0].name}: {results[0].error}")
+    check_any(results)
     answer: api.DetectedLabels = {"results": [_as_json(result, least) for result in results]}
     return jsonify(answer)
 
@@ -79,20 +72,20 @@ def _check(given: Given) -> Result:
     try:
         image = sources().decoder.read(given.data, False)
     except PictureError as error:
-        return Result(given.name, error=str(error), too_large=isinstance(error, PictureTooLargeError))
-    return Result(given.name, image=image.tobytes())
+        return Result(**bad_picture(given, error))
+    return Result(name=given.name, image=image.tobytes())
 
 
 def _detect_one(
     detector: Detector, given: Given, checked: Result, until: float, before: list[Result]
 ) -> Result:
     if time.monotonic() > until:
-        return Result(given.name, error="was not sent, as the others took too long; send it again")
+        return Result(name=given.name, error="was not sent, as the others took too long; send it again")
     try:
-        return Result(given.name, detector.detect(given), checked.image)
+        return replace(checked, detected=detector.detect(given))
     except DetectionRefusedError as error:
-        return Result(given.name, error=str(error))
+        return Result(name=given.name, error=str(error))
     except DetectionUnavailableError as error:
         if not any(result.detected for result in before):
             raise
-        return Result(given.name, error=str(error))
+        return Result(name=given.name, error=str(error))

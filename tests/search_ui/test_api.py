@@ -316,16 +316,12 @@ def test_exports_are_the_documents_of_the_document(page, library):
     with page.get("/export.jsonl?tag=frog") as answer:
         lines = [json.loads(line) for line in answer.text.splitlines()]
     assert answer.headers["Content-Disposition"] == "attachment; filename=tinytags-frog.jsonl"
-    size, columns = (
-        library.corpus.partition_images,
-        [*(field.name for field in HIT_FIELDS), "record", "offset"],
-    )
+    columns = [*(field.name for field in HIT_FIELDS), "record", "offset"]
     for line in lines:
         assert list(line) == columns
-        assert line["record"] == line["partition"] * size + line["row"] and line["offset"] == 3072 * line.pop(
-            "record"
-        )
-        del line["offset"]
+        record, offset = line.pop("record"), line.pop("offset")
+        assert record == line["partition"] * library.corpus.partition_images + line["row"]
+        assert offset == 3072 * record
         assert validator.is_valid({name: value for name, value in line.items() if value is not None})
     assert lines
     with page.get("/export.csv?tag=frog") as answer:
