@@ -1,16 +1,18 @@
 """The pictures of a sample as files: links to those that a corpus was split from, or copies of its 32x32 images."""
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from conf.errors import TinyTagsError
 from conf.wording import counted
 from ingest import files
+from ingest.bad import read_bad_records
 from ingest.corpus import Corpus
 from ingest.image import to_png
 from ingest.names import read_index, records_of, stem
-from ingest.partition import read_image
+from ingest.partition import read_image, read_names
 from storage.store import Store
 
 Place = tuple[str, str, str]  # split, class, image
@@ -18,17 +20,22 @@ Pictures = Mapping[str, tuple[int, str]]  # record and name, by image
 
 
 def find_pictures(store: Store, corpus: Corpus, images: Sequence[str]) -> Pictures:
-    """Return the record and the name of the picture of each image. Raises `TinyTagsError` where one has none."""
-    index = read_index(store, corpus.name)
-    found = {}
+    """Return the record and the name of the picture of each image. Raises `TinyTagsError` where one has none that could be decoded."""
+    index, bad = read_index(store, corpus.name), read_bad_records(store, corpus)
+    possible: dict[int, list[tuple[int, str]]] = defaultdict(list)  # by partition, whose names are read once
     for image in images:
         for record in records_of(index, image):
-            names = read_image(store, corpus, *divmod(record, corpus.partition_images)).names
-            if names and names[0] and stem(names[0]) == image:
-                found[image] = record, names[0]
-                break
-        else:
-            raise TinyTagsError(f"image {image!r} has no picture in corpus {corpus.name!r}")
+            if record not in bad:
+                possible[record // corpus.partition_images].append((record, image))
+    found: dict[str, tuple[int, str]] = {}
+    for partition, records in sorted(possible.items()):
+        names = read_names(store, corpus, partition)
+        for record, image in records:
+            name = names[record % corpus.partition_images]
+            if name and stem(name) == image:
+                found.setdefault(image, (record, name))
+    if missing := [image for image in images if image not in found]:
+        raise TinyTagsError(f"image {missing[0]!r} has no picture in corpus {corpus.name!r}")
     return found
 
 

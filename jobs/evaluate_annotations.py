@@ -120,7 +120,7 @@ def verified(store, annotations, own, wide, corpus: str, partition: int) -> dict
 
 
 def compare(store, run, corpus, facts: dict[int, list[Fact]], names: list[str], card, partition: int) -> dict:
-    """Return the counts of a partition, (classes, 5) by `tagging.multi_label.COLUMNS`, as lists."""
+    """Return the counts of a partition, (classes, 5) by `tagging.multi_label.COLUMNS`, as lists; bad records are not counted."""
     from ingest.names import stem
     from ingest.partition import read_partition
     from storage.documents import read_documents
@@ -142,7 +142,7 @@ def compare(store, run, corpus, facts: dict[int, list[Fact]], names: list[str], 
                 continue
             _, image, present, absent = by_row[row]
             at = row - block.row
-            if not block.names or stem(block.names[at] or "") != image:
+            if not block.good[at] or not block.names or stem(block.names[at] or "") != image:
                 continue
             if trained is not None and are_among(block.images[at : at + 1], trained)[0]:
                 left_out += 1

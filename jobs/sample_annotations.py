@@ -149,7 +149,7 @@ def sample(
     source = open_corpus(store, corpus) if corpus else None
     if source is not None:
         check_names(store, source)
-    task = functools.partial(draw, store, made, chosen, per_class, seed, several == "both", corpus)
+    task = functools.partial(draw, store, made, chosen, per_class, seed, several == "both", source)
     with open_runner(settings.master, f"sample {name}") as runner:
         results, errors, _ = runner.run("sample", list(range(made.partitions)), task, unit="partitions")
     if errors:
@@ -183,23 +183,27 @@ def sample(
     }  # fmt: skip
 
 
-def draw(
-    store, annotations, chosen, per_class: int, seed: int, both: bool, corpus: str | None, partition: int
-) -> dict:
-    """Return of each class the images of a partition that come first in the order of the seed, and how many have it."""
+def draw(store, annotations, chosen, per_class: int, seed: int, both: bool, corpus, partition: int) -> dict:
+    """Return of each class the images of a partition that come first in the order of the seed, and how many have it.
+
+    With a ``corpus`` only images that have a picture there which could be decoded.
+    """
     from ingest.annotations.labels import read_images
+    from ingest.bad import read_bad_records
     from ingest.names import read_index, records_of
 
     found: list[Drawn] = [[] for _ in chosen.names]
-    known = read_index(store, corpus) if corpus else None
+    known = read_index(store, corpus.name) if corpus else None
+    bad = read_bad_records(store, corpus) if corpus else frozenset()
     for document in read_images(store, annotations, partition):
         places = chosen.among(document.get("classes", ()))
         if not places or (len(places) > 1 and not both):
             continue
-        if known is not None and not records_of(known, document["id"]):
+        if known is not None and bad.issuperset(records_of(known, document["id"])):
             continue
+        numbered = number_of(document["id"], seed), document["id"]
         for place in places:
-            found[place].append((number_of(document["id"], seed), document["id"]))
+            found[place].append(numbered)
     return {
         "partition": partition,
         "available": [len(one) for one in found],

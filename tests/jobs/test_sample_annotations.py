@@ -110,6 +110,17 @@ def test_links_and_copies_are_a_folder_that_ingest_reads(made, tmp_path):
         sample(settings, "made", ["Boat"], per_class=3, corpus="some", links=tmp_path / "links", seed=9)
 
 
+def test_a_picture_that_cannot_be_decoded_is_not_drawn(made, tmp_path):
+    settings, truth, _ = made
+    images = sorted(having(truth, ["Boat"], "Boat"))[:6]
+    write_pictures(tmp_path / "pictures", [f"{image}.png" for image in images])
+    (tmp_path / "pictures" / f"{images[2]}.png").write_bytes(b"no picture")
+    split_dump(settings, str(tmp_path / "pictures"), "broken")
+    found = sample(settings, "made", ["Boat"], corpus="broken", copies=tmp_path / "copies")
+    assert {path.stem for path in (tmp_path / "copies").rglob("*.png")} == {*images} - {images[2]}
+    assert found["classes"]["Boat"] == {"images": 5, "drawn": 5}
+
+
 def test_the_command_writes_what_automl_reads(made, tmp_path):
     settings, _, _ = made
     words = [
