@@ -36,8 +36,8 @@ def main(documents, images, annotated, only, out):
     """Index as many documents as 80 million images have, request pages of them, tag 5 million images from a dump, and explore the
     labels and relations of as many images as Open Images has.
 
-    Takes about half an hour and about 40 GB of disk, which it checks first and frees at the end. At full size it also
-    writes the measured figures into docs/scale.md.
+    Takes about half an hour and about 40 GB of disk, which it checks first and frees at the end, and more for the labels and
+    relations, whose full size was not measured. At full size it also writes the measured figures into docs/scale.md.
     """
     full = documents >= FULL.documents and images >= IMAGES and annotated >= FULL.annotated and not only
     sizes = dataclasses.replace(

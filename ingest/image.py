@@ -92,6 +92,7 @@ def from_picture(picture: Image.Image) -> Pixels:
 
 def upright(picture: Image.Image) -> Image.Image:
     """Return a picture rotated by its EXIF orientation; metadata that can't be read is ignored."""
+    # `ImageOps.exif_transpose` also writes the metadata again, and fails where that can't be done.
     try:
         orientation = picture.getexif().get(_ORIENTATION)
     except Exception:  # Pillow raises SyntaxError, OSError, struct.error, ValueError, ...

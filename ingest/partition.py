@@ -53,9 +53,8 @@ class Block:
     images: NDArray[np.uint8]  # (n, 3072) uint8, canonical, read-only
     labels: NDArray[np.int32]  # (n,) int32, -1 for no label
     names: list[str] | None  # where the source has names
-    bad: NDArray[np.bool_] | None = (
-        None  # (n,), the rows without an image, black in ``images``; None for none
-    )
+    # (n,), the rows without an image, black in ``images``; None for none
+    bad: NDArray[np.bool_] | None = None
 
     @property
     def good(self) -> NDArray[np.bool_]:

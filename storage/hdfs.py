@@ -121,9 +121,8 @@ class HdfsStore(Store):
             return created
 
         for _ in range(2):
-            with contextlib.suppress(
-                FileMissingError
-            ):  # the holder of the lease has removed our temporary file
+            # The holder of the lease may have removed our temporary file.
+            with contextlib.suppress(FileMissingError):
                 return bool(self._retry(path, create))
         return bool(self._retry(path, create))
 

@@ -35,7 +35,7 @@ def open_local(url: str, address: str | None = None) -> "LocalStore":
 
 # What file systems without hard links answer: exFAT, SMB, FUSE of object stores.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
-# How often a file is tried to be created whose temporary file is removed meanwhile.
+# How often the creation of a file is tried where its temporary file is removed before it is complete.
 _ATTEMPTS = 3
 
 
@@ -95,9 +95,8 @@ class LocalStore(Store):
     def create_exclusive(self, path: str, data: bytes) -> bool:
         with self._errors(path):
             for _ in range(_ATTEMPTS - 1):
-                with contextlib.suppress(
-                    FileNotFoundError
-                ):  # the holder of the lease has removed our temporary file
+                # The holder of the lease may have removed our temporary file.
+                with contextlib.suppress(FileNotFoundError):
                     return self._create(path, data)
             return self._create(path, data)
 
@@ -111,6 +110,7 @@ class LocalStore(Store):
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
+                # Here alone the file may be seen while it is half-written.
                 _write(self.url(path), data, "xb")
             _sync_folders(folders)
             return True

@@ -23,9 +23,8 @@ class Voted(NamedTuple):
     votes: Votes  # (n, classes)
     labels: npt.NDArray[np.int32]  # (n,), -1 for no label
     images: Images | None  # None where the pixels were not needed
-    bad: npt.NDArray[np.bool_] | None = (
-        None  # (n,), rows without an image, whose votes mean nothing; None for none
-    )
+    # (n,), rows without an image, whose votes mean nothing; None for none
+    bad: npt.NDArray[np.bool_] | None = None
     hashes: Hashes | None = None  # (n,) of `tagging.trained`, where they were wanted
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from conf.errors import TinyTagsError
 from ingest import files
 from ingest.formats.dump import Batch, FileDump, check_rows
-from ingest.formats.folder_labels import FOLDERS, NONE, label_pictures
+from ingest.formats.folder_labels import FOLDERS, NONE, label_pictures, printable
 from ingest.formats.format import Format, Match, Source
 from ingest.image import IMAGE_BYTES, PictureError, decode_picture
 
@@ -118,7 +118,7 @@ class Folder(FileDump):
 
     def names(self, start: int, stop: int) -> list[str]:
         """Return the names of the pictures ``start`` to ``stop``."""
-        return [_printable(name) for name in _names(self.listing)[start:stop]]
+        return [printable(name) for name in _names(self.listing)[start:stop]]
 
 
 def open_folder(
@@ -199,11 +199,6 @@ def _names(listing: bytes) -> list[str]:
 @functools.lru_cache(maxsize=4)
 def _numbers(numbers: bytes) -> NDArray[np.int32]:
     return np.frombuffer(zlib.decompress(numbers), np.int32)
-
-
-def _printable(name: str) -> str:
-    """Return the name with bytes that are no UTF-8 (Linux allows them) replaced, as Parquet and JSON need it."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 FORMAT = Format(

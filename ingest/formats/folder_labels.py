@@ -88,7 +88,7 @@ def label_pictures(
             f"{file} has no label for" if file else "in no folder of a class, and so without a label, are"
         )
         note(
-            f"{path}: {source} {len(pictures) - len(known):,} of {len(pictures):,} pictures ({_text(first)}, ...)"
+            f"{path}: {source} {len(pictures) - len(known):,} of {len(pictures):,} pictures ({printable(first)}, ...)"
         )
     return _numbered(path, names, splits, known, classes, file)
 
@@ -167,7 +167,7 @@ def _from_file(
             labels[found[0]] = label
         elif found and required:
             raise TinyTagsError(
-                f"{at}: {key!r} names {len(found)} pictures ({', '.join(map(_text, found[:2]))}, ...)"
+                f"{at}: {key!r} names {len(found)} pictures ({', '.join(map(printable, found[:2]))}, ...)"
             )
     if required and not labels:
         raise TinyTagsError(f"{at}: none of its {rows:,} rows names a picture in {path}")
@@ -216,5 +216,6 @@ def _rows(at: str, webhdfs: str | None, required: bool) -> list[tuple[str, str]]
     ]
 
 
-def _text(name: str) -> str:
+def printable(name: str) -> str:
+    """Return the name with bytes that are no UTF-8 (Linux allows them) replaced, as Parquet and JSON need it."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -131,8 +131,9 @@ def open_idx(
     """Open a folder of the four official files (or two of them), or one images file; each may be gzipped.
 
     Labels beside a single images file have the official name, or are given as ``labels``. ``classes`` are the
-    labels' names, by default those ``known``; labels that begin at 1 are taken as such where they reach the number of classes. Raises `TinyTagsError` for what isn't IDX, a size that differs from the
-    header's, a truncated or damaged gzip stream, and labels that don't fit the images.
+    labels' names, by default those ``known``; labels that begin at 1 are taken as such where they reach the number of
+    classes. Raises `TinyTagsError` for what isn't IDX, a size that differs from the header's, a truncated or damaged gzip
+    stream, and labels that don't fit the images.
     """
     entry = files.status(path, webhdfs)
     if entry and entry.is_dir:
@@ -146,15 +147,16 @@ def open_idx(
         pairs = [(path, labels or _labels_beside(path, webhdfs))]
     names = check_classes(classes) or known
     parts = [_labels_of(Part(at, _check_images(at, webhdfs), beside), webhdfs) for at, beside in pairs]
-    ranges = [_check_labels(part, webhdfs) for part in parts if part.labels]
+    ranges = {part: _label_range(part, webhdfs) for part in parts if part.labels}
+    lowest = min((low for low, _ in ranges.values()), default=0)
+    highest = max((high for _, high in ranges.values()), default=0)
     # Ten digits without given names begin at 0: a 10 among them is an error.
-    from_1 = bool(ranges) and min(ranges)[0] == 1 and max(high for _, high in ranges) == len(names)
-    first_label = int(from_1 and names != CLASSES)
+    first_label = int(lowest == 1 and highest == len(names) and names != CLASSES)
     for part in parts:
-        if part.labels:
-            _check_range(part, len(names), first_label, webhdfs)
-        else:
+        if not part.labels:
             _note_labels(part.path, webhdfs)
+        elif ranges[part][1] - first_label >= len(names):
+            _check_labels(part, len(names), first_label, webhdfs)
     if first_label:
         note(f"{path}: labels 1 to {len(names)} are the classes {names[0]} to {names[-1]}")
     images = sum(part.images for part in parts)
@@ -215,17 +217,16 @@ def _labels_named(there: Iterable[str], images: re.Match[str]) -> str | None:
 def _find_pairs(path: str, webhdfs: str | None) -> list[tuple[str, str | None]]:
     """Return the images file and labels file of each split that the folder has, the training images first."""
     there = {entry.name for entry in files.list_dir(path, webhdfs) if not entry.is_dir}
-    found = [match for name in sorted(there) if (match := _IMAGES_NAME.fullmatch(name))]
-    if len(sets := sorted({match["set"] for match in found})) > 1:
+    found = {name: match for name in there if (match := _IMAGES_NAME.fullmatch(name))}
+    if len(sets := sorted({match["set"] for match in found.values()})) > 1:
         raise TinyTagsError(
             f"{path}: holds several data sets ({', '.join(sets)}); give the images file of one of them"
         )
     pairs = []
     for split in ("train", "t10k", "test"):
-        images = _preferred(match[0] for match in found if match["split"] == split)
+        images = _preferred(name for name, match in found.items() if match["split"] == split)
         if images:
-            match = _IMAGES_NAME.fullmatch(images)
-            labels = _labels_named(there, match) if match else None
+            labels = _labels_named(there, found[images])
             pairs.append((files.join(path, images), files.join(path, labels) if labels else None))
         elif labels := next((name for name in sorted(there) if name.startswith(f"{split}-labels")), None):
             raise TinyTagsError(f"{path}: has {labels}, but no {split}-images-idx3-ubyte[.gz]")
@@ -302,8 +303,8 @@ def _labels_of(part: Part, webhdfs: str | None) -> Part:
     return replace(part, label_header=begin, label_bytes=size, label_columns=columns)
 
 
-def _check_labels(part: Part, webhdfs: str | None) -> tuple[int, int]:
-    """Return the lowest and the highest label."""
+def _label_range(part: Part, webhdfs: str | None) -> tuple[int, int]:
+    """Return the lowest and the highest label. Raises `TinyTagsError` for one below 0."""
     low, high = 1 << 30, -1
     for first in range(0, part.images, 1 << 20):
         labels = _read_labels(part, first, min(first + (1 << 20), part.images), webhdfs)
@@ -313,7 +314,8 @@ def _check_labels(part: Part, webhdfs: str | None) -> tuple[int, int]:
     return low, high
 
 
-def _check_range(part: Part, classes: int, first_label: int, webhdfs: str | None) -> None:
+def _check_labels(part: Part, classes: int, first_label: int, webhdfs: str | None) -> None:
+    """Raise `TinyTagsError` that names the first label which no class has."""
     assert part.labels
     for first in range(0, part.images, 1 << 20):
         labels = _read_labels(part, first, min(first + (1 << 20), part.images), webhdfs)
