@@ -36,8 +36,8 @@ _NAMED = 5
 def main(kind: Kind, name: str, force: bool, settings: Settings, as_json: bool) -> None:
     """Delete a corpus, a model or a run, with all its files.
 
-    A run is deleted from Solr, too. What refers to it is named, and then it stays: runs of a corpus or of a model, and an alias that shows a run. With --force it goes
-    all the same. Labels that people gave stay in the database.
+    A run is deleted from Solr, too. Nothing is deleted while something refers to it: runs to a corpus or a model, an alias to a run. The references are named;
+    with --force it is deleted nevertheless. Labels that people gave stay in the database.
     """
     result = delete(settings, kind, name, force)
     left = f"; {listed(result['refer'], _NAMED)} referred to it" if result["refer"] else ""
@@ -45,9 +45,9 @@ def main(kind: Kind, name: str, force: bool, settings: Settings, as_json: bool) 
 
 
 def delete(settings: Settings, kind: Kind, name: str, force: bool = False) -> dict[str, Any]:
-    """Delete it; return {"kind", "name", "refer"}, the last what referred to it.
+    """Delete a corpus, a model or a run; return {"kind", "name", "refer"}: the last are the names of what referred to it.
 
-    Raises `TinyTagsError` for a name that there isn't, and without ``force`` where something refers to it; `LeaseHeldError`
+    Raises `TinyTagsError` for a name that the store doesn't have, and without ``force`` where something refers to it; `LeaseHeldError`
     while it is being written.
     """
     from storage.lease import lease
@@ -71,7 +71,7 @@ def delete(settings: Settings, kind: Kind, name: str, force: bool = False) -> di
     with lease(store, writer, f"{kind} {name!r}"):
         if kind == "run":
             _drop_from_solr(settings, store, name, refer, force)
-        store.remove(manifest)  # without it nothing counts as there
+        store.remove(manifest)  # first: without it the rest is not read
         if kind == "corpus":
             store.remove_tree(layout.comparisons(name))
         store.remove_tree(folder)
@@ -79,22 +79,25 @@ def delete(settings: Settings, kind: Kind, name: str, force: bool = False) -> di
 
 
 def _runs(store: Store, kind: Kind, name: str) -> list[str]:
-    """Return the runs of a corpus or of a model."""
+    """Return the runs of a corpus or of a model. Raises `StoreError` where a run can't be read now: it may be one of them."""
     from storage.runs import list_runs, open_run
+    from storage.store import DamagedFileError, StoreError
 
     found = []
     for run_name in list_runs(store):
         try:
             run = open_run(store, run_name)
-        except TinyTagsError:  # damaged: `tinytags status` reports it
-            continue
+        except TinyTagsError as error:
+            if isinstance(error, StoreError) and not isinstance(error, DamagedFileError):
+                raise
+            continue  # damaged: `tinytags status` reports it
         if name == (run.corpus if kind == "corpus" else run.model):
             found.append(run_name)
     return found
 
 
 def _published(settings: Settings, run_name: str, force: bool) -> list[str]:
-    """Return the aliases that show a run."""
+    """Return the aliases that show a run; without an answer of Solr none, by ``force``. Raises `TinyTagsError`."""
     from indexing.solr import Solr, SolrError
 
     try:

@@ -1,5 +1,7 @@
 """Tests of `operations.delete`: nothing that something refers to goes without --force."""
 
+from pathlib import Path
+
 import pytest
 from small_runs import ALIAS, make_corpus, make_run
 from small_world import error_line, run
@@ -10,7 +12,7 @@ from indexing.index import index_run
 from operations.delete import delete
 from storage import layout
 from storage.lease import lease
-from storage.store import open_store
+from storage.store import StoreError, open_store
 
 NO_SOLR = "http://127.0.0.1:1/solr"
 
@@ -34,6 +36,16 @@ def test_a_corpus_and_a_model_stay_while_a_run_refers_to_them(place):
         with pytest.raises(TinyTagsError, match=f"no {kind} {name!r}"):
             delete(settings, kind, name)
     assert store.list(layout.CORPORA) == store.list(layout.MODELS) == []
+
+
+def test_a_corpus_stays_where_a_run_can_not_be_read(place):
+    store, corpus, made, settings = place
+    manifest = Path(store.root, layout.run_manifest(made.name))
+    manifest.unlink()
+    manifest.mkdir()
+    with pytest.raises(StoreError):
+        delete(settings, "corpus", corpus)
+    assert store.list(layout.CORPORA) == [corpus]
 
 
 def test_one_that_is_being_written_stays(place):
