@@ -152,7 +152,7 @@ port_option = click.option(
 @port_option
 @click.option("--no-serve", is_flag=True, help="Stop before the page is served.")
 @click.option(
-    "--annotations", is_flag=True, help="Also show labels and relations of images, of scenes made of these."
+    "--annotations", is_flag=True, help="Also show annotations of pictures that are made of four images each."
 )
 @settings_options("store", "webhdfs", "solr", "alias", "master", "database")
 def demo(data, engine, host, port, no_serve, annotations, settings):

@@ -1,4 +1,4 @@
-"""Pictures with labels and relations, for the demo of annotations: scenes of four labelled images each, whose places are known."""
+"""The pictures of the demo of annotations: scenes of four labelled images each, with their labels and relations."""
 
 import csv
 import hashlib
