@@ -41,7 +41,7 @@ class BodySize:
     most: int
 
     def lower(self, refused: int) -> None:
-        """Take note that a body of so many bytes was too large: the next ones have half of that."""
+        """Halve the limit, as a body of ``refused`` bytes was too large."""
         self.most = min(self.most, max(refused // 2, 1))
 
 

@@ -124,6 +124,7 @@ def _check_all(
 ) -> None:
     corpus = _check_corpus(store, run, findings)
     ingested = set(done_partitions(store, corpus)) if corpus else set()
+    features = store.list(layout.corpus_features_folder(corpus.name)) if corpus else []
     if solr and counts is None:
         findings.add(
             "collection",
@@ -136,7 +137,7 @@ def _check_all(
         if corpus and p < corpus.partitions:
             with recording_unreadable(p, own):
                 _check_images(store, corpus, p, p in ingested, own)
-                check_features(store, corpus, p, own)
+                check_features(store, corpus, features, p, own)
         with recording_unreadable(p, own):
             _check_tags(store, run, corpus, p, own, solr if counts is not None else None)
         return own

@@ -9,9 +9,11 @@ from storage.lease import lease
 from storage.store import DamagedFileError, FileMissingError, Store
 
 
-def check_features(store: Store, corpus: Corpus, partition: int, findings: Findings) -> None:
-    """Find features of a partition that are missing or changed since they were written."""
-    for folder in store.list(layout.corpus_features_folder(corpus.name)):
+def check_features(
+    store: Store, corpus: Corpus, folders: list[str], partition: int, findings: Findings
+) -> None:
+    """Find features of a partition, in these ``folders`` of the corpus, that are missing or changed since they were written."""
+    for folder in folders:
         if wrong := _difference(store, corpus, folder, partition):
             findings.add("features", partition, wrong)
 
