@@ -51,7 +51,7 @@ class Opened:
         return address + (f"?{urlencode(given, doseq=True)}" if given else "")
 
     def relations_url(self, **parts: str | None) -> str:
-        """Return the address of the search for relations with these parts as they are, also where they have a ``%``."""
+        """Return the address of the search for relations whose parts are exactly these values, also with a ``%``."""
         values = {part: value for part, value in parts.items() if value is not None}
         return self.url("relation-search", **RelationSearch({}, None, "image").parameters(**values))
 
@@ -162,7 +162,7 @@ def _shown(classes: Classes, name: str) -> str:
 
 @dataclass(frozen=True)
 class RelationSearch:
-    """The search of relations by a pattern of each part; parts without one match everything."""
+    """The search for relations by a pattern of each part; a part without a pattern matches everything."""
 
     patterns: dict[str, str]
     escape: str | None
@@ -190,7 +190,7 @@ class RelationSearch:
         return len(texts) == 1 and texts[0].lower() == value.lower()
 
     def parameters(self, **values: str | None) -> dict[str, Any]:
-        """Return the parameters of the URL; ``values`` are what some parts have to be as they are, or None for anything."""
+        """Return the parameters of the URL, where each part of ``values`` is exactly this value, also with a ``%``, or anything for None."""
         patterns, escape = dict(self.patterns), self.escape
         if escape is None and any("%" in value for value in values.values() if value):
             escape = ESCAPE

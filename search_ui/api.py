@@ -51,7 +51,7 @@ class Labelled(TypedDict):
     known: Count
     right: Count
     wrong: Count
-    # The models that were trained on some of these images: too many of their tags are right.
+    # The models that were trained on some of these images: more of their tags are right than of new images.
     trained: list[str]
 
 

@@ -18,12 +18,13 @@ from search_ui.annotations import (
     by_name,
     describe_image,
     open_named,
+    parse_sort,
     relation_rows,
     solr,
 )
 from search_ui.graph import draw
 from search_ui.sources import sources
-from search_ui.views.annotations import RELATION_SORTS, class_counts, cut, relation_counts
+from search_ui.views.annotations import RELATION_SORTS, SORTS, class_counts, cut, relation_counts
 
 blueprint = Blueprint("annotations", __name__)
 
@@ -46,7 +47,6 @@ def classes(name: str) -> str:
     """Every class with the number of images that have it."""
     opened, page = open_named(name), Page.parse(request.args, LONG_PAGE)
     found = class_counts(opened)
-    sort = request.args.get("sort") or "name"
     return _render(
         "classes",
         opened,
@@ -54,7 +54,7 @@ def classes(name: str) -> str:
         page,
         {"sort": request.args.get("sort")},
         rows=cut(found, page),
-        sort=sort,
+        sort=parse_sort(request.args, SORTS),
     )
 
 
@@ -72,13 +72,12 @@ def relations(name: str) -> str:
     """Every type of relation with the number of images that contain it."""
     opened = open_named(name)
     rows = relation_counts(opened)
-    sort = request.args.get("sort") or RELATION_SORTS[0]
     return render_template(
         "annotations/relations.html",
         opened=opened,
         page="relations",
         rows=rows,
-        sort=sort,
+        sort=parse_sort(request.args, RELATION_SORTS),
         sorts=RELATION_SORTS,
     )
 

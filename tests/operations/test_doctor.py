@@ -126,24 +126,24 @@ def answering():
     server.server_close()
 
 
-def _solr_says(**info) -> bytes:
+def _system_info(**info) -> bytes:
     return json.dumps(info).encode()
 
 
 def test_an_old_solr_is_bad_with_the_reason(settings, answering):
-    result = answering(settings, 200, _solr_says(lucene={"solr-spec-version": "9.7.0"}))
+    result = answering(settings, 200, _system_info(lucene={"solr-spec-version": "9.7.0"}))
     assert (result["state"], result["what"]) == ("bad", f"9.7.0 at {result['address']}")
     assert "CVE-" in result["fix"]
 
 
 def test_an_address_that_is_not_solrs_is_bad_and_a_slash_at_its_end_is_none(settings, answering):
-    good = _solr_says(lucene={"solr-spec-version": "9.10.1"}, mode="solrcloud")
+    good = _system_info(lucene={"solr-spec-version": "9.10.1"}, mode="solrcloud")
     assert answering(settings, 200, good, "/solr/")["state"] == "good"
     for status, body, path, words in (
         (200, b"<html>hello", "/solr", "not an answer of Solr"),
         (401, b"<html>no", "/solr", "401"),
         (200, good, "", "404"),
-        (200, _solr_says(lucene={"solr-spec-version": "9.10.1"}, mode="std"), "/solr", "SolrCloud"),
+        (200, _system_info(lucene={"solr-spec-version": "9.10.1"}, mode="std"), "/solr", "SolrCloud"),
     ):
         result = answering(settings, status, body, path)
         assert result["state"] == "bad" and words in result["what"] and result["fix"]

@@ -36,7 +36,7 @@ LONGEST = 220
 # Strings that can be stored as a tag and asked for again.
 TAGS = [text for text in STRINGS if len(text) <= LONGEST and text.isprintable()]
 PLAIN = "plain"
-# Tags that nobody can search for, but that an index may hold.
+# Tags that no search can have, but an index may.
 ODD = [text for text in STRINGS if len(text) <= 300 and not text.isprintable() and "\x1f" not in text]
 
 

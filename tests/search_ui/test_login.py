@@ -183,7 +183,7 @@ def test_a_login_without_a_name_or_a_password_is_none(settings, form, status):
     assert page.get_cookie("tinytags") is None
 
 
-def test_another_site_logs_nobody_in_or_out(settings, number):
+def test_requests_of_another_site_log_no_person_in_or_out(settings, number):
     page = page_with(settings, password=PASSWORD)
     for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}):
         assert (
@@ -209,7 +209,7 @@ def test_a_header_names_the_person_where_it_comes_from_the_proxy(settings, numbe
     for peer in ("198.51.100.9", "::1"):
         sent = {"environ_overrides": {PEER: peer, "REMOTE_ADDR": "192.0.2.1"}}
         assert correct(page, number, headers=header, **sent).status_code == 401
-    assert correct(page, number, **proxy).status_code == 401, "nobody is logged in there"
+    assert correct(page, number, **proxy).status_code == 401, "no person is logged in there"
     assert correct(page, number, headers={"X-Forwarded-User": "x" * 81}, **proxy).status_code == 401
     assert correct(page, number, headers=header, **proxy).status_code == 303
     assert corrected_by(page, number) == "Béa"
@@ -227,7 +227,7 @@ def test_the_login_is_for_those_who_delete_too(settings, number):
     assert page.post(f"/history/{number}/delete").status_code == 303
 
 
-def test_without_these_settings_nobody_logs_in(settings, number):
+def test_without_these_settings_there_is_no_login(settings, number):
     page = page_with(settings)
     assert (
         page.get("/login").status_code == log_in(page).status_code == page.post("/logout").status_code == 404

@@ -269,7 +269,7 @@ def restore(searchable, run, documents):
 
 
 @pytest.mark.services
-def test_whoever_searches_while_the_alias_moves_sees_one_run_or_the_other(searchable, settings, show):
+def test_a_search_while_the_alias_moves_finds_one_run_or_the_other(searchable, settings, show):
     from search_ui import create_app
 
     app = create_app(settings, {"CHECK_SECONDS": 0})
@@ -334,7 +334,7 @@ def test_levels_of_every_forest_are_further_apart_than_the_ends_of_a_range():
 
 @pytest.mark.services
 @pytest.mark.parametrize(("other", "words"), [("second", "7 and 10 trees"), ("network", "10 and no trees")])
-def test_a_collection_that_somebody_has_put_two_models_into_is_named(searchable, other, words):
+def test_a_collection_with_documents_of_two_models_is_named(searchable, other, words):
     name = "search-ui-mixed"
     searchable.solr.create(name)
     try:
