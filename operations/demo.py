@@ -82,9 +82,9 @@ def demo(
             )
         _verb(settings, "index", tagged["run"])
         _verb(settings, "verify", tagged["run"])
+        note(f"\ndemo: from images to a page of results in {duration(time.monotonic() - began)}")
         if annotations:
             _annotations(settings, name, model, folder)
-        note(f"\ndemo: from images to a page of results in {duration(time.monotonic() - began)}")
         if serve:
             from search_ui import serve as serve_page
 

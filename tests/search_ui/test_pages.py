@@ -182,6 +182,26 @@ def test_the_api_says_what_the_page_shows(page, searchable):
 
 
 @pytest.mark.services
+def test_a_model_that_was_trained_on_images_of_the_search_is_named_beside_the_share_of_right_tags(
+    page, searchable
+):
+    model, store = searchable.first.model, searchable.store
+    library, path = page.application.extensions["tinytags"].library, layout.model_card(model)
+    reported = f'<a href="/models/{model}">{model}</a> was trained on some of these images'
+    assert page.get("/api/search").json["labelled"]["trained"] == []
+    assert reported not in page.get("/").text
+    card = store.read_json(path)
+    store.write_json(path, card | {"trained_on": {"corpus_hash": searchable.first.corpus_hash}})
+    library._cache.clear()
+    try:
+        assert page.get("/api/search").json["labelled"]["trained"] == [model]
+        assert reported in page.get("/").text
+    finally:
+        store.write_json(path, card)
+        library._cache.clear()
+
+
+@pytest.mark.services
 @pytest.mark.parametrize("sort", ["confidence", "confidence-low", "corpus"])
 def test_an_export_is_all_that_is_found_in_the_order_of_the_page(page, searchable, monkeypatch, sort):
     monkeypatch.setattr(search_module, "EXPORT_ROWS", 37)
