@@ -1,6 +1,5 @@
 """A corpus: a named set of images in the store, as partitions of Parquet that each hold a range of one dump's records."""
 
-import contextlib
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -10,7 +9,7 @@ from conf.errors import TinyTagsError
 from storage import layout
 from storage.manifests import list_names, open_manifest
 from storage.runs import list_runs, open_run
-from storage.store import Store, check_name
+from storage.store import FileUnavailableError, Store, StoreUnavailableError, check_name
 
 VERSION = 1
 PARTITION_IMAGES = 20_000
@@ -87,7 +86,7 @@ def create_corpus(store: Store, corpus: Corpus) -> bool:
 def remove_other(store: Store, corpus: Corpus) -> None:
     """Remove the corpus of this name where its contents are other ones; for the holder of the lease.
 
-    Raises `TinyTagsError` where a run was tagged from it, whose images would be others.
+    Raises `TinyTagsError` where a run was tagged from it, whose images would be others, and where that can't be read now.
     """
     if not store.exists(layout.corpus_manifest(corpus.name)):
         return
@@ -96,15 +95,19 @@ def remove_other(store: Store, corpus: Corpus) -> None:
         return
     tagged = []
     for name in list_runs(store):
-        with contextlib.suppress(TinyTagsError):  # a broken manifest shows no image
+        try:
             if open_run(store, name).corpus_hash == there.hash:
                 tagged.append(name)
+        except (FileUnavailableError, StoreUnavailableError):
+            raise
+        except TinyTagsError:  # a run whose manifest is broken shows no image
+            continue
     if tagged:
         raise TinyTagsError(
             f"corpus {corpus.name!r} can't be replaced: {', '.join(tagged)} was tagged from it; ingest under another name, "
             "tag and publish that, and remove the old ones then"
         )
-    # Without the markers first, then the manifest: killed in between, the same command continues.
+    # The markers first and the manifest last: where this is killed in between, the same command continues.
     for folder in (
         layout.corpus_statistics_folder(corpus.name),
         layout.corpus_failed_folder(corpus.name),

@@ -9,21 +9,7 @@ from ingest.bad import BadRecord, read_bad, write_bad
 from ingest.corpus import Corpus
 from ingest.partition import read_partition
 from storage import layout
-from storage.store import DamagedFileError, FileUnavailableError, Store, StoreError, StoreUnavailableError
-
-
-def check_partition(store: Store, corpus: Corpus, partition: int) -> str | None:
-    """Read a whole partition and return what is wrong with it, or None.
-
-    Raises `FileUnavailableError` and `StoreUnavailableError` where the partition can't be read now.
-    """
-    try:
-        measure_partition(store, corpus, partition)
-    except (FileUnavailableError, StoreUnavailableError):
-        raise
-    except StoreError as error:
-        return str(error)
-    return None
+from storage.store import DamagedFileError, Store
 
 
 def measure_partition(store: Store, corpus: Corpus, partition: int) -> dict[str, Any]:

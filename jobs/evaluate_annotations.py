@@ -87,10 +87,13 @@ def evaluate_annotations(
 
 def _card(store, run) -> dict[str, Any] | None:
     """Return of a model's card what names the images it was trained on; None, with a note, where that isn't known."""
+    from storage.store import FileUnavailableError, StoreUnavailableError
     from tagging.models import read_card
 
     try:
         card = read_card(store, run.model)
+    except (FileUnavailableError, StoreUnavailableError):
+        raise
     except TinyTagsError:
         card = {}
     if card.get("hash") != run.model_hash or "trained_images" not in card:

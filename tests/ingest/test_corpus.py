@@ -19,7 +19,7 @@ from ingest import partition as partition_files
 from ingest.corpus import Corpus, create_corpus, done_partitions, list_corpora, open_corpus, remove_temporary
 from ingest.formats import Batch, open_dump
 from ingest.formats.dump import ReadInBatches
-from ingest.measure import check_partition
+from ingest.measure import measure_partition
 from ingest.partition import (
     PartitionDamagedError,
     read_image,
@@ -148,7 +148,7 @@ def test_a_corpus_whose_labels_are_int8_is_still_read(local, tmp_path, labelled,
     assert found_labels.tolist() == (labels.tolist() if labelled else [-1] * 600)
     for block in (read_image(local, made, 1, 7), next(read_partition(local, made, 0, names=True))):
         assert block.labels.dtype == np.int32
-    assert check_partition(local, made, 1) is None
+    assert measure_partition(local, made, 1)["images"] == 300
 
 
 class Named(ReadInBatches):
@@ -307,8 +307,9 @@ def test_a_corrupt_partition_is_an_error_that_names_it_and_the_remedy(local, cor
     assert message.startswith(local.url(layout.corpus_images("tiny", 1)) + ": ")
     assert message.endswith("; `tinytags ingest` with --partition repairs it")
     assert "\n" not in message
-    assert check_partition(local, corpus, 1) is not None
-    assert check_partition(local, corpus, 0) is None
+    with pytest.raises(PartitionDamagedError):
+        measure_partition(local, corpus, 1)
+    assert measure_partition(local, corpus, 0)["images"] == corpus.rows(0)[1]
     if how != "a flipped byte in a page":  # which is in another row group than the first
         with pytest.raises(TinyTagsError):
             read_image(local, corpus, 1, 0)
