@@ -259,7 +259,7 @@ def snapshot(folder: Path) -> dict[str, object]:
     """Return every file below ``folder``, without temporary ones: its bytes, or for JSON its values but for time and host."""
     found: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.name.startswith("."):
+        if path.is_file() and not path.name.startswith(".") and not path.name.endswith("-finished.json"):
             data: object = path.read_bytes()
             if path.suffix == ".json":
                 values = json.loads(path.read_bytes())

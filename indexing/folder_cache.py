@@ -47,6 +47,10 @@ class FolderCache:
         """Whether the folder has a file or folder of this name."""
         return name in self._times
 
+    def written(self, name: str) -> float | None:
+        """Return the time of a file or folder of this name; None where there is none."""
+        return self._times.get(name)
+
     def manifest(self, read: Callable[[], T]) -> T | None:
         """Return the manifest, by ``read``; None where there is none."""
         if self._manifest_written is None:

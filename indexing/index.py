@@ -12,6 +12,7 @@ from indexing.publishing import check_names, point_alias
 from indexing.solr import Solr, SolrError
 from storage import layout
 from storage.documents import DocumentSet
+from storage.finished import record_finished
 from storage.lease import lease
 from storage.runs import open_run
 from storage.store import Store
@@ -85,11 +86,14 @@ def index_documents(
             summary = _summary(expected, counts, post)
             if summary["complete"] and publication in ("publish", "beside"):
                 point_alias(store, solr, alias, run.name, check_lease, beside=publication == "beside")
+            seconds = time.monotonic() - began
+            posted = sum(expected.documents(p) for p in summary["posted"])
+            record_finished(store, run.folder, "index", posted, "documents", seconds, posted / seconds)
             return summary | {
                 "alias": alias,
                 "previous": before,
                 "published": run.name in solr.alias(alias),
-                "seconds": round(time.monotonic() - began, 3),
+                "seconds": round(seconds, 3),
             }
     finally:
         solr.stop_waiting()

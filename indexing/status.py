@@ -6,6 +6,7 @@ from indexing.expected import ExpectedCounts
 from indexing.solr import Solr, SolrError
 from indexing.states import States, Working, set_rates, states
 from indexing.watch_annotations import AnnotationsStatus, BrokenAnnotations
+from indexing.watch_models import BrokenModel, ModelStatus
 from indexing.watch_solr import SolrStatus, SolrWatch
 from indexing.watch_store import BrokenCorpus, BrokenRun, CorpusStatus, RunStatus, StoreStatus, StoreWatch
 from storage.store import Store
@@ -19,6 +20,7 @@ class Status(TypedDict):
     corpora: list[CorpusStatus | BrokenCorpus]
     runs: list[RunStatus | BrokenRun]
     annotations: list[AnnotationsStatus | BrokenAnnotations]
+    models: list[ModelStatus | BrokenModel]
 
 
 def read_status(store: Store, solr: Solr, alias: str) -> Status:
@@ -38,6 +40,7 @@ def read_status(store: Store, solr: Solr, alias: str) -> Status:
         "corpora": stored.corpora,
         "runs": run_statuses(stored, indexed),
         "annotations": annotation_statuses(stored, indexed),
+        "models": stored.models,
     }
 
 

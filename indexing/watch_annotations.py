@@ -11,9 +11,11 @@ from indexing.expected import ExpectedCounts
 from indexing.failures import problems, read_failures
 from indexing.folder_cache import FolderCache
 from indexing.states import Problem, States, Working, Writer, states, working, writer_of
+from indexing.watch_finished import finished_jobs
 from ingest.annotations.manifest import Annotations, DocumentsOf, open_annotations
 from storage import layout
 from storage.documents import number_of_documents
+from storage.finished import Finished
 from storage.lease import holder
 from storage.store import Store, StoreUnavailableError
 
@@ -33,6 +35,7 @@ class AnnotationsStatus(TypedDict):
     problems: list[Problem]
     redo: list[str]
     working: list[Working]
+    finished: list[Finished]  # the last job that read some
     published: bool
     index: dict[str, States | None]
 
@@ -107,7 +110,7 @@ class AnnotationsWatch:
             "working": working(
                 "annotations", writer, annotations.partitions, annotations.partitions, steps["documents"]["pending"], done
             ),
-            "published": False, "index": {part.kind: None for part in annotations.sets},
+            "finished": finished_jobs(folder, "annotations"), "published": False, "index": {part.kind: None for part in annotations.sets},
         }  # fmt: skip
 
     def _expected(self, part: DocumentsOf, pool: ThreadPoolExecutor) -> ExpectedCounts:

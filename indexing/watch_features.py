@@ -6,8 +6,10 @@ from typing import Any, TypedDict, final
 from indexing.failures import problems, read_failures
 from indexing.folder_cache import FolderCache
 from indexing.states import Problem, States, Working, states, working, writer_of
+from indexing.watch_finished import finished_jobs
 from ingest.corpus import Corpus
 from storage import layout
+from storage.finished import Finished
 from storage.lease import holder
 from storage.store import Store, StoreError, StoreUnavailableError
 
@@ -22,6 +24,7 @@ class FeaturesStatus(TypedDict):
     features: States  # of partitions
     problems: list[Problem]
     redo: list[str]
+    finished: list[Finished]  # the last job that computed some
 
 
 @final
@@ -87,4 +90,5 @@ class FeaturesWatch:
         return {
             "name": str(manifest.get("features")), "folder": name, "length": manifest.get("length"), "features": found,
             "problems": problems("features", failures), "redo": [shlex.join(words)] if failures else [],
+            "finished": finished_jobs(folder, "features"),
         }  # fmt: skip

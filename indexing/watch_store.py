@@ -17,9 +17,12 @@ from indexing.folder_cache import FolderCache
 from indexing.states import Problem, States, Working, Writer, start_working, states, working, writer_of
 from indexing.watch_annotations import AnnotationsStatus, AnnotationsWatch, BrokenAnnotations
 from indexing.watch_features import BrokenFeatures, FeaturesStatus, FeaturesWatch
+from indexing.watch_finished import finished_jobs
+from indexing.watch_models import BrokenModel, ModelStatus, ModelsWatch
 from ingest.bad import describe, read_bad
 from ingest.corpus import Corpus, open_corpus
 from storage import layout, runs
+from storage.finished import Finished
 from storage.lease import holder
 from storage.runs import Run
 from storage.store import Store, StoreError, StoreUnavailableError
@@ -45,6 +48,7 @@ class CorpusStatus(TypedDict):
     problems: list[Problem]
     redo: list[str]  # the commands that repeat what failed
     working: list[Working]
+    finished: list[Finished]  # the last job of each step
     features: list[FeaturesStatus | BrokenFeatures]  # that are kept of it
 
 
@@ -67,6 +71,7 @@ class RunStatus(TypedDict):
     problems: list[Problem]
     redo: list[str]
     working: list[Working]
+    finished: list[Finished]
     published: bool
     index: States | None  # None where it isn't known
     statistics_read: NotRequired[int]  # of how many partitions, where not of all
@@ -101,6 +106,7 @@ class StoreStatus:
     expected: dict[str, ExpectedCounts | None]
     read: dict[str, int]
     annotations: list[AnnotationsStatus | BrokenAnnotations]
+    models: list[ModelStatus | BrokenModel]
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +137,7 @@ class StoreWatch:
         self._folders: dict[str, FolderCache] = {}
         self._annotations = AnnotationsWatch(store)
         self._features = FeaturesWatch(store)
+        self._models = ModelsWatch(store)
 
     def scan(self, seconds: float | None = None) -> StoreStatus:
         """Return the state of the store. After ``seconds`` of reading statistics the rest is left to the next scan.
@@ -147,6 +154,7 @@ class StoreWatch:
             whole = [scanned for scanned in scanned_runs if isinstance(scanned, _ScannedRun)]
             errors = self._read_statistics(pool, whole, until)
             annotations = self._annotations.scan(pool)
+        models = self._models.scan()
         sources = {
             scanned.corpus.name: scanned.corpus
             for scanned in scanned_corpora
@@ -175,6 +183,7 @@ class StoreWatch:
             expected | annotations.expected,
             read,
             annotations.statuses,
+            models,
         )
 
     def _corpus(self, name: str) -> _ScannedCorpus | BrokenCorpus | None:
@@ -203,6 +212,7 @@ class StoreWatch:
                     "problems": problems("ingest", failures),
                     "redo": [shlex.join(_ingest_command(corpus))] if ingest["failed"] else [],
                     "working": working("ingest", writer, corpus.images, corpus.partitions, ingest["pending"], done) + computing,
+                    "finished": finished_jobs(folder, "ingest"),
                     "features": features,
                 },
             )  # fmt: skip
@@ -234,7 +244,7 @@ class StoreWatch:
                 "partitions": run.partitions, "tag": tag, "writer": tagging or indexing,
                 "problems": problems("tag", failures), "redo": [],
                 "working": working("tag", tagging, run.images, run.partitions, tag["pending"], done),
-                "published": False, "index": None,
+                "finished": finished_jobs(folder, "tag", "index"), "published": False, "index": None,
             }  # fmt: skip
             status["problems"] += [
                 {"step": "index", "partition": p, "error": f"Solr rejected {count:,}; the first: {reason}"}

@@ -117,6 +117,7 @@ def remove_other(store: Store, corpus: Corpus) -> None:
     ):
         store.remove_tree(folder)
     store.remove(layout.corpus_names(corpus.name))
+    store.remove(layout.finished(layout.corpus_folder(corpus.name), "ingest"))
     store.remove(layout.corpus_manifest(corpus.name))
 
 

@@ -70,6 +70,7 @@ def compute_features(
     from ingest.corpus import open_corpus
     from jobs.partitions import check_written, choose_pending, record_failed
     from jobs.runner import open_runner
+    from storage.finished import record_finished
     from storage.lease import lease
     from storage.store import open_store
     from tagging.features import kept
@@ -111,14 +112,18 @@ def compute_features(
         check_written(store, results, done)
         now = {result["partition"] for result in results}
         record_failed(store, lambda p: layout.features_failed(corpus, name, p), errors, now)
+        seconds = time.monotonic() - began
+        computed = sum(result["images"] for result in results)
+        rate = computed / computing if pending else None
+        record_finished(
+            store, layout.features_folder(corpus, name), "features", computed, "images", seconds, rate
+        )
     images = sum(stop - start for start, stop in map(source.rows, done))
-    computed = sum(result["images"] for result in results)
     return {
         "features": chosen.name, "folder": layout.features_folder(corpus, name), "hash": chosen.hash, "length": chosen.length,
         "corpus": corpus, "images": images, "bytes": images * chosen.length, "partitions": source.partitions,
         "partitions_computed": len(now), "failed": {p: str(error) for p, error in sorted(errors.items())},
-        "seconds": round(time.monotonic() - began, 3),
-        "images_per_second": round(computed / computing, 1) if pending else None,
+        "seconds": round(seconds, 3), "images_per_second": None if rate is None else round(rate, 1),
     }  # fmt: skip
 
 

@@ -51,6 +51,7 @@ def read_annotations(
     from ingest.annotations.manifest import PARTITION_BYTES, create_annotations, find
     from ingest.annotations.rows import read_range
     from jobs.runner import open_runner
+    from storage.finished import record_finished
     from storage.lease import lease
     from storage.store import open_store
 
@@ -85,6 +86,10 @@ def read_annotations(
                 if failed[step]:
                     break
         _remove_temporary(store, made)
+        record_finished(
+            store, layout.annotations_folder(name), "annotations", done.get("documents", 0), "partitions",
+            time.monotonic() - began,
+        )  # fmt: skip
     return _summarise(store, made, failed, done) | {"seconds": round(time.monotonic() - began, 3)}
 
 

@@ -175,6 +175,7 @@ def split_dump(
     from jobs.environment import check_master
     from jobs.partitions import check_written, choose_pending, record_failed
     from jobs.runner import open_runner
+    from storage.finished import record_finished
     from storage.lease import lease
     from storage.store import check_name, open_store
 
@@ -250,8 +251,10 @@ def split_dump(
         if len(done_partitions(store, made)) == made.partitions:
             write_names(store, made)
         remove_temporary(store, corpus)  # of executors that were lost
-    seconds = time.monotonic() - began
-    images = sum(result["images"] for result in results)
+        seconds = time.monotonic() - began
+        images = sum(result["images"] for result in results)
+        rate = images / splitting if pending else None
+        record_finished(store, layout.corpus_folder(corpus), "ingest", images, "images", seconds, rate)
     already = sorted(set(done) - set(pending))
     labelled = 0
     if made.classes:
@@ -270,7 +273,7 @@ def split_dump(
         "split": len(results), "already_done": len(already), "images_split": images,
         "bytes": sum(result["bytes"] for result in results), "seconds": round(seconds, 3),
         "failed": {p: str(error) for p, error in sorted(errors.items())},
-        "images_per_second": round(images / splitting, 1) if pending else None,
+        "images_per_second": None if rate is None else round(rate, 1),
     }  # fmt: skip
 
 

@@ -125,6 +125,7 @@ def tag_images(
     from jobs.partitions import check_written, choose_pending, record_failed
     from jobs.runner import open_runner
     from storage import runs
+    from storage.finished import record_finished
     from storage.lease import lease
     from storage.store import open_store
     from tagging import descriptor
@@ -176,8 +177,10 @@ def tag_images(
         now = {result["partition"] for result in results}
         record_failed(store, lambda p: layout.run_failed(made.name, p), errors, now)
         runs.remove_temporary(store, made)  # of executors that were lost
+        tagged_now = sum(result["images"] for result in results)
+        rate = tagged_now / tagging if pending else None
+        record_finished(store, layout.run_folder(made.name), "tag", tagged_now, "images", seconds, rate)
         results += [runs.read_statistics(store, made, p) for p in sorted(set(done) - set(pending))]
-    tagged_now = sum(result["images"] for result in results if result["partition"] in now)
     totals = {
         key: sum(result.get(key, 0) for result in results)  # version 0.1 did not count "trained"
         for key in ("tagged", "dropped", "bad", "labelled", "right", "trained")
@@ -186,7 +189,7 @@ def tag_images(
         "run": made.name, "corpus": corpus, "model": model, "min_confidence": min_confidence, "partitions": made.partitions,
         "partitions_tagged": len(now), "already_done": len(set(done) - set(pending)), "images": made.images, **totals,
         "failed": {p: str(error) for p, error in sorted(errors.items())},
-        "seconds": round(seconds, 3), "images_per_second": round(tagged_now / tagging, 1) if pending else None,
+        "seconds": round(seconds, 3), "images_per_second": None if rate is None else round(rate, 1),
     }  # fmt: skip
 
 

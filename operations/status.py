@@ -4,17 +4,16 @@ from typing import Any
 
 from conf.errors import TinyTagsError
 from conf.settings import Settings
-from conf.wording import counted
+from conf.wording import counted, duration
 from indexing import status as steps
 from indexing.solr import Solr
+from indexing.watch_models import BrokenModel, ModelStatus
 from storage import layout
 from storage.store import Store, open_store
 
 
 def read_status(settings: Settings) -> dict[str, Any]:
     """Return {"store", "solr", "alias", "published", "corpora", "models", "runs", "annotations"}, each step's partitions counted."""
-    from tagging.models import list_models
-
     store = open_store(settings.store, settings.webhdfs or None)
     solr = Solr(settings.solr, patience=0)
     state = steps.read_status(store, solr, settings.alias)
@@ -25,10 +24,21 @@ def read_status(settings: Settings) -> dict[str, Any]:
         "alias": settings.alias,
         "published": state["published"],
         "corpora": state["corpora"],
-        "models": [_model(store, name) for name in list_models(store)],
+        "models": _models(store, state["models"]),
         "runs": state["runs"],
         "annotations": state["annotations"],
     }
+
+
+def _models(store: Store, states: list[ModelStatus | BrokenModel]) -> list[dict[str, Any]]:
+    """Return the models that are complete, then those that are being trained; their kind isn't known yet."""
+    complete = [
+        {"writer": None, "finished": state.get("finished", [])} | _model(store, state["model"])
+        for state in states
+        if not state.get("working")
+    ]
+    unknown = {"kind": None, "engine": None, "hash": None, "accuracy": None}
+    return complete + [dict(state) | unknown for state in states if state.get("working")]
 
 
 def _model(store: Store, name: str) -> dict[str, Any]:
@@ -59,17 +69,20 @@ def describe(status: dict[str, Any]) -> str:
             lines.append(f"  corpus {corpus['corpus']}: {corpus['error']}")
             continue
         lines.append(
-            f"  corpus {corpus['corpus']}: {counted(corpus['images'], 'image')}, {_bad(corpus)}{_steps('ingest', corpus)}{_by(corpus)}"
+            f"  corpus {corpus['corpus']}: {counted(corpus['images'], 'image')}, {_bad(corpus)}{_steps('ingest', corpus)}{_finished(corpus, 'ingest')}{_by(corpus)}"
         )
         for features in corpus["features"]:
             text = features.get("error") or _steps(
                 "features", features | {"partitions": corpus["partitions"]}
             ).removeprefix("features ")
-            lines.append(f"    features {features['folder']}: {text}")
+            lines.append(f"    features {features['folder']}: {text}{_finished(features, 'features')}")
     for model in status["models"]:
+        if model["writer"]:
+            lines.append(f"  model {model['model']}: in training{_by(model)}")
+            continue
         text = (
             model.get("error")
-            or f"{model['kind']}, {model['engine']}, accuracy {_percent(model['accuracy'])}"
+            or f"{model['kind']}, {model['engine']}, accuracy {_percent(model['accuracy'])}{_finished(model, 'train')}"
         )
         lines.append(f"  model {model['model']}: {text}")
     for run in status["runs"]:
@@ -78,7 +91,8 @@ def describe(status: dict[str, Any]) -> str:
             continue
         index = _steps("index", run) if run["index"] else "index unknown"
         published = f", published as {status['alias']}" if run["published"] else ""
-        lines.append(f"  run {run['run']}: {_steps('tag', run)}; {index}{published}{_by(run)}")
+        tag, index = _steps("tag", run) + _finished(run, "tag"), index + _finished(run, "index")
+        lines.append(f"  run {run['run']}: {tag}; {index}{published}{_by(run)}")
     for one in status["annotations"]:
         name = one["annotations"]
         if "error" in one:
@@ -96,7 +110,9 @@ def describe(status: dict[str, Any]) -> str:
                 ),
             ]
         )
-        lines.append(f"  annotations {name}: {steps}{', published' if one['published'] else ''}{_by(one)}")
+        lines.append(
+            f"  annotations {name}: {steps}{_finished(one, 'annotations')}{', published' if one['published'] else ''}{_by(one)}"
+        )
     if len(lines) == 1:
         lines.append(
             "  empty; `tinytags ingest DUMP --corpus NAME` makes the first corpus, `tinytags demo` shows all of it"
@@ -118,6 +134,16 @@ def _steps(step: str, entry: dict[str, Any]) -> str:
         text += f", {counted(states['documents'], 'document')}"
         text += f", {states['rejected']:,} rejected" if states["rejected"] else ""
     return text
+
+
+def _finished(entry: dict[str, Any], step: str) -> str:
+    """Return when a step's last job ended, how much it did and how fast; empty where that isn't known."""
+    for job in entry.get("finished", []):
+        if job["step"] == step:
+            rate = f", {job['per_second']:,.0f} {job['unit']}/s" if job["per_second"] else ""
+            ended = f"{job['ended'][:10]} {job['ended'][11:16]} UTC"
+            return f" ({ended}: {job['count']:,} {job['unit']} in {duration(job['seconds'])}{rate})"
+    return ""
 
 
 def _by(entry: dict[str, Any]) -> str:

@@ -30,11 +30,22 @@ class Writer(TypedDict):
 class Working(Writer):
     """A job that writes now; its rate and the time left are null until they are known."""
 
-    step: Literal["ingest", "features", "tag", "index", "annotations"]
+    step: Literal["ingest", "features", "train", "tag", "index", "annotations"]
     unit: str
     per_second: Positive | None
     seconds_left: Positive | None
     waiting: NotRequired[Count]
+
+
+class Finished(TypedDict):
+    """The last job of a step: when it ended, what it did itself, how long it took, and its rate while it worked."""
+
+    step: Literal["ingest", "features", "train", "tag", "index", "annotations"]
+    ended: Time
+    count: Count
+    unit: str
+    seconds: Positive
+    per_second: Positive | None
 
 
 class Problem(TypedDict):
@@ -50,6 +61,7 @@ class Progress(TypedDict):
     problems: list[Problem]
     redo: list[str]
     working: list[Working]
+    finished: list[Finished]
 
 
 class BrokenCorpus(TypedDict):
@@ -66,6 +78,7 @@ class FeaturesState(TypedDict):
     features: States
     problems: list[Problem]
     redo: list[str]
+    finished: list[Finished]
 
 
 class BrokenFeatures(TypedDict):
@@ -135,8 +148,23 @@ class AnnotationsState(TypedDict):
     problems: list[Problem]
     redo: list[str]
     working: list[Working]
+    finished: list[Finished]
     published: bool
     index: dict[str, IndexStates | None]
+
+
+class BrokenModel(TypedDict):
+    model: str
+    error: str
+
+
+class ModelState(TypedDict):
+    """A model: complete, or being trained now; then it has ``working``."""
+
+    model: str
+    writer: Writer | None
+    working: list[Working]
+    finished: list[Finished]
 
 
 class Runs(TypedDict):
@@ -157,3 +185,4 @@ class Runs(TypedDict):
     corpora: list[CorpusState | BrokenCorpus]
     runs: list[RunState | BrokenRun]
     annotations: list[AnnotationsState | BrokenAnnotations]
+    models: list[ModelState | BrokenModel]

@@ -55,7 +55,8 @@ class Board:
             if stored.value and "error" not in run and stored.value.expected[run["run"]] is None:
                 run["statistics_read"] = stored.value.read[run["run"]]
         annotations = annotation_statuses(stored.value, indexed.value) if stored.value else []
-        working = any(entry.get("working") for entry in (*corpora, *runs, *annotations))
+        models = stored.value.models if stored.value else []
+        working = any(entry.get("working") for entry in (*corpora, *runs, *annotations, *models))
         # This changes even if no job writes.
         incomplete = stored.error or indexed.error or any(run.get("index", {}) is None for run in runs)
         state = {
@@ -69,6 +70,7 @@ class Board:
             "corpora": corpora,
             "runs": runs,
             "annotations": annotations,
+            "models": models,
         }
         return {
             "version": hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16],

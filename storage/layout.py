@@ -234,6 +234,11 @@ def rejected(folder: str, partition: int) -> str:
     return f"{rejected_folder(folder)}/{partition:05d}.jsonl"
 
 
+def finished(folder: str, step: str) -> str:
+    """Return when a job of a step finished last in ``folder``, and how long it took; for people only."""
+    return f"{folder}/{step}-finished.json"
+
+
 def index_lease(folder: str) -> str:
     """Return the lease of the process that indexes the documents of ``folder``."""
     return f"{folder}/index-lease.json"

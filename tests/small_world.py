@@ -188,10 +188,13 @@ def alive(process: subprocess.Popen) -> list[int]:
 
 
 def contents(folder: Path, volatile: tuple[str, ...] = ("seconds", "host", "checksum")) -> dict[str, object]:
-    """Return every file below ``folder``: its bytes, or for JSON what it says without what differs from time to time."""
+    """Return every file below ``folder``: its bytes, or for JSON what it says without what differs from time to time.
+
+    Files that only say when a job finished are left out.
+    """
     found = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file():
+        if path.is_file() and not path.name.endswith("-finished.json"):
             data: object = path.read_bytes()
             if path.suffix == ".json":
                 data = {key: value for key, value in json.loads(data).items() if key not in volatile}

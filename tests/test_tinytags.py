@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -310,8 +311,24 @@ def test_status_shows_the_whole_way_and_writes_nothing(way):
     }  # fmt: skip
     assert [corpus["corpus"] for corpus in status["corpora"]] == ["cifar", "tiny"]
     assert status["models"][0]["accuracy"] == way["train"]["quality"]["accuracy"]
+    finished = {
+        job["step"]: job
+        for state in (status["corpora"][1], *status["models"], found)
+        for job in state["finished"]
+    }
+    assert {step: (job["count"], job["seconds"]) for step, job in finished.items()} == {
+        "ingest": (3000, way["ingest"]["seconds"]),
+        "train": (way["train"]["trained_on"]["images"], way["train"]["seconds"]["all"]),
+        "tag": (3000, way["tag"]["seconds"]),
+        "index": (way["index"]["documents"], way["index"]["seconds"]),
+    }
+    assert finished["tag"]["per_second"] == way["tag"]["images_per_second"]
     out, _ = run("status", **way["settings"])
-    assert f"run {way['tag']['run']}: tag 5 of 5 partitions done; index 5 of 5 partitions done, " in out
+    assert re.search(
+        rf"run {way['tag']['run']}: tag 5 of 5 partitions done \(20..-..-.. ..:.. UTC: 3,000 images in .* s, [\d,]+ images/s\); "
+        r"index 5 of 5 partitions done, ",
+        out,
+    )
     assert "published as the-whole-way" in out
     assert contents(way["folder"], volatile=()) == before
 

@@ -39,8 +39,13 @@ def runs() -> str:
         orphaned=orphaned,
         unknown=[name for name in board["published"] if name not in known] if board["store_seen"] else [],
         working=[
-            job | {"name": state.get("run") or state.get("corpus") or state["annotations"]}
-            for state in (*board["corpora"], *board["runs"], *board["annotations"])
+            job
+            | {
+                "name": next(
+                    state[kind] for kind in ("run", "corpus", "annotations", "model") if kind in state
+                )
+            }
+            for state in (*board["corpora"], *board["models"], *board["runs"], *board["annotations"])
             for job in state.get("working", [])
         ],
         duration=duration,

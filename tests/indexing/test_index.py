@@ -37,9 +37,10 @@ def small_bodies(monkeypatch):
 
 
 def files(store, run):
-    """Return all files of a run."""
+    """Return all files of a run but those that say when a job finished."""
     root = Path(store.url(f"runs/{run.name}"))
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    files = [path for path in root.rglob("*") if path.is_file() and not path.name.endswith("-finished.json")]
+    return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
 
 def change(client, run, *commands):

@@ -20,6 +20,7 @@ from indexing.status import read_status, run_statuses
 from indexing.watch_solr import SolrWatch
 from indexing.watch_store import StoreWatch
 from storage import layout, runs
+from storage.finished import record_finished
 from storage.lease import lease
 from storage.local import LocalStore
 from storage.store import StoreUnavailableError, open_store
@@ -103,7 +104,8 @@ def test_what_is_at_rest_costs_one_request_a_scan_and_no_statistics_are_read_twi
     requests.clear()
     watch.scan()
     at_rest = {
-        ("times", path): 1 for path in ("corpora", "runs", "annotations", "corpora/tiny", f"runs/{made.name}")
+        ("times", path): 1
+        for path in ("corpora", "runs", "annotations", "models", "corpora/tiny", f"runs/{made.name}")
     }
     assert requests == at_rest
     requests.clear()
@@ -223,6 +225,43 @@ def test_who_writes_how_fast_and_for_how_long_still_is_told_while_it_lasts(any_s
     assert only(watch.scan().runs)["working"] == []
     with lease(any_store, layout.corpus_lease("tiny"), "x"):
         assert only(only(watch.scan().corpora)["working"])["step"] == "ingest"
+
+
+def test_a_training_is_a_job_while_it_holds_the_lease_and_its_time_is_known_afterwards(any_store):
+    watch = StoreWatch(any_store)
+    with lease(any_store, layout.model_lease("forest"), "x"):
+        for _ in range(2):
+            status = only(watch.scan().models)
+            assert [(job["step"], job["pid"]) for job in status["working"]] == [("train", os.getpid())]
+            assert status["writer"]["pid"] == os.getpid() and status["finished"] == []
+    assert watch.scan().models == [], "a killed training has left it"
+    card = {"name": "forest", "created": "2026-11-26T18:40:00+00:00"}
+    any_store.write_json(layout.model_card("forest"), card)
+    assert only(watch.scan().models)["finished"] == []
+    trained = {"trained_on": {"images": 400}, "seconds": {"fit": 2.0, "all": 3.5}}
+    any_store.write_json(layout.model_card("forest"), card | trained)
+    status = only(watch.scan().models)
+    assert (status["writer"], status["working"]) == (None, [])
+    assert status["finished"] == [
+        {"step": "train", "ended": card["created"], "count": 400, "unit": "images", "seconds": 3.5, "per_second": 200.0}
+    ]  # fmt: skip
+
+
+def test_the_last_job_that_did_something_is_kept(store):
+    made = make_run(store, partitions=1)
+    watch = StoreWatch(store)
+    assert only(watch.scan().runs)["finished"] == [], "an earlier version did it"
+    folder = layout.run_folder(made.name)
+    record_finished(store, folder, "index", 50, "documents", 2.0)
+    record_finished(store, folder, "tag", 400, "images", 2.5, 200.04)
+    record_finished(store, folder, "tag", 0, "images", 0.1)
+    found = only(watch.scan().runs)["finished"]
+    assert [(job["step"], job["count"], job["seconds"], job["per_second"]) for job in found] == [
+        ("tag", 400, 2.5, 200.0),
+        ("index", 50, 2.0, None),
+    ]
+    store.write_bytes(layout.finished(folder, "tag"), b"{")
+    assert [job["step"] for job in only(watch.scan().runs)["finished"]] == ["index"]
 
 
 def test_how_long_a_partition_takes_is_what_it_took_of_late():

@@ -25,9 +25,10 @@ from indexing.watch_store import StoreWatch
 from ingest.corpus import open_corpus
 from jobs.partitions import record_failed
 from jobs.tag_images import tag_partition
-from operations.status import read_status
+from operations.status import describe, read_status
 from search_ui import create_app
 from storage import layout, runs
+from storage.finished import record_finished
 from storage.lease import lease
 from storage.store import StoreError, open_store
 from tagging.models import load_model
@@ -148,6 +149,23 @@ def test_documents_that_solr_rejected_are_reported(world, searchable):
         assert re.search(rf"[\d,]+ documents, 1 rejected .*tinytags index {made.name} --partition 1", words)
     finally:
         searchable.solr.delete(made.name)
+
+
+def test_a_training_and_the_last_job_of_each_step_are_shown(world):
+    made, page = new_run(world), client(world.settings)
+    record_finished(world.store, layout.run_folder(made.name), "tag", 700, "images", 3.2, 350.5)
+    with lease(world.store, layout.model_lease("new"), "x"):
+        words, found = text(page.get("/runs")), page.get("/api/runs").json
+        assert re.search(r"train of new : since \d\d:\d\d:\d\d UTC", words)
+        assert f"process {os.getpid()}" in words and found["working"]
+        status = read_status(world.settings)
+        assert (
+            f"model new: in training (being written by {status['models'][-1]['writer']['user']}"
+            in describe(status)
+        )
+    words = text(page.get("/runs"))
+    assert "train of new" not in words
+    assert re.search(r"tag 0 3 0 done \d{4}-\d\d-\d\d \d\d:\d\d UTC : 700 images in 3 s, 350 images/s", words)
 
 
 def test_an_empty_store_says_how_to_begin(solr, tmp_path):
