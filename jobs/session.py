@@ -15,6 +15,7 @@ from conf.command import note
 from conf.errors import TinyTagsError
 from jobs import stderr
 from jobs.archive import ROOT, write_zip
+from jobs.class_archive import archive_options
 from jobs.environment import check_master, prepare
 from jobs.runner import under_spark_submit
 
@@ -169,4 +170,5 @@ def java_options(light: bool) -> list[str]:
     # The parallel collector trains a forest in nine tenths of the time that Java's own choice takes.
     options = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"] if light else ["-XX:+UseParallelGC"]
     log4j = ROOT / "conf" / "spark" / "log4j2.properties"
+    options += archive_options()
     return options + ([f"-Dlog4j2.configurationFile={log4j.as_uri()}"] if log4j.exists() else [])

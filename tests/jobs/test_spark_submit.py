@@ -26,6 +26,7 @@ from small_world import (
 
 from conf.settings import Settings
 from jobs.archive import PACKAGES, write_zip
+from jobs.session import java_options
 from jobs.tag_images import tag_images
 from operations.services import free_port, get_json
 from storage import layout
@@ -37,11 +38,11 @@ pytestmark = pytest.mark.spark
 
 ROOT = Path(__file__).parents[2]
 SPARK = Path(sys.executable).parent
-# Java's second compiler takes longer than what it makes faster here.
-ONE_COMPILER = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+# What a session of ours starts its JVM with: Java's second compiler takes longer than what it makes faster here.
+QUICK = " ".join(java_options(light=True))
 LIGHT = ["--driver-memory", "1g", "--conf", "spark.ui.enabled=false"]
 for process in ("driver", "executor", "yarn.am"):
-    LIGHT += ["--conf", f"spark.{process}.extraJavaOptions={ONE_COMPILER}"]
+    LIGHT += ["--conf", f"spark.{process}.extraJavaOptions={QUICK}"]
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +136,7 @@ def standalone(tmp_path, python):
     """The address of a standalone master with one worker."""
     port, web = free_port(), free_port()
     environment = os.environ | {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": str(python)}
-    environment["SPARK_DAEMON_JAVA_OPTS"] = ONE_COMPILER
+    environment["SPARK_DAEMON_JAVA_OPTS"] = QUICK
     address = f"spark://127.0.0.1:{port}"
     commands = [
         ["master.Master", "--host", "127.0.0.1", "--port", port, "--webui-port", web],
