@@ -1,7 +1,6 @@
 """The canonical image: 32x32 RGB as 3,072 bytes, planes R, G, B, each row-major; all other layouts are converted to it here."""
 
 import io
-import warnings
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -9,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from ingest.jpeg import has_several_scans
+from ingest import jpeg
 from ingest.png import DamagedPngError, is_png, read_pixel_chunks
 
 Pixels = NDArray[np.uint8]
@@ -17,16 +16,28 @@ Pixels = NDArray[np.uint8]
 SIDE = 32
 IMAGE_BYTES = 3 * SIDE * SIDE
 
-# As decoded, 64 MB: a picture of 9000x9000 single-coloured pixels is a file of 10 kB and takes 400 MB. A JPEG of any camera
-# is decoded at 1/8 of its size; only one of several scans (progressive) needs memory for all its pixels, up to 6 bytes each.
-MAX_PIXELS = 16_000_000
+# The most memory that one picture may take to decode: 128 megapixels of colours in a PNG. A file of some kilobytes may have
+# any number of single-coloured pixels, so this is checked before anything is decoded. A JPEG of any camera is decoded at
+# 1/8 of its size; only one of several scans (progressive) needs memory for all its pixels, up to 6 bytes each.
+MAX_DECODED_BYTES = 512_000_000
 MAX_SCANNED_PIXELS = 50_000_000
-# The size in pixels is checked against MAX_PIXELS before anything is decoded, so Pillow's own, later warning is noise.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, which would also refuse JPEGs that take little memory
+# Bytes that Pillow keeps for a pixel, where these are not 4, and how many times some decoders have all of them in memory.
+_PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}
+_COPIES = {"WEBP": 3, "AVIF": 3, "TIFF": 2}
+# A picture of more pixels than this is made smaller a strip at a time before it is turned or converted, to about this many
+# pixels a side, as each of these steps would copy all of it.
+LARGE_PIXELS, LARGE_SIDE = 16_000_000, 1024
+# A JPEG that was cut off is not read again where it is larger.
+_MAX_COMPLETED_BYTES = 100_000_000
 
 
 class PictureError(ValueError):
     """A file that is no picture, or one too large to decode."""
+
+
+class PictureTooLargeError(PictureError):
+    """A picture of more pixels, or a file of more bytes, than are read."""
 
 
 # What files that are no pictures begin with, and what they are.
@@ -78,7 +89,9 @@ def from_picture(picture: Image.Image) -> Pixels:
     32x32; a smaller one is enlarged by Lanczos' filter. Transparency becomes white. A 32x32 RGB picture comes out with its
     pixels unchanged.
     """
-    picture = upright(picture)
+    large = picture.width * picture.height > LARGE_PIXELS
+    turned, picture = _turned(picture), _made_smaller(picture) if large else picture
+    picture = picture if turned is None else picture.transpose(turned)
     side = min(picture.size)
     if picture.width != picture.height:
         left, top = (picture.width - side) // 2, (picture.height - side) // 2
@@ -92,13 +105,34 @@ def from_picture(picture: Image.Image) -> Pixels:
 
 def upright(picture: Image.Image) -> Image.Image:
     """Return a picture rotated by its EXIF orientation; metadata that can't be read is ignored."""
+    turned = _turned(picture)
+    return picture if turned is None else picture.transpose(turned)
+
+
+def _turned(picture: Image.Image) -> Image.Transpose | None:
     # `ImageOps.exif_transpose` also writes the metadata again, and fails where that can't be done.
     try:
         orientation = picture.getexif().get(_ORIENTATION)
     except Exception:  # Pillow raises SyntaxError, OSError, struct.error, ValueError, ...
         orientation = None
-    turned = _TURNED.get(orientation) if isinstance(orientation, int) else None
-    return picture if turned is None else picture.transpose(turned)
+    return _TURNED.get(orientation) if isinstance(orientation, int) else None
+
+
+def _made_smaller(picture: Image.Image) -> Image.Image:
+    """Return the centre square of a large picture at a whole fraction of its size, in 8 bits, converted a strip at a time."""
+    side = min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    factor = max(side // LARGE_SIDE, 1)
+    if picture.mode in ("F", "I"):  # what is white depends on all pixels
+        return picture.reduce(factor, (left, top, left + side, top + side))
+    smaller: Image.Image | None = None
+    for row in range(0, side, 16 * factor):
+        rows = min(16 * factor, side - row)
+        part = to_8_bits(picture.crop((left, top + row, left + side, top + row + rows))).reduce(factor)
+        smaller = smaller or Image.new(part.mode, (part.width, -(-side // factor)))
+        smaller.paste(part, (0, row // factor))
+    assert smaller is not None
+    return smaller
 
 
 def from_rgb(pixels: Pixels) -> Pixels:
@@ -111,32 +145,61 @@ def decode_picture(
     formats: tuple[str, ...],
     convert: Callable[[Image.Image], Pixels] = from_picture,
     detail: int = 2 * SIDE,
+    most_pixels: int | None = None,
 ) -> Pixels:
     """Return the picture in ``file``, in one of Pillow's ``formats``, as a canonical image, (3072,) uint8.
 
     Of an animated picture it is the first frame. ``convert`` needs a picture of at least ``detail`` pixels a side.
-    Raises `PictureError`, one line, for a file that can't be decoded, for a PNG whose pixels have a wrong checksum, and for
-    more than `MAX_PIXELS` pixels as decoded, or `MAX_SCANNED_PIXELS` in a progressive JPEG.
+    A JPEG that lacks its end, but no pixel, is read. Raises `PictureError`, one line, for a file that can't be decoded, for a
+    PNG whose pixels have a wrong checksum, for one that takes more than `MAX_DECODED_BYTES`, and for more than
+    ``most_pixels`` as decoded, or `MAX_SCANNED_PIXELS` in a progressive JPEG.
     """
     try:
-        source = read_pixel_chunks(file, MAX_PIXELS) if "PNG" in formats and is_png(file) else file
-        scans = has_several_scans(file)
+        return _decode(file, formats, convert, detail, most_pixels)
+    except PictureTooLargeError:
+        raise
+    except PictureError:
+        file.seek(0)
+        jpegs = "JPEG" in formats and file.read(2) == jpeg.SIGNATURE
+        data = jpeg.SIGNATURE + file.read(_MAX_COMPLETED_BYTES) if jpegs else b""
+        completed = jpeg.completions(data) if 2 < len(data) < _MAX_COMPLETED_BYTES else None
+        if completed is None:
+            raise
+        first, second = (_decode(io.BytesIO(one), formats, convert, detail, most_pixels) for one in completed)
+        if not np.array_equal(first, second):
+            raise
+        return first
+
+
+def _decode(
+    file: BinaryIO,
+    formats: tuple[str, ...],
+    convert: Callable[[Image.Image], Pixels],
+    detail: int,
+    most_pixels: int | None,
+) -> Pixels:
+    file.seek(0)
+    try:
+        source = read_pixel_chunks(file, 2 * MAX_DECODED_BYTES) if "PNG" in formats and is_png(file) else file
+        scans = jpeg.has_several_scans(file)
         with Image.open(source, formats=formats) as picture:
-            width, height = picture.size
+            size = f"{picture.width:,} x {picture.height:,} pixels"
+            if scans and picture.width * picture.height > MAX_SCANNED_PIXELS:
+                raise PictureTooLargeError(f"{size} in several scans are more than {MAX_SCANNED_PIXELS:,}")
             # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, several times as fast.
             picture.draft(None, (detail, detail))
-            if picture.width * picture.height > MAX_PIXELS:
-                raise PictureError(f"{width:,} x {height:,} pixels are more than {MAX_PIXELS:,}")
-            if scans and width * height > MAX_SCANNED_PIXELS:
-                raise PictureError(
-                    f"{width:,} x {height:,} pixels in several scans are more than {MAX_SCANNED_PIXELS:,}"
+            pixels = picture.width * picture.height
+            if most_pixels is not None and pixels > most_pixels:
+                raise PictureTooLargeError(f"{size} are more than {most_pixels:,}")
+            needed = pixels * _PIXEL_BYTES.get(picture.mode, 4) * _COPIES.get(picture.format or "", 1)
+            if needed > MAX_DECODED_BYTES:
+                raise PictureTooLargeError(
+                    f"{size} take {needed / 1e6:,.0f} MB to decode, more than {MAX_DECODED_BYTES / 1e6:,.0f} MB; make it smaller"
                 )
             picture.load()  # before its metadata is read, whose errors don't count
             return convert(picture)
     except UnidentifiedImageError:
         raise PictureError(_no_picture(file, formats)) from None
-    except Image.DecompressionBombError:
-        raise PictureError(f"has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels") from None
     except DamagedPngError as error:
         raise PictureError(f"can't be decoded ({error})") from None
     except PictureError:

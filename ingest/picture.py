@@ -1,7 +1,7 @@
 """Decodes a picture that a client sends, in a process of its own, within limits of memory and time.
 
 A file of a few kilobytes may take any decoder minutes or gigabytes (a JPEG of thousands of scans), or end it. So its size
-is checked first, then its pixels before they are decoded (`ingest.image.MAX_PIXELS`), and the rest by the operating system.
+is checked first, then its pixels before they are decoded (`MOST_PIXELS`), and the rest by the operating system.
 """
 
 import io
@@ -21,10 +21,11 @@ import numpy as np
 
 from conf.errors import TinyTagsError
 from ingest.digit import DETAIL, from_digit
-from ingest.image import IMAGE_BYTES, PictureError, Pixels, decode_picture
+from ingest.image import IMAGE_BYTES, PictureError, PictureTooLargeError, Pixels, decode_picture
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "AVIF")
 MOST_BYTES = 10 << 20
+MOST_PIXELS = 16_000_000  # as decoded: of a JPEG at a fraction of its size
 # Of a processor, for one picture. The largest that is allowed takes half of it.
 CPU_SECONDS = 1.5
 # A busy machine gives a process less than a processor.
@@ -32,10 +33,6 @@ SECONDS = 10.0
 MEMORY_BYTES = 512 << 20  # of address space; the largest picture needs some 350 MiB
 WORKERS = 2
 _REQUEST, _ANSWER = struct.Struct(">I?"), struct.Struct(">?I")
-
-
-class PictureTooLargeError(PictureError):
-    """A file of more bytes than are read."""
 
 
 class DecoderBusyError(TinyTagsError):
@@ -48,8 +45,8 @@ def read_picture(data: bytes, digits: bool = False) -> Pixels:
     With ``digits`` the digit that is written in it, as MNIST has it. Raises `PictureError` as `decode_picture` does.
     """
     if digits:
-        return decode_picture(io.BytesIO(data), FORMATS, from_digit, detail=DETAIL)
-    return decode_picture(io.BytesIO(data), FORMATS)
+        return decode_picture(io.BytesIO(data), FORMATS, from_digit, detail=DETAIL, most_pixels=MOST_PIXELS)
+    return decode_picture(io.BytesIO(data), FORMATS, most_pixels=MOST_PIXELS)
 
 
 class Decoder:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _END = b"\0\0\0\0IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
-_LENGTH, _SIZE = struct.Struct(">I4s"), struct.Struct(">2I")
+_LENGTH = struct.Struct(">I4s")
 _TRANSPARENCY, _ORIENTATION = b"tRNS", b"eXIf"
 
 
@@ -26,11 +26,11 @@ def is_png(file: BinaryIO) -> bool:
     return head == SIGNATURE
 
 
-def read_pixel_chunks(file: BinaryIO, most_pixels: int) -> io.BytesIO:
+def read_pixel_chunks(file: BinaryIO, most_bytes: int) -> io.BytesIO:
     """Return a PNG without its metadata but for the orientation; of an animated one the first frame.
 
-    Raises `DamagedPngError` where a chunk of pixels, colours or transparency has a wrong checksum or is cut off, and for
-    more than ``most_pixels``.
+    Raises `DamagedPngError` where a chunk of pixels, colours or transparency has a wrong checksum or is cut off, and where
+    these are more than ``most_bytes``.
     """
     file.seek(len(SIGNATURE))
     kept = io.BytesIO()
@@ -41,19 +41,14 @@ def read_pixel_chunks(file: BinaryIO, most_pixels: int) -> io.BytesIO:
         if not critical and kind not in (_TRANSPARENCY, _ORIENTATION):
             file.seek(length + 4, io.SEEK_CUR)
             continue
-        # 16 bits of 4 channels, and what compression may add.
-        if length > 9 * most_pixels:
-            raise DamagedPngError(f"a chunk of {length:,} bytes")
+        if kept.tell() + length > most_bytes:
+            raise DamagedPngError(f"its pixels have more than {most_bytes:,} bytes")
         data = file.read(length + 4)
         if len(data) < length + 4 or zlib.crc32(kind + data[:-4]) != int.from_bytes(data[-4:]):
             if kind == _ORIENTATION:
                 continue
             problem = "is cut off" if len(data) < length + 4 else "has a wrong checksum"
             raise DamagedPngError(f"chunk {kind.decode('latin-1')!r} {problem}")
-        if kind == b"IHDR" and length >= _SIZE.size:
-            width, height = _SIZE.unpack_from(data)
-            if width * height > most_pixels:
-                raise DamagedPngError(f"{width:,} x {height:,} pixels are more than {most_pixels:,}")
         kept.write(header + data)
         if kind == b"IEND":
             break

@@ -107,7 +107,7 @@ def main(
 ):
     """Split DUMP into the partitions of a corpus.
 
-    DUMP is a file, a folder or a .tar.gz, local or at hdfs://, https://, s3:// or hf:// (the last three need
+    DUMP is a file, a folder or a .tar.gz (or .tar.bz2, .tar.xz), local or at hdfs://, https://, s3:// or hf:// (the last three need
     tinytags[remote]), in one of the formats below.
 
     Stopped or killed, the same command continues with the partitions that are left.

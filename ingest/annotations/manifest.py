@@ -153,7 +153,7 @@ def find(folder: str, name: str, partition_bytes: int = PARTITION_BYTES, webhdfs
         path = files.join(folder, entry.name)
         ending = entry.name.lower().rpartition(".")[2]
         if ending not in ("csv", "json"):
-            if ending in ("gz", "zip", "bz2"):
+            if ending in ("gz", "zip", "bz2", "xz"):
                 notes.append(f"{path}: is compressed, and not read; unpack it")
             continue
         if not entry.size:

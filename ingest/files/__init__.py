@@ -1,14 +1,16 @@
 """Source files wherever they are: a local path, hdfs://HOST:PORT/PATH through WebHDFS, or any address that fsspec reads."""
 
 import bisect
+import bz2
 import contextlib
 import gzip
 import hashlib
 import io
 import itertools
+import lzma
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
@@ -22,7 +24,14 @@ from ingest.files.entry import base_name as base_name
 from ingest.files.junk import is_junk
 from ingest.files.local import UnreadableError as UnreadableError
 
-GZIP_MAGIC = b"\x1f\x8b"
+# How compressed files begin, each with its name and with what unpacks it.
+_PACKED: dict[bytes, tuple[str, Callable[[io.BufferedReader], io.BufferedIOBase]]] = {
+    b"\x1f\x8b": ("gzip", lambda file: gzip.GzipFile(fileobj=file)),
+    b"BZh": ("bzip2", bz2.BZ2File),
+    b"\xfd7zXZ\0": ("xz", lzma.LZMAFile),
+}
+PACKED_MAGICS = tuple(_PACKED)
+PACKED_ENDINGS = (".gz", ".bz2", ".xz")
 BUFFER_BYTES = 1 << 17
 # Hashing costs a second a gigabyte: beyond this a file is known by its size, its time of change and a sample of its blocks.
 HASHED_BYTES = 1 << 30
@@ -178,25 +187,35 @@ def read_range(path: str, offset: int, length: int, webhdfs: str | None = None) 
 
 
 @contextlib.contextmanager
-def open_gzip(path: str, webhdfs: str | None = None) -> Iterator[gzip.GzipFile]:
-    """Open the gzipped file ``path`` for reading what is in it, as a stream.
+def open_packed(path: str, webhdfs: str | None = None) -> Iterator[io.BufferedIOBase]:
+    """Open the file ``path``, compressed by gzip, bzip2 or xz, for reading what is in it, as a stream.
 
-    Damaged compression raises a `TinyTagsError` where it is read.
+    Damaged compression, and a file that isn't compressed, raise a `TinyTagsError` where it is read.
     """
-    with open_file(path, webhdfs) as file, gzip.GzipFile(fileobj=file) as unpacked:
+    name, unpack = _PACKED[_magic(path, webhdfs) or PACKED_MAGICS[0]]
+    with open_file(path, webhdfs) as file, unpack(file) as unpacked:
         try:
             yield unpacked
         except EOFError:
             raise TinyTagsError(
-                f"{path}: the gzip stream ends too early (truncated copy?); fetch it again"
+                f"{path}: the {name} stream ends too early (truncated copy?); fetch it again"
             ) from None
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise TinyTagsError(f"{path}: the gzip stream is damaged ({error}); fetch it again") from None
+        except (OSError, zlib.error, lzma.LZMAError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # of the operating system
+                raise
+            raise TinyTagsError(f"{path}: the {name} stream is damaged ({error}); fetch it again") from None
 
 
-def is_gzip(path: str, webhdfs: str | None = None) -> bool:
-    """Return whether the file ``path`` begins as a gzip stream does."""
-    return bytes(read_range(path, 0, min(size(path, webhdfs), 2), webhdfs)) == GZIP_MAGIC
+def packing(path: str, webhdfs: str | None = None) -> str | None:
+    """Return by what the file ``path`` is compressed: gzip, bzip2 or xz; None where it isn't."""
+    magic = _magic(path, webhdfs)
+    return _PACKED[magic][0] if magic else None
+
+
+def _magic(path: str, webhdfs: str | None) -> bytes | None:
+    length = min(size(path, webhdfs), max(map(len, PACKED_MAGICS)))
+    head = bytes(read_range(path, 0, length, webhdfs))
+    return next((magic for magic in PACKED_MAGICS if head.startswith(magic)), None)
 
 
 def skip(file: io.BufferedIOBase, count: int) -> int:

@@ -4,7 +4,6 @@ Not through fsspec: links in a circle, pipes and unreadable files are to be repo
 """
 
 import contextlib
-import gzip
 import os
 import stat
 from collections.abc import Iterator
@@ -50,9 +49,9 @@ def errors(path: str) -> Iterator[None]:
         raise UnreadableError(
             f"{path}: may not be read by this user; change its permissions (chmod)"
         ) from None
-    except gzip.BadGzipFile:  # an OSError too, but not of the operating system
-        raise
     except OSError as error:
+        if error.errno is None:  # of what unpacks a file, not of the operating system
+            raise
         raise TinyTagsError(f"{path}: {error.strerror or error}") from error
 
 

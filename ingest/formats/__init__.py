@@ -29,10 +29,8 @@ _formats: list[Format] = [importlib.import_module(f"ingest.formats.{name}").FORM
 FORMATS = {format.name: format for format in _formats}
 _OTHER_FILES = {
     b"PK\x03\x04": "a zip archive; unpack it and give its folder",
-    b"\xfd7zXZ": "an xz archive; unpack it first",
-    b"BZh": "a bzip2 archive; unpack it first",
     b"(\xb5/\xfd": "a zstd archive; unpack it first",
-    files.GZIP_MAGIC: "gzipped, but holds neither MNIST nor a tar archive",
+    **dict.fromkeys(files.PACKED_MAGICS, "compressed, but holds neither MNIST nor a tar archive"),
     b"\x89PNG": "one picture; give the folder that it is in",
     b"\xff\xd8\xff": "one picture; give the folder that it is in",
     b"GIF8": "one picture; give the folder that it is in",

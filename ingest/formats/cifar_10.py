@@ -59,7 +59,7 @@ def open_cifar_10(
 FORMAT = Format(
     name="cifar-10",
     example="cifar-10-batches-bin/",
-    content="binary or Python batches: a folder, one file or the .tar.gz",
+    content="binary or Python batches: a folder, one file or the .tar.gz, .tar.bz2 or .tar.xz",
     recognise=recognise,
     open=open_cifar_10,
     has_own=lambda classes, labels: classes == CLASSES,

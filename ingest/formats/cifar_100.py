@@ -92,7 +92,7 @@ def open_cifar_100(
 FORMAT = Format(
     name="cifar-100",
     example="cifar-100-binary/",
-    content="binary or Python batches: a folder, one file or the .tar.gz",
+    content="binary or Python batches: a folder, one file or the .tar.gz, .tar.bz2 or .tar.xz",
     recognise=recognise,
     open=open_cifar_100,
     labels="fine (the default) or coarse",

@@ -1,4 +1,4 @@
-"""Reads the archives of CIFAR, tar files that may be gzipped, as a stream that is limited in what it unpacks to."""
+"""Reads the archives of CIFAR, tar files that may be compressed, as a stream that is limited in what it unpacks to."""
 
 import contextlib
 import io
@@ -13,7 +13,7 @@ ARCHIVE_BYTES = 256 << 20
 
 
 def is_archive(path: str, webhdfs: str | None = None) -> bool:
-    """Return whether ``path`` begins as a gzipped or plain tar archive does."""
+    """Return whether ``path`` begins as a compressed or plain tar archive does."""
     length = min(files.size(path, webhdfs), 512)
     with open_unpacked(path, webhdfs, length) as stream:
         return stream.read(512)[257:262] == b"ustar"
@@ -38,9 +38,9 @@ def open_archive(path: str, webhdfs: str | None) -> Iterator[tarfile.TarFile]:
 
 @contextlib.contextmanager
 def open_unpacked(path: str, webhdfs: str | None, length: int | None = None) -> Iterator[io.BufferedIOBase]:
-    """Open what is in the file ``path``, gzipped or not, as a stream; of a plain file only ``length`` bytes are needed."""
-    if files.is_gzip(path, webhdfs):
-        with files.open_gzip(path, webhdfs) as unpacked:
+    """Open what is in the file ``path``, compressed or not, as a stream; of a plain file only ``length`` bytes are needed."""
+    if files.packing(path, webhdfs):
+        with files.open_packed(path, webhdfs) as unpacked:
             yield unpacked
     else:
         with files.open_file(path, webhdfs, length=length) as file:

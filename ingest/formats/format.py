@@ -56,15 +56,15 @@ class Source:
 
     @cached_property
     def unpacked(self) -> bytes:
-        """The same of what is in a gzipped file; raises `TinyTagsError` where that is damaged."""
-        if not self.head.startswith(files.GZIP_MAGIC):
+        """The same of what is in a compressed file; raises `TinyTagsError` where that is damaged."""
+        if not self.head.startswith(files.PACKED_MAGICS):
             return self.head
-        with files.open_gzip(self.path, self.webhdfs) as file:
+        with files.open_packed(self.path, self.webhdfs) as file:
             return file.read(_HEAD_BYTES)
 
     @property
     def first_member(self) -> str | None:
-        """The path of the first file or folder in a tar archive, gzipped or not; None for anything else."""
+        """The path of the first file or folder in a tar archive, compressed or not; None for anything else."""
         if self.unpacked[257:262] != b"ustar":
             return None
         return self.unpacked[:100].rstrip(b"\0").decode("utf-8", "replace")

@@ -1,7 +1,7 @@
 """MNIST and what shares its form (IDX): grey 28x28 pictures, centred in 32x32 and the same in R, G and B.
 
 Source: the data set's page. Big-endian: a magic number (2051 for images, 2049 for labels), the number of records, for
-images rows and columns, then a byte a pixel or label. Often gzipped. The labels of QMNIST are numbers of 4 bytes (3073),
+images rows and columns, then a byte a pixel or label. Often compressed. The labels of QMNIST are numbers of 4 bytes (3073),
 or rows of 8 of these (3074), of which the first is the class.
 """
 
@@ -30,14 +30,14 @@ LABEL_FORMS = {LABELS_MAGIC: (1, False), 3073: (4, False), 3074: (4, True)}
 MNIST_SIDE = 28
 PIXELS = MNIST_SIDE * MNIST_SIDE
 IMAGES_HEADER, LABELS_HEADER = 16, 8
-# Deflate packs at most 1,032 to 1, so that a wrong header is detected at once; unpacking to check takes a few seconds.
+# Gzip packs at most 1,032 to 1, so that a wrong header is detected at once; unpacking to check takes a few seconds.
 PACKED_RATIO = 1032
-GZIP_BYTES = 1 << 30
+PACKED_BYTES = 1 << 30
 _MOST_COLUMNS = 1_000
 _BLOCK = 1024
 # The split is between what the data set is called, if it is, and what the file holds.
-_IMAGES_NAME = re.compile(r"(?P<set>.*?)(?P<split>train|t10k|test)-images[-.]idx3-ubyte(\.gz)?")
-_LABELS_NAME = r"{set}{split}-labels[-.]idx[0-9]-(ubyte|int)(\.gz)?"
+_IMAGES_NAME = re.compile(r"(?P<set>.*?)(?P<split>train|t10k|test)-images[-.]idx3-ubyte(\.gz|\.bz2|\.xz)?")
+_LABELS_NAME = r"{set}{split}-labels[-.]idx[0-9]-(ubyte|int)(\.gz|\.bz2|\.xz)?"
 _MARGIN = (SIDE - MNIST_SIDE) // 2
 
 
@@ -128,11 +128,11 @@ def open_idx(
     webhdfs: str | None,
     known: list[str],
 ) -> D:
-    """Open a folder of the four official files (or two of them), or one images file; each may be gzipped.
+    """Open a folder of the four official files (or two of them), or one images file; each may be compressed by gzip, bzip2 or xz.
 
     Labels beside a single images file have the official name, or are given as ``labels``. ``classes`` are the
     labels' names, by default those ``known``; labels that begin at 1 are taken as such where they reach the number of
-    classes. Raises `TinyTagsError` for what isn't IDX, a size that differs from the header's, a truncated or damaged gzip
+    classes. Raises `TinyTagsError` for what isn't IDX, a size that differs from the header's, a truncated or damaged compressed
     stream, and labels that don't fit the images.
     """
     entry = files.status(path, webhdfs)
@@ -202,10 +202,15 @@ def is_transposed(name: str) -> bool:
 
 
 def _preferred(names: Iterable[str]) -> str | None:
-    """Return one of several files that differ in their form alone: not gzipped, and with a hyphen, if there is one."""
-    return min(
-        names, key=lambda name: (name.endswith(".gz"), "." in name.removesuffix(".gz"), name), default=None
-    )
+    """Return one of several files that differ in their form alone: not compressed, and with a hyphen, if there is one."""
+
+    def key(name: str) -> tuple[bool, bool, str]:
+        plain = name
+        for ending in files.PACKED_ENDINGS:
+            plain = plain.removesuffix(ending)
+        return plain != name, "." in plain, name
+
+    return min(names, key=key, default=None)
 
 
 def _labels_named(there: Iterable[str], images: re.Match[str]) -> str | None:
@@ -335,21 +340,20 @@ def _read_header(path: str, webhdfs: str | None, form: str, kind: str) -> tuple[
 def _check_size(path: str, wanted: int, what: str, webhdfs: str | None) -> None:
     """Raise `TinyTagsError` unless ``path`` holds, unpacked, the ``wanted`` bytes that its header implies."""
     size = files.size(path, webhdfs)
-    if not files.is_gzip(path, webhdfs):
+    packing = files.packing(path, webhdfs)
+    if not packing:
         if size != wanted:
             raise TinyTagsError(
                 f"{path}: {size:,} bytes, but its header says {what}, which take {wanted:,}; fetch it again"
             )
         return
-    if wanted > size * PACKED_RATIO:
+    if packing == "gzip" and wanted > size * PACKED_RATIO:
         raise TinyTagsError(
             f"{path}: its header says {what}, {wanted:,} bytes, which {size:,} can't hold; fetch it again"
         )
-    if wanted > GZIP_BYTES:
-        raise TinyTagsError(
-            f"{path}: unpacks to more than {GZIP_BYTES >> 20:,} MiB; unpack it first (gunzip)"
-        )
-    with files.open_gzip(path, webhdfs) as file:
+    if wanted > PACKED_BYTES:
+        raise TinyTagsError(f"{path}: unpacks to more than {PACKED_BYTES >> 20:,} MiB; unpack it first")
+    with files.open_packed(path, webhdfs) as file:
         size = files.skip(file, wanted + 1)
     if size != wanted:
         more = "more than " if size > wanted else ""
@@ -360,9 +364,9 @@ def _check_size(path: str, wanted: int, what: str, webhdfs: str | None) -> None:
 
 @contextlib.contextmanager
 def _open_idx(path: str, webhdfs: str | None, offset: int, length: int) -> Iterator[io.BufferedIOBase]:
-    """Open ``path`` for reading ``length`` (unpacked) bytes from byte ``offset`` on; a gzip stream is read up to there."""
-    if files.is_gzip(path, webhdfs):
-        with files.open_gzip(path, webhdfs) as file:
+    """Open ``path`` for reading ``length`` (unpacked) bytes from byte ``offset`` on; a compressed stream is read up to there."""
+    if files.packing(path, webhdfs):
+        with files.open_packed(path, webhdfs) as file:
             files.skip(file, offset)
             yield file
     else:
@@ -373,7 +377,7 @@ def _open_idx(path: str, webhdfs: str | None, offset: int, length: int) -> Itera
 FORMAT = Format(
     name="mnist",
     example="mnist/",
-    content="IDX files, also gzipped: their folder, or one file of images",
+    content="IDX files, also compressed (gzip, bzip2, xz): their folder, or one file of images",
     recognise=recognise,
     open=open_mnist,
     labels="the file of labels of one file of images",

@@ -34,7 +34,7 @@ from ingest.formats.cifar_10 import CLASSES, open_cifar_10
 FOLDERS = {"bin": "cifar-10-batches-bin", "py": "cifar-10-batches-py"}
 
 
-@pytest.fixture(params=["bin folder", "py folder", "bin archive", "py archive", "bin tar"])
+@pytest.fixture(params=["bin folder", "py folder", "bin w:gz", "py w:gz", "bin w", "bin w:bz2", "py w:xz"])
 def whole(request, tmp_path):
     """All six batches in one of the ways they come, as (path, form, images, labels)."""
     form, way = request.param.split()
@@ -44,9 +44,7 @@ def whole(request, tmp_path):
     else:
         order = sorted(content, key=lambda name: name[::-1])  # the official archives aren't in order either
         shuffled = {name: content[name] for name in order}
-        path = write_tar(
-            tmp_path / "cifar-10.tar.gz", shuffled, FOLDERS[form], "w" if way == "tar" else "w:gz"
-        )
+        path = write_tar(tmp_path / "cifar-10.tar", shuffled, FOLDERS[form], way)
     return str(path), form, images, labels
 
 

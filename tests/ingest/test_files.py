@@ -1,8 +1,10 @@
 """Source files, local and in HDFS."""
 
+import bz2
 import gzip
 import hashlib
 import io
+import lzma
 import os
 import threading
 import time
@@ -153,13 +155,30 @@ def test_a_sample_covers_all_files_in_order(tmp_path, monkeypatch):
 def test_a_damaged_gzip_stream_is_one_line(tmp_path, damage, words):
     path = tmp_path / "file.gz"
     path.write_bytes(damage(gzip.compress(CONTENT)))
-
-    def read():
-        with files.open_gzip(str(path)) as file:
-            files.skip(file, 1 << 30)
-
-    message = error_of(read)
+    message = error_of(unpack, path)
     assert message.startswith(f"{path}: the gzip stream") and words in message
+
+
+@pytest.mark.parametrize(("name", "compress"), [("bzip2", bz2.compress), ("xz", lzma.compress)])
+def test_other_compression_is_read_and_its_damage_is_one_line(tmp_path, name, compress):
+    path, whole = tmp_path / "file", compress(CONTENT)
+    path.write_bytes(whole)
+    assert (unpack(path), files.packing(str(path))) == (CONTENT, name)
+    for data, words in (
+        (whole[:-1], "ends too early (truncated copy?)"),
+        (whole[: len(whole) // 2] + b"\xff\xff\xff" + whole[len(whole) // 2 + 3 :], "is damaged"),
+    ):
+        path.write_bytes(data)
+        message = error_of(unpack, path)
+        assert message.startswith(f"{path}: the {name} stream") and words in message
+
+
+def unpack(path) -> bytes:
+    content = bytearray(len(CONTENT))
+    with files.open_packed(str(path)) as file:
+        files.read_into(file, content, str(path))
+        files.skip(file, 1 << 30)
+    return bytes(content)
 
 
 def test_an_hdfs_that_is_not_there_is_one_line_in_bounded_time(monkeypatch):

@@ -9,7 +9,14 @@ import pytest
 from dumps import assert_upright, asymmetric_picture, make_images
 from PIL import Image
 
-from ingest.image import PictureError, decode_picture, from_column_major, from_picture, to_png
+from ingest.image import (
+    PictureError,
+    PictureTooLargeError,
+    decode_picture,
+    from_column_major,
+    from_picture,
+    to_png,
+)
 
 
 def encode(picture: Image.Image, format: str = "PNG", **options) -> io.BytesIO:
@@ -119,10 +126,66 @@ def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded():
     # The same with a header that claims more than Pillow itself would open.
     header = b"IHDR" + struct.pack(">2I", 60_000, 60_000) + file.getvalue()[24:29]
     enlarged = file.getvalue()[:12] + header + struct.pack(">I", zlib.crc32(header)) + file.getvalue()[33:]
-    with pytest.raises(PictureError, match=r"9,000 x 9,000 pixels are more than 16,000,000"):
-        decode_picture(file, ("PNG",))
-    with pytest.raises(PictureError, match=r"more than 16,000,000"):
+    with pytest.raises(PictureTooLargeError, match=r"9,000 x 9,000 pixels are more than 16,000,000"):
+        decode_picture(file, ("PNG",), most_pixels=16_000_000)
+    with pytest.raises(
+        PictureTooLargeError, match=r"60,000 x 60,000 pixels take 3,600 MB to decode, more than 512 MB"
+    ):
         decode_picture(io.BytesIO(enlarged), ("PNG",))
+
+
+def test_a_scan_of_20_megapixels_is_read(monkeypatch):
+    for mode, colour in (("L", 90), ("P", 0)):
+        found = decode_picture(encode(Image.new(mode, (5000, 4000), colour)), ("PNG",))
+        assert colours(found) == {(colour, colour, colour)}
+    monkeypatch.setattr("ingest.image.MAX_DECODED_BYTES", 1_000_000)
+    webp = encode(Image.new("RGB", (300, 300)), "WEBP")  # its decoder has every pixel in memory three times
+    with pytest.raises(PictureTooLargeError):
+        decode_picture(webp, ("WEBP",))
+    decode_picture(encode(Image.new("RGB", (300, 300))), ("PNG",))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"])
+def test_a_large_picture_of_any_mode_comes_out_as_a_small_one(mode, monkeypatch):
+    picture = Image.fromarray(asymmetric_picture()).resize((700, 500), Image.Resampling.BICUBIC)
+    if mode in ("RGBA", "LA"):
+        picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    if mode == "I;16":
+        picture = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
+    picture = picture.quantize(32) if mode == "P" else picture.convert(mode)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    file = io.BytesIO()
+    picture.save(file, "TIFF", exif=turned)
+    expected = decode_picture(file, ("TIFF",)).astype(int)
+    monkeypatch.setattr("ingest.image.LARGE_PIXELS", 1000)
+    monkeypatch.setattr("ingest.image.LARGE_SIDE", 70)
+    difference = np.abs(decode_picture(file, ("TIFF",)) - expected)
+    assert difference.mean() < 2
+
+
+JPEGS = {
+    "plain": {}, "progressive": {"progressive": True}, "with restarts": {"restart_marker_blocks": 2},
+    "of a scan a component": {"subsampling": 0, "keep_rgb": True},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("options", JPEGS.values(), ids=JPEGS)
+def test_a_jpeg_without_its_end_is_read_where_it_has_all_pixels_and_refused_where_not(options):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    whole = encode(Image.fromarray(noise), "JPEG", quality=20, **options).getvalue()
+    expected = decode_picture(io.BytesIO(whole), ("JPEG",))
+    for cut in (whole[:-1], whole[:-2], whole[:-2] + bytes(1000)):
+        np.testing.assert_array_equal(decode_picture(io.BytesIO(cut), ("JPEG",)), expected)
+    refused = 0
+    for length in range(2, len(whole) - 2):
+        try:
+            found = decode_picture(io.BytesIO(whole[:length]), ("JPEG",))
+        except PictureError:
+            refused += 1
+        else:
+            np.testing.assert_array_equal(found, expected, err_msg=f"{length} of {len(whole)} bytes")
+    assert refused > len(whole) - 8, "only bits that fill up the last byte may be missing"
 
 
 def test_what_is_no_picture_truncated_or_in_another_format_is_refused():

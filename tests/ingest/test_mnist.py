@@ -1,7 +1,9 @@
 """The reader of MNIST's IDX files."""
 
+import bz2
 import gzip
 import hashlib
+import lzma
 import os
 import pickle
 import struct
@@ -22,6 +24,17 @@ def whole(request, tmp_path):
     """The four official files in a folder, as (path, digits, labels)."""
     content, digits, labels = make_mnist(train=9, test=4, zipped=request.param)
     return str(write_files(tmp_path / "mnist", content)), digits, labels
+
+
+@pytest.mark.parametrize(("ending", "compress"), [(".bz2", bz2.compress), (".xz", lzma.compress)])
+def test_files_of_other_compression_are_found_and_read(tmp_path, ending, compress):
+    content, digits, labels = make_mnist(train=9, test=4, zipped=False)
+    write_files(tmp_path, {name + ending: compress(data) for name, data in content.items()})
+    dump = open_dump(str(tmp_path))
+    assert (dump.format, dump.splits) == ("mnist", {"train": (0, 9), "test": (9, 13)})
+    batch = dump.read(0, 13)
+    np.testing.assert_array_equal(batch.images, expected_images(digits))
+    np.testing.assert_array_equal(batch.labels, labels)
 
 
 def expected_images(digits: np.ndarray) -> np.ndarray:

@@ -50,6 +50,11 @@ def dumps(tmp_path):
         "python batch": (write_files(tmp_path / "p", {"x": python["test_batch"]}) / "x", "cifar-10"),
         "binary archive": (write_tar(tmp_path / "binary.tar.gz", binary), "cifar-10"),
         "python archive": (write_tar(tmp_path / "python.tgz", python, "cifar-10-batches-py"), "cifar-10"),
+        "bzip2 archive": (write_tar(tmp_path / "binary.tar.bz2", binary, mode="w:bz2"), "cifar-10"),
+        "xz archive": (
+            write_tar(tmp_path / "python.tar.xz", python, "cifar-10-batches-py", "w:xz"),
+            "cifar-10",
+        ),
         "tar": (write_tar(tmp_path / "binary.tar", binary, mode="w"), "cifar-10"),
         "unpacked beside": (
             write_files(tmp_path / "data" / "cifar-10-batches-bin", binary).parent,
@@ -149,7 +154,7 @@ def test_an_unknown_file_is_refused_with_the_formats_that_can_be_read(tmp_path):
     for content, words in [
         (b"hello", "its 5 bytes are in no known format"),
         (b"\x80", "its 1 bytes are in no known format"),
-        (gzip.compress(b"hello"), "is gzipped, but holds neither MNIST nor a tar archive"),
+        (gzip.compress(b"hello"), "is compressed, but holds neither MNIST nor a tar archive"),
         (b"PK\x03\x04" + bytes(100), "is a zip archive; unpack it and give its folder"),
         (b"\x89PNG" + bytes(100), "is one picture; give the folder that it is in"),
     ]:
