@@ -96,6 +96,7 @@ def documents(
 ) -> tuple[bytes, dict[str, Any]]:
     """Return the JSON lines for the images of ``partition`` that get a tag, and counts of all of them.
 
+    All lines have the same fields, null where an image has none, so that readers of JSON lines find one schema.
     ``best`` is of the rows from ``first_row`` on, or of the rows ``first_row`` (n,), from the votes of the run's model; ``labels`` (n,) whole numbers are
     places in ``label_names`` (the corpus' classes), -1 for no label; ``descriptors`` (n, numbers) int8, of
     `tagging.descriptor`, and ``names`` of the rows of the whole partition go into the documents where given. The counts: ``images``, ``tagged``, ``dropped`` (below the
@@ -160,25 +161,26 @@ class _Pieces:
 def _pieces(classes: tuple[str, ...], voters: int | None) -> _Pieces:
     if voters is not None:
         votes = [_json({"votes": k, "trees": voters, "confidence": k / voters}) for k in range(voters + 1)]
-        runner_up_votes = [""] + [_json({"runner_up_votes": k}) for k in range(1, voters + 1)]
+        runner_up_votes = [_json({"runner_up_votes": k or None}) for k in range(voters + 1)]
     else:
         votes = [_json({"confidence": k / PROBABILITY_STEPS}) for k in range(PROBABILITY_STEPS + 1)]
         runner_up_votes = [""] * (PROBABILITY_STEPS + 1)
     return _Pieces(
         tags=_texts([_json({"tag": name}) for name in classes]),
         votes=_texts(votes),
-        runners_up=_texts([_json({"runner_up": name}) for name in classes] + [""]),
+        runners_up=_texts([_json({"runner_up": name}) for name in (*classes, None)]),
         runner_up_votes=_texts(runner_up_votes),
     )
 
 
 @functools.lru_cache(maxsize=8)
 def _label_pieces(names: tuple[str, ...]) -> Any:
-    return _texts(["", *(_json({"label": name}) for name in names)])
+    """Return the label of each class, after what a document without one has: none at all where the corpus has no classes."""
+    return _texts([_json({"label": name}) for name in (None, *names)] if names else [""])
 
 
 def _names(names: list[str | None]) -> Any:
-    return _texts(["" if name is None else _json({"name": name}) for name in names])
+    return _texts([_json({"name": name}) for name in names])
 
 
 def _json(fields: dict[str, Any]) -> str:

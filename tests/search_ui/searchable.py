@@ -136,11 +136,11 @@ def _stump(random) -> Tree:
 
 
 def read_documents(store, run: Run) -> list[dict]:
-    """Return what the run's tags files say."""
+    """Return what the run's tags files say, without fields that are null, as Solr has it."""
     lines = b"".join(
         store.read_bytes(layout.run_tags(run.name, p)) for p in range(run.partitions)
     ).splitlines()
-    return [json.loads(line) for line in lines]
+    return [{name: value for name, value in json.loads(line).items() if value is not None} for line in lines]
 
 
 def shares(document: dict) -> int:

@@ -1,10 +1,12 @@
 """Tests of `tagging.tags`: votes become tags by one rule, and tags become documents byte for byte."""
 
+import io
 import json
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import pyarrow.json
 import pytest
 from forests import NAMES
 
@@ -45,14 +47,28 @@ def test_a_document_is_the_one_described_byte_for_byte():
     )
 
 
-def test_a_document_has_no_runner_up_without_votes_and_no_label_without_a_label():
+def test_what_an_image_lacks_is_null_and_a_label_is_left_out_where_the_corpus_has_no_classes():
     run = NumberedRun(**vars(RUN))
-    data, _ = documents(run, 0, winners(votes({"cat": 10})), np.array([-1]), NAMES)
+    data, _ = documents(run, 0, winners(votes({"cat": 10})), np.array([-1]), NAMES, names=[None])
     assert data == (
-        b'{"id":"3f9a2c1d:0:0","corpus":"tiny","partition":0,"row":0,"tag":"cat","votes":10,"trees":10,'
-        b'"confidence":1.0,"model":"forest-10","run":"tiny-forest-10-3f9a2c1d"}\n'
+        b'{"id":"3f9a2c1d:0:0","corpus":"tiny","partition":0,"row":0,"name":null,"tag":"cat","votes":10,"trees":10,'
+        b'"confidence":1.0,"runner_up":null,"runner_up_votes":null,"label":null,"model":"forest-10",'
+        b'"run":"tiny-forest-10-3f9a2c1d"}\n'
     )
-    assert documents(run, 0, winners(votes({"cat": 10})))[0] == data
+    (plain,) = lines(documents(run, 0, winners(votes({"cat": 10})))[0])
+    assert "label" not in plain and "name" not in plain
+
+
+def test_readers_of_json_lines_find_one_schema_in_all_documents_of_a_run():
+    given = votes({"cat": 10}, {"cat": 6, "dog": 4}, {"dog": 10}, {"ship": 7, "frog": 3})
+    labels, names = np.array([-1, 3, -1, 2]), [None, "b.png", "c.png", None]
+    data, _ = documents(RUN, 0, winners(given), labels, NAMES, names=names)
+    assert len({tuple(line) for line in lines(data)}) == 1
+    table = pyarrow.json.read_json(io.BytesIO(data))  # by which Hugging Face's `datasets` reads them
+    types = {field.name: str(field.type) for field in table.schema}
+    whole = dict.fromkeys(("partition", "row", "votes", "trees", "runner_up_votes"), "int64")
+    assert types == dict.fromkeys(lines(data)[0], "string") | whole | {"confidence": "double"}
+    assert table.column("label").to_pylist() == [None, NAMES[3], None, NAMES[2]]
 
 
 def test_a_descriptor_is_all_that_documents_with_descriptors_have_more():
@@ -62,7 +78,9 @@ def test_a_descriptor_is_all_that_documents_with_descriptors_have_more():
     data, counts = documents(run, 0, winners(given), np.array([-1, 1, -1]), NAMES, descriptors=descriptors)
     assert data.splitlines()[0] == (
         b'{"id":"3f9a2c1d:0:1","corpus":"tiny","partition":0,"row":1,"tag":"cat","votes":10,"trees":10,"confidence":1.0,'
-        b'"label":"' + NAMES[1].encode() + b'","descriptor":[-128,0,127],"model":"forest-10",'
+        b'"runner_up":null,"runner_up_votes":null,"label":"'
+        + NAMES[1].encode()
+        + b'","descriptor":[-128,0,127],"model":"forest-10",'
         b'"run":"tiny-forest-10-3f9a2c1d"}'
     )
     assert [(line["row"], line.pop("descriptor")) for line in lines(data)] == [
@@ -206,7 +224,7 @@ def test_a_network_gives_a_rounded_confidence_and_no_votes():
         {key: line[key] for key in line if key in ("tag", "confidence", "runner_up")} for line in lines(data)
     ] == [
         {"tag": "cat", "confidence": 0.8765, "runner_up": "dog"},
-        {"tag": "bird", "confidence": 1.0},
+        {"tag": "bird", "confidence": 1.0, "runner_up": None},
         {"tag": "ship", "confidence": 0.4, "runner_up": "horse"},
     ]
     assert b"votes" not in data and b"trees" not in data
