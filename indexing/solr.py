@@ -8,8 +8,10 @@ import functools
 import hashlib
 import io
 import json
+import os
 import random
 import re
+import ssl
 import threading
 import time
 import zipfile
@@ -39,6 +41,8 @@ FREE_SECONDS = 5
 FULL_BYTES = 100_000_000
 PAGE_DOCUMENTS = 20_000
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 8.0
+# What OpenSSL calls an answer that is no TLS.
+_NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "HTTP_REQUEST"}
 # Circuit breakers answer 429 (older ones 503), a node that stops or loses its leader 5xx, and one that has just started
 # 404 for the collections that it hasn't opened yet.
 PASSING = {404, 429, 500, 502, 503, 504}
@@ -66,11 +70,23 @@ class BodyTooLargeError(SolrError):
         super().__init__(message, 413, reason)
 
 
+class TlsError(SolrError):
+    """The address begins with https://, and what answers has no certificate that is trusted, or no TLS: repeating is useless.
+
+    ``what`` is wrong, and ``fix`` mends it.
+    """
+
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(f"{what}; {fix}")
+        self.what, self.fix = what, fix
+
+
 class Solr:
     """Solr at ``address`` (``http://HOST:PORT/solr``); safe to use from several threads.
 
     A user and a password in the address (``http://USER:PASSWORD@HOST...``) are sent with each request, as basic auth; ``url``
-    is the address without them.
+    is the address without them. Of https:// the certificate is checked, by the CAs of the system or those in the file that
+    SSL_CERT_FILE or REQUESTS_CA_BUNDLE names.
 
     After a refused connection, a time-out, 404, 429, 5xx or a 200 without Solr's JSON a request is repeated for ``patience``
     seconds, with random pauses that double up to 8 s. ``timeout`` is how many seconds one request may wait for its answer.
@@ -80,7 +96,7 @@ class Solr:
         self._address = address.rstrip("/")
         self.url, self._login = split_login(self._address)
         self.patience, self.timeout = patience, timeout
-        self._pool = urllib3.PoolManager(maxsize=8, retries=False)
+        self._pool = urllib3.PoolManager(maxsize=8, retries=False, **_trusted())
         self._impatient = threading.Event()
 
     def patient(self, seconds: float) -> "Solr":
@@ -299,13 +315,14 @@ class Solr:
                     return result
                 failed = self._failed(path, answer)
             except urllib3.exceptions.HTTPError as error:
-                failed = SolrError(
+                failed = _tls_error(self.url, error) or SolrError(
                     f"Solr at {self.url} does not answer ({_reason(error)}); start it with `scripts/services up solr`, "
                     "or set its address with --solr or TINYTAGS_SOLR"
                 )
             attempt += 1
             pause = min(FIRST_PAUSE * 2 ** (attempt - 1), LONGEST_PAUSE) * random.uniform(0.5, 1)
-            if failed.status not in {None, 200, *PASSING} or time.monotonic() + pause > until:
+            passing = failed.status in {None, 200, *PASSING} and not isinstance(failed, TlsError)
+            if not passing or time.monotonic() + pause > until:
                 raise failed
             if self._impatient.wait(pause):
                 raise failed
@@ -331,6 +348,34 @@ class Solr:
         if status == 413:
             return BodyTooLargeError(message, reason)
         return RefusedError(message, reason) if status == 400 else SolrError(message, status, reason)
+
+
+def _trusted() -> dict[str, str]:
+    """Return where urllib3 finds the CAs that are trusted; it reads SSL_CERT_FILE itself, as OpenSSL does."""
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE", "")
+    if os.environ.get("SSL_CERT_FILE") or not os.path.exists(bundle):
+        return {}
+    return {"ca_cert_dir" if os.path.isdir(bundle) else "ca_certs": bundle}
+
+
+def _tls_error(url: str, error: urllib3.exceptions.HTTPError) -> TlsError | None:
+    """Return the error for a certificate that isn't trusted, or for an answer without TLS; None for any other."""
+    cause = error.args[0] if isinstance(error, urllib3.exceptions.SSLError) and error.args else None
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        missing = [
+            f" ({name} is {path!r}, which is not there)"
+            for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+            if (path := os.environ.get(name)) and not os.path.exists(path)
+        ]
+        return TlsError(
+            f"the certificate of Solr at {url} is not trusted ({cause.verify_message})",
+            f"name the file of its CA in the environment variable SSL_CERT_FILE{''.join(missing)}",
+        )
+    if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:
+        return TlsError(
+            f"what answers at {url} has no TLS ({cause.reason})", "write http:// instead of https://"
+        )
+    return None
 
 
 @functools.cache

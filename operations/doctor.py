@@ -123,11 +123,13 @@ def _spark(settings: Settings) -> Check:
 
 
 def _solr(settings: Settings) -> Check:
-    from indexing.solr import Solr, SolrError
+    from indexing.solr import Solr, SolrError, TlsError
 
     address = without_passwords(settings.solr)
     try:
         info = Solr(settings.solr, patience=0, timeout=5).read("admin/info/system", {}, key="lucene")
+    except TlsError as error:
+        return _check("Solr", "bad", error.what, error.fix)
     except SolrError as error:
         if error.status is None:
             return _check("Solr", "missing", f"no answer at {address}", "scripts/services up solr")

@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import subprocess
 import threading
 from dataclasses import replace
 from html import unescape
@@ -11,10 +10,9 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 import requests
-from small_world import wait_until
+from nginx import running_nginx
 
 from operations.services import free_port
-from operations.services.packaged import find_program
 from search_ui import create_app, server
 
 pytestmark = pytest.mark.services
@@ -38,29 +36,15 @@ def nginx(settings, tmp_path_factory):
     at = f"http://127.0.0.1:{page.effective_listen[0][1]}"
     documented = (ROOT / "docs" / "serving.md").read_text().split("```nginx\n")[1].split("```")[0]
     folder, ports = tmp_path_factory.mktemp("nginx"), (free_port(), free_port())
-    temporary = "".join(
-        f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (folder / "nginx.conf").write_text(f"""
-        pid {folder}/pid; daemon off; master_process off; error_log {folder}/error.log;
-        events {{}}
-        http {{
-            access_log off; {temporary}
-            server {{ listen 127.0.0.1:{ports[0]}; {documented.replace("http://127.0.0.1:8000", at)} }}
-            server {{ listen 127.0.0.1:{ports[1]}; location / {{ proxy_pass {at}; }} }}
-        }}
-    """)
-    program = find_program("nginx", "nginx-light")
-    process = subprocess.Popen(
-        [program, "-p", folder, "-c", folder / "nginx.conf"], stderr=subprocess.DEVNULL
-    )
+    servers = f"""
+        server {{ listen 127.0.0.1:{ports[0]}; {documented.replace("http://127.0.0.1:8000", at)} }}
+        server {{ listen 127.0.0.1:{ports[1]}; location / {{ proxy_pass {at}; }} }}
+    """
     addresses = [f"http://127.0.0.1:{port}" for port in ports]
     try:
-        wait_until(lambda: answers(addresses[1]), process)
-        yield addresses
+        with running_nginx(folder, servers, lambda: answers(addresses[1])):
+            yield addresses
     finally:
-        process.terminate()
-        process.wait(20)
         page.close()
         thread.join(20)
 
