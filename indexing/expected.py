@@ -17,7 +17,7 @@ from storage.documents import (
     read_statistics,
     rejected_partitions,
 )
-from storage.store import Store, StoreError
+from storage.store import DamagedFileError, Store, StoreError
 
 _ID = re.compile(rb'"id":\s*("((?:[^"\\]|\\.)*)")')
 
@@ -78,8 +78,16 @@ def read_expected(store: Store, run: DocumentSet) -> ExpectedCounts:
         done = [p for p in done_partitions(store, run) if p < run.partitions]
         statistics = dict(zip(done, pool.map(lambda p: read_statistics(store, run, p), done), strict=True))
         rejected = [p for p in rejected_partitions(store, run) if p in statistics]
-        lines = pool.map(lambda p: store.read_bytes(layout.rejected(run.folder, p)).count(b"\n"), rejected)
+        lines = pool.map(lambda p: _count_rejected(store, run, p), rejected)
         return ExpectedCounts(run, statistics, dict(zip(rejected, lines, strict=True)))
+
+
+def _count_rejected(store: Store, run: DocumentSet, partition: int) -> int:
+    """Return how many documents of a partition Solr rejected; 0 for a damaged list, so that the partition is posted again."""
+    try:
+        return len(store.read_lines(layout.rejected(run.folder, partition)))
+    except DamagedFileError:
+        return 0
 
 
 def read_tags(store: Store, run: DocumentSet, statistics: dict[str, Any]) -> bytes:
@@ -120,11 +128,14 @@ def document_id(line: bytes) -> bytes:
 
 
 def read_rejected_ids(store: Store, run: DocumentSet, partition: int) -> list[bytes]:
-    """Return the ids in a partition's ``rejected/``, ``?`` for a line without one; none where there is no such file."""
+    """Return the ids in a partition's ``rejected/``, ``?`` for a line without one; none where there is no such file.
+
+    Raises `DamagedFileError` for a file that isn't as it was written.
+    """
     if not store.exists(layout.rejected(run.folder, partition)):
         return []
     ids = []
-    for line in store.read_bytes(layout.rejected(run.folder, partition)).splitlines():
+    for line in store.read_lines(layout.rejected(run.folder, partition)):
         try:
             document = json.loads(line)["document"]
             ids.append(

@@ -110,7 +110,7 @@ def _round(
                 check_lease()
                 for p in group:
                     # Before posting: with it, part of the documents could be counted as all of them.
-                    if expected.rejected.pop(p, 0):
+                    if expected.rejected.pop(p, None) is not None:
                         store.remove(layout.rejected(expected.run.folder, p))
                 posted = _post(store, solr, expected, group, threads, size, check_lease, report)
                 if committing:
@@ -222,7 +222,7 @@ def _post(
     check_lease()
     for p, lines in rejected.items():
         # Only after all the others are in: with fewer expected, part of them could be counted as all.
-        store.write_bytes(layout.rejected(expected.run.folder, p), b"".join(lines))
+        store.write_lines(layout.rejected(expected.run.folder, p), b"".join(lines))
         expected.rejected[p] = len(lines)
     return [p for p in partitions if p not in expected.failed]
 

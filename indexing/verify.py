@@ -227,8 +227,9 @@ def _check_tags(
         )
     if corpus and images != (there := corpus.rows(p)[1] - corpus.rows(p)[0]):
         findings.add("statistics", p, f"{images:,} images were tagged of {there:,} in the corpus")
-    if corpus and bad != (listed := len(read_bad(store, corpus.name, p))):
-        findings.add("statistics", p, f"{bad:,} bad images were left out of {listed:,} in the corpus")
+    with contextlib.suppress(DamagedFileError):  # a finding about the corpus
+        if corpus and bad != (listed := len(read_bad(store, corpus.name, p))):
+            findings.add("statistics", p, f"{bad:,} bad images were left out of {listed:,} in the corpus")
     try:
         data = read_tags(store, run, statistics)
     except TagsChangedError as error:
@@ -243,7 +244,12 @@ def _check_tags(
 def _leave_out_rejected(
     store: Store, run: Run, p: int, documents: dict[bytes, bytes], findings: Findings
 ) -> None:
-    for key in read_rejected_ids(store, run, p):
+    try:
+        rejected = read_rejected_ids(store, run, p)
+    except DamagedFileError as error:
+        findings.add("rejected", p, str(error))
+        return
+    for key in rejected:
         findings.sums["rejected"] += 1
         if documents.pop(key, None) is None:
             findings.add(
@@ -361,9 +367,9 @@ def _add_checksums(store: Store, folder: str) -> None:
         return
     paths = [
         f"{folder}/{part}/{name}"
-        for part in ("statistics", "failed")
+        for part in ("statistics", "failed", "rejected", "bad")
         for name in store.list(f"{folder}/{part}")
-        if name.endswith(".json")
+        if name.endswith((".json", ".jsonl"))
     ]
     with ThreadPoolExecutor(8) as pool:  # in HDFS each is a request or two
         list(pool.map(store.add_checksum, paths))

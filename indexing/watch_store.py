@@ -25,7 +25,7 @@ from storage import layout, runs
 from storage.finished import Finished
 from storage.lease import holder
 from storage.runs import Run
-from storage.store import Store, StoreError, StoreUnavailableError
+from storage.store import DamagedFileError, Store, StoreError, StoreUnavailableError
 
 # In HDFS each file is a request.
 THREADS = 8
@@ -272,12 +272,15 @@ class StoreWatch:
 
     def _read_rejected(self, path: str) -> tuple[int, str]:
         """Return how many documents of a partition Solr rejected, and why the first one."""
-        lines = self.store.read_bytes(path)
         try:
-            reason = str(json.loads(lines.partition(b"\n")[0])["reason"])
-        except (ValueError, KeyError, TypeError):
+            lines = self.store.read_lines(path)
+        except DamagedFileError as error:
+            return 0, str(error)
+        try:
+            reason = str(json.loads(lines[0])["reason"])
+        except (IndexError, ValueError, KeyError, TypeError):
             reason = NO_REASON
-        return lines.count(b"\n"), reason
+        return len(lines), reason
 
     def _writer(self, folder: FolderCache, lease: str) -> Writer | None:
         return writer_of(holder(self.store, lease)) if folder.has(lease.rsplit("/", 1)[1]) else None

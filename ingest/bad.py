@@ -51,7 +51,7 @@ def write_bad(store: Store, corpus: str, partition: int, records: Sequence[BadRe
     path = layout.corpus_bad(corpus, partition)
     if records:
         lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-        store.write_bytes(path, "".join(lines).encode("utf-8", "replace"))
+        store.write_lines(path, "".join(lines).encode("utf-8", "replace"))
     else:
         store.remove(path)
 
@@ -60,7 +60,7 @@ def read_bad(store: Store, corpus: str, partition: int) -> list[BadRecord]:
     """Return the bad records of a partition, by row; raises `DamagedFileError` for a file that isn't as it was written."""
     path = layout.corpus_bad(corpus, partition)
     try:
-        lines = store.read_bytes(path).splitlines()
+        lines = store.read_lines(path)
     except FileMissingError:
         return []
     try:

@@ -11,6 +11,11 @@ _START, _END = b'\n "checksum": "sha256:', b'"\n}\n'
 _LINE_BYTES = len(_START) + 64 + len(_END)
 
 
+# The same of a file of JSON lines, on a line of its own.
+_LAST_START, _LAST_END = b'{"checksum":"sha256:', b'"}\n'
+_LAST_BYTES = len(_LAST_START) + 64 + len(_LAST_END)
+
+
 class DamagedError(ValueError):
     """JSON that isn't as it was written, or no JSON object at all."""
 
@@ -42,6 +47,26 @@ def decode(data: bytes) -> tuple[dict[str, Any], bool]:
     if checked:
         del value["checksum"]
     return value, checked
+
+
+def encode_lines(lines: bytes) -> bytes:
+    """Return JSON lines with their checksum on a last line."""
+    return b"".join((lines, _LAST_START, hashlib.sha256(lines).hexdigest().encode(), _LAST_END))
+
+
+def decode_lines(data: bytes) -> tuple[list[bytes], bool]:
+    """Return the lines that `encode_lines` was given, without their ends, and whether there is a checksum: earlier versions wrote none.
+
+    Raises `DamagedError` where the checksum differs, or the last line is cut off.
+    """
+    lines, last = data[:-_LAST_BYTES], data[-_LAST_BYTES:]
+    if not any(mark in last for mark in _MARKS):
+        if data and not data.endswith(b"\n"):
+            raise DamagedError("is cut off")
+        return data.splitlines(), False
+    if data != encode_lines(lines):
+        raise DamagedError("is not as it was written (its checksum differs)")
+    return lines.splitlines(), True
 
 
 def has_checksum(data: bytes) -> bool:

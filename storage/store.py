@@ -91,11 +91,31 @@ class Store(Protocol):
                 f"{self.url(path)}: {error}; remove it and repeat the command that wrote it", path
             ) from None
         if not checked:
-            note_at_end(
-                f"{self.url()}: some files are from an earlier version and have no checksum, so damage to them isn't found; "
-                "`tinytags verify RUN --repair` adds checksums"
-            )
+            self._note_unchecked()
         return value
+
+    def write_lines(self, path: str, lines: bytes) -> None:
+        """Write JSON lines to ``path``, with their checksum on a last line."""
+        self.write_bytes(path, checked_json.encode_lines(lines))
+
+    def read_lines(self, path: str) -> list[bytes]:
+        """Return the lines that `write_lines` wrote. Raises `DamagedFileError` for a file that isn't as it was written.
+
+        A file without a checksum is read as `read_json` does.
+        """
+        try:
+            lines, checked = checked_json.decode_lines(self.read_bytes(path))
+        except checked_json.DamagedError as error:
+            raise DamagedFileError(f"{self.url(path)}: {error}", path) from None
+        if not checked:
+            self._note_unchecked()
+        return lines
+
+    def _note_unchecked(self) -> None:
+        note_at_end(
+            f"{self.url()}: some files are from an earlier version and have no checksum, so damage to them isn't found; "
+            "`tinytags verify RUN --repair` adds checksums"
+        )
 
     def open_arrow(self, path: str) -> "pyarrow.NativeFile":
         """Return a pyarrow file for reading all of ``path``."""
@@ -118,10 +138,13 @@ class Store(Protocol):
         self.write_bytes(path, checked_json.encode(value))
 
     def add_checksum(self, path: str) -> None:
-        """Write the JSON object in ``path`` again where it has no checksum; nothing happens to a damaged file."""
+        """Write the JSON object or lines in ``path`` again where they have no checksum; nothing happens to a damaged file."""
         data = self.read_bytes(path)
-        if not checked_json.has_checksum(data):
-            with contextlib.suppress(checked_json.DamagedError):
+        with contextlib.suppress(checked_json.DamagedError):
+            if path.endswith(".jsonl"):
+                if not checked_json.decode_lines(data)[1]:
+                    self.write_lines(path, data)
+            elif not checked_json.has_checksum(data):
                 self.write_json(path, checked_json.decode(data)[0])
 
     def write_in_steps(self, path: str, write: Callable[[Any], Iterator[None]]) -> int:

@@ -150,7 +150,7 @@ def test_a_document_that_solr_rejects_is_kept_with_its_reason_and_the_others_are
     summary = index_run(store, run.name, client, ALIAS)
     assert (summary["rejected"], summary["complete"], summary["published"]) == (3, True, True)
     assert indexed(client, run) == {d["id"]: d for d in lines.values() if d not in refused}
-    rejected = list(map(json.loads, store.read_bytes(layout.run_rejected(run.name, 1)).splitlines()))
+    rejected = list(map(json.loads, store.read_lines(layout.run_rejected(run.name, 1))))
     key = {d["id"]: d for d in refused}
     assert {r["document"]["id"]: r["document"] for r in rejected} == key
     assert all(r["document"]["id"] in r["reason"] for r in rejected)
@@ -377,7 +377,7 @@ def test_killed_at_any_moment_and_repeated_it_ends_the_same(
         assert left == []
     assert (summary["complete"], summary["published"], summary["rejected"]) == (True, True, 1)
     assert indexed(client, run) == {key: d for key, d in lines.items() if d["votes"] != "x"}
-    rejected = list(map(json.loads, store.read_bytes(layout.run_rejected(run.name, 3)).splitlines()))
+    rejected = list(map(json.loads, store.read_lines(layout.run_rejected(run.name, 3))))
     assert [r["document"] for r in rejected] == [d for d in lines.values() if d["votes"] == "x"]
     assert client.alias(ALIAS) == [run.name]
 

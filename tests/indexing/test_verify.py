@@ -315,6 +315,13 @@ def test_rejected_documents_are_counted_and_not_missed(store, client):
     assert (result["ok"], result["rejected"]) == (True, 1)
     assert verify_run(store, run.name, client)["problems"] == []
 
+    data = bytearray(store.read_bytes(path))
+    data[20] ^= 1
+    store.write_bytes(path, bytes(data))
+    assert ("rejected", 1) in problems(verify_run(store, run.name, client))
+    assert index_run(store, run.name, client, ALIAS)["posted"] == [1], "its documents are counted again"
+    assert verify_run(store, run.name, client)["problems"] == []
+
 
 def test_a_run_that_is_being_indexed_is_not_judged(store, client, run):
     with (

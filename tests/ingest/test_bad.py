@@ -8,7 +8,7 @@ from small_world import CLASSES, error_line, make_images, run
 
 from conf.settings import Settings
 from indexing.verify import verify_run
-from ingest.bad import BadRecordsError, read_bad, read_bad_records
+from ingest.bad import BadRecordsError, read_bad, read_bad_records, write_bad
 from ingest.corpus import open_corpus
 from ingest.formats import open_dump
 from ingest.image import to_png
@@ -146,6 +146,9 @@ def test_a_run_leaves_bad_records_out_and_its_sums_add_up(ingested, settings):
     assert found["ok"] and (found["images"], found["bad"]) == (20, 6)
     whole = store.read_bytes(layout.corpus_bad("p", 2))
     store.write_bytes(layout.corpus_bad("p", 2), whole.partition(b"\n")[2])
+    found = verify_run(store, tagged["run"], None)
+    assert [(one["kind"], one["partition"]) for one in found["problems"]] == [("corpus-statistics", 2)]
+    write_bad(store, "p", 2, [])
     found = verify_run(store, tagged["run"], None)
     assert [(one["kind"], one["partition"]) for one in found["problems"]] == [
         ("corpus-statistics", 2),

@@ -29,6 +29,20 @@ def test_json_has_its_checksum_on_its_last_line():
     assert checked_json.decode(checked_json.encode({})) == ({}, True)
 
 
+def test_json_lines_have_their_checksum_on_a_last_line_and_a_changed_byte_is_an_error():
+    lines = b'{"row":1,"reason":"K\xc3\xa4se"}\n{"row":2}\n'
+    data = checked_json.encode_lines(lines)
+    assert (data.startswith(lines), list(json.loads(data.splitlines()[-1]))) == (True, ["checksum"])
+    assert checked_json.decode_lines(data) == (lines.splitlines(), True)
+    assert checked_json.decode_lines(lines) == (lines.splitlines(), False), "as earlier versions wrote them"
+    for at in range(len(data)):
+        with pytest.raises(checked_json.DamagedError):
+            checked_json.decode_lines(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        if not data[:at].endswith(b"\n") and at:
+            with pytest.raises(checked_json.DamagedError):
+                checked_json.decode_lines(data[:at])
+
+
 @pytest.mark.parametrize("data", [b"{", b"\xff", b"[1]", b"", b'{"checksum": "sha256:0"}'])
 def test_what_is_no_object_or_has_a_wrong_checksum_is_damaged(data):
     with pytest.raises(checked_json.DamagedError):
