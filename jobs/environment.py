@@ -3,7 +3,9 @@
 import importlib.util
 import os
 import pwd
+import re
 import shutil
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from conf.errors import TinyTagsError
 from jobs.runner import runner_module, under_spark_submit
 
 _SHELL = "pyspark-shell"
+# Others have a scheme: spark://, k8s://, those of plugins.
+_MASTERS = re.compile(r"local(\[(\d+|\*)(, *\d+)?\])?|local-cluster\[.*\]|yarn|\w[\w+.-]*://.+")
 SPARK = "jobs.spark"
 
 
@@ -30,6 +34,11 @@ def check_master(master: str) -> None:
     without = "or use --master processes, which needs no Spark and no Java"
     if importlib.util.find_spec("pyspark") is None:
         raise EnvironmentFaultError("it is not installed", f"pip install 'tinytags[spark]', {without}")
+    if not _MASTERS.fullmatch(master):
+        raise EnvironmentFaultError(
+            f"master {master!r} is unknown",
+            "write local[*], spark://HOST:7077, yarn, k8s://HOST:PORT or processes",
+        )
     home = os.environ.get("JAVA_HOME")
     if home and not os.access(Path(home, "bin", "java"), os.X_OK):
         raise EnvironmentFaultError(
@@ -43,11 +52,20 @@ def check_master(master: str) -> None:
     python = os.environ.get("PYSPARK_PYTHON")
     if python and shutil.which(python) is None:
         raise EnvironmentFaultError(f"PYSPARK_PYTHON {python!r} is no program", "unset PYSPARK_PYTHON")
-    if master.startswith("yarn") and not os.environ.get("HADOOP_CONF_DIR"):
+    folder = os.environ.get("HADOOP_CONF_DIR")
+    if master.startswith("yarn") and not (folder and Path(folder, "yarn-site.xml").is_file()):
         raise EnvironmentFaultError(
-            f"master {master!r} without HADOOP_CONF_DIR",
+            f"master {master!r} with HADOOP_CONF_DIR {folder!r}"
+            if folder
+            else f"master {master!r} without HADOOP_CONF_DIR",
             "set HADOOP_CONF_DIR to the folder with yarn-site.xml",
         )
+    for folder in local_folders():
+        if not os.access(folder, os.W_OK):
+            raise EnvironmentFaultError(
+                f"{folder}, for Spark's own files, is not a folder that this user may write into",
+                "set SPARK_LOCAL_DIRS to one",
+            )
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:
@@ -55,6 +73,11 @@ def check_master(master: str) -> None:
             f"user {os.getuid()} has no name in /etc/passwd, which Hadoop's libraries need",
             f"give it one (docker run -v /etc/passwd:/etc/passwd:ro), {without}",
         ) from None
+
+
+def local_folders() -> list[str]:
+    """Return the folders for the files that Spark writes while it runs."""
+    return [folder.strip() for folder in os.environ.get("SPARK_LOCAL_DIRS", tempfile.gettempdir()).split(",")]
 
 
 def prepare() -> None:

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import shutil
+import socket
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +20,8 @@ from conf.wording import counted
 # Room for a corpus of 20,000 images with its tags and index.
 DISK_BYTES = 1 << 30
 OLDEST_SOLR = (9, 10, 1)
+# How the address of a cluster of Spark's own begins.
+_CLUSTER = "spark://"
 # The module that runs partitions on processes of this machine, without Spark and Java.
 PROCESSES = "jobs.processes"
 
@@ -110,7 +113,7 @@ def _java(settings: Settings) -> Check:
 
 
 def _spark(settings: Settings) -> Check:
-    from jobs.environment import EnvironmentFaultError, check_master
+    from jobs.environment import EnvironmentFaultError, check_master, local_folders
     from jobs.runner import runner_module
 
     if runner_module(settings.master) == PROCESSES:
@@ -119,7 +122,32 @@ def _spark(settings: Settings) -> Check:
         check_master(settings.master)
     except EnvironmentFaultError as error:
         return _check("Spark", "bad", error.what, error.fix)
+    if settings.master.startswith(_CLUSTER) and not any(map(_answers, _hosts(settings.master))):
+        return _check(
+            "Spark",
+            "bad",
+            f"no master answers at {settings.master}",
+            "start it, or set --master or TINYTAGS_MASTER",
+        )
+    for folder in local_folders():
+        if (free := shutil.disk_usage(folder).free) < DISK_BYTES:
+            what = f"{free / 1e9:,.1f} GB free at {folder}, for Spark's own files"
+            return _check("Spark", "bad", what, "delete something, or set SPARK_LOCAL_DIRS to a larger disk")
     return _check("Spark", "good", f"{metadata.version('pyspark')}, master {settings.master}")
+
+
+def _hosts(master: str) -> list[str]:
+    """Return HOST:PORT of each master of a cluster of Spark's own, of which one leads the others."""
+    return master.removeprefix(_CLUSTER).split(",")
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, ValueError, OverflowError):
+        return False
+    return True
 
 
 def _solr(settings: Settings) -> Check:

@@ -1,7 +1,10 @@
 """Tests of `jobs.environment`: what Spark needs is missed before anything is written, and `tinytags doctor` finds it, too."""
 
+import ast
 import os
 import pwd
+import socket
+from pathlib import Path
 
 import pyspark
 import pytest
@@ -10,6 +13,8 @@ from small_world import error_line, run, write_tiny_images
 from conf.settings import Settings
 from jobs.environment import EnvironmentFaultError, check_master, prepare
 from operations import doctor
+
+ROOT = Path(__file__).parents[2]
 
 
 def nameless(_):
@@ -20,6 +25,7 @@ FAULTS = {
     "no Java": lambda patch, folder: (patch.delenv("JAVA_HOME", raising=False), patch.setenv("PATH", str(folder))),
     "JAVA_HOME of nothing": lambda patch, folder: patch.setenv("JAVA_HOME", str(folder)),
     "no Python": lambda patch, folder: patch.setenv("PYSPARK_PYTHON", "/no/python"),
+    "no folder for Spark's own files": lambda patch, folder: patch.setenv("SPARK_LOCAL_DIRS", "/no/folder"),
     "a user without a name": lambda patch, folder: patch.setattr(pwd, "getpwuid", nameless),
 }  # fmt: skip
 
@@ -41,6 +47,42 @@ def test_a_fault_of_the_environment_is_one_line_before_anything_is_written(fault
     with pytest.raises(EnvironmentFaultError) as caught:
         check_master("local[1]")
     assert caught.value.what and caught.value.fix
+
+
+def test_whatever_an_error_sends_to_doctor_is_checked_by_it(tmp_path, monkeypatch):
+    """A message that names doctor belongs here, with what is wrong then."""
+    folders = (
+        "conf",
+        "storage",
+        "ingest",
+        "tagging",
+        "records",
+        "jobs",
+        "indexing",
+        "search_ui",
+        "operations",
+    )
+    sending = {
+        f"{path.relative_to(ROOT)}"
+        for folder in folders
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Raise) and "tinytags doctor" in ast.unparse(node)
+    }
+    assert sending == {"jobs/environment.py", "jobs/session.py"}
+    monkeypatch.delenv("HADOOP_CONF_DIR", raising=False)
+    store = str(tmp_path)
+
+    def spark(master: str) -> str:
+        found = doctor.examine(Settings(store=store, master=master, solr="http://127.0.0.1:1/solr"))
+        return next(check["state"] for check in found["checks"] if check["name"] == "Spark")
+
+    for master in ("moon", "spark://127.0.0.1:1", "spark://nowhere.invalid", "yarn"):
+        assert spark(master) == "bad", master
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        assert spark(f"spark://127.0.0.1:1,127.0.0.1:{listening.getsockname()[1]}") == "good"
+        monkeypatch.setattr(doctor, "DISK_BYTES", 1 << 60)
+        assert spark("local[1]") == "bad", "a full disk"
 
 
 def test_another_spark_and_arguments_without_their_end_do_not_stop_ours(tmp_path, monkeypatch, capsys):
