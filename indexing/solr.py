@@ -350,7 +350,7 @@ class Solr:
         return RefusedError(message, reason) if status == 400 else SolrError(message, status, reason)
 
 
-def _trusted() -> dict[str, str]:
+def _trusted() -> dict[str, Any]:
     """Return where urllib3 finds the CAs that are trusted; it reads SSL_CERT_FILE itself, as OpenSSL does."""
     bundle = os.environ.get("REQUESTS_CA_BUNDLE", "")
     if os.environ.get("SSL_CERT_FILE") or not os.path.exists(bundle):

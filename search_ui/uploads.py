@@ -10,8 +10,8 @@ from typing import Any
 from flask import abort, request
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
-from ingest.image import PictureError
-from ingest.picture import MOST_BYTES, PictureTooLargeError
+from ingest.image import PictureError, PictureTooLargeError
+from ingest.picture import MOST_BYTES
 from search_ui import UPLOAD_BYTES
 from search_ui.classifying import Given
 

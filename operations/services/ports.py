@@ -60,6 +60,14 @@ def listener(port: int) -> str:
     return "another program"
 
 
+def get_status(url: str) -> int | None:
+    """Return the status of the answer at a URL; None without an answer."""
+    try:
+        return urllib3.request("GET", url, timeout=5, retries=False).status
+    except urllib3.exceptions.HTTPError:
+        return None
+
+
 def get_json(url: str) -> Any:
     """Return the JSON at a URL, or None without an answer, with another status than 200 or with something else.
 

@@ -20,6 +20,8 @@ from operations.services.process import failure_line, locked, process_start
 CONF = Path(conf.__file__).parent
 START_SECONDS = 180
 STOP_SECONDS = 30
+# A server that was stuck for so long while it started stays so.
+STUCK_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Daemon:
     environment: dict[str, str] = field(default_factory=dict)
     user: str | None = None  # where not the user who starts it
     stop_signal: signal.Signals = signal.SIGTERM
+    # Whether it answers, but not as a server does that starts: what it should run has ended.
+    stuck: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
@@ -248,12 +252,24 @@ class Service:
 
     def _wait(self, daemons: list[Daemon]) -> None:
         until = time.monotonic() + START_SECONDS
+        stuck_since: dict[str, float] = {}
         while waiting := [daemon for daemon in daemons if not daemon.usable()]:
+            now = time.monotonic()
             ended = [daemon for daemon in daemons if not daemon.pid]
-            if ended or time.monotonic() > until:
+            stuck_since = {
+                daemon.name: stuck_since.get(daemon.name, now) for daemon in waiting if daemon.stuck()
+            }
+            stuck = [daemon for daemon in waiting if now - stuck_since.get(daemon.name, now) > STUCK_SECONDS]
+            if ended or stuck or now > until:
                 # Servers wait for those that start after them (a NameNode for DataNodes): the last one is the cause.
-                failed = ended[0] if ended else waiting[-1]
-                what = "ended while starting" if ended else f"is not usable after {START_SECONDS} s"
+                failed = (ended or stuck or waiting[-1:])[0]
+                what = f"is not usable after {START_SECONDS} s"
+                if ended or stuck:
+                    what = (
+                        "ended while starting"
+                        if ended
+                        else "has shut down what it should run, while starting"
+                    )
                 reason = failure_line(failed.output.read_text(errors="replace"))
                 raise TinyTagsError(f"{failed.name} {what}: {reason}; log: {failed.output}")
             time.sleep(0.1)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from operations.services.java import LIGHT_JVM_OPTIONS
-from operations.services.ports import LOOPBACK, get_json
+from operations.services.ports import LOOPBACK, get_json, get_status
 from operations.services.service import CONF, Daemon, Service, Setting
 
 
@@ -53,7 +53,18 @@ class Solr(Service):
         main = ["org.eclipse.jetty.xml.XmlConfiguration", str(CONF / "solr" / "jetty.xml")]
         ports = [port, port + 1000]
         self.daemons = [
-            Daemon("solr", main, ports, self._home, self.logs, heap, self._is_ready, options, host)
+            Daemon(
+                "solr",
+                main,
+                ports,
+                self._home,
+                self.logs,
+                heap,
+                self._is_ready,
+                options,
+                host,
+                stuck=self._is_stuck,
+            )
         ]
 
     @classmethod
@@ -66,6 +77,10 @@ class Solr(Service):
         self._web.mkdir(exist_ok=True)  # an empty folder for Jetty to serve
         for name in ("solr.xml", "zoo.cfg"):
             shutil.copyfile(CONF / "solr" / name, self._home / name)
+
+    def _is_stuck(self) -> bool:
+        # Where Solr itself fails to start (a ZooKeeper that can't read its data), Jetty goes on and answers for it with errors.
+        return get_status(f"{self.url}/admin/info/system") not in (None, 200)
 
     def _is_ready(self) -> bool:
         # Solr answers before its collections do, and after kill -9 lists them as active before it has opened them.

@@ -48,6 +48,12 @@ def secured(solr, tmp_path_factory):
         )
 
 
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch):
+    for variable in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(variable, raising=False)
+
+
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
 def test_a_run_is_indexed_and_verified_over_tls_with_a_password_and_an_own_ca(
     secured, tmp_path, monkeypatch, variable

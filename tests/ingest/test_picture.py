@@ -12,7 +12,8 @@ from PIL import Image
 from ingest import picture as picture_module
 from ingest.digit import from_digit
 from ingest.formats.folder import open_folder
-from ingest.picture import MOST_BYTES, Decoder, PictureError, PictureTooLargeError, read_picture
+from ingest.image import PictureError, PictureTooLargeError
+from ingest.picture import MOST_BYTES, Decoder, read_picture
 
 
 @pytest.fixture(scope="module")

@@ -171,6 +171,19 @@ def test_a_jvm_that_ends_is_reported_with_its_reason_and_log(tmp_path):
 
 
 @pytest.mark.services
+def test_a_solr_whose_container_fails_is_reported_soon_with_its_reason_and_ended(tmp_path):
+    solr = Solr(tmp_path, port=free_port(1000), heap="256m", light=True)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "zoo_data").write_text("no folder")
+    began = time.monotonic()
+    with pytest.raises(TinyTagsError) as caught:
+        solr.start()
+    assert time.monotonic() - began < 90
+    assert str(caught.value).endswith(f"; log: {tmp_path}/logs/solr.out")
+    assert solr.pid is None
+
+
+@pytest.mark.services
 def test_hdfs_keeps_its_files_when_a_datanode_is_killed_and_when_stopped(tmp_path):
     ports = {
         "namenode_port": free_port(),
