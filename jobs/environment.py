@@ -81,9 +81,14 @@ def local_folders() -> list[str]:
 
 
 def prepare() -> None:
-    """Change what would make PySpark start another Spark, or none: SPARK_HOME of another version, and PYSPARK_SUBMIT_ARGS."""
+    """Change what would make PySpark start another Spark, none, or one that can't read every path.
+
+    That is SPARK_HOME of another version, PYSPARK_SUBMIT_ARGS, and LC_ALL=C: Python reads paths as UTF-8 then, Java as ASCII.
+    """
     import pyspark
 
+    if os.environ.get("LC_ALL") in ("C", "POSIX"):
+        os.environ["LC_ALL"] = "C.UTF-8"
     home = os.environ.get("SPARK_HOME")
     own = str(Path(pyspark.__file__).parent)
     if home and home != own and not _is_version(home, metadata.version("pyspark")):
