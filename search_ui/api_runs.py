@@ -4,7 +4,7 @@ from typing import Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from search_ui.schemas import Count, Positive, Share, Time
+from search_ui.schemas import Count, Percent, Positive, Share, Time
 
 
 class States(TypedDict):
@@ -115,6 +115,46 @@ class RunState(Progress):
     index: IndexStates | None
     published: bool
     statistics_read: NotRequired[Count]
+
+
+class ConfidenceCount(TypedDict):
+    percent: Percent
+    images: Count
+
+
+class RunTotals(TypedDict):
+    """Sums over the partitions whose statistics are read. ``confidence`` has the dropped images of a forest, too.
+
+    ``labelled`` and ``right`` are without the ``trained`` images, which the model was trained on; ``seconds`` are of one process.
+    """
+
+    partitions: Count
+    partitions_read: Count
+    images: Count
+    tagged: Count
+    dropped: Count
+    bad: Count
+    labelled: Count
+    right: Count
+    trained: Count
+    tags: dict[str, Count]
+    confidence: list[ConfidenceCount]
+    seconds: Positive
+    images_per_second: Positive | None
+    first: Time | None
+    last: Time | None
+
+
+class RunDetails(TypedDict):
+    """A run. ``versions`` are those of the packages that its model was made with."""
+
+    run: str
+    url: str
+    created: Time | None
+    classes: list[str]
+    state: RunState
+    totals: RunTotals | None
+    versions: dict[str, str]
 
 
 class Training(TypedDict):

@@ -29,7 +29,7 @@ from search_ui.views.label import MOST_LABELS
 PATH = "/api/openapi.json"
 # The types that are responses.
 RESPONSES = (
-    api.Error, api.Search, api.Image, api.Classified, api.DetectedLabels, api.History, api.Contributors, api.Labels, api_runs.Runs, api_models.Models, api_models.Model, api.Alive, api.Ready, api.NotReady
+    api.Error, api.Search, api.Image, api.Classified, api.DetectedLabels, api.History, api.Contributors, api.Labels, api_runs.Runs, api_runs.RunDetails, api_models.Models, api_models.Model, api.Alive, api.Ready, api.NotReady
 )  # fmt: skip
 
 TEXT = {"type": "string"}
@@ -126,6 +126,10 @@ def _operations() -> dict[str, dict[str, Any]]:
         ) | {"requestBody": _labels()},
         "/api/runs": _operation(
             "runs", "Every step of every corpus and run: partitions pending, done, failed.", _json("Runs")
+        ),
+        "/api/runs/{run}": _operation(
+            "run", "A run: what went in, its counts and its state.", _json("RunDetails"), [404, 503],
+            [_in_path("run", NAME, "The run.")],
         ),
         "/api/models": _operation("models", "All models.", _json("Models"), [503]),
         "/api/models/{name}": _operation(

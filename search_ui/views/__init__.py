@@ -16,6 +16,7 @@ from search_ui.views import (
     label_detection,
     login,
     models,
+    run,
     runs,
     search,
     train,
@@ -24,6 +25,6 @@ from search_ui.views import (
 BLUEPRINTS: list[Blueprint] = [
     view.blueprint
     for view in (
-        search, export, image, classify, label_detection, label, train, history, corrections, login, runs, models, annotation_pages, annotations, about, health
+        search, export, image, classify, label_detection, label, train, history, corrections, login, runs, run, models, annotation_pages, annotations, about, health
     )
 ]  # fmt: skip

@@ -5,7 +5,8 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ from flask.blueprints import BlueprintSetupState
 
 from conf.errors import TinyTagsError
 from indexing.query.search_state import SearchState, check_parameters, quote_value
+from indexing.solr import SolrError
 from ingest.image import IMAGE_BYTES, SIDE, to_png
 from search_ui import api_models as api
 from search_ui import png
@@ -132,6 +134,7 @@ class Side:
     facts: list[tuple[str, str]]
     runs: list[dict[str, Any]]
     links: dict[int, str]  # the search for a percentage or more, where a run of this model is published
+    search: Callable[..., str] | None  # from label and tag to the search for them, where such a run has labels
     pixels: dict[
         str, str
     ]  # the URLs of the images of pixel importance by channel; empty where there are none
@@ -321,6 +324,7 @@ def _side(known: dict[str, Card], name: str, until: float) -> Side:
         facts=cards.facts(card),
         runs=runs,
         links=links,
+        search=_label_search(state, published),
         pixels={
             channel: f"{model_url(name)}/pixels.png?{version}"
             + ("" if channel == "all" else f"&channel={channel}")
@@ -336,6 +340,21 @@ def _side(known: dict[str, Card], name: str, until: float) -> Side:
         importance_note=kind.importance_note if kind else None,
         importance_error=public(answer.error) if answer.error else None,
     )
+
+
+def _label_search(state: SearchState, published: list[dict[str, Any]]) -> Callable[..., str] | None:
+    """Return what gives the search for a label and a tag among the published runs of a model; None where none has labels."""
+    try:
+        labels = sources().published.now().of(state).counts.values("label") if published else ()
+    except SolrError:
+        return None
+
+    def search(label: str | None = None, tag: str | None = None) -> str:
+        wanted = {"label": label, "tag": tag}
+        filters = {name: (value,) for name, value in wanted.items() if value is not None}
+        return replace(state, filters={**state.filters, **filters}).url()
+
+    return search if labels else None
 
 
 def _mistakes(evaluations: list[cards.Evaluation]) -> tuple[str, list[dict[str, Any]]]:

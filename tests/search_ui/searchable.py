@@ -118,8 +118,14 @@ def _tag(store, corpus: Corpus, run: Run, votes) -> None:
         digest = {"bytes": len(lines), "sha256": hashlib.sha256(lines).hexdigest()}
         store.write_json(
             layout.run_statistics(run.name, p),
-            {"partition": p, "bad": 0, **counts, **digest, "seconds": 0.1, "host": "here"},
+            {"partition": p, "bad": 0, **counts, **digest, "seconds": 0.1, "host": "here"} | _histograms(counts),
         )
+
+
+def _histograms(counts: dict) -> dict:
+    """Return the numbers of images by tag and by votes as the job writes them: without zeros."""
+    tables = {"tags": counts["tags"], "votes": dict(enumerate(counts.get("votes", [])))}
+    return {name: {str(key): n for key, n in table.items() if n} for name, table in tables.items()}
 
 
 def _stump(random) -> Tree:

@@ -75,6 +75,7 @@ PAGES = {
     "prediction": ("/history/1000000", 200),
     "about": ("/about", 200),
     "runs": ("/runs", 200),
+    "run": ("/runs/{first}", 200),
     "classes-of-images": ("/annotations/made/images?class=Apple&class=x%2Cy", 200),
     "relation-search": ("/annotations/made/relation-search?class1=%25a%25&sort=class2&escape=!", 200),
     "annotated-image": ("/annotations/made/images/0000000000000020", 200),
@@ -190,7 +191,7 @@ def test_axe_finds_nothing_serious_on_any_page_in_any_width_light_or_dark(
     open_page, screenshots, library, corrections, name
 ):
     path, status = PAGES[name]
-    path = path.format(second=library.second.name)
+    path = path.format(first=library.first.name, second=library.second.name)
     if name == "corrected-image":
         for label, by in (("ship", "Ada"), ("<b>deer</b>", "Bénédicte van der Meer-Schmidt")):
             corrections.add(library.corpus, 1, 1, label, by)

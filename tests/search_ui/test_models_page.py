@@ -499,14 +499,14 @@ def test_each_threshold_leads_to_the_search_of_the_run_that_is_shown(page, searc
             assert total == sum(100 * d["votes"] >= int(percent) * d["trees"] for d in documents)
         thresholds = page.get("/api/models/ten").json["thresholds"]
         assert [row["url"] is not None for row in thresholds] == [False] * 3 + [True] * 7
-        assert f'href="/runs#run-{searchable.first.name}"' in html
+        assert f'href="/runs/{searchable.first.name}"' in html
         assert "published" in html
         assert "<b>deer</b>" not in html and "&lt;b&gt;deer&lt;/b&gt;" in html
     finally:
         searchable.store.write_json(layout.model_card("ten"), model)
     html = page.get("/models/seven").get_data(as_text=True)
     assert "/?model=seven" not in html, "its run is not shown"
-    assert f'href="/runs#run-{searchable.second.name}"' in html
+    assert f'href="/runs/{searchable.second.name}"' in html
 
 
 @pytest.mark.services

@@ -109,12 +109,11 @@ def test_every_corpus_and_run_stands_on_the_page_with_each_step(page, searchable
 def test_an_image_and_the_about_page_lead_to_run_and_model(page, searchable):
     name = searchable.first.name
     hit = searchable.documents[name][0]
-    image = page.get(f"/images/small/{hit['partition']}/{hit['row']}").get_data(as_text=True)
-    about = page.get("/about").get_data(as_text=True)
+    image, about = page.get(f"/images/small/{hit['partition']}/{hit['row']}").text, page.get("/about").text
     for html in (image, about):
-        assert f'href="/runs#run-{name}"' in html
         assert 'href="/models/ten"' in html
-    assert f'id="run-{name}"' in page.get("/runs").get_data(as_text=True)
+    for html in (image, about, page.get("/runs").text, page.get("/").text):
+        assert f'href="/runs/{name}"' in html
 
 
 def test_a_step_that_failed_is_named_with_its_reason_and_the_command(world):
