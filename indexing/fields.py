@@ -1,7 +1,7 @@
 """The fields of a document: one table that Solr's schema, exports, URL parameters, facets and the JSON API come from.
 
-Those that are ``beside`` the index come from the database of corrections; `indexing.query.people` adds them to what Solr
-returns, counts and filters.
+Those that are ``beside`` the index come from the database of corrections (`indexing.query.people`), or from comparing runs
+(`indexing.query.agreement`): they are added to what Solr returns, counts and filters.
 
 To add a field, write one `Field` into `FIELDS`, at its place in a document. With a `Facet`,
 
@@ -56,7 +56,7 @@ class Field:
     description: str
     indexed: bool = True  # Solr can search by it; if not, it is only in hits
     presence: Literal["all", "forests", "some"] = "all"  # which documents have it
-    beside: bool = False  # not in Solr: from the database of corrections
+    beside: bool = False  # not in Solr
     in_hits: bool = True  # in what a search returns: a column of exports, a key in the API
     facet: Facet | None = None
     range: Range | None = None
@@ -118,6 +118,14 @@ FIELDS = (
         facet=Facet(
             "People's label", "corrections",
             "Images that people have labelled: corrected (not as the tag), agreed (as the tag) or disputed (no majority).",
+        ),
+    ),
+    Field(
+        "agreement", "string", "Whether all published models that give the image a tag give the same: agree, or disagree.",
+        presence="some", beside=True,
+        facet=Facet(
+            "Agreement of models", "agreements",
+            "Images with a tag by several published models: agree (the same tag) or disagree.", prefix="models",
         ),
     ),
     Field(

@@ -166,7 +166,7 @@ def ways_out(counts: Counts, state: SearchState) -> list[tuple[str, int, str]]:
     if state.confidence:
         wider.append(("any confidence", state.without_confidence()))
     for name in state.filters:
-        wider.append((f"every {FACETS[name].prefix or name}", state.with_values(name, [])))
+        wider.append((f"every {FACETS[name].heading.lower()}", state.with_values(name, [])))
     if state.answer:
         wider.append(("both right and wrong tags", state.with_answer(None)))
     if len(wider) > 1:

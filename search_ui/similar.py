@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from indexing.fields import HIT_NAMES
 from indexing.query.published import PublishedIndex
-from indexing.query.search import documents, with_people
+from indexing.query.search import documents, with_beside
 from indexing.solr import Solr
 from search_ui.library import Library
 from storage.store import StoreUnavailableError
@@ -49,7 +49,7 @@ def similar_images(
         "collection": ",".join(names),
     }
     hits = solr.select(names[0], parameters, timeout=SECONDS)["response"]["docs"]
-    hits = with_people(snapshot, hits)
+    hits = with_beside(snapshot, hits)
     nearest: dict[tuple[str, int, int], dict[str, Any]] = {}
     for hit in hits:
         nearest.setdefault((hit["corpus"], hit["partition"], hit["row"]), hit)

@@ -8,9 +8,10 @@ from typing import Any
 from urllib.parse import quote
 
 from conf.errors import TinyTagsError
+from indexing.query.agreement import MOST_DOCUMENTS, Agreements, compare_tags
 from indexing.query.cells import Cells, query_cells
 from indexing.query.counts import Counts
-from indexing.query.people import Given, LabelledDocuments, People, PeoplesLabels
+from indexing.query.people import Given, KnownDocuments, People, PeoplesLabels, Place
 from indexing.query.search_state import SearchState
 from indexing.solr import RefusedError, Solr, SolrError
 
@@ -29,13 +30,14 @@ class Snapshot:
     collections: tuple[str, ...]
     counts: Counts
     given: Mapping[str, Given] = field(default_factory=dict)  # what people give documents, by id
+    agreements: Agreements = field(default_factory=dict)
 
     def of(self, state: SearchState) -> "Snapshot":
         """Return what a search covers: all of it, or the runs that it names, or whose corpus or model it names."""
         counts = self.counts.of_sources(state)
         if counts is self.counts:
             return self
-        return Snapshot(tuple(source.run for source in counts.sources), counts, self.given)
+        return Snapshot(tuple(source.run for source in counts.sources), counts, self.given, self.agreements)
 
 
 class PublishedIndex:
@@ -56,7 +58,9 @@ class PublishedIndex:
         self._versions: dict[str, Version] = {}
         self._cells: dict[str, Cells] = {}
         self._labels: PeoplesLabels | None = None
-        self._labelled: dict[str, LabelledDocuments] = {}
+        self._documents: dict[str, KnownDocuments] = {}
+        self._agreements: Agreements = {}
+        self._compared: dict[str, Cells] = {}
 
     def expire(self) -> None:
         """Let the next call of `now` check, also where another thread is checking now."""
@@ -89,24 +93,31 @@ class PublishedIndex:
         cells = {
             name: self._cells[name] if name in same else query_cells(self.solr, name) for name in versions
         }
-        labelled = {
-            name: self._labelled[name] if name in same else LabelledDocuments(self.solr, name)
+        documents = {
+            name: self._documents[name] if name in same else KnownDocuments(self.solr, name)
             for name in versions
         }
-        given, known = self._given(labelled, labels)
-        counts = Counts.of(labelled[name].counted(some, given[name]) for name, some in cells.items())
-        self._versions, self._cells, self._labelled = versions, cells, labelled
+        agreements, compared = self._agreements, self._compared
+        if versions != self._versions:
+            agreements, compared = _compare(cells, documents)
+        given, known = self._given(documents, labels)
+        counts = Counts.of(
+            documents[name].counted(some, given[name], agreements.get(some.source.value("corpus"), {}))
+            for name, some in compared.items()
+        )
+        self._versions, self._cells, self._documents = versions, cells, documents
+        self._agreements, self._compared = agreements, compared
         self._labels = labels if known else None
         every = {id: one for some in given.values() for id, one in some.items()}
-        self._snapshot = Snapshot(tuple(sorted(cells)), counts, every)
+        self._snapshot = Snapshot(tuple(sorted(cells)), counts, every, agreements)
 
     def _given(
-        self, labelled: Mapping[str, LabelledDocuments], labels: PeoplesLabels
+        self, documents: Mapping[str, KnownDocuments], labels: PeoplesLabels
     ) -> tuple[dict[str, dict[str, Given]], bool]:
         """Return what people give the documents of each collection, and whether that is known of all of them."""
         given: dict[str, dict[str, Given]] = {}
         known = True
-        for name, some in labelled.items():
+        for name, some in documents.items():
             corpus = None
             if self.people and labels:
                 try:
@@ -144,3 +155,21 @@ class PublishedIndex:
                 answer = self.solr.select(collection, {"q": "*:*", "rows": 0}, timeout=ANSWER_SECONDS)
                 return ("documents", answer["response"]["numFound"])
         return tuple(versions)
+
+
+def _compare(
+    cells: Mapping[str, Cells], documents: Mapping[str, KnownDocuments]
+) -> tuple[Agreements, dict[str, Cells]]:
+    """Return where the runs of each corpus agree, where there are several of up to `MOST_DOCUMENTS`, and the cells by that."""
+    corpora: dict[str, list[str]] = {}
+    for name, some in cells.items():
+        if some.documents.size:
+            corpora.setdefault(some.source.value("corpus"), []).append(name)
+    agreements: dict[str, Mapping[Place, str]] = {}
+    compared = dict(cells)
+    for corpus, names in corpora.items():
+        if len(names) > 1 and sum(int(cells[name].documents.sum()) for name in names) <= MOST_DOCUMENTS:
+            agreements[corpus] = compare_tags(documents[name].tags() for name in names)
+            for name in names:
+                compared[name] = documents[name].compared(cells[name], agreements[corpus])
+    return agreements, compared

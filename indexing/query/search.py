@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from indexing.fields import HIT_FIELDS, HIT_NAMES
+from indexing.query.agreement import agreement_query
 from indexing.query.cells import IN_SOLR
 from indexing.query.levels import Level
 from indexing.query.people import ids_with, terms
@@ -123,6 +124,23 @@ def find_image(solr: Solr, published: PublishedIndex, corpus: str, partition: in
         return _select(solr, snapshot, parameters | {"sort": "id asc", "rows": 20})
 
     return _with_snapshot(published, query)[1]
+
+
+def other_tags(solr: Solr, snapshot: Snapshot, found: Iterable[Hit]) -> list[Hit]:
+    """Return the documents of the same images that other runs among the collections of ``snapshot`` have, whatever the search."""
+    of_corpus: dict[str, list[str]] = {}
+    for source in snapshot.counts.sources:
+        of_corpus.setdefault(source.value("corpus"), []).append(source.run[-8:])
+    shown = {hit["id"]: hit for hit in found}
+    others = {
+        f"{prefix}:{hit['partition']:d}:{hit['row']:d}"
+        for hit in shown.values()
+        for prefix in of_corpus.get(hit["corpus"], [])
+    } - shown.keys()
+    if not others:
+        return []
+    parameters = {"q": terms("others"), "others": ",".join(sorted(others)), "sort": "id asc", "rows": len(others)}
+    return _select(solr, snapshot, parameters)
 
 
 def hits(solr: Solr, snapshot: Snapshot, state: SearchState, start: int, rows: int) -> list[Hit]:
@@ -276,6 +294,9 @@ def _query(snapshot: Snapshot, state: SearchState, levels: list[Level]) -> dict[
         clauses.append("must=$correction_filter")
         parameters["correction_filter"] = terms("correction_ids")
         parameters["correction_ids"] = ",".join(ids_with(snapshot.given, snapshot.collections, states))
+    if wanted := state.values("agreement"):
+        clauses.append("must=$agreement_filter")
+        parameters |= agreement_query(snapshot.agreements, wanted)
     for name in IN_SOLR:
         if state.values(name):
             # Between values stands a character that no value can hold.
@@ -312,7 +333,7 @@ def _query_solr(solr: Solr, snapshot: Snapshot, parameters: dict[str, Any]) -> d
     seconds = ROWS_SECONDS if parameters["rows"] <= PER_PAGE[-1] else EXPORT_SECONDS
     try:
         response: dict[str, Any] = solr.select(names[0], parameters, timeout=seconds)["response"]
-        return response | {"docs": with_people(snapshot, response["docs"])}
+        return response | {"docs": with_beside(snapshot, response["docs"])}
     finally:
         if far_back:
             _FAR_BACK.release()
@@ -332,9 +353,17 @@ def _with_snapshot(published: PublishedIndex, query: Callable[[Snapshot], T]) ->
         return again, query(again)
 
 
-def with_people(snapshot: Snapshot, found: Iterable[Hit]) -> list[Hit]:
-    """Return hits with what people give them."""
-    return [hit | given.fields if (given := snapshot.given.get(hit["id"])) else hit for hit in found]
+def with_beside(snapshot: Snapshot, found: Iterable[Hit]) -> list[Hit]:
+    """Return hits with the fields that are beside the index."""
+    hits = []
+    for hit in found:
+        if given := snapshot.given.get(hit["id"]):
+            hit = hit | given.fields
+        compared = snapshot.agreements.get(hit["corpus"], {})
+        if agreement := compared.get((hit["partition"], hit["row"])):
+            hit = hit | {"agreement": agreement}
+        hits.append(hit)
+    return hits
 
 
 def _docs(response: dict[str, Any]) -> list[Hit]:

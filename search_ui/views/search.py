@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from indexing.fields import FACETS
 from indexing.query.levels import percent_of
-from indexing.query.search import SearchResult, documents, search
+from indexing.query.search import SearchResult, documents, other_tags, search
 from indexing.query.search_state import NUMBERED_ROWS, SearchState, parse_form
 from search_ui import api, facets
 from search_ui.library import image_urls
@@ -62,11 +62,25 @@ def index() -> ResponseReturnValue:
 
 
 def _thumbnails(found: SearchResult) -> Iterator[dict[str, Any]]:
-    """Yield what the page shows of each hit. Reads nothing from the store but manifests, which are cached."""
+    """Yield what the page shows of each image, with its tags by all models that are searched.
+
+    An image whose tags are several hits of the page is shown once, at the place of the first. Reads nothing from the store but
+    manifests, which are cached.
+    """
     query = found.state.with_page(1).url("")
     join = "&" if query else "?"
     versions = sources().library.versions(found.hits)
+    several = _several(found)
+    tags: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    if several:
+        for hit in (*found.hits, *other_tags(sources().solr, found.searched, found.hits)):
+            tags.setdefault(_image(hit), []).append(hit)
+    shown = set()
     for place, hit in enumerate(found.hits, found.state.start):
+        if _image(hit) in shown:
+            continue
+        if several:
+            shown.add(_image(hit))
         urls = image_urls(hit, versions[hit["corpus"]])
         at = f"{query}{join}at={place}" if found.state.after is None and place < NUMBERED_ROWS else ""
         yield {
@@ -75,8 +89,16 @@ def _thumbnails(found: SearchResult) -> Iterator[dict[str, Any]]:
             "tag": hit["tag"],
             "percent": percent_of(hit),
             "mark": facets.label_mark(hit),
+            "others": [
+                {"tag": one["tag"], "percent": percent_of(one), "model": one["model"]}
+                for one in tags.get(_image(hit), [])[1:]
+            ],
             "model": hit["model"],
         }
+
+
+def _image(hit: dict[str, Any]) -> tuple[Any, ...]:
+    return hit["corpus"], hit["partition"], hit["row"]
 
 
 def _estimates(found: SearchResult) -> list[PrecisionEstimate]:
