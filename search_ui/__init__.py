@@ -36,6 +36,7 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
     from search_ui.history import NONE, History
     from search_ui.library import Library
     from search_ui.people import CurrentLabels, DatabasePeople
+    from search_ui.previews import Previews
     from search_ui.rates import Rates
     from search_ui.sources import Sources
     from search_ui.training import Trainings
@@ -63,6 +64,7 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
         settings=settings,
         solr=solr,
         published=PublishedIndex(solr, settings.alias, app.config["CHECK_SECONDS"], people),
+        previews=Previews(solr, library, app.config["CHECK_SECONDS"], people),
         library=library,
         board=Board(library.store, solr, settings.alias, app.config["REFRESH_SECONDS"]),
         corrections=corrections,

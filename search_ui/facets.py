@@ -69,17 +69,17 @@ def label_mark(hit: Mapping[str, Any]) -> dict[str, Any]:
     return {"right": right, "label": label, "correction": correction}
 
 
-def facet_values(result: SearchResult) -> dict[str, FacetValues]:
+def facet_values(result: SearchResult, zeros: bool = True) -> dict[str, FacetValues]:
     """Return the facets by field, folded ones last; a filter's values are among them though no document has them.
 
-    Corpora, models and runs are only there where there are several to choose from.
+    Without ``zeros`` values that would find nothing are left out, but for those of the search. Corpora, models and runs are only there where there are several to choose from.
     """
     return {
         name: FacetValues(name, facet.heading, facet.plural, values, facet.folded)
         for folded in (False, True)
         for name, facet in FACETS.items()
         if facet.folded == folded
-        and (values := _values(result, name))
+        and (values := [v for v in _values(result, name) if zeros or v.count or v.selected])
         and not (facet.per_run and len(values) == 1)
     }
 

@@ -38,7 +38,7 @@ def register(app: Flask, hosts: frozenset[str] | None) -> None:
         # HTTP/1.0 may leave it out; browsers never do.
         header = request.headers.get("Host")
         if hosts is not None and header is not None and not is_accepted(header, hosts):
-            raise SecurityError(f"Host {header[:200]!r} is none that this page is served on.")
+            raise SecurityError(f"Host {header[:200]!r} is not one that this page is served on.")
 
     def relative(response: Response) -> Response:
         # Those of Werkzeug's routes, such as from /api//runs to /api/runs, begin with the header Host.

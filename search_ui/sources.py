@@ -6,6 +6,7 @@ from flask import current_app
 
 from conf.settings import Settings
 from indexing.query.published import PublishedIndex
+from indexing.query.search_state import SearchState
 from indexing.solr import Solr
 from ingest.picture import Decoder
 from records.corrections import Corrections
@@ -15,6 +16,7 @@ from search_ui.history import History
 from search_ui.library import Library
 from search_ui.metrics import Metrics
 from search_ui.people import CurrentLabels
+from search_ui.previews import Previews
 from search_ui.rates import Rates
 from search_ui.training import Trainings
 
@@ -26,6 +28,7 @@ class Sources:
     settings: Settings
     solr: Solr
     published: PublishedIndex
+    previews: Previews
     library: Library
     board: Board
     corrections: Corrections
@@ -37,6 +40,10 @@ class Sources:
     metrics: Metrics
     access: Access
     trainings: Trainings
+
+    def index(self, state: SearchState) -> PublishedIndex:
+        """Return what a search is a search of: what is published, or the one run that it names. Raises `SolrError`."""
+        return self.previews.index(self.published, state)
 
 
 def sources() -> Sources:

@@ -18,7 +18,7 @@ SAFE = ("GET", "HEAD", "OPTIONS")
 # Views of other methods that answer everyone: a picture that is classified is only recorded where `may_write`.
 OPEN = frozenset({"classify.classify_form", "classify.api_classify", "login.login", "login.logout"})
 READ_ONLY = "This page is read-only."
-LOG_IN = "Log in first: here only people who are logged in change or record something."
+LOG_IN = "Log in first: only people who are logged in may change or record something here."
 
 
 def register(app: Flask) -> None:

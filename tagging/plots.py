@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from tagging.calibration import ENOUGH_IMAGES
 from tagging.cards import Quality, few
 
 WIDTH, LEFT, RIGHT, TOP, PLOT = 360, 40, 352, 10, 200
@@ -22,6 +23,7 @@ class Point:
     least: float  # the ends of its interval, in y
     most: float
     title: str
+    few: bool = False  # of too few tags to say much
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Bar:
     width: float
     height: float
     title: str
+    few: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,14 +72,13 @@ def calibration(sides: list[tuple[str, Quality]]) -> Plot:
         for bin in quality.bins:
             x = _x(bin.confidence)
             text = f"{_range(bin.low, bin.high)}: {bin.right:,} of {bin.images:,} correct, {100 * bin.share:.1f} %"
-            points.append(
-                Point(_round(x + aside), _y(bin.share), _y(bin.least), _y(bin.most), f"{name}, {text}")
-            )
+            few_tags = bin.images < ENOUGH_IMAGES
+            ends = _y(bin.share), _y(bin.least), _y(bin.most)
+            points.append(Point(_round(x + aside), *ends, f"{name}, {text}", few_tags))
             width, height = BAR / len(sides), COUNTS * bin.images / (most or 1)
             left = x - BAR / 2 + place * width
-            bars.append(
-                Bar(_round(left), _round(base - height), _round(width), _round(height), f"{name}, {text}")
-            )
+            box = _round(left), _round(base - height), _round(width), _round(height)
+            bars.append(Bar(*box, f"{name}, {text}", few_tags))
         series.append(Series(name, points, bars))
     return Plot(base + 34, TOP + PLOT, _ticks(_x), _ticks(_y), series, most)
 

@@ -33,7 +33,12 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, textarea, select")) return;
-  if (event.key.startsWith("Arrow")) {
+  const turn = { ArrowLeft: "prev", ArrowRight: "next" }[event.key];
+  if (turn && document.querySelector("main.image") && !event.target.closest(".grid, .scroll")) follow(`a[rel=${turn}]`);
+  else if (event.code === "Space" && event.target.matches(".facet a")) {
+    event.preventDefault(); // of scrolling
+    event.target.click();
+  } else if (event.key.startsWith("Arrow")) {
     if (step(event.key)) event.preventDefault();
   } else if (event.key === "n") follow("a[rel=next]");
   else if (event.key === "p") follow("a[rel=prev]");
@@ -46,3 +51,6 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
   }
 });
+
+// "Back to results" leads to the image that was open.
+if (location.hash.startsWith("#image-")) document.getElementById(location.hash.slice(1))?.focus();

@@ -92,6 +92,8 @@ function prepare() {
 }
 
 let request = null;
+const address = (url) => url.pathname + url.search;
+let shown = address(location); // the search on the page
 
 // Replace the results by those at a URL; where that fails, navigate to it.
 async function load(url, push) {
@@ -118,6 +120,8 @@ async function load(url, push) {
   const open = [...old.querySelectorAll("details[id][open]")].map((details) => details.id);
   const scrolled = [...old.querySelectorAll(".long")].map((list) => list.scrollTop);
   old.replaceWith(document.adoptNode(main));
+  document.querySelector(".skip").replaceWith(document.adoptNode(there.querySelector(".skip")));
+  shown = address(new URL(url));
   document.title = there.title;
   if (push) history.pushState(null, "", url);
   prepare();
@@ -131,13 +135,20 @@ async function load(url, push) {
 }
 
 function isSearch(url) {
-  return url.origin === location.origin && url.pathname === root && !url.hash;
+  return url.origin === location.origin && url.pathname === root;
 }
 
 document.addEventListener("click", (event) => {
   const link = event.target.closest("main.search a[href]");
   if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
-  if (!isSearch(new URL(link.href))) return;
+  if (link.closest(".show")) {
+    event.preventDefault();
+    document.getElementById("filters").open = false;
+    document.getElementById("total").focus();
+    return;
+  }
+  const url = new URL(link.href);
+  if (!isSearch(url) || url.hash) return;
   event.preventDefault();
   load(link.href, true);
 });
@@ -147,6 +158,6 @@ document.addEventListener("submit", (event) => {
   load(`${root}?${new URLSearchParams(new FormData(event.target))}`, true);
 });
 addEventListener("popstate", () => {
-  if (isSearch(new URL(location.href))) load(location.href, false);
+  if (isSearch(location) && address(location) !== shown) load(location.href, false);
 });
 prepare();

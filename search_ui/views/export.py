@@ -41,7 +41,7 @@ def export_hits(ending: str) -> Response:
     state, library = SearchState.parse(request.args), sources().library
 
     def begin() -> tuple[int, Iterator[str]]:
-        total, batches = export(sources().solr, sources().published, state)
+        total, batches = export(sources().solr, sources().index(state), state)
         if ending == "txt":
             return total, ("".join(f"{hit['id']}\n" for hit in found) for found in batches)
         lines = _csv_lines if ending == "csv" else _json_lines

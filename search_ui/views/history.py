@@ -167,7 +167,7 @@ def _deletable() -> Predictions:
     if not _may_delete():
         abort(
             403,
-            "Predictions are deleted on the machine of the server, or where its setting delete_history is yes.",
+            "Predictions can only be deleted on the machine of the server, or where its setting delete_history is yes.",
         )
     return history
 

@@ -6,6 +6,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, jsonify, render_template, request
 from werkzeug.datastructures import MultiDict
 
+from indexing.query.published import PublishedIndex
 from indexing.query.search import documents, find_image, neighbours
 from indexing.query.search_state import NUMBERED_ROWS, SearchState, parse_position
 from indexing.solr import SolrError
@@ -47,15 +48,15 @@ class Facts:
 @blueprint.get("/images/<corpus>/<int:partition>/<int:row>")
 def image(corpus: str, partition: int, row: int) -> str:
     """The page of one image."""
-    facts = _facts(corpus, partition, row)
     args = MultiDict((key, value) for key, value in request.args.items(multi=True) if key != "at")
     at = parse_position(request.args.get("at"))
     state = SearchState.parse(args)
+    facts = _facts(corpus, partition, row, sources().index(state))
     back = around = total = None
     if at is not None:
-        back = state.with_page(at // state.per_page + 1).url()
+        back = f"{state.with_page(at // state.per_page + 1).url()}#image-{at}"
         around = _around_in_search(state, at, (corpus, partition, row))
-        total = sources().published.now().of(state).counts.total(state) if around else None
+        total = sources().index(state).now().of(state).counts.total(state) if around else None
     if around is None:
         steps = {
             "previous": step(facts.corpus, partition, row, -1),
@@ -92,7 +93,7 @@ def image(corpus: str, partition: int, row: int) -> str:
 
 def _around_in_search(state: SearchState, at: int, place: Place) -> dict[str, str | None] | None:
     """Return the links to the hits before and after; None where the results have changed and this image is not at ``at``."""
-    before, here, after = neighbours(sources().solr, sources().published, state, at)
+    before, here, after = neighbours(sources().solr, sources().index(state), state, at)
     if here is None or (here["corpus"], here["partition"], here["row"]) != place:
         return None
     links: dict[str, str | None] = {"previous": None, "next": None}
@@ -106,7 +107,7 @@ def _around_in_search(state: SearchState, at: int, place: Place) -> dict[str, st
 @blueprint.get("/api/images/<corpus>/<int:partition>/<int:row>")
 def api_image(corpus: str, partition: int, row: int) -> Response:
     """The data of the image page."""
-    facts = _facts(corpus, partition, row)
+    facts = _facts(corpus, partition, row, sources().published)
     answer: api.Image = {
         "corpus": corpus,
         "partition": partition,
@@ -128,8 +129,8 @@ def api_image(corpus: str, partition: int, row: int) -> Response:
     return jsonify(answer)
 
 
-def _facts(corpus: str, partition: int, row: int) -> Facts:
-    """Return everything known about an image; 404 where there is no such image."""
+def _facts(corpus: str, partition: int, row: int, index: PublishedIndex) -> Facts:
+    """Return everything known about an image, with its tags in an index; 404 where there is no such image."""
     library = sources().library
     manifest = known_corpus(library, corpus, partition, row)
     unreadable = block = None
@@ -139,7 +140,7 @@ def _facts(corpus: str, partition: int, row: int) -> Facts:
         current_app.logger.warning("%s", error)
         unreadable = details.reason(error)
     tags = []
-    for document in documents(find_image(sources().solr, sources().published, corpus, partition, row)):
+    for document in documents(find_image(sources().solr, index, corpus, partition, row)):
         run = library.run(document["run"])
         votes = library.votes(run, block) if run is not None and block is not None else None
         least = run.min_confidence if run is not None else None

@@ -2,115 +2,38 @@
 
 import contextlib
 import hashlib
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, cast
 from urllib.parse import quote
 
 import numpy as np
-import numpy.typing as npt
 from flask import Blueprint, Response, abort, current_app, jsonify, render_template, request
 from flask.blueprints import BlueprintSetupState
 
-from conf.errors import TinyTagsError
 from indexing.query.search_state import SearchState, check_parameters, quote_value
 from indexing.solr import SolrError
-from ingest.image import IMAGE_BYTES, SIDE, to_png
+from ingest.image import SIDE, to_png
 from search_ui import api_models as api
 from search_ui import png
-from search_ui.board import REFRESH_SECONDS, WAIT_SECONDS
-from search_ui.cached import Answer, Cached
+from search_ui.board import WAIT_SECONDS
+from search_ui.cached import Answer
 from search_ui.details import public
 from search_ui.library import image_urls, version_of
+from search_ui.model_cards import Card, Importance, Models
 from search_ui.sources import sources
-from storage import layout
-from storage.store import Store, StoreError, StoreUnavailableError
+from storage.store import StoreError, StoreUnavailableError
 from tagging import cards, plots
 from tagging.calibration import ENOUGH_IMAGES
-from tagging.model import Explained, explained_kind
-from tagging.models import load_exact_model, read_card
-
-Card = dict[str, Any]
-Importance = npt.NDArray[np.float64]
+from tagging.model import explained_kind
 
 blueprint = Blueprint("models", __name__)
 
 COLOURS: tuple[api.Colour, ...] = ("red", "green", "blue")
 # The images of pixel importance: of all colours together, and of each by its place in the layout.
 CHANNELS: dict[str, int | None] = {"all": None, **{colour: place for place, colour in enumerate(COLOURS)}}
-# Models whose pixel importance is cached: 24 kB each.
-MOST_CACHED = 32
 TOP_PIXELS = 10
-
-
-class Models:
-    """The cards of a store's models, read again where they have changed, and the models' pixel importance; for many threads."""
-
-    def __init__(self, store: Store, seconds: float = REFRESH_SECONDS) -> None:
-        self.store = store
-        self._read: dict[str, tuple[float, Card]] = {}
-        self._cards: Cached[dict[str, Card]] = Cached("the store", self._scan, seconds)
-        self._lock = threading.Lock()
-        self._importance: OrderedDict[tuple[str, str], Cached[Importance]] = OrderedDict()
-
-    def cards(self, until: float | None = None) -> dict[str, Card]:
-        """Return the cards of all models by name, {"error": ...} for a card that can't be read.
-
-        Waits for `WAIT_SECONDS`, or until ``until`` of `time.monotonic`. Raises `StoreUnavailableError` where the store
-        does not answer in time and no earlier answer is cached.
-        """
-        answer = self._cards.get(until - time.monotonic() if until else WAIT_SECONDS)
-        if answer.value is None:
-            raise StoreUnavailableError(answer.error or "the store does not answer")
-        return answer.value
-
-    def importance(self, name: str, model_hash: str, until: float) -> Answer[Importance]:
-        """Return the pixel importance (3072,) of a model, computed once."""
-        with self._lock:
-            cached = self._importance.setdefault(
-                (name, model_hash),
-                Cached("the model", lambda: _importance(self.store, name, model_hash), 60),
-            )
-            self._importance.move_to_end((name, model_hash))
-            while len(self._importance) > MOST_CACHED:
-                self._importance.popitem(last=False)
-        return cached.get(until - time.monotonic(), forever=True)
-
-    def _scan(self) -> dict[str, Card]:
-        cards = {}
-        for name in self.store.times(layout.MODELS):
-            written = self.store.times(layout.model_folder(name)).get(layout.CARD)
-            if written is not None:
-                before = self._read.get(name)
-                cards[name] = before if before and before[0] == written else (written, self._card(name))
-        self._read = cards
-        return {name: card for name, (_, card) in cards.items()}
-
-    def _card(self, name: str) -> Card:
-        try:
-            card = read_card(self.store, name)
-        except StoreUnavailableError:
-            raise
-        except TinyTagsError as error:
-            return {"error": str(error)}
-        if not isinstance(card.get("hash"), str) or not isinstance(card.get("classes"), list):
-            return {
-                "error": f"{self.store.url(layout.model_card(name))}: is not the card of a model; train it again"
-            }
-        return card | {"name": name}
-
-
-def _importance(store: Store, name: str, model_hash: str) -> Importance:
-    model = load_exact_model(store, name, model_hash)
-    importance = cast(Explained, model).pixel_importance()
-    if len(importance) != IMAGE_BYTES:
-        raise TinyTagsError(
-            f"model {name!r} is for images of {len(importance):,} bytes, not of {IMAGE_BYTES:,}"
-        )
-    return importance
 
 
 @blueprint.record_once

@@ -28,15 +28,16 @@ def index() -> ResponseReturnValue:
     if "min" in request.args or "max" in request.args:
         return redirect(parse_form(request.args).url())
     state = SearchState.parse(request.args)
-    found = search(sources().solr, sources().published, state)
+    found = search(sources().solr, sources().index(state), state)
     counts = found.searched.counts
     return render_template(
         "search.html",
         found=found,
         state=state,
+        preview=sources().previews.name(sources().published, state),
         milliseconds=_milliseconds(found),
-        answers=facets.answer_values(counts, state),
-        facets=facets.facet_values(found),
+        answers=facets.answer_values(counts, state) if found.total or state.answer else [],
+        facets=facets.facet_values(found, zeros=found.total > 0),
         estimates=_estimates(found),
         trained=_trained(found),
         several=_several(found),
@@ -84,6 +85,7 @@ def _thumbnails(found: SearchResult) -> Iterator[dict[str, Any]]:
         urls = image_urls(hit, versions[hit["corpus"]])
         at = f"{query}{join}at={place}" if found.state.after is None and place < NUMBERED_ROWS else ""
         yield {
+            "place": place,
             "url": urls["url"] + at,
             "png": urls["png"],
             "tag": hit["tag"],
@@ -127,7 +129,7 @@ def _milliseconds(found: SearchResult) -> int:
 def api_search() -> Response:
     """The data of the search page."""
     state = SearchState.parse(request.args)
-    found = search(sources().solr, sources().published, state)
+    found = search(sources().solr, sources().index(state), state)
     counts = found.searched.counts
     answers, values = counts.by_answer(state), facets.facet_values(found)
     versions = sources().library.versions(found.hits)

@@ -149,6 +149,21 @@ def read_documents(store, run: Run) -> list[dict]:
     return [{name: value for name, value in json.loads(line).items() if value is not None} for line in lines]
 
 
+def with_agreement(documents: list[dict]) -> list[dict]:
+    """Return documents of several runs of a corpus with what comparing these gives: agree or disagree, where several have a tag."""
+    tags: dict[tuple, list[str]] = {}
+    for document in documents:
+        tags.setdefault((document["partition"], document["row"]), []).append(document["tag"])
+    compared = {
+        place: "agree" if len(set(some)) == 1 else "disagree" for place, some in tags.items() if some[1:]
+    }
+    places = ((document["partition"], document["row"]) for document in documents)
+    return [
+        document | ({"agreement": compared[place]} if place in compared else {})
+        for document, place in zip(documents, places, strict=True)
+    ]
+
+
 def shares(document: dict) -> int:
     if "trees" not in document:
         return int((100 * Decimal(str(document["confidence"]))).quantize(Decimal(1), ROUND_HALF_UP))

@@ -367,7 +367,7 @@ def test_a_search_is_made_opened_and_left_by_keyboard_alone(open_page):
     page.keyboard.press("Enter")
     page.wait_for_url("**/images/**at=1")
     page.keyboard.press("u")
-    page.wait_for_url("**/?tag=frog&confidence=50-*")
+    page.wait_for_url("**/?tag=frog&confidence=50-*#image-1")
 
 
 def test_on_a_phone_the_filters_open_by_enter(open_page):

@@ -181,7 +181,7 @@ def test_keys_lead_through_thumbnails_pages_and_filters(browse):
     page.keyboard.press("n")
     page.wait_for_url(f"**/images/**at={focused + 1}")
     page.keyboard.press("u")
-    page.wait_for_url("**/?tag=frog")
+    page.wait_for_url(f"**/?tag=frog#image-{focused + 1}")
     page.keyboard.press("n")
     page.wait_for_url("**/?tag=frog&page=2")
     page.keyboard.press("/")
@@ -190,6 +190,73 @@ def test_keys_lead_through_thumbnails_pages_and_filters(browse):
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid", (
         "focus can be seen"
     )
+
+
+def test_the_skip_link_reaches_the_images_space_ticks_a_filter_and_arrows_lead_on_from_an_image(browse):
+    page = browse("/?tag=frog")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "image-0"
+    page.locator(".facet").first.get_by_role("link", name="ship").focus()
+    page.keyboard.press("Space")
+    page.wait_for_url("**/?tag=frog&tag=ship")
+    settled(page).locator("#image-27").press("Enter")
+    page.wait_for_url("**/images/**at=27")
+    for key, at in (("ArrowRight", 28), ("ArrowRight", 29), ("ArrowLeft", 28)):
+        page.keyboard.press(key)
+        page.wait_for_url(f"**/images/**at={at}")
+    page.get_by_role("link", name="Back to results").click()
+    page.wait_for_url("**/?tag=frog&tag=ship#image-28")
+    assert page.evaluate("document.activeElement.id") == "image-28"
+    assert page.evaluate("scrollY > 0 && document.activeElement.getBoundingClientRect().top >= 0")
+    total = number(page)
+    page.locator(".facet").first.get_by_role("link", name="ship").click()
+    page.wait_for_url("**/?tag=frog")
+    assert number(page) < total
+    page.go_back()
+    page.wait_for_selector("main:not([aria-busy]) .facet [data-keep='tag:ship'][aria-current]")
+    assert number(page) == total
+
+
+def test_on_a_phone_filters_end_in_a_button_to_the_images_and_rows_do_not_wrap(browse):
+    page = browse("/")
+    page.set_viewport_size({"width": 390, "height": 700})
+    page.locator(".filters > summary").click()
+    page.locator(".facet").first.get_by_role("link", name="frog").click()
+    page.wait_for_url("**/?tag=frog")
+    show = settled(page).locator(".show a")
+    assert show.inner_text() == f"Show {number(page)} images"
+    box = show.bounding_box()
+    assert 0 < box["y"] < 700 - box["height"], "it stays at the end of the screen"
+    show.click()
+    assert page.locator(".facet").first.is_hidden() and page.locator("#total").is_visible()
+    assert page.evaluate("document.activeElement.id") == "total"
+    lines = "all => all.map(row => new Set([...row.querySelectorAll('a')].map(link => link.offsetTop)).size)"
+    assert page.locator(".view .choices").evaluate_all(lines) == [1, 1]
+    page.locator(".grid a").nth(3).click()
+    page.wait_for_url("**/images/**at=3")
+    assert page.locator(".trail").evaluate_all(lines) == [1]
+    assert page.get_by_role("link", name="Next").count() == 1, "its name stays where only its arrow is shown"
+
+
+def test_forced_colours_show_what_is_chosen_and_a_wide_screen_is_used(browse):
+    page = browse("/?tag=frog&confidence=50-80&page=2", forced_colors="active")
+    for selector in (".facet .box", ".choices a", ".pages a:not(.step)"):
+        chosen, others = (
+            page.locator(f"{selector}:{test}").evaluate_all(
+                "all => [...new Set(all.map(one => getComputedStyle(one).backgroundColor))]"
+            )
+            for test in ("is([aria-current], [aria-current] *)", "not([aria-current], [aria-current] *)")
+        )
+        assert len(chosen) == 1 and chosen[0] not in others, selector
+    bars = page.locator(".histogram a").evaluate_all(
+        "all => all.map(bar => [bar.className, getComputedStyle(bar.querySelector('svg')).fill])"
+    )
+    assert len({fill for name, fill in bars if name == "in"} & {fill for name, fill in bars if not name}) == 0
+    page.set_viewport_size({"width": 2560, "height": 1200})
+    box = page.locator(".grid").bounding_box()
+    assert box["x"] + box["width"] > 2500 and page.locator(".brand").bounding_box()["x"] < 40
 
 
 @pytest.mark.parametrize(

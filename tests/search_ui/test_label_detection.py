@@ -150,7 +150,7 @@ def test_in_a_browser_only_the_button_sends_a_picture_away(client, endpoint, chr
         page = chromium.new_page()
         page.goto(f"{address}/classify")
         page.set_input_files("#files", {"name": "a.png", "mimeType": "image/png", "buffer": png(1)})
-        page.get_by_text("What the model saw").wait_for()
+        page.get_by_text("What the model classified").wait_for()
         assert endpoint.pictures == []
         page.get_by_role("button", name="Google Cloud Vision").click()
         page.get_by_role("heading", name="Cat 87.5 %").wait_for()

@@ -4,7 +4,10 @@ import io
 import json
 import re
 import shutil
+from collections import Counter
+from html import unescape
 from types import SimpleNamespace
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -497,6 +500,14 @@ def test_each_threshold_leads_to_the_search_of_the_run_that_is_shown(page, searc
             total = page.get(url.replace("&amp;", "&").replace("/?", "/api/search?")).json["total"]
             documents = searchable.documents[searchable.first.name]
             assert total == sum(100 * d["votes"] >= int(percent) * d["trees"] for d in documents)
+        found = Counter((d["label"], d["tag"]) for d in documents if "label" in d)
+        pairs = set(re.findall(r'href="(/\?tag=[^"]*&amp;label=[^"]*&amp;model=ten)"', html))
+        assert pairs, "of the cells of the matrix and the most frequent mistakes"
+        for url in (unescape(pair) for pair in pairs):
+            (tag,), (label,) = (parse_qs(urlsplit(url).query)[name] for name in ("tag", "label"))
+            assert page.get(url.replace("/?", "/api/search?")).json["total"] == found[label, tag]
+        for name in ("tag", "label"):
+            assert f'href="/?{name}=frog&amp;model=ten"' in html, "of the rows of the classes"
         thresholds = page.get("/api/models/ten").json["thresholds"]
         assert [row["url"] is not None for row in thresholds] == [False] * 3 + [True] * 7
         assert f'href="/runs/{searchable.first.name}"' in html

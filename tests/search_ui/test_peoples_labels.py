@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from searchable import ALIAS, CLASSES, exported, shares
+from searchable import ALIAS, CLASSES, exported, shares, with_agreement
 
 from indexing.index import index_run
 from indexing.verify import verify_run
@@ -78,13 +78,15 @@ SEARCHES = [
     {"answer": "wrong", "confidence": "50-80", "sort": "confidence-low"},
     {"correction": "agreed", "sort": "random", "seed": 3},
     {"tag": CLASSES[2:], "label": CLASSES[2]},
+    {"agreement": "disagree", "correction": "corrected"},
+    {"agreement": "agree", "answer": "right", "tag": CLASSES[2]},
 ]
 
 
 def test_a_search_finds_and_counts_what_people_say(page, searchable, given, show):
     runs = searchable.first, searchable.network
     show(*runs)
-    documents = [d for run in runs for d in expected(searchable, given, run)]
+    documents = with_agreement([d for run in runs for d in expected(searchable, given, run)])
     for query in SEARCHES:
         hits = {d["id"]: d for d in matching(documents, query)}
         answer = page.get("/api/search", query_string=query | {"per_page": 120}).json
@@ -102,7 +104,9 @@ def matching(documents, query, without=""):
     """Yield the documents that a search finds, one of its filters left out."""
     low, high = map(int, query.get("confidence", "0-100").split("-"))
     filters = {
-        name: query[name] for name in ("tag", "label", "correction") if name in query and name != without
+        name: query[name]
+        for name in ("tag", "label", "correction", "agreement")
+        if name in query and name != without
     }
     for document in documents:
         answer = {True: "right", False: "wrong", None: None}[right(document)]

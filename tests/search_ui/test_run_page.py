@@ -122,9 +122,20 @@ def test_a_run_that_is_indexed_but_not_published_is_published_from_its_page(page
     stranger = page.get(path, environ_overrides={"REMOTE_ADDR": "10.1.2.3"})
     assert 'action="/publish"' not in stranger.text
     assert f"tinytags publish {run.name}" in words(stranger)
+    assert f'href="/?run={run.name}"' in answer.text, "a preview of its search"
+    preview = page.get(f"/?tag=frog&run={run.name}")
+    documents = [d for d in searchable.documents[run.name] if d["tag"] == "frog"]
+    assert f"{len(documents)} images" in words(preview) and "Preview: this run is not published" in words(preview)
+    assert page.get(f"/api/search?tag=frog&run={run.name}").json["total"] == len(documents)
+    with page.get(f"/export.txt?tag=frog&run={run.name}") as export:
+        assert set(export.text.split()) == {d["id"] for d in documents}
+    image = re.search(r'href="(/images/[^"]*at=3)"', preview.text)[1].replace("&amp;", "&")
+    assert f"4 of {len(documents)}" in words(page.get(image)) and ">seven<" in page.get(image).text
+    assert page.get("/api/search?tag=frog").json["collections"] == [searchable.first.name]
     show(searchable.first)
     assert page.post("/publish", data={"run": run.name}).status_code == 303
-    assert f'href="/?run={run.name}"' in page.get(path).text
+    assert "Search this run" in page.get(path).text
+    assert "Preview" not in page.get(f"/?run={run.name}").text
 
 
 @pytest.mark.services

@@ -1,0 +1,93 @@
+"""Tests that images on which models agree or disagree are found, counted and exported, and that an image is shown once."""
+
+import re
+from collections import Counter
+
+import pytest
+from searchable import ORDERS, exported, matches, with_agreement
+
+from indexing.query import agreement, published
+
+
+def test_tags_are_compared_image_by_image():
+    runs = [
+        {(0, 1): "frog", (0, 2): "frog", (1, 0): "ship", (1, 1): "cat"},
+        {(0, 1): "frog", (0, 2): "ship", (1, 0): "ship"},
+        {(0, 1): "frog", (0, 2): "frog", (1, 0): "deer", (2, 2): "deer"},
+    ]
+    compared = {(0, 1): "agree", (0, 2): "disagree", (1, 0): "disagree"}
+    assert agreement.compare_tags(runs) == compared
+    assert agreement.compare_tags(runs[:1]) == {}
+
+
+def test_runs_of_too_many_partitions_are_not_compared(monkeypatch):
+    monkeypatch.setattr(agreement, "MOST_PARTITIONS", 1)
+    assert agreement.compare_tags([{(0, 0): "frog", (1, 0): "cat"}, {(0, 0): "frog"}]) == {(0, 0): "agree"}
+    assert agreement.compare_tags([{(0, 0): "frog", (1, 0): "cat"}] * 2) == {}
+
+
+@pytest.fixture
+def runs(searchable, show):
+    """Two runs of one corpus, published together; their documents."""
+    both = searchable.first, searchable.second
+    show(*both)
+    return with_agreement([d for run in both for d in searchable.documents[run.name]])
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("sort", ["confidence", "confidence-low", "corpus"])
+def test_where_models_disagree_is_a_filter_a_facet_and_a_column(page, runs, sort, monkeypatch):
+    value = {"confidence": "disagree", "confidence-low": "agree", "corpus": "disagree"}[sort]
+    chosen = [d for d in runs if matches(d, ("frog", "ship"), (50, 100))]
+    found = sorted((d for d in chosen if d.get("agreement") == value), key=ORDERS[sort])
+    query = f"tag=frog&tag=ship&confidence=50-100&agreement={value}&sort={sort}"
+    answer = page.get(f"/api/search?{query}").json
+    assert answer["total"] == len(found) > 30
+    counts = Counter(d.get("agreement") for d in chosen)
+    assert {v["value"]: (v["count"], v["selected"]) for v in answer["agreements"]} == {
+        name: (counts[name], name == value) for name in ("agree", "disagree")
+    }
+    assert [hit["id"] for hit in answer["hits"]] == [d["id"] for d in found[:30]]
+    assert [hit["agreement"] for hit in answer["hits"]] == [value] * 30
+    monkeypatch.setattr("indexing.query.search.EXPORT_ROWS", 37)
+    with page.get(f"/export.jsonl?{query}") as export:
+        assert [line["id"] for line in exported(export.text)] == [d["id"] for d in found]
+    html = page.get(f"/?{query}").text
+    assert f'data-keep="agreement:{value}" aria-current="true"' in html and f"models {value}" in html
+
+
+@pytest.mark.services
+def test_one_run_or_too_many_documents_are_not_compared_and_cost_nothing(page, runs, show, searchable, monkeypatch):
+    assert page.get(f"/api/search?run={searchable.first.name}&agreement=disagree").json["total"] == sum(
+        d.get("agreement") == "disagree" and d["model"] == "ten" for d in runs
+    ), "one of the runs alone can be searched for where the other disagrees"
+    show(searchable.first)
+    requests = []
+    solr = page.application.extensions["tinytags"].solr
+    select = solr.select
+    monkeypatch.setattr(solr, "select", lambda *args, **more: requests.append(args[1]) or select(*args, **more))
+    answer = page.get("/api/search").json
+    assert answer["agreements"] == [] and "agreement" not in answer["hits"][0]
+    assert len(requests) == 1 and "others" not in requests[0]
+    monkeypatch.setattr(published, "MOST_DOCUMENTS", 100)
+    show(searchable.first, searchable.second)
+    assert page.get("/api/search").json["agreements"] == []
+
+
+@pytest.mark.services
+@pytest.mark.parametrize("query", ["sort=corpus", "tag=frog&agreement=disagree&per_page=60"])
+def test_an_image_with_tags_by_two_models_is_shown_once_with_both(page, runs, query):
+    hits = page.get(f"/api/search?{query}").json["hits"]
+    images = list(dict.fromkeys((hit["partition"], hit["row"]) for hit in hits))
+    html = page.get(f"/?{query}").text
+    shown = re.findall(r'<li><a id="image-(\d+)" href="/images/small/(\d+)/(\d+)\?(.*?)</li>', html, re.DOTALL)
+    assert [(int(p), int(row)) for _, p, row, _ in shown] == images
+    if "corpus" in query:
+        assert len(images) < len(hits), "both of its tags are on the page"
+    for at, p, row, inner in shown:
+        of_image = {d["model"]: d["tag"] for d in runs if (d["partition"], d["row"]) == (int(p), int(row))}
+        models = re.findall(r'class="model note">(\w+)<', inner)
+        tags = re.findall(r'<span class="tag">(\w+|cat, tabby|&lt;b&gt;deer&lt;/b&gt;)<', inner)
+        named = dict(zip(models, (tag.replace("&lt;", "<").replace("&gt;", ">") for tag in tags), strict=True))
+        assert named == of_image
+        assert models[0] == hits[int(at)]["model"], "the first is the hit that led to it"
