@@ -139,7 +139,12 @@ def other_tags(solr: Solr, snapshot: Snapshot, found: Iterable[Hit]) -> list[Hit
     } - shown.keys()
     if not others:
         return []
-    parameters = {"q": terms("others"), "others": ",".join(sorted(others)), "sort": "id asc", "rows": len(others)}
+    parameters = {
+        "q": terms("others"),
+        "others": ",".join(sorted(others)),
+        "sort": "id asc",
+        "rows": len(others),
+    }
     return _select(solr, snapshot, parameters)
 
 

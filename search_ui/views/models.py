@@ -57,7 +57,9 @@ class Side:
     facts: list[tuple[str, str]]
     runs: list[dict[str, Any]]
     links: dict[int, str]  # the search for a percentage or more, where a run of this model is published
-    search: Callable[..., str] | None  # from label and tag to the search for them, where such a run has labels
+    search: (
+        Callable[..., str] | None
+    )  # from label and tag to the search for them, where such a run has labels
     pixels: dict[
         str, str
     ]  # the URLs of the images of pixel importance by channel; empty where there are none

@@ -167,7 +167,7 @@ def _facts(name: str) -> RunFacts:
     corpus = library.corpus(made.corpus)
     if corpus is not None and corpus.hash != made.corpus_hash:
         corpus = None
-    of_corpus = next((one for one in board["corpora"] if one["corpus"] == made.corpus), {})
+    of_corpus: dict[str, Any] = next((one for one in board["corpora"] if one["corpus"] == made.corpus), {})
     card = _card(made, until)
     return RunFacts(
         run=made,

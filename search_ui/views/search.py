@@ -92,7 +92,12 @@ def _thumbnails(found: SearchResult) -> Iterator[dict[str, Any]]:
             "percent": percent_of(hit),
             "mark": facets.label_mark(hit),
             "others": [
-                {"tag": one["tag"], "percent": percent_of(one), "model": one["model"]}
+                {
+                    "tag": one["tag"],
+                    "percent": percent_of(one),
+                    "model": one["model"],
+                    "mark": facets.label_mark(one),
+                }
                 for one in tags.get(_image(hit), [])[1:]
             ],
             "model": hit["model"],

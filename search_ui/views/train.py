@@ -135,5 +135,8 @@ def _quality(run: Run) -> Quality | None:
 
 def _check_form() -> None:
     if not may_train():
-        abort(403, "Jobs can only be started on the machine of the server, or where its setting page_jobs is yes.")
+        abort(
+            403,
+            "Jobs can only be started on the machine of the server, or where its setting page_jobs is yes.",
+        )
     check_rate(sources().rates, "changes")

@@ -118,7 +118,8 @@ def _tag(store, corpus: Corpus, run: Run, votes) -> None:
         digest = {"bytes": len(lines), "sha256": hashlib.sha256(lines).hexdigest()}
         store.write_json(
             layout.run_statistics(run.name, p),
-            {"partition": p, "bad": 0, **counts, **digest, "seconds": 0.1, "host": "here"} | _histograms(counts),
+            {"partition": p, "bad": 0, **counts, **digest, "seconds": 0.1, "host": "here"}
+            | _histograms(counts),
         )
 
 

@@ -57,7 +57,9 @@ def test_where_models_disagree_is_a_filter_a_facet_and_a_column(page, runs, sort
 
 
 @pytest.mark.services
-def test_one_run_or_too_many_documents_are_not_compared_and_cost_nothing(page, runs, show, searchable, monkeypatch):
+def test_one_run_or_too_many_documents_are_not_compared_and_cost_nothing(
+    page, runs, show, searchable, monkeypatch
+):
     assert page.get(f"/api/search?run={searchable.first.name}&agreement=disagree").json["total"] == sum(
         d.get("agreement") == "disagree" and d["model"] == "ten" for d in runs
     ), "one of the runs alone can be searched for where the other disagrees"
@@ -65,7 +67,9 @@ def test_one_run_or_too_many_documents_are_not_compared_and_cost_nothing(page, r
     requests = []
     solr = page.application.extensions["tinytags"].solr
     select = solr.select
-    monkeypatch.setattr(solr, "select", lambda *args, **more: requests.append(args[1]) or select(*args, **more))
+    monkeypatch.setattr(
+        solr, "select", lambda *args, **more: requests.append(args[1]) or select(*args, **more)
+    )
     answer = page.get("/api/search").json
     assert answer["agreements"] == [] and "agreement" not in answer["hits"][0]
     assert len(requests) == 1 and "others" not in requests[0]
@@ -80,7 +84,9 @@ def test_an_image_with_tags_by_two_models_is_shown_once_with_both(page, runs, qu
     hits = page.get(f"/api/search?{query}").json["hits"]
     images = list(dict.fromkeys((hit["partition"], hit["row"]) for hit in hits))
     html = page.get(f"/?{query}").text
-    shown = re.findall(r'<li><a id="image-(\d+)" href="/images/small/(\d+)/(\d+)\?(.*?)</li>', html, re.DOTALL)
+    shown = re.findall(
+        r'<li><a id="image-(\d+)" href="/images/small/(\d+)/(\d+)\?(.*?)</li>', html, re.DOTALL
+    )
     assert [(int(p), int(row)) for _, p, row, _ in shown] == images
     if "corpus" in query:
         assert len(images) < len(hits), "both of its tags are on the page"
@@ -88,6 +94,8 @@ def test_an_image_with_tags_by_two_models_is_shown_once_with_both(page, runs, qu
         of_image = {d["model"]: d["tag"] for d in runs if (d["partition"], d["row"]) == (int(p), int(row))}
         models = re.findall(r'class="model note">(\w+)<', inner)
         tags = re.findall(r'<span class="tag">(\w+|cat, tabby|&lt;b&gt;deer&lt;/b&gt;)<', inner)
-        named = dict(zip(models, (tag.replace("&lt;", "<").replace("&gt;", ">") for tag in tags), strict=True))
+        named = dict(
+            zip(models, (tag.replace("&lt;", "<").replace("&gt;", ">") for tag in tags), strict=True)
+        )
         assert named == of_image
         assert models[0] == hits[int(at)]["model"], "the first is the hit that led to it"

@@ -253,7 +253,7 @@ def test_what_is_there_is_answered_as_the_document_says(schema, page, library):
                 "/api/corrections": ["/api/corrections"],
                 "/api/history": ["/api/history", "/api/history?answer=frog&corrected=no"],
                 "/api/runs": ["/api/runs"],
-                "/api/runs/{run}": [f"/api/runs/{run}" for name in (library.first.name, library.network.name, "torn", "none")],
+                "/api/runs/{run}": [f"/api/runs/{name}" for name in (library.first.name, library.network.name, "torn", "none")],
                 "/api/models": ["/api/models"],
                 "/api/models/{name}": ["/api/models/ten", "/api/models/seven", "/api/models/torn", "/api/models/none"],
                 "/readyz": ["/readyz"],

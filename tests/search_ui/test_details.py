@@ -76,6 +76,12 @@ def test_nothing_of_the_machine_is_on_any_page_whatever_fails(library, tmp_path)
             texts = {path: own.search(page.get(path).text) for path in paths}
             found[shown] = {path: match[0] for path, match in texts.items() if match}
     assert found["no"] == {}
-    assert {"/", "/runs", "/api/runs", "/readyz", "/images/small/0/0", "/models/broken", f"/runs/{run.name}"} <= set(
-        found["yes"]
-    )
+    assert {
+        "/",
+        "/runs",
+        "/api/runs",
+        "/readyz",
+        "/images/small/0/0",
+        "/models/broken",
+        f"/runs/{run.name}",
+    } <= set(found["yes"])

@@ -125,7 +125,9 @@ def test_a_run_that_is_indexed_but_not_published_is_published_from_its_page(page
     assert f'href="/?run={run.name}"' in answer.text, "a preview of its search"
     preview = page.get(f"/?tag=frog&run={run.name}")
     documents = [d for d in searchable.documents[run.name] if d["tag"] == "frog"]
-    assert f"{len(documents)} images" in words(preview) and "Preview: this run is not published" in words(preview)
+    assert f"{len(documents)} images" in words(preview) and "Preview: this run is not published" in words(
+        preview
+    )
     assert page.get(f"/api/search?tag=frog&run={run.name}").json["total"] == len(documents)
     with page.get(f"/export.txt?tag=frog&run={run.name}") as export:
         assert set(export.text.split()) == {d["id"] for d in documents}

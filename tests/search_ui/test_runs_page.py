@@ -426,7 +426,7 @@ def test_a_failure_appears_with_its_command_and_goes_when_it_is_mended(watched, 
 def test_focus_and_selection_stay_while_numbers_change(watched, world, often):
     run = new_run(world)
     page = watched.open()
-    link = page.locator(f"[id='run-{run.name}']").get_by_role("link", name="trained")
+    link = page.locator(f"[id='run-{run.name}']").get_by_role("link", name="trained", exact=True)
     link.focus()
     tag(world, run, 0)
     wait_for_row(page, run, "tag", 1, 2, 0)

@@ -45,4 +45,3 @@ def test_no_page_has_a_word_that_plain_english_has_another_for(pattern, instead)
         if (match := re.search(rf"\b(?:{pattern})\b", words(path), re.IGNORECASE))
     }
     assert len(FILES) > 30 and wrong == {}, f"use: {instead}"
-
