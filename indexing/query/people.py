@@ -114,14 +114,15 @@ class KnownDocuments:
     def _all(self) -> Iterator[dict[str, Any]]:
         """Yield all documents, in the order of the index."""
         names = ",".join(("id", "votes", "trees", "confidence", *IN_SOLR))
-        cursor, last = "*", ""
-        while cursor != last:
+        cursor, full = "*", True
+        while full:
             parameters = {"q": "*:*", "sort": "confidence desc,id asc", "fl": names, "rows": DOCUMENTS}
             answer = self._solr.select(
                 self._collection, parameters | {"cursorMark": cursor}, timeout=COUNT_SECONDS
             )
-            yield from answer["response"]["docs"]
-            cursor, last = answer["nextCursorMark"], cursor
+            documents = answer["response"]["docs"]
+            yield from documents
+            cursor, full = answer["nextCursorMark"], len(documents) == DOCUMENTS
 
     def _read(self, ids: list[str]) -> None:
         names = ",".join(("id", "votes", "trees", "confidence", *IN_SOLR))
