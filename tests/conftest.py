@@ -51,7 +51,13 @@ LONGEST_FIRST = (
     "test_models_page",
 )
 # In fast mode these are the first on the PATH, and only say which marker is missing.
-GUARDED = {"java": "spark", "mvn": "services", "chromium": "services", "google-chrome": "services"}
+GUARDED = {
+    "java": "spark",
+    "mvn": "services",
+    "chromium-headless-shell": "services",
+    "chromium": "services",
+    "google-chrome": "services",
+}
 # The servers of the fixtures below, in this worker.
 SERVERS = []
 

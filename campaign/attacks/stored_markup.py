@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import os
-import shutil
 from dataclasses import replace
 from urllib.parse import quote
 
 from campaign.attack import NotRunError, Outcome
 from campaign.place import Place
+from operations.chromium import find_chromium
 from storage import layout
 from storage.runs import Run, create_run
 
@@ -26,8 +25,6 @@ def attack(place: Place, tries: int) -> Outcome:
         raise NotRunError("Playwright is not installed; `scripts/setup test` does it") from None
     outcome, run = Outcome(progress=place.progress), _marked(place)
     place.must("index", run.name)
-    choices = (os.environ.get("TINYTAGS_CHROMIUM"), "/usr/bin/chromium", "chromium", "google-chrome")
-    program = next((found for choice in choices if choice and (found := shutil.which(choice))), None)
     targets = [
         "/",
         "/runs",
@@ -39,7 +36,9 @@ def attack(place: Place, tries: int) -> Outcome:
     ]
     fired: list[str] = []
     with place.page() as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(), args=["--no-sandbox", "--disable-gpu"]
+        )
         page = browser.new_page()
         page.expose_function("fired", lambda: fired.append("executed"))
         page.on("dialog", lambda dialog: fired.append("a dialog"))

@@ -1,7 +1,5 @@
 """One Solr with two small runs for all tests of the page, and the page before them."""
 
-import os
-import shutil
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
@@ -16,6 +14,7 @@ from vision import write_account
 from conf.settings import Settings
 from indexing.index import index_run
 from indexing.solr import Solr
+from operations.chromium import find_chromium
 from search_ui import create_app
 from storage.store import open_store
 
@@ -27,12 +26,6 @@ QUIET = [
     "--disable-sync",
     "--no-first-run",
 ]
-
-
-def find_chromium() -> str | None:
-    """Return the path of an installed Chromium; None for Playwright's own, which reports where it is missing."""
-    choices = [os.environ.get("TINYTAGS_CHROMIUM"), "/usr/bin/chromium", "chromium", "google-chrome"]
-    return next((found for choice in choices if choice and (found := shutil.which(choice))), None)
 
 
 @pytest.fixture(scope="session")
