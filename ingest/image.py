@@ -24,7 +24,7 @@ MAX_SCANNED_PIXELS = 50_000_000
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, which would also refuse JPEGs that take little memory
 # Bytes that Pillow keeps for a pixel, where these are not 4, and how many times some decoders have all of them in memory.
 _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}
-_COPIES = {"WEBP": 3, "AVIF": 3, "TIFF": 2}
+_COPIES = {"WEBP": 4, "AVIF": 3, "TIFF": 2}
 # A picture of more pixels than this is made smaller a strip at a time before it is turned or converted, to about this many
 # pixels a side, as each of these steps would copy all of it.
 LARGE_PIXELS, LARGE_SIDE = 16_000_000, 1024

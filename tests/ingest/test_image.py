@@ -139,7 +139,7 @@ def test_a_scan_of_20_megapixels_is_read(monkeypatch):
         found = decode_picture(encode(Image.new(mode, (5000, 4000), colour)), ("PNG",))
         assert colours(found) == {(colour, colour, colour)}
     monkeypatch.setattr("ingest.image.MAX_DECODED_BYTES", 1_000_000)
-    webp = encode(Image.new("RGB", (300, 300)), "WEBP")  # its decoder has every pixel in memory three times
+    webp = encode(Image.new("RGB", (300, 300)), "WEBP")  # its decoder has every pixel in memory four times
     with pytest.raises(PictureTooLargeError):
         decode_picture(webp, ("WEBP",))
     decode_picture(encode(Image.new("RGB", (300, 300))), ("PNG",))
