@@ -29,6 +29,7 @@ def test_every_module_is_in_the_registry_and_the_other_way_round():
     assert {attack.name for attack in ATTACKS} == modules - {"__init__", "leases"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dumps", "leases_local"])
 def test_an_attack_that_needs_no_server_counts_its_tries(place, name):
     outcome = command.perform(Attack(name, "", 1), place, 14)

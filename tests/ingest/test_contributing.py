@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 # What the example promises, in a process that imports the copy of `ingest` with the new format.
 TRY = """
@@ -48,6 +50,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_the_format_of_the_worked_example_is_ingested_and_read_back(tmp_path):
     section = (
         (ROOT / "CONTRIBUTING.md")

@@ -412,6 +412,7 @@ print(int(peak.split()[1]) // 1024)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_partition(tmp_path):
     for what in ("write", "read"):
         command = [sys.executable, "-c", MEMORY, what, str(tmp_path / "store")]

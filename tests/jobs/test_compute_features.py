@@ -45,6 +45,7 @@ def tag(store, model: str, *words) -> bytes:
     return b"".join(store.read_bytes(layout.run_tags(made["run"], p)) for p in range(3))
 
 
+@pytest.mark.slow
 def test_codes_are_kept_a_partition_at_a_time_and_the_rest_is_computed_later(store):
     hog = features_class("hog")("hog")
     corpus = open_corpus(store, "c")
@@ -122,6 +123,7 @@ def test_evaluation_uses_the_codes_that_are_kept(store, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_one_line_with_the_command_that_computes_it_again(store):
     made = compute(store, "--features", "hog")
     run(

@@ -64,6 +64,7 @@ def evaluate(store, corpus, model="forest", **options):
     return evaluate_model(Settings(store=store.url(), master="processes[1]"), model, corpus, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("master", [PROCESSES, "spark"])
 def test_the_quality_is_that_of_all_labelled_images_whatever_the_order_of_classes(world, master, request):
     if master == "spark":
@@ -90,6 +91,7 @@ def test_the_quality_is_that_of_all_labelled_images_whatever_the_order_of_classe
         assert (one["label"], one["tag"]) == (CLASSES[labels[at]], CLASSES[votes[at].argmax()])
 
 
+@pytest.mark.slow
 def test_a_corpus_with_a_test_part_is_measured_by_it(world):
     store, forest, _ = world
     out, err = run(
@@ -122,6 +124,7 @@ def learnt(world):
     return store
 
 
+@pytest.mark.slow
 def test_images_that_the_model_was_trained_on_are_refused_in_any_corpus(learnt):
     with pytest.raises(TrainingDataError) as caught:
         evaluate(learnt, "tiny", "learnt")
@@ -138,6 +141,7 @@ def test_images_that_the_model_was_trained_on_are_refused_in_any_corpus(learnt):
     assert (result["part"], result["images"], result["training_images"]) == ("test", 200, 0)
 
 
+@pytest.mark.slow
 def test_figures_of_training_data_are_marked_wherever_they_are(learnt):
     out, _ = run(
         "evaluate", "--model", "learnt", "--corpus", "parted", "--training-data-too", "--store", learnt.url(),
@@ -197,6 +201,7 @@ def test_the_figures_are_reported_while_the_model_is_written_by_another_process(
     assert read_card(store, "forest") == before
 
 
+@pytest.mark.slow
 def test_the_report_is_one_file_with_its_plots_and_pictures(learnt, tmp_path):
     file = tmp_path / "report.html"
     words = (

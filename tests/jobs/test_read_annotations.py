@@ -59,6 +59,7 @@ def documents(store, name="made"):
     return found
 
 
+@pytest.mark.slow
 def test_ranges_of_any_size_give_the_same_documents_and_a_row_belongs_to_one(made, small, tmp_path):
     folder, bad = made
     whole_store, whole = read(tmp_path, folder)

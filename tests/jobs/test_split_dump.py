@@ -82,6 +82,7 @@ def markers(folder: Path) -> dict[str, int]:
     return times(folder / "statistics")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("master", [PROCESSES, "spark"])
 def test_the_corpus_is_the_same_on_all_workers_and_is_made_once(ingest, folder, undisturbed, master, request):
     if master == "spark":
@@ -223,6 +224,7 @@ def test_class_names_are_read_as_csv():
         split_names("--classes", "a\nb")
 
 
+@pytest.mark.slow
 def test_a_dump_that_changes_while_it_is_split_leaves_nothing_that_counts_as_done(tmp_path, monkeypatch):
     dump = write_tiny_images(tmp_path / "tiny_images.bin", 100)
     real = processes.Processes.run

@@ -108,6 +108,7 @@ def markers(folder: Path) -> dict[str, int]:
     return times(folder / "statistics")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("master", [PROCESSES, "spark"])
 def test_the_run_is_the_same_on_all_workers_and_is_made_once(
     tag, folder, world, undisturbed, master, request
@@ -133,6 +134,7 @@ def test_the_run_is_the_same_on_all_workers_and_is_made_once(
     assert "all done already" in out and "tags with a known label are right" in out
 
 
+@pytest.mark.slow
 def test_what_the_statistics_say_is_what_the_forest_says(world):
     store, made = world
     corpus, model = open_corpus(store, "tiny"), load_model(store, "forest")
@@ -270,6 +272,7 @@ def test_a_partition_that_is_asked_for_is_tagged_again_and_no_other(tag, folder,
     assert contents(folder) == undisturbed
 
 
+@pytest.mark.slow
 def test_images_that_the_model_was_trained_on_do_not_count_as_right(store):
     corpus, images = open_corpus(store, "tiny"), make_images(IMAGES)[0]
     forest, parameters = train(*make_images(300, seed=1), CLASSES, trees=4, depth=4)

@@ -66,6 +66,7 @@ def count_threads(_partition):
     return {"threads": threads()}
 
 
+@pytest.mark.slow
 def test_evaluate_measures_it_at_each_percent(world):
     result = evaluate_model(world.settings, "net", "tiny")
     assert (

@@ -155,6 +155,7 @@ def test_processes_and_spark_tag_with_a_model_of_features_as_it_votes(store, pre
     )
 
 
+@pytest.mark.slow
 def test_few_labels_without_a_test_part_are_all_trained_on_and_measured_by_cross_validation(store):
     card = train(store, "crossed", "--features", "hog", "--head", "linear", corpus="few")
     assert card["trained_on"]["images"] == card["measured_on"]["images"] == card["quality"]["images"] == 150

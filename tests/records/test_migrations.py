@@ -270,6 +270,7 @@ def test_no_migration_runs_after_the_first_write(bare_url, here, monkeypatch):
     assert len(upgrades) == 1
 
 
+@pytest.mark.slow
 def test_a_zip_has_the_migrations(url, file, tmp_path):
     write_zip(tmp_path / "tinytags.zip")
     script = (

@@ -143,6 +143,7 @@ def test_a_database_without_predictions_has_none_and_stays_as_it_is(predictions,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_writers_of_one_moment_overwrite_nothing(url):
     """Each has its own connection, as processes have."""
 

@@ -91,6 +91,7 @@ def test_a_database_that_stays_locked_is_an_error(sqlite_url, here):
     open_corrections(url).add(here, 0, 1, "frog", "Ada")
 
 
+@pytest.mark.slow
 def test_opening_imports_no_library_and_reading_no_alembic(sqlite_url, here):
     open_corrections(sqlite_url).add(here, 0, 0, "frog", "Ada")
     script = (
@@ -104,6 +105,7 @@ def test_opening_imports_no_library_and_reading_no_alembic(sqlite_url, here):
     assert done.stdout == "1\n"
 
 
+@pytest.mark.slow
 def test_what_was_confirmed_survives_kills_of_two_processes_that_write(sqlite_url):
     confirmed = kill_writers(sqlite_url, kills=6)
     assert len(confirmed) >= 24

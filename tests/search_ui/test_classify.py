@@ -168,6 +168,7 @@ def decoders_memory(server: psutil.Process) -> int:
     return max(peaks)
 
 
+@pytest.mark.slow
 def test_hostile_files_get_4xx_in_under_two_seconds_take_little_memory_and_nothing_is_kept(
     client, predictions, app
 ):

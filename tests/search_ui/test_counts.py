@@ -4,6 +4,7 @@ import functools
 import itertools
 
 import numpy as np
+import pytest
 from searchable import CLASSES, count_cells, make_cells, matches, shares
 
 from conf.wording import percent
@@ -24,6 +25,7 @@ def test_percents_are_rounded_halves_up_in_whole_numbers():
     assert [percent(votes, 10) for votes in range(11)] == list(range(0, 101, 10))
 
 
+@pytest.mark.slow
 def test_sums_of_cells_are_sums_of_documents_for_every_search(library):
     first, second, network = library.first, library.second, library.network
 

@@ -42,6 +42,7 @@ PAGES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_nothing_of_the_machine_is_on_any_page_whatever_fails(library, tmp_path):
     """Solr refuses, the database is damaged, a card, a run and a partition can't be read, and a job writes."""
     shutil.copytree(library.store.root, tmp_path / "store")

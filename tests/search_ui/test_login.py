@@ -105,6 +105,7 @@ def test_read_only_hides_every_form_even_from_the_own_machine(settings, number):
     assert answer.status_code == 403 and "read-only" in answer.text
 
 
+@pytest.mark.slow
 def test_pictures_are_classified_for_everyone_and_recorded_for_those_who_may_write(settings):
     file = io.BytesIO()
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(file, "PNG")

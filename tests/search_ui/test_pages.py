@@ -694,6 +694,7 @@ def test_a_page_of_results_weighs_little_and_its_files_are_kept(page):
     assert len(page.get("/?tag=frog&tag=ship").data) + sum(len(file.data) for file in files) < 65_000
 
 
+@pytest.mark.slow
 def test_the_server_says_where_it_is_and_stops_on_ctrl_c(library):
     with started(Settings(store=library.store.root), stderr=subprocess.STDOUT) as (process, port):
         with socket.create_connection(("127.0.0.1", port)) as client:
