@@ -186,6 +186,15 @@ def test_on_a_standalone_cluster_executors_use_the_zip(submit, standalone, pytho
 
 
 @pytest.mark.services
+def test_yarn_has_a_running_node_and_the_address_of_hdfs(yarn, hdfs):
+    """Of `operations.services.yarn`; here, as a YARN runs for the next test."""
+    nodes = get_json(f"{yarn.url}/ws/v1/cluster/nodes")["nodes"]["node"]
+    assert [node["state"] for node in nodes] == ["RUNNING"]
+    assert nodes[0]["availMemoryMB"] == 4096
+    assert f"<value>{hdfs.url}</value>" in (yarn.conf_dir / "core-site.xml").read_text()
+
+
+@pytest.mark.services
 def test_on_yarn_everything_is_in_hdfs(submit, yarn, hdfs, python, images, tmp_path):
     store = open_store(f"{hdfs.url}/{tmp_path.name}", hdfs.webhdfs)
     make_corpus(store, "tiny", images[1], 300)

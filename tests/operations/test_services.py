@@ -219,22 +219,6 @@ def test_hdfs_keeps_its_files_when_a_datanode_is_killed_and_when_stopped(tmp_pat
 
 
 @pytest.mark.services
-def test_the_configuration_folder_leads_hadoop_clients_to_hdfs(hdfs):
-    assert f"<value>{hdfs.url}</value>" in (hdfs.conf_dir / "core-site.xml").read_text()
-    client = InsecureClient(hdfs.webhdfs, timeout=30)
-    client.write("/services/without-a-user-name", b"as the user who started it")
-    assert client.status("/services/without-a-user-name")["owner"] == getpass.getuser()
-
-
-@pytest.mark.services
-def test_yarn_has_a_running_node_and_the_address_of_hdfs(yarn, hdfs):
-    nodes = request("GET", f"{yarn.url}/ws/v1/cluster/nodes")["nodes"]["node"]
-    assert [node["state"] for node in nodes] == ["RUNNING"]
-    assert nodes[0]["availMemoryMB"] == 4096
-    assert f"<value>{hdfs.url}</value>" in (yarn.conf_dir / "core-site.xml").read_text()
-
-
-@pytest.mark.services
 def test_a_folder_that_hadoop_cannot_use_is_refused(tmp_path):
     with pytest.raises(
         TinyTagsError, match=r"^hdfs: Hadoop cannot use the folder '.*/a folder' because of the ' '"
