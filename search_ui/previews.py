@@ -23,20 +23,20 @@ class Previews:
         self._lock = threading.Lock()
         self._indexes: OrderedDict[str, PublishedIndex] = OrderedDict()
 
-    def name(self, published: PublishedIndex, state: SearchState) -> str | None:
-        """Return the run that a search is a preview of: the only one it names, which the store has and isn't published."""
-        names = state.values("run")
-        if len(names) != 1 or names[0] in published.now().collections:
-            return None
-        with contextlib.suppress(StoreUnavailableError):  # then it finds nothing
-            return names[0] if self.library.run(names[0]) is not None else None
-        return None
-
     def index(self, published: PublishedIndex, state: SearchState) -> PublishedIndex:
-        """Return what a search is a search of: what is published, or the index of the run that it is a preview of."""
-        name = self.name(published, state)
-        if name is None:
+        """Return what a search is of: what is published, or the one run that it names where that is only indexed."""
+        names = state.values("run")
+        if len(names) != 1 or names[0] in published.now().collections or not self._is_there(names[0]):
             return published
+        index = self._index(names[0])
+        return index if index.now().collections else published
+
+    def _is_there(self, name: str) -> bool:
+        with contextlib.suppress(StoreUnavailableError):  # then it finds nothing
+            return self.library.run(name) is not None
+        return False
+
+    def _index(self, name: str) -> PublishedIndex:
         with self._lock:
             if name not in self._indexes:
                 self._indexes[name] = PublishedIndex(self.solr, name, self.check_seconds, self.people)

@@ -42,7 +42,7 @@ class Sources:
     trainings: Trainings
 
     def index(self, state: SearchState) -> PublishedIndex:
-        """Return what a search is a search of: what is published, or the one run that it names. Raises `SolrError`."""
+        """Return what a search is of: what is published, or the one run that it names. Raises `SolrError`."""
         return self.previews.index(self.published, state)
 
 

@@ -28,13 +28,14 @@ def index() -> ResponseReturnValue:
     if "min" in request.args or "max" in request.args:
         return redirect(parse_form(request.args).url())
     state = SearchState.parse(request.args)
-    found = search(sources().solr, sources().index(state), state)
+    index = sources().index(state)
+    found = search(sources().solr, index, state)
     counts = found.searched.counts
     return render_template(
         "search.html",
         found=found,
         state=state,
-        preview=sources().previews.name(sources().published, state),
+        preview=None if index is sources().published else state.values("run")[0],
         milliseconds=_milliseconds(found),
         answers=facets.answer_values(counts, state) if found.total or state.answer else [],
         facets=facets.facet_values(found, zeros=found.total > 0),

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from searchable import CLASSES, shares
@@ -14,7 +15,7 @@ from jobs.partitions import record_failed
 from search_ui import create_app
 from search_ui.run_totals import TotalsReader
 from storage import layout
-from storage.runs import read_statistics
+from storage.runs import create_run, read_statistics
 from storage.store import StoreError, open_store
 
 NO_SOLR = "http://127.0.0.1:1/solr"
@@ -138,6 +139,15 @@ def test_a_run_that_is_indexed_but_not_published_is_published_from_its_page(page
     assert page.post("/publish", data={"run": run.name}).status_code == 303
     assert "Search this run" in page.get(path).text
     assert "Preview" not in page.get(f"/?run={run.name}").text
+
+
+@pytest.mark.services
+def test_a_run_that_is_not_in_solr_has_no_preview(settings, searchable, copied):
+    run = replace(searchable.first, min_confidence=0.5)
+    create_run(copied, run)
+    page = create_app(replace(settings, store=copied.root)).test_client()
+    assert "Preview" not in page.get(f"/runs/{run.name}").text
+    assert "No image matches this filter" in words(page.get(f"/?run={run.name}"))
 
 
 @pytest.mark.services
