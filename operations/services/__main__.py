@@ -69,11 +69,11 @@ def restart(names: tuple[str, ...]) -> None:
 def run_in_foreground(name: str) -> None:
     """Start one service and stay until it ends, or Ctrl-C or SIGTERM stops it: for containers."""
     service: Service = configured_services()[name]
-    _start([service])
     try:
+        _start([service])
         while service.pid:
             time.sleep(1)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # also right after it is up
         _stop([service])
         return
     raise TinyTagsError(f"{name} has ended; log: {service.daemons[0].output}")

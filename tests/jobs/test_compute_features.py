@@ -203,7 +203,8 @@ def test_status_and_verify_have_the_features_that_are_kept(store):
     (features,) = status["corpora"][0]["features"]
     assert features["features"] == {"pending": 0, "done": 2, "failed": 1}
     assert [problem["partition"] for problem in features["problems"]] == [1]
-    assert f"    features {folder}: 2 of 3 partitions done, 1 failed" in describe(status).splitlines()
+    (line,) = [line for line in describe(status).splitlines() if line.startswith(f"    features {folder}: ")]
+    assert ": 2 of 3 partitions done, 1 failed (" in line and " UTC: 100 images in " in line
     (redo,) = features["redo"]
     run(*shlex.split(redo)[1:], "--store", store.url())
     (features,) = read_status(settings)["corpora"][0]["features"]
