@@ -170,7 +170,7 @@ def test_schemathesis_finds_nothing(address, tmp_path):
     # What is allowed, and what is not, is the next test's: to Schemathesis two queries differ that are the same as sent.
     command = [
         Path(sys.executable).with_name("schemathesis"), "run", f"{address}{openapi.PATH}", "--seed=1",
-        "--generation-deterministic", "--phases=examples,coverage,fuzzing", "--max-examples=25", "--workers=1",
+        "--generation-deterministic", "--phases=examples,coverage,fuzzing", "--max-examples=10", "--workers=1",
         "--exclude-checks=positive_data_acceptance,negative_data_rejection", "--no-color",
     ]  # fmt: skip
     before = requests()
