@@ -4,6 +4,8 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
+from flask import Flask
+from jinja2 import FileSystemBytecodeCache
 from measured import train_models
 from playwright.sync_api import sync_playwright
 from searchable import ALIAS, make_corpus, make_network_run, make_run, read_documents
@@ -74,6 +76,13 @@ def settings(searchable):
         details="yes",
         classify_rate="none",
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_templates(tmp_path_factory):
+    """Applications of all tests share compiled templates: each would compile its own."""
+    cache = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
+    Flask.jinja_options = Flask.jinja_options | {"bytecode_cache": cache}
 
 
 @pytest.fixture
