@@ -55,6 +55,7 @@ def test_one_that_is_being_written_stays(place):
     assert store.exists(layout.corpus_manifest(corpus))
 
 
+@pytest.mark.slow
 def test_without_solr_a_run_goes_only_by_force(place):
     store, _, made, _ = place
     words = ["delete", "run", made.name, "--store", store.root, "--solr", NO_SOLR]

@@ -10,6 +10,8 @@ from jobs.class_archive import archive_options, class_archive
 
 @pytest.mark.parametrize("folder", ["empty", "with space"])
 def test_without_an_archive_java_starts_as_usual(monkeypatch, tmp_path, folder):
+    (tmp_path / "release").write_text("JAVA_VERSION=17")
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     monkeypatch.setattr(sys, "prefix", str(tmp_path / folder))
     path = class_archive()
     assert path.is_relative_to(tmp_path / folder)

@@ -150,6 +150,7 @@ def test_an_address_that_is_not_solrs_is_bad_and_a_slash_at_its_end_is_none(sett
     assert "http://USER:PASSWORD@HOST" in answering(settings, 401, b"")["fix"]
 
 
+@pytest.mark.slow
 def test_an_hdfs_without_a_namenode_is_bad(tmp_path):
     webhdfs = f"http://127.0.0.1:{free_port()}"
     result = check(Settings(store="hdfs://127.0.0.1:1/x", webhdfs=webhdfs, solr=NO_SOLR), "HDFS")
