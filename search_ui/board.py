@@ -79,6 +79,10 @@ class Board:
             "solr_seen": _time(indexed),
         } | state
 
+    def expire(self) -> None:
+        """Let the next `now` ask Solr again: this server has changed what is published."""
+        self._indexed.expire()
+
 
 def _time(answer: Answer[Any]) -> str | None:
     """Return when an answer was computed, in ISO 8601."""

@@ -57,6 +57,11 @@ class Cached(Generic[T]):
                 return Answer(self._answer.value, self._answer.at, f"{self.name} does not answer")
             return self._answer
 
+    def expire(self) -> None:
+        """Let the next `get` compute a new answer."""
+        with self._lock:
+            self._ended = float("-inf")
+
     def _run(self) -> None:
         answer, bug = None, None
         try:

@@ -99,6 +99,7 @@ def publish_run() -> Response:
     except LeaseHeldError as error:
         abort(409, details.reason(error))
     found.published.now(fresh=True)
+    found.board.expire()
     return redirect("/", 303)
 
 
