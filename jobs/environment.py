@@ -5,7 +5,6 @@ import os
 import pwd
 import re
 import shutil
-import tempfile
 from importlib import metadata
 from pathlib import Path
 
@@ -15,7 +14,9 @@ from jobs.runner import runner_module, under_spark_submit
 
 _SHELL = "pyspark-shell"
 # Others have a scheme: spark://, k8s://, those of plugins.
-_MASTERS = re.compile(r"local(\[(\d+|\*)(, *\d+)?\])?|local-cluster\[.*\]|yarn|\w[\w+.-]*://.+")
+_MASTERS = re.compile(r"local(\[(\d+|\*)(\s*,\s*\d+)?\])?|local-cluster\[.*\]|yarn|\w[\w+.-]*://.+")
+# Where Java keeps temporary files; it does not read TMPDIR.
+_TEMPORARY = "/tmp"
 SPARK = "jobs.spark"
 
 
@@ -60,12 +61,11 @@ def check_master(master: str) -> None:
             else f"master {master!r} without HADOOP_CONF_DIR",
             "set HADOOP_CONF_DIR to the folder with yarn-site.xml",
         )
-    for folder in local_folders():
-        if not os.access(folder, os.W_OK):
-            raise EnvironmentFaultError(
-                f"{folder}, for Spark's own files, is not a folder that this user may write into",
-                "set SPARK_LOCAL_DIRS to one",
-            )
+    if not local_folders():
+        raise EnvironmentFaultError(
+            f"{_local_dirs()!r}, for Spark's own files, names no folder that this user may make or write into",
+            "set SPARK_LOCAL_DIRS to one",
+        )
     try:
         pwd.getpwuid(os.getuid())
     except KeyError:
@@ -75,9 +75,18 @@ def check_master(master: str) -> None:
         ) from None
 
 
-def local_folders() -> list[str]:
-    """Return the folders for the files that Spark writes while it runs."""
-    return [folder.strip() for folder in os.environ.get("SPARK_LOCAL_DIRS", tempfile.gettempdir()).split(",")]
+def local_folders() -> list[Path]:
+    """Return the folders for the files that Spark writes while it runs, without those that it can't use and therefore ignores.
+
+    Spark makes a folder that is missing; the nearest of its parents that exists stands for it here.
+    """
+    folders = [Path(name.strip()).absolute() for name in _local_dirs().split(",") if name.strip()]
+    existing = [next(path for path in (folder, *folder.parents) if os.path.exists(path)) for folder in folders]
+    return [folder for folder in existing if os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)]
+
+
+def _local_dirs() -> str:
+    return os.environ.get("SPARK_LOCAL_DIRS", _TEMPORARY)
 
 
 def prepare() -> None:

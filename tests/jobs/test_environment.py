@@ -11,7 +11,8 @@ import pytest
 from small_world import error_line, run, write_tiny_images
 
 from conf.settings import Settings
-from jobs.environment import EnvironmentFaultError, check_master, prepare
+from jobs.archive import PACKAGES
+from jobs.environment import EnvironmentFaultError, check_master, local_folders, prepare
 from operations import doctor
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +26,7 @@ FAULTS = {
     "no Java": lambda patch, folder: (patch.delenv("JAVA_HOME", raising=False), patch.setenv("PATH", str(folder))),
     "JAVA_HOME of nothing": lambda patch, folder: patch.setenv("JAVA_HOME", str(folder)),
     "no Python": lambda patch, folder: patch.setenv("PYSPARK_PYTHON", "/no/python"),
-    "no folder for Spark's own files": lambda patch, folder: patch.setenv("SPARK_LOCAL_DIRS", "/no/folder"),
+    "no folder for Spark's own files": lambda patch, folder: patch.setenv("SPARK_LOCAL_DIRS", "/dev/null/folder"),
     "a user without a name": lambda patch, folder: patch.setattr(pwd, "getpwuid", nameless),
 }  # fmt: skip
 
@@ -49,22 +50,18 @@ def test_a_fault_of_the_environment_is_one_line_before_anything_is_written(fault
     assert caught.value.what and caught.value.fix
 
 
+def test_folders_that_spark_makes_or_ignores_are_no_fault(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARK_LOCAL_DIRS", f"/dev/null/folder, {tmp_path}/not/yet,{tmp_path}")
+    assert local_folders() == [tmp_path, tmp_path]
+    check_master("local[1]")
+    assert doctor._spark(Settings(master="local[1]"))["state"] == "good"
+
+
 def test_whatever_an_error_sends_to_doctor_is_checked_by_it(tmp_path, monkeypatch):
     """A message that names doctor belongs here, with what is wrong then."""
-    folders = (
-        "conf",
-        "storage",
-        "ingest",
-        "tagging",
-        "records",
-        "jobs",
-        "indexing",
-        "search_ui",
-        "operations",
-    )
     sending = {
-        f"{path.relative_to(ROOT)}"
-        for folder in folders
+        str(path.relative_to(ROOT))
+        for folder in PACKAGES
         for path in (ROOT / folder).rglob("*.py")
         if "tinytags doctor" in (text := path.read_text())
         for node in ast.walk(ast.parse(text))
