@@ -31,6 +31,7 @@ _PACKED: dict[bytes, tuple[str, Callable[[io.BufferedReader], io.BufferedIOBase]
     b"\xfd7zXZ\0": ("xz", lzma.LZMAFile),
 }
 PACKED_MAGICS = tuple(_PACKED)
+_MAGIC_BYTES = max(map(len, PACKED_MAGICS))
 PACKED_ENDINGS = (".gz", ".bz2", ".xz")
 BUFFER_BYTES = 1 << 17
 # Hashing costs a second a gigabyte: beyond this a file is known by its size, its time of change and a sample of its blocks.
@@ -192,10 +193,14 @@ def open_packed(path: str, webhdfs: str | None = None) -> Iterator[io.BufferedIO
 
     Damaged compression, and a file that isn't compressed, raise a `TinyTagsError` where it is read.
     """
-    name, unpack = _PACKED[_magic(path, webhdfs) or PACKED_MAGICS[0]]
-    with open_file(path, webhdfs) as file, unpack(file) as unpacked:
+    with open_file(path, webhdfs) as file:
+        with local.errors(path):
+            head = file.read(_MAGIC_BYTES)
+            file.seek(0)  # within the buffer, so it costs no request
+        name, unpack = _PACKED[_magic(head) or PACKED_MAGICS[0]]
         try:
-            yield unpacked
+            with unpack(file) as unpacked:
+                yield unpacked
         except EOFError:
             raise TinyTagsError(
                 f"{path}: the {name} stream ends too early (truncated copy?); fetch it again"
@@ -208,13 +213,11 @@ def open_packed(path: str, webhdfs: str | None = None) -> Iterator[io.BufferedIO
 
 def packing(path: str, webhdfs: str | None = None) -> str | None:
     """Return by what the file ``path`` is compressed: gzip, bzip2 or xz; None where it isn't."""
-    magic = _magic(path, webhdfs)
+    magic = _magic(bytes(read_range(path, 0, min(size(path, webhdfs), _MAGIC_BYTES), webhdfs)))
     return _PACKED[magic][0] if magic else None
 
 
-def _magic(path: str, webhdfs: str | None) -> bytes | None:
-    length = min(size(path, webhdfs), max(map(len, PACKED_MAGICS)))
-    head = bytes(read_range(path, 0, length, webhdfs))
+def _magic(head: bytes) -> bytes | None:
     return next((magic for magic in PACKED_MAGICS if head.startswith(magic)), None)
 
 

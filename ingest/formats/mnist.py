@@ -35,9 +35,12 @@ PACKED_RATIO = 1032
 PACKED_BYTES = 1 << 30
 _MOST_COLUMNS = 1_000
 _BLOCK = 1024
+_PACKED_ENDING = f"({'|'.join(map(re.escape, files.PACKED_ENDINGS))})?"
 # The split is between what the data set is called, if it is, and what the file holds.
-_IMAGES_NAME = re.compile(r"(?P<set>.*?)(?P<split>train|t10k|test)-images[-.]idx3-ubyte(\.gz|\.bz2|\.xz)?")
-_LABELS_NAME = r"{set}{split}-labels[-.]idx[0-9]-(ubyte|int)(\.gz|\.bz2|\.xz)?"
+_IMAGES_NAME = re.compile(
+    r"(?P<set>.*?)(?P<split>train|t10k|test)-images[-.]idx3-ubyte" + _PACKED_ENDING
+)
+_LABELS_NAME = r"{set}{split}-labels[-.]idx[0-9]-(ubyte|int)" + _PACKED_ENDING
 _MARGIN = (SIDE - MNIST_SIDE) // 2
 
 
@@ -205,9 +208,7 @@ def _preferred(names: Iterable[str]) -> str | None:
     """Return one of several files that differ in their form alone: not compressed, and with a hyphen, if there is one."""
 
     def key(name: str) -> tuple[bool, bool, str]:
-        plain = name
-        for ending in files.PACKED_ENDINGS:
-            plain = plain.removesuffix(ending)
+        plain = re.sub(f"{_PACKED_ENDING}$", "", name)
         return plain != name, "." in plain, name
 
     return min(names, key=key, default=None)
