@@ -56,7 +56,7 @@ class Daemon:
     environment: dict[str, str] = field(default_factory=dict)
     user: str | None = None  # where not the user who starts it
     stop_signal: signal.Signals = signal.SIGTERM
-    # Whether it answers, but not as a server does that starts: what it should run has ended.
+    # Whether it answers with errors, as it does where what it runs could not start.
     stuck: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
@@ -260,19 +260,18 @@ class Service:
                 daemon.name: stuck_since.get(daemon.name, now) for daemon in waiting if daemon.stuck()
             }
             stuck = [daemon for daemon in waiting if now - stuck_since.get(daemon.name, now) > STUCK_SECONDS]
-            if ended or stuck or now > until:
+            if ended:
+                failed, what = ended[0], "ended while starting"
+            elif stuck:
+                failed, what = stuck[0], f"has answered with errors for {STUCK_SECONDS} s while starting"
+            elif now > until:
                 # Servers wait for those that start after them (a NameNode for DataNodes): the last one is the cause.
-                failed = (ended or stuck or waiting[-1:])[0]
-                what = f"is not usable after {START_SECONDS} s"
-                if ended or stuck:
-                    what = (
-                        "ended while starting"
-                        if ended
-                        else "has shut down what it should run, while starting"
-                    )
-                reason = failure_line(failed.output.read_text(errors="replace"))
-                raise TinyTagsError(f"{failed.name} {what}: {reason}; log: {failed.output}")
-            time.sleep(0.1)
+                failed, what = waiting[-1], f"is not usable after {START_SECONDS} s"
+            else:
+                time.sleep(0.1)
+                continue
+            reason = failure_line(failed.output.read_text(errors="replace"))
+            raise TinyTagsError(f"{failed.name} {what}: {reason}; log: {failed.output}")
 
     def status(self) -> dict[str, Any]:
         """Return name, state ("stopped", "running" or "usable"), URL, and the status of each server."""
