@@ -57,11 +57,11 @@ def archive_options() -> list[str]:
     return [f"-XX:SharedArchiveFile={path}", "-Xshare:auto", _QUIET]
 
 
-def make_archive() -> bool:
-    """Make the archive where there is none; False where it could not be made, with a line that says why."""
+def make_archive() -> None:
+    """Make the archive where there is none, or print a line that says why it could not be made: Spark starts without it."""
     path = class_archive()
     if path is None or path.exists() or " " in str(path):
-        return True
+        return
     note("archiving Spark's Java classes: each start takes half the time then (once, 20 seconds, 180 MB)")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,22 +70,22 @@ def make_archive() -> bool:
         with tempfile.TemporaryDirectory(prefix="making-", dir=path.parent) as folder:
             made = Path(folder, path.name)
             options = " ".join([*_LIGHT, f"-XX:ArchiveClassesAtExit={made}", _QUIET])
-            environment = os.environ | {"SPARK_SUBMIT_OPTS": options, "PYSPARK_PYTHON": sys.executable}
+            environment = os.environ | {
+                "SPARK_SUBMIT_OPTS": options,
+                "PYSPARK_PYTHON": sys.executable,
+                "SPARK_LOCAL_IP": "127.0.0.1",
+            }
             command = [sys.executable, "-P", "-c", _SESSION, f"{folder}/parquet"]
-            done = subprocess.run(
-                command, env=environment | {"SPARK_LOCAL_IP": "127.0.0.1"}, capture_output=True, text=True
-            )
+            done = subprocess.run(command, env=environment, capture_output=True, text=True)
             # Java writes it at its end, and keeps the pipes of the output open until then.
             if done.returncode or not made.exists():
                 reason = (done.stderr.splitlines() or ["Java wrote none"])[-1]
                 note(f"could not archive Spark's Java classes: {reason}")
-                return False
+                return
             os.replace(made, path)
     except OSError as error:
         note(f"could not archive Spark's Java classes in {path.parent}: {error.strerror}")
-        return False
-    return True
 
 
 if __name__ == "__main__":
-    make_archive()  # setup goes on without it
+    make_archive()
