@@ -123,7 +123,7 @@ def _made_smaller(picture: Image.Image) -> Image.Image:
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     factor = max(side // LARGE_SIDE, 1)
-    if picture.mode in ("F", "I"):  # what is white depends on all pixels
+    if picture.mode == "F":  # what is white depends on all pixels
         return picture.reduce(factor, (left, top, left + side, top + side))
     smaller: Image.Image | None = None
     for row in range(0, side, 16 * factor):
@@ -159,16 +159,21 @@ def decode_picture(
     except PictureTooLargeError:
         raise
     except PictureError:
-        file.seek(0)
-        jpegs = "JPEG" in formats and file.read(2) == jpeg.SIGNATURE
-        data = jpeg.SIGNATURE + file.read(_MAX_COMPLETED_BYTES) if jpegs else b""
-        completed = jpeg.completions(data) if 2 < len(data) < _MAX_COMPLETED_BYTES else None
+        completed = _completions(file) if "JPEG" in formats else None
         if completed is None:
             raise
         first, second = (_decode(io.BytesIO(one), formats, convert, detail, most_pixels) for one in completed)
         if not np.array_equal(first, second):
             raise
         return first
+
+
+def _completions(file: BinaryIO) -> tuple[bytes, bytes] | None:
+    file.seek(0)
+    if file.read(2) != jpeg.SIGNATURE:
+        return None  # without reading all of it
+    data = jpeg.SIGNATURE + file.read(_MAX_COMPLETED_BYTES)
+    return jpeg.completions(data) if len(data) < _MAX_COMPLETED_BYTES else None
 
 
 def _decode(

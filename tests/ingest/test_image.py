@@ -145,13 +145,14 @@ def test_a_scan_of_20_megapixels_is_read(monkeypatch):
     decode_picture(encode(Image.new("RGB", (300, 300))), ("PNG",))
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
 def test_a_large_picture_of_any_mode_comes_out_as_a_small_one(mode, monkeypatch):
     picture = Image.fromarray(asymmetric_picture()).resize((700, 500), Image.Resampling.BICUBIC)
     if mode in ("RGBA", "LA"):
         picture.putalpha(Image.linear_gradient("L").resize(picture.size))
-    if mode == "I;16":
-        picture = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
+    if mode in ("I;16", "I"):
+        dtype = np.uint16 if mode == "I;16" else np.int32
+        picture = Image.fromarray(np.asarray(picture.convert("L")).astype(dtype) * 257)
     picture = picture.quantize(32) if mode == "P" else picture.convert(mode)
     turned = Image.Exif()
     turned[0x0112] = 6
