@@ -256,7 +256,10 @@ class Place:
 
 
 def snapshot(folder: Path) -> dict[str, object]:
-    """Return every file below ``folder``, without temporary ones: its bytes, or for JSON its values but for time and host."""
+    """Return every file below ``folder``: its bytes, or for JSON its values but for time and host.
+
+    Temporary files, and those that only say when a job finished, are left out.
+    """
     found: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not path.name.startswith(".") and not path.name.endswith("-finished.json"):

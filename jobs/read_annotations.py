@@ -86,11 +86,9 @@ def read_annotations(
                 if failed[step]:
                     break
         _remove_temporary(store, made)
-        record_finished(
-            store, layout.annotations_folder(name), "annotations", done.get("documents", 0), "partitions",
-            time.monotonic() - began,
-        )  # fmt: skip
-    return _summarise(store, made, failed, done) | {"seconds": round(time.monotonic() - began, 3)}
+        seconds, written = time.monotonic() - began, done.get("documents", 0)
+        record_finished(store, layout.annotations_folder(name), "annotations", written, "partitions", seconds)
+    return _summarise(store, made, failed, done) | {"seconds": round(seconds, 3)}
 
 
 def _step(store, what, step, folder, partitions, task, runner) -> tuple[dict[int, str], int]:

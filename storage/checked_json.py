@@ -9,8 +9,6 @@ from typing import Any
 _MARKS = (b'"checksum"', b'"sha256:')
 _START, _END = b'\n "checksum": "sha256:', b'"\n}\n'
 _LINE_BYTES = len(_START) + 64 + len(_END)
-
-
 # The same of a file of JSON lines, on a line of its own.
 _LAST_START, _LAST_END = b'{"checksum":"sha256:', b'"}\n'
 _LAST_BYTES = len(_LAST_START) + 64 + len(_LAST_END)
