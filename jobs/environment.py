@@ -15,6 +15,7 @@ from jobs.runner import runner_module, under_spark_submit
 _SHELL = "pyspark-shell"
 # Others have a scheme: spark://, k8s://, those of plugins.
 _MASTERS = re.compile(r"local(\[(\d+|\*)(\s*,\s*\d+)?\])?|local-cluster\[.*\]|yarn|\w[\w+.-]*://.+")
+_YARN_FOLDERS = ("HADOOP_CONF_DIR", "YARN_CONF_DIR")  # Spark reads both
 # Where Java keeps temporary files; it does not read TMPDIR.
 _TEMPORARY = "/tmp"
 SPARK = "jobs.spark"
@@ -53,13 +54,11 @@ def check_master(master: str) -> None:
     python = os.environ.get("PYSPARK_PYTHON")
     if python and shutil.which(python) is None:
         raise EnvironmentFaultError(f"PYSPARK_PYTHON {python!r} is no program", "unset PYSPARK_PYTHON")
-    folder = os.environ.get("HADOOP_CONF_DIR")
-    if master.startswith("yarn") and not (folder and Path(folder, "yarn-site.xml").is_file()):
+    folders = [folder for name in _YARN_FOLDERS if (folder := os.environ.get(name))]
+    if master == "yarn" and not any(Path(folder, "yarn-site.xml").is_file() for folder in folders):
         raise EnvironmentFaultError(
-            f"master {master!r} with HADOOP_CONF_DIR {folder!r}"
-            if folder
-            else f"master {master!r} without HADOOP_CONF_DIR",
-            "set HADOOP_CONF_DIR to the folder with yarn-site.xml",
+            f"there is no yarn-site.xml in {' or '.join(_YARN_FOLDERS)} ({', '.join(folders) or 'not set'})",
+            "set HADOOP_CONF_DIR to its folder",
         )
     if not local_folders():
         raise EnvironmentFaultError(
@@ -81,7 +80,9 @@ def local_folders() -> list[Path]:
     Spark makes a folder that is missing; the nearest of its parents that exists stands for it here.
     """
     folders = [Path(name.strip()).absolute() for name in _local_dirs().split(",") if name.strip()]
-    existing = [next(path for path in (folder, *folder.parents) if os.path.exists(path)) for folder in folders]
+    existing = [
+        next(path for path in (folder, *folder.parents) if os.path.exists(path)) for folder in folders
+    ]
     return [folder for folder in existing if os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)]
 
 

@@ -57,6 +57,17 @@ def test_folders_that_spark_makes_or_ignores_are_no_fault(tmp_path, monkeypatch)
     assert doctor._spark(Settings(master="local[1]"))["state"] == "good"
 
 
+def test_the_configuration_of_yarn_is_needed_in_one_of_two_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("HADOOP_CONF_DIR", str(tmp_path))
+    monkeypatch.setenv("YARN_CONF_DIR", str(tmp_path / "yarn"))
+    with pytest.raises(EnvironmentFaultError) as caught:
+        check_master("yarn")
+    assert str(tmp_path) in caught.value.what
+    (tmp_path / "yarn").mkdir()
+    (tmp_path / "yarn" / "yarn-site.xml").write_text("<configuration/>")
+    check_master("yarn")
+
+
 def test_whatever_an_error_sends_to_doctor_is_checked_by_it(tmp_path, monkeypatch):
     """A message that names doctor belongs here, with what is wrong then."""
     sending = {
@@ -68,7 +79,8 @@ def test_whatever_an_error_sends_to_doctor_is_checked_by_it(tmp_path, monkeypatc
         if isinstance(node, ast.Raise) and "tinytags doctor" in ast.unparse(node)
     }
     assert sending == {"jobs/environment.py", "jobs/session.py"}
-    monkeypatch.delenv("HADOOP_CONF_DIR", raising=False)
+    for name in ("HADOOP_CONF_DIR", "YARN_CONF_DIR"):
+        monkeypatch.delenv(name, raising=False)
     store = str(tmp_path)
 
     def spark(master: str) -> str:  # the other checks take longer
