@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from conf.errors import TinyTagsError
 from ingest import jpeg
 from ingest.png import DamagedPngError, is_png, read_pixel_chunks
 
@@ -89,8 +90,9 @@ def from_picture(picture: Image.Image) -> Pixels:
     32x32; a smaller one is enlarged by Lanczos' filter. Transparency becomes white. A 32x32 RGB picture comes out with its
     pixels unchanged.
     """
-    large = picture.width * picture.height > LARGE_PIXELS
-    turned, picture = _turned(picture), _made_smaller(picture) if large else picture
+    turned = _turned(picture)
+    if picture.width * picture.height > LARGE_PIXELS:
+        picture = _made_smaller(picture)  # which has no metadata
     picture = picture if turned is None else picture.transpose(turned)
     side = min(picture.size)
     if picture.width != picture.height:
@@ -152,7 +154,7 @@ def decode_picture(
     Of an animated picture it is the first frame. ``convert`` needs a picture of at least ``detail`` pixels a side.
     A JPEG that lacks its end, but no pixel, is read. Raises `PictureError`, one line, for a file that can't be decoded, for a
     PNG whose pixels have a wrong checksum, for one that takes more than `MAX_DECODED_BYTES`, and for more than
-    ``most_pixels`` as decoded, or `MAX_SCANNED_PIXELS` in a progressive JPEG.
+    ``most_pixels`` as decoded, or `MAX_SCANNED_PIXELS` in a progressive JPEG. A `TinyTagsError` of ``file`` is passed on.
     """
     try:
         return _decode(file, formats, convert, detail, most_pixels)
@@ -208,6 +210,8 @@ def _decode(
     except DamagedPngError as error:
         raise PictureError(f"can't be decoded ({error})") from None
     except PictureError:
+        raise
+    except TinyTagsError:  # of the source: HDFS doesn't answer, or the file has changed
         raise
     except (
         Exception

@@ -9,6 +9,7 @@ import pytest
 from dumps import assert_upright, asymmetric_picture, make_images
 from PIL import Image
 
+from conf.errors import TinyTagsError
 from ingest.image import (
     PictureError,
     PictureTooLargeError,
@@ -184,6 +185,20 @@ def test_a_jpeg_without_its_end_is_read_where_it_has_all_pixels_and_refused_wher
         else:
             np.testing.assert_array_equal(found, expected, err_msg=f"{length} of {len(whole)} bytes")
     assert refused > len(whole) - 8, "only bits that fill up the last byte may be missing"
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+def test_a_source_that_fails_while_it_is_read_does_not_make_the_picture_a_bad_one(format):
+    class Failing(io.BytesIO):
+        def read(self, size=-1):
+            if size < 0 or self.tell() + size > len(whole) // 2:
+                raise TinyTagsError("hdfs://namenode:8020 does not answer")
+            return super().read(size)
+
+    noise = np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
+    whole = encode(Image.fromarray(noise), format).getvalue()
+    with pytest.raises(TinyTagsError):
+        decode_picture(Failing(whole), (format,))
 
 
 def test_what_is_no_picture_truncated_or_in_another_format_is_refused():
