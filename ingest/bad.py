@@ -60,16 +60,17 @@ def read_bad(store: Store, corpus: str, partition: int) -> list[BadRecord]:
     """Return the bad records of a partition, by row; raises `DamagedFileError` for a file that isn't as it was written."""
     path = layout.corpus_bad(corpus, partition)
     try:
-        lines = store.read_lines(path)
-    except FileMissingError:
-        return []
-    try:
         return [
             BadRecord(row=int(record["row"]), name=record["name"], reason=str(record["reason"]))
-            for record in map(json.loads, lines)
+            for record in map(json.loads, store.read_lines(path))
         ]
-    except (ValueError, KeyError, TypeError):
-        raise DamagedFileError(f"{store.url(path)}: is not as it was written", path) from None
+    except FileMissingError:
+        return []
+    except (DamagedFileError, ValueError, KeyError, TypeError):
+        raise DamagedFileError(
+            f"{store.url(path)}: is not as it was written; `tinytags ingest` with --partition writes it again",
+            path,
+        ) from None
 
 
 def read_bad_records(store: Store, corpus: Corpus) -> frozenset[int]:

@@ -18,7 +18,7 @@ from operations.status import describe, read_status
 from search_ui import create_app
 from search_ui.suggestions import Unlabelled
 from storage import layout
-from storage.store import open_store
+from storage.store import DamagedFileError, open_store
 from tagging.features.kept import write_codes
 from tagging.forest.scikit_learn import train
 from tagging.models import save_model
@@ -127,6 +127,16 @@ def test_features_that_are_kept_do_not_hide_that_a_record_is_bad(ingested):
 
     (voted,) = vote_blocks(store, corpus, 2, Model())
     assert voted.images is None and np.flatnonzero(voted.bad).tolist() == PARTITIONS[2]
+
+
+def test_a_damaged_list_is_an_error_with_its_path_and_the_command_that_writes_it_again(tmp_path):
+    store, path = open_store(str(tmp_path)), layout.corpus_bad("p", 2)
+    write_bad(store, "p", 2, [{"row": 1, "name": None, "reason": "is empty"}])
+    for data in (store.read_bytes(path).replace(b"empty", b"EMPTY"), b"{}\n", b"[\n"):
+        store.write_bytes(path, data)
+        with pytest.raises(DamagedFileError, match=r"--partition writes it again$") as caught:
+            read_bad(store, "p", 2)
+        assert caught.value.path == path
 
 
 @pytest.mark.slow
