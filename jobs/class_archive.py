@@ -65,8 +65,6 @@ def make_archive() -> None:
     note("archiving Spark's Java classes: each start takes half the time then (once, 20 seconds, 180 MB)")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for other in path.parent.glob("spark-*.jsa"):
-            other.unlink()
         with tempfile.TemporaryDirectory(prefix="making-", dir=path.parent) as folder:
             made = Path(folder, path.name)
             options = " ".join([*_LIGHT, f"-XX:ArchiveClassesAtExit={made}", _QUIET])
@@ -83,6 +81,8 @@ def make_archive() -> None:
                 note(f"could not archive Spark's Java classes: {reason}")
                 return
             os.replace(made, path)
+        for other in set(path.parent.glob("spark-*.jsa")) - {path}:
+            other.unlink()
     except OSError as error:
         note(f"could not archive Spark's Java classes in {path.parent}: {error.strerror}")
 

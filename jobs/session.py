@@ -169,6 +169,6 @@ def java_options(light: bool) -> list[str]:
     """Return the options of a JVM that runs a session."""
     # The parallel collector trains a forest in nine tenths of the time that Java's own choice takes.
     options = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"] if light else ["-XX:+UseParallelGC"]
-    log4j = ROOT / "conf" / "spark" / "log4j2.properties"
     options += archive_options()
+    log4j = ROOT / "conf" / "spark" / "log4j2.properties"
     return options + ([f"-Dlog4j2.configurationFile={log4j.as_uri()}"] if log4j.exists() else [])
