@@ -152,7 +152,7 @@ def decode_picture(
     """Return the picture in ``file``, in one of Pillow's ``formats``, as a canonical image, (3072,) uint8.
 
     Of an animated picture it is the first frame. ``convert`` needs a picture of at least ``detail`` pixels a side.
-    A JPEG that lacks its end, but no pixel, is read. Raises `PictureError`, one line, for a file that can't be decoded, for a
+    A JPEG without its end is read where all its pixels are there. Raises `PictureError`, one line, for a file that can't be decoded, for a
     PNG whose pixels have a wrong checksum, for one that takes more than `MAX_DECODED_BYTES`, and for more than
     ``most_pixels`` as decoded, or `MAX_SCANNED_PIXELS` in a progressive JPEG. A `TinyTagsError` of ``file`` is passed on.
     """

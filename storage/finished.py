@@ -8,14 +8,14 @@ from storage.store import Store
 
 
 class Finished(TypedDict):
-    """The last job of a step that did something. One that was continued counts what it did itself, not what an earlier one did."""
+    """The last job of a step that did something. A job that continues another one counts only what it did itself."""
 
     step: str
     ended: str  # ISO 8601, UTC
     count: int
     unit: str  # images, documents or partitions
     seconds: float  # from its start to its end
-    per_second: float | None  # while it worked, without its start-up
+    per_second: float | None  # while it worked, without the start of Spark
 
 
 def record_finished(

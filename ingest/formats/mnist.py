@@ -37,9 +37,7 @@ _MOST_COLUMNS = 1_000
 _BLOCK = 1024
 _PACKED_ENDING = f"({'|'.join(map(re.escape, files.PACKED_ENDINGS))})?"
 # The split is between what the data set is called, if it is, and what the file holds.
-_IMAGES_NAME = re.compile(
-    r"(?P<set>.*?)(?P<split>train|t10k|test)-images[-.]idx3-ubyte" + _PACKED_ENDING
-)
+_IMAGES_NAME = re.compile(r"(?P<set>.*?)(?P<split>train|t10k|test)-images[-.]idx3-ubyte" + _PACKED_ENDING)
 _LABELS_NAME = r"{set}{split}-labels[-.]idx[0-9]-(ubyte|int)" + _PACKED_ENDING
 _MARGIN = (SIDE - MNIST_SIDE) // 2
 
