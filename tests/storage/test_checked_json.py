@@ -106,3 +106,19 @@ def test_files_of_version_0_1_are_read_with_one_note_until_they_get_a_checksum(r
         store.add_checksum(path)
     assert {path: read() for path, read in by_path.items()} == values
     assert take_notes() == []
+
+
+def test_lists_of_earlier_versions_are_read_with_a_note_until_they_get_a_checksum(tmp_path):
+    store, path = open_store(str(tmp_path)), "bad/00000.jsonl"
+    store.write_bytes(path, b'{"row":1}\n{"row":2}\n')
+    take_notes()
+    assert store.read_lines(path) == [b'{"row":1}', b'{"row":2}']
+    assert len(take_notes()) == 1
+    store.add_checksum(path)
+    store.add_checksum(path)
+    assert store.read_lines(path) == [b'{"row":1}', b'{"row":2}']
+    assert take_notes() == []
+    store.write_bytes(path, b'{"row":1}\n{"row"')
+    store.add_checksum(path)
+    with pytest.raises(DamagedFileError):
+        store.read_lines(path)
