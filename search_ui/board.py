@@ -6,11 +6,11 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from conf.cached import Answer, Cached
 from indexing.solr import Solr
 from indexing.status import annotation_statuses, run_statuses
 from indexing.watch_solr import SolrStatus, SolrWatch
 from indexing.watch_store import StoreStatus, StoreWatch
-from search_ui.cached import Answer, Cached
 from storage.store import Store
 
 # Store and Solr are scanned once in this time, however many clients there are.

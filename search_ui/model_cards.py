@@ -8,10 +8,10 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from conf.cached import Answer, Cached
 from conf.errors import TinyTagsError
 from ingest.image import IMAGE_BYTES
 from search_ui.board import REFRESH_SECONDS, WAIT_SECONDS
-from search_ui.cached import Answer, Cached
 from storage import layout
 from storage.store import Store, StoreUnavailableError
 from tagging.model import Explained

@@ -5,11 +5,11 @@ import threading
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from conf.cached import Cached
 from indexing.query.people import PeoplesLabels, Place
 from ingest.corpus import Corpus
 from records.corrections import Correction, Corrections
 from records.majority import peoples_labels
-from search_ui.cached import Cached
 from search_ui.library import Library
 
 # A search doesn't wait longer for the database: it has the labels as they were, and the next one those that are there by then. The

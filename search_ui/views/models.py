@@ -12,13 +12,13 @@ import numpy as np
 from flask import Blueprint, Response, abort, current_app, jsonify, render_template, request
 from flask.blueprints import BlueprintSetupState
 
+from conf.cached import Answer
 from indexing.query.search_state import SearchState, check_parameters, quote_value
 from indexing.solr import SolrError
 from ingest.image import SIDE, to_png
 from search_ui import api_models as api
 from search_ui import png
 from search_ui.board import WAIT_SECONDS
-from search_ui.cached import Answer
 from search_ui.details import public
 from search_ui.library import image_urls, version_of
 from search_ui.model_cards import Card, Importance, Models

@@ -11,6 +11,7 @@ from typing import Any, cast
 from flask import Blueprint, Response, abort, current_app, jsonify, render_template
 from flask.blueprints import BlueprintSetupState
 
+from conf.cached import Cached
 from conf.errors import TinyTagsError
 from conf.wording import duration, percent
 from indexing.query.search_state import SearchState, quote_value
@@ -18,7 +19,6 @@ from indexing.solr import SolrError
 from ingest.corpus import Corpus
 from search_ui import api_runs as api
 from search_ui.board import READ_SECONDS, REFRESH_SECONDS, WAIT_SECONDS
-from search_ui.cached import Cached
 from search_ui.details import public, public_board, shown
 from search_ui.run_totals import RunTotals, TotalsReader
 from search_ui.sources import sources

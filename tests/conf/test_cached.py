@@ -1,12 +1,12 @@
-"""Tests of `search_ui.cached`: one call for all callers, and none of them waits for one that doesn't return."""
+"""Tests of `conf.cached`: one call for all callers, and none of them waits for one that doesn't return."""
 
 import threading
 import time
 
 import pytest
 
+from conf.cached import Cached
 from conf.errors import TinyTagsError
-from search_ui.cached import Cached
 
 
 class Call:
