@@ -1,25 +1,109 @@
-"""Where models agree: the images that several published runs of a corpus tagged, compared beside the index.
+"""Where models agree: the tags of several published runs of a corpus, compared beside the index.
 
-Each run has a collection of its own, so that no query of Solr compares two of them. So their tags are read once for each version
+Each run has a collection of its own, so that no query of Solr compares two of them. So their tags are read, once for each version
 of the index; an index without several runs of a corpus costs nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
-from indexing.query.people import Place
+from indexing.query.cells import COUNT_SECONDS, IN_SOLR, Cells
+from indexing.query.people import DOCUMENTS, KEY_FIELDS, Key, Moved, Place, document_key, with_moved
+from indexing.solr import Solr
 
 AGREE, DISAGREE = "agree", "disagree"
 # Runs of one corpus with more documents are not compared: reading 200,000 takes Solr some seconds.
 MOST_DOCUMENTS = 200_000
-# A filter has a clause for each partition, and Solr's limit is 4,096 (conf/solr/solr.xml).
+# A filter has three clauses for each partition of all corpora, and Solr's limit is 4,096 (conf/solr/solr.xml).
 MOST_PARTITIONS = 1_000
 
-# Whether the tags of an image are the same, of each image with a tag by several runs; by corpus.
-Agreements = Mapping[str, Mapping[Place, str]]
+_TAG = IN_SOLR.index("tag")
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Whether the tags are the same, of each image with a tag by several runs.
+
+    ``cells`` are those of the compared collections, with each document in the cell of its agreement.
+    """
+
+    by_corpus: Mapping[str, Mapping[Place, str]] = field(default_factory=dict)
+    cells: Mapping[str, Cells] = field(default_factory=dict)
+    _queries: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
+
+    def of_corpus(self, name: str) -> Mapping[Place, str]:
+        return self.by_corpus.get(name, {})
+
+    def query(self, wanted: Collection[str]) -> Mapping[str, str]:
+        """Return the parameters of a query ``agreement_filter`` for the images with one of ``wanted``: their rows by partition."""
+        values = tuple(value for value in (AGREE, DISAGREE) if value in wanted)
+        if values not in self._queries:  # a page may need one for each level
+            self._queries[values] = self._query(values)
+        return self._queries[values]
+
+    def _query(self, wanted: tuple[str, ...]) -> dict[str, str]:
+        rows: dict[tuple[str, int], list[int]] = {}
+        for corpus, compared in self.by_corpus.items():
+            for (partition, row), value in compared.items():
+                if value in wanted:
+                    rows.setdefault((corpus, partition), []).append(row)
+        parameters: dict[str, str] = {}
+        for n, ((corpus, partition), of_partition) in enumerate(sorted(rows.items())):
+            parameters |= {
+                f"compared{n}": f"{{!bool must=$compared_in{n} must=$compared_at{n} must=$compared_rows{n}}}",
+                f"compared_in{n}": f"{{!term f=corpus v=$compared_corpus{n}}}",
+                f"compared_corpus{n}": corpus,
+                f"compared_at{n}": f"partition:[{partition:d} TO {partition:d}]",
+                f"compared_rows{n}": f"{{!terms f=row v=$compared_list{n}}}",
+                f"compared_list{n}": ",".join(map(str, sorted(of_partition))),
+            }
+        clauses = " ".join(f"should=$compared{n}" for n in range(len(rows)))
+        return parameters | {"agreement_filter": f"{{!bool {clauses}}}"}
+
+
+NOT_COMPARED = Comparison()
+
+
+def comparable(cells: Mapping[str, Cells]) -> dict[str, list[str]]:
+    """Return the collections of each corpus that has several with documents, `MOST_DOCUMENTS` at most."""
+    corpora: dict[str, list[str]] = {}
+    for name, some in cells.items():
+        if some.documents.size:
+            corpora.setdefault(some.source.value("corpus"), []).append(name)
+    return {
+        corpus: names
+        for corpus, names in corpora.items()
+        if len(names) > 1 and sum(int(cells[name].documents.sum()) for name in names) <= MOST_DOCUMENTS
+    }
+
+
+def compare(solr: Solr, cells: Mapping[str, Cells]) -> Comparison:
+    """Read the tags of the collections that are `comparable`, and compare them. Raises `SolrError`."""
+    agreements: dict[str, Mapping[Place, str]] = {}
+    with_agreements: dict[str, Cells] = {}
+    left = MOST_PARTITIONS
+    for corpus, names in comparable(cells).items():
+        documents = {name: _read_documents(solr, name) for name in names}
+        compared = compare_tags(
+            {place: key[0][_TAG] for place, key in keys.items()} for keys in documents.values()
+        )
+        partitions = len({partition for partition, _ in compared})
+        if partitions > left:
+            continue
+        left -= partitions
+        agreements[corpus] = compared
+        for name, keys in documents.items():
+            moved: Counter[Moved] = Counter()
+            for place in keys.keys() & compared.keys():
+                moved[keys[place], None, None] -= 1
+                moved[keys[place], compared[place], None] += 1
+            with_agreements[name] = with_moved(cells[name], moved)
+    return Comparison(agreements, with_agreements)
 
 
 def compare_tags(runs: Iterable[Mapping[Place, str]]) -> dict[Place, str]:
-    """Return for each image with a tag by several runs whether these are the same; nothing for too many partitions."""
+    """Return for each image with a tag by several runs whether these are the same."""
     first: dict[Place, str] = {}
     compared: dict[Place, str] = {}
     for tags in runs:
@@ -28,25 +112,21 @@ def compare_tags(runs: Iterable[Mapping[Place, str]]) -> dict[Place, str]:
                 first[place] = tag
             elif compared.get(place) != DISAGREE:
                 compared[place] = AGREE if tag == first[place] else DISAGREE
-    return compared if len({partition for partition, _ in compared}) <= MOST_PARTITIONS else {}
+    return compared
 
 
-def agreement_query(agreements: Agreements, wanted: Sequence[str]) -> dict[str, str]:
-    """Return the parameters of a query ``agreement_filter`` for the images with one of ``wanted``: their rows by partition."""
-    rows: dict[tuple[str, int], list[int]] = {}
-    for corpus, compared in agreements.items():
-        for (partition, row), value in compared.items():
-            if value in wanted:
-                rows.setdefault((corpus, partition), []).append(row)
-    parameters: dict[str, str] = {}
-    for n, ((corpus, partition), of_partition) in enumerate(sorted(rows.items())):
-        parameters |= {
-            f"compared{n}": f"{{!bool must=$compared_in{n} must=$compared_at{n} must=$compared_rows{n}}}",
-            f"compared_in{n}": f"{{!term f=corpus v=$compared_corpus{n}}}",
-            f"compared_corpus{n}": corpus,
-            f"compared_at{n}": f"partition:[{partition:d} TO {partition:d}]",
-            f"compared_rows{n}": f"{{!terms f=row v=$compared_list{n}}}",
-            f"compared_list{n}": ",".join(map(str, sorted(of_partition))),
-        }
-    clauses = " ".join(f"should=$compared{n}" for n in range(len(rows)))
-    return parameters | {"agreement_filter": f"{{!bool {clauses}}}"}
+def _read_documents(solr: Solr, collection: str) -> dict[Place, Key]:
+    """Return the keys of all documents of a collection. Equal ones are one object: there are few, and many documents."""
+    keys: dict[Place, Key] = {}
+    same: dict[Key, Key] = {}
+    cursor, full = "*", True
+    while full:
+        parameters = {"q": "*:*", "sort": "confidence desc,id asc", "fl": KEY_FIELDS, "rows": DOCUMENTS}
+        answer = solr.select(collection, parameters | {"cursorMark": cursor}, timeout=COUNT_SECONDS)
+        documents = answer["response"]["docs"]
+        for document in documents:
+            _, partition, row = document["id"].split(":")
+            key = document_key(document)
+            keys[int(partition), int(row)] = same.setdefault(key, key)
+        cursor, full = answer["nextCursorMark"], len(documents) == DOCUMENTS
+    return keys

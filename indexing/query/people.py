@@ -5,7 +5,7 @@ again, and costs no new searcher and no count of all documents; docs/performance
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -23,7 +23,9 @@ PeoplesLabels = Mapping[str, Mapping[Place, str | None]]
 Key = tuple[tuple[Any, ...], int]
 # A document's key, and its values of the facets beside the index: agreement and correction.
 Moved = tuple[Key, str | None, str | None]
-# So many documents are requested at a time, by their ids.
+# The fields that a key is made of, and the id.
+KEY_FIELDS = ",".join(("id", "votes", "trees", "confidence", *IN_SOLR))
+# So many documents are requested at a time.
 DOCUMENTS = 10_000
 
 
@@ -57,47 +59,28 @@ class Given:
         return label | {"correction": self.state}
 
 
-class KnownDocuments:
-    """Documents in one state of a collection, each read from Solr once: those whose images people have labelled, or all."""
+class LabelledDocuments:
+    """The documents in one state of a collection whose images people have labelled; each is read from Solr once."""
 
     def __init__(self, solr: Solr, collection: str) -> None:
         self._solr, self._collection = solr, collection
         self._keys: dict[
             str, Key | None
         ] = {}  # None: below the minimum confidence, so that there is no document
-        self._tags: dict[Place, str] | None = None
-
-    def tags(self) -> Mapping[Place, str]:
-        """Return the tags of all documents, by partition and row. Raises `SolrError`."""
-        if self._tags is None:
-            tags: dict[Place, str] = {}
-            for document in self._all():
-                _, partition, row = document["id"].split(":")
-                tags[int(partition), int(row)] = document["tag"]
-                self._keys[document["id"]] = _key(document)
-            self._tags = tags
-        return self._tags
-
-    def compared(self, cells: Cells, agreements: Mapping[Place, str]) -> Cells:
-        """Return the cells of the collection with each document of ``agreements`` moved to the cell of its value."""
-        moved: Counter[Moved] = Counter()
-        for place, value in agreements.items():
-            if place in self.tags():
-                key = self._keys[self._id(place)]
-                assert key is not None
-                moved[key, None, None] -= 1
-                moved[key, value, None] += 1
-        return _with_moved(cells, moved)
 
     def given(self, labels: Mapping[Place, str | None]) -> dict[str, Given]:
         """Return what people give the documents of the collection, by their ids. Raises `SolrError`."""
-        ids = {self._id(place): label for place, label in labels.items()}
+        prefix = self._collection[-8:]
+        ids = {f"{prefix}:{partition:d}:{row:d}": label for (partition, row), label in labels.items()}
         self._read([id for id in ids if id not in self._keys])
         tag = IN_SOLR.index("tag")
         return {id: Given.of(label, key[0][tag]) for id, label in ids.items() if (key := self._keys[id])}
 
     def counted(self, cells: Cells, given: Mapping[str, Given], agreements: Mapping[Place, str]) -> Cells:
-        """Return the cells of the collection, `compared`, with each of these documents moved to the cell of its state."""
+        """Return the cells of the collection with each of these documents moved to the cell of its state.
+
+        ``agreements`` are those by which the documents are already in the cells.
+        """
         moved: Counter[Moved] = Counter()
         for id, one in given.items():
             key = self._keys[id]
@@ -106,37 +89,20 @@ class KnownDocuments:
             agreement = agreements.get((int(partition), int(row)))
             moved[key, agreement, None] -= 1
             moved[key, agreement, one.state] += 1
-        return _with_moved(cells, moved)
-
-    def _id(self, place: Place) -> str:
-        return f"{self._collection[-8:]}:{place[0]:d}:{place[1]:d}"
-
-    def _all(self) -> Iterator[dict[str, Any]]:
-        """Yield all documents, in the order of the index."""
-        names = ",".join(("id", "votes", "trees", "confidence", *IN_SOLR))
-        cursor, full = "*", True
-        while full:
-            parameters = {"q": "*:*", "sort": "confidence desc,id asc", "fl": names, "rows": DOCUMENTS}
-            answer = self._solr.select(
-                self._collection, parameters | {"cursorMark": cursor}, timeout=COUNT_SECONDS
-            )
-            documents = answer["response"]["docs"]
-            yield from documents
-            cursor, full = answer["nextCursorMark"], len(documents) == DOCUMENTS
+        return with_moved(cells, moved)
 
     def _read(self, ids: list[str]) -> None:
-        names = ",".join(("id", "votes", "trees", "confidence", *IN_SOLR))
         for n in range(0, len(ids), DOCUMENTS):
             some = ids[n : n + DOCUMENTS]
-            parameters = {"q": terms("ids"), "ids": ",".join(some), "fl": names, "rows": len(some)}
+            parameters = {"q": terms("ids"), "ids": ",".join(some), "fl": KEY_FIELDS, "rows": len(some)}
             answer = self._solr.select(self._collection, parameters, timeout=COUNT_SECONDS)
             self._keys |= dict.fromkeys(some) | {
-                document["id"]: _key(document) for document in answer["response"]["docs"]
+                document["id"]: document_key(document) for document in answer["response"]["docs"]
             }
 
 
-def _with_moved(cells: Cells, moved: Mapping[Moved, int]) -> Cells:
-    """Return cells with these numbers of documents added, where they are negative: counted in another cell now."""
+def with_moved(cells: Cells, moved: Mapping[Moved, int]) -> Cells:
+    """Return cells with these numbers of documents added; a negative one is of documents that are counted in another cell now."""
     if not moved:
         return cells
     values = {name: [key[0][n] for key, _, _ in moved] for n, name in enumerate(IN_SOLR)}
@@ -163,6 +129,7 @@ def ids_with(
     return [id for id, one in given.items() if id[:8] in prefixes and (not states or one.state in states)]
 
 
-def _key(document: Mapping[str, Any]) -> Key:
+def document_key(document: Mapping[str, Any]) -> Key:
+    """Return the key of a document with the fields `KEY_FIELDS`."""
     votes = document["votes"] if "trees" in document else percent_of(document)
     return tuple(document.get(name) for name in IN_SOLR), votes

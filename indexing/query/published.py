@@ -1,26 +1,34 @@
 """What the alias points to now: its collections and their counts, cached until one of them changes."""
 
+import logging
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
+from conf.cached import Cached
 from conf.errors import TinyTagsError
-from indexing.query.agreement import MOST_DOCUMENTS, Agreements, compare_tags
+from indexing.query.agreement import NOT_COMPARED, Comparison, comparable, compare
 from indexing.query.cells import Cells, query_cells
 from indexing.query.counts import Counts
-from indexing.query.people import Given, KnownDocuments, People, PeoplesLabels, Place
+from indexing.query.people import Given, LabelledDocuments, People, PeoplesLabels
 from indexing.query.search_state import SearchState
 from indexing.solr import RefusedError, Solr, SolrError
 
 CHECK_SECONDS = 1.0
 # A Solr that hangs is treated like one that is down.
 ANSWER_SECONDS = 2.5
+# A search doesn't wait longer for the comparison of models, which it has as soon as it is done; one that filters by it does.
+COMPARISON_SECONDS, FILTER_SECONDS = 0.5, 10
+# One that has failed is repeated after this time.
+RETRY_SECONDS = 30
 
 Version = tuple[Any, ...]
 _NOTHING: PeoplesLabels = {}
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,14 +38,14 @@ class Snapshot:
     collections: tuple[str, ...]
     counts: Counts
     given: Mapping[str, Given] = field(default_factory=dict)  # what people give documents, by id
-    agreements: Agreements = field(default_factory=dict)
+    comparison: Comparison = NOT_COMPARED
 
     def of(self, state: SearchState) -> "Snapshot":
         """Return what a search covers: all of it, or the runs that it names, or whose corpus or model it names."""
         counts = self.counts.of_sources(state)
         if counts is self.counts:
             return self
-        return Snapshot(tuple(source.run for source in counts.sources), counts, self.given, self.agreements)
+        return Snapshot(tuple(source.run for source in counts.sources), counts, self.given, self.comparison)
 
 
 class PublishedIndex:
@@ -58,9 +66,9 @@ class PublishedIndex:
         self._versions: dict[str, Version] = {}
         self._cells: dict[str, Cells] = {}
         self._labels: PeoplesLabels | None = None
-        self._documents: dict[str, KnownDocuments] = {}
-        self._agreements: Agreements = {}
-        self._compared: dict[str, Cells] = {}
+        self._labelled: dict[str, LabelledDocuments] = {}
+        self._comparing: Cached[Comparison] | None = None
+        self._comparing_versions: dict[str, Version] = {}
 
     def expire(self) -> None:
         """Let the next call of `now` check, also where another thread is checking now."""
@@ -83,41 +91,78 @@ class PublishedIndex:
                 raise self._failed
             return self._snapshot
 
+    def compared(self) -> Snapshot:
+        """Return what is published, with where its models agree; waits for that. Raises `SolrError`, also where it takes too long."""
+        self.now()
+        if self._comparing:
+            answer = self._comparing.get(FILTER_SECONDS, forever=True)
+            if answer.value is None:
+                raise SolrError(
+                    f"the tags of several models are not compared yet: {answer.error}; try again in a minute"
+                )
+            if answer.value is not self._snapshot.comparison:
+                self.expire()
+        return self.now()
+
     def _check(self) -> None:
         versions = {name: self._version(name, shards) for name, shards in self._collections().items()}
         labels = self.people.labels() if self.people else _NOTHING
-        if versions == self._versions and labels is self._labels:
+        if (
+            versions == self._versions
+            and labels is self._labels
+            and self._comparison() is self._snapshot.comparison
+        ):
             return
         # The version is read before the cells: an index that changes in between is counted again the next time.
         same = {name for name, version in versions.items() if self._versions.get(name) == version}
         cells = {
             name: self._cells[name] if name in same else query_cells(self.solr, name) for name in versions
         }
-        documents = {
-            name: self._documents[name] if name in same else KnownDocuments(self.solr, name)
+        labelled = {
+            name: self._labelled[name] if name in same else LabelledDocuments(self.solr, name)
             for name in versions
         }
-        agreements, compared = self._agreements, self._compared
-        if versions != self._versions:
-            agreements, compared = _compare(cells, documents)
-        given, known = self._given(documents, labels)
+        if versions != self._comparing_versions:
+            self._comparing = (
+                Cached("the comparison", partial(self._compare, cells), RETRY_SECONDS)
+                if comparable(cells)
+                else None
+            )
+            self._comparing_versions = versions
+        comparison = self._comparison()
+        given, known = self._given(labelled, labels)
         counts = Counts.of(
-            documents[name].counted(some, given[name], agreements.get(some.source.value("corpus"), {}))
-            for name, some in compared.items()
+            labelled[name].counted(
+                comparison.cells.get(name, some),
+                given[name],
+                comparison.of_corpus(some.source.value("corpus")),
+            )
+            for name, some in cells.items()
         )
-        self._versions, self._cells, self._documents = versions, cells, documents
-        self._agreements, self._compared = agreements, compared
+        self._versions, self._cells, self._labelled = versions, cells, labelled
         self._labels = labels if known else None
         every = {id: one for some in given.values() for id, one in some.items()}
-        self._snapshot = Snapshot(tuple(sorted(cells)), counts, every, agreements)
+        self._snapshot = Snapshot(tuple(sorted(cells)), counts, every, comparison)
+
+    def _compare(self, cells: Mapping[str, Cells]) -> Comparison:
+        try:
+            return compare(self.solr, cells)
+        except SolrError as error:
+            _log.warning("the tags of several models are not compared: %s", error)
+            raise
+
+    def _comparison(self) -> Comparison:
+        """Return the comparison of the models, which another thread makes, or `NOT_COMPARED` until it is done."""
+        answer = self._comparing.get(COMPARISON_SECONDS, forever=True) if self._comparing else None
+        return answer.value if answer and answer.value else NOT_COMPARED
 
     def _given(
-        self, documents: Mapping[str, KnownDocuments], labels: PeoplesLabels
+        self, labelled: Mapping[str, LabelledDocuments], labels: PeoplesLabels
     ) -> tuple[dict[str, dict[str, Given]], bool]:
         """Return what people give the documents of each collection, and whether that is known of all of them."""
         given: dict[str, dict[str, Given]] = {}
         known = True
-        for name, some in documents.items():
+        for name, some in labelled.items():
             corpus = None
             if self.people and labels:
                 try:
@@ -155,21 +200,3 @@ class PublishedIndex:
                 answer = self.solr.select(collection, {"q": "*:*", "rows": 0}, timeout=ANSWER_SECONDS)
                 return ("documents", answer["response"]["numFound"])
         return tuple(versions)
-
-
-def _compare(
-    cells: Mapping[str, Cells], documents: Mapping[str, KnownDocuments]
-) -> tuple[Agreements, dict[str, Cells]]:
-    """Return where the runs of each corpus agree, where there are several of up to `MOST_DOCUMENTS`, and the cells by that."""
-    corpora: dict[str, list[str]] = {}
-    for name, some in cells.items():
-        if some.documents.size:
-            corpora.setdefault(some.source.value("corpus"), []).append(name)
-    agreements: dict[str, Mapping[Place, str]] = {}
-    compared = dict(cells)
-    for corpus, names in corpora.items():
-        if len(names) > 1 and sum(int(cells[name].documents.sum()) for name in names) <= MOST_DOCUMENTS:
-            agreements[corpus] = compare_tags(documents[name].tags() for name in names)
-            for name in names:
-                compared[name] = documents[name].compared(cells[name], agreements[corpus])
-    return agreements, compared

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from indexing.fields import HIT_FIELDS, HIT_NAMES
-from indexing.query.agreement import agreement_query
 from indexing.query.cells import IN_SOLR
 from indexing.query.levels import Level
 from indexing.query.people import ids_with, terms
@@ -63,7 +62,9 @@ class SearchResult:
 def search(solr: Solr, published: PublishedIndex, state: SearchState) -> SearchResult:
     """Return one page of hits. Raises `SolrError` where Solr is down."""
     began = time.perf_counter()
-    everything, hits = _with_snapshot(published, lambda snapshot: page_hits(solr, snapshot.of(state), state))
+    everything, hits = _with_snapshot(
+        published, lambda snapshot: page_hits(solr, snapshot.of(state), state), state
+    )
     snapshot = everything.of(state)
     total = snapshot.counts.total(state)
     after = None
@@ -80,7 +81,7 @@ def export(solr: Solr, published: PublishedIndex, state: SearchState) -> tuple[i
     """
     state = state.with_sort("confidence" if state.sort == "random" else state.sort)
     snapshot, first = _with_snapshot(
-        published, lambda snapshot: hits(solr, snapshot.of(state), state, 0, EXPORT_ROWS)
+        published, lambda snapshot: hits(solr, snapshot.of(state), state, 0, EXPORT_ROWS), state
     )
     snapshot = snapshot.of(state)
 
@@ -301,7 +302,7 @@ def _query(snapshot: Snapshot, state: SearchState, levels: list[Level]) -> dict[
         parameters["correction_ids"] = ",".join(ids_with(snapshot.given, snapshot.collections, states))
     if wanted := state.values("agreement"):
         clauses.append("must=$agreement_filter")
-        parameters |= agreement_query(snapshot.agreements, wanted)
+        parameters |= snapshot.comparison.query(wanted)
     for name in IN_SOLR:
         if state.values(name):
             # Between values stands a character that no value can hold.
@@ -344,15 +345,22 @@ def _query_solr(solr: Solr, snapshot: Snapshot, parameters: dict[str, Any]) -> d
             _FAR_BACK.release()
 
 
-def _with_snapshot(published: PublishedIndex, query: Callable[[Snapshot], T]) -> tuple[Snapshot, T]:
-    """Return the current snapshot and ``query`` of it, repeated with a new one where a collection was dropped meanwhile."""
-    snapshot = published.now()
+def _with_snapshot(
+    published: PublishedIndex, query: Callable[[Snapshot], T], state: SearchState | None = None
+) -> tuple[Snapshot, T]:
+    """Return the current snapshot and ``query`` of it, repeated with a new one where a collection was dropped meanwhile.
+
+    A search for where models agree waits until that is known.
+    """
+    current = published.compared if state and state.values("agreement") else published.now
+    snapshot = current()
     try:
         return snapshot, query(snapshot)
     except SolrError as error:
         if error.status not in (400, 404):
             raise
-        again = published.now(fresh=True)
+        published.expire()
+        again = current()
         if again.collections == snapshot.collections:
             raise
         return again, query(again)
@@ -364,8 +372,8 @@ def with_beside(snapshot: Snapshot, found: Iterable[Hit]) -> list[Hit]:
     for hit in found:
         if given := snapshot.given.get(hit["id"]):
             hit = hit | given.fields
-        compared = snapshot.agreements.get(hit["corpus"], {})
-        if agreement := compared.get((hit["partition"], hit["row"])):
+        agreements = snapshot.comparison.of_corpus(hit["corpus"])
+        if agreement := agreements.get((hit["partition"], hit["row"])):
             hit = hit | {"agreement": agreement}
         hits.append(hit)
     return hits

@@ -79,6 +79,14 @@ def settings(searchable):
 
 
 @pytest.fixture(scope="session", autouse=True)
+def compared_models():
+    """Every search waits until models are compared, however busy the machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("indexing.query.published.COMPARISON_SECONDS", 60)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def compiled_templates(tmp_path_factory):
     """Applications of all tests share compiled templates: each would compile its own."""
     cache = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))

@@ -1,12 +1,14 @@
 """Tests that images on which models agree or disagree are found, counted and exported, and that an image is shown once."""
 
 import re
+import threading
 from collections import Counter
 
 import pytest
 from searchable import ORDERS, exported, matches, with_agreement
 
 from indexing.query import agreement, published
+from indexing.solr import SolrError
 
 
 def test_tags_are_compared_image_by_image():
@@ -18,12 +20,6 @@ def test_tags_are_compared_image_by_image():
     compared = {(0, 1): "agree", (0, 2): "disagree", (1, 0): "disagree"}
     assert agreement.compare_tags(runs) == compared
     assert agreement.compare_tags(runs[:1]) == {}
-
-
-def test_runs_of_too_many_partitions_are_not_compared(monkeypatch):
-    monkeypatch.setattr(agreement, "MOST_PARTITIONS", 1)
-    assert agreement.compare_tags([{(0, 0): "frog", (1, 0): "cat"}, {(0, 0): "frog"}]) == {(0, 0): "agree"}
-    assert agreement.compare_tags([{(0, 0): "frog", (1, 0): "cat"}] * 2) == {}
 
 
 @pytest.fixture
@@ -73,9 +69,43 @@ def test_one_run_or_too_many_documents_are_not_compared_and_cost_nothing(
     answer = page.get("/api/search").json
     assert answer["agreements"] == [] and "agreement" not in answer["hits"][0]
     assert len(requests) == 1 and "others" not in requests[0]
-    monkeypatch.setattr(published, "MOST_DOCUMENTS", 100)
-    show(searchable.first, searchable.second)
-    assert page.get("/api/search").json["agreements"] == []
+    for limit, too_small in {
+        "MOST_DOCUMENTS": 100,
+        "MOST_PARTITIONS": searchable.corpus.partitions - 1,
+    }.items():
+        with monkeypatch.context() as limited:
+            limited.setattr(agreement, limit, too_small)
+            show(searchable.first, searchable.second)
+            assert page.get("/api/search").json["agreements"] == []
+        show(searchable.first)
+        page.get("/")
+
+
+@pytest.mark.services
+def test_searches_do_not_wait_for_the_comparison_nor_fail_with_it(page, runs, monkeypatch):
+    monkeypatch.setattr(published, "COMPARISON_SECONDS", 0)
+    monkeypatch.setattr(published, "RETRY_SECONDS", 0)
+    go, failing = threading.Event(), ["no answer"]
+    solr = page.application.extensions["tinytags"].solr
+    select = solr.select
+
+    def slow(collection, parameters, **more):
+        if "cursorMark" in parameters:
+            assert go.wait(20)
+            if failing:
+                raise SolrError(failing[0])
+        return select(collection, parameters, **more)
+
+    monkeypatch.setattr(solr, "select", slow)
+    answer = page.get("/api/search").json
+    assert (answer["total"], answer["agreements"]) == (len(runs), [])
+    go.set()
+    assert page.get("/api/search?agreement=disagree").status_code == 503
+    failing.clear()
+    assert page.get("/api/search").json["total"] == len(runs)
+    wanted = sum(d.get("agreement") == "disagree" for d in runs)
+    assert page.get("/api/search?agreement=disagree").json["total"] == wanted, "compared again"
+    assert {v["value"] for v in page.get("/api/search").json["agreements"]} == {"agree", "disagree"}
 
 
 @pytest.mark.services
