@@ -139,6 +139,7 @@ def model(name: str) -> str:
         classes=classes[: cards.TABLE_CLASSES],
         classes_left_out=max(len(classes) - cards.TABLE_CLASSES, 0),
         same_images=same,
+        evaluated=_evaluated(sides),
         darkest=max(
             (cell.share for _, one in measured for row in one.confusion or [] for cell in row), default=0
         ),
@@ -153,6 +154,19 @@ def _classes(sides: list[cards.Quality | None]) -> list[tuple[str, list[cards.Cl
     if len(classes) > cards.TABLE_CLASSES:
         classes.sort(key=lambda row: -sum(quality.images for quality in row[1] if quality))
     return classes
+
+
+def _evaluated(sides: list[Side]) -> list[tuple[str, list[cards.Evaluation | None]]]:
+    """Return the images that the models were evaluated on, with the evaluation of each model on them.
+
+    One on images that its model was trained on is not put beside one on new images.
+    """
+    tables = [
+        {(one.corpus_hash, one.measured_on, bool(one.warning)): one for one in reversed(side.evaluations)}
+        for side in sides
+    ]
+    keys = dict.fromkeys(key for table in tables for key in reversed(table))
+    return [(key[1], [table.get(key) for table in tables]) for key in keys]
 
 
 @blueprint.get("/api/models/<name>")

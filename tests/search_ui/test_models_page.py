@@ -227,6 +227,26 @@ def test_a_page_has_what_the_model_was_evaluated_on_and_marks_training_data(worl
     assert "Most confident mistakes" not in text(world.page.get("/models/deep"))
 
 
+def test_evaluations_of_two_models_on_the_same_images_are_side_by_side(world, card):
+    first, second = card["quality"], read_card(world.store, "deep")["quality"]
+    learnt = {"corpus": "learnt", "corpus_hash": "0"}
+    marked = evaluation(world, first, training_images=9, images=2_000)
+    change(world.store, "trained", evaluations=[evaluation(world, first, left_out=3, **learnt), marked])
+    change(world.store, "deep", evaluations=[evaluation(world, second), evaluation(world, second, **learnt)])
+    page_text = text(world.page.get("/models/trained?with=deep"))
+    figures = [
+        f"{100 * q['accuracy']:.1f} % {100 * q['interval'][0]:.1f}–{100 * q['interval'][1]:.1f} %"
+        for q in (first, second)
+    ]
+    assert (
+        f"learnt trained: without 3 training images {first['images']} {second['images']} {' '.join(figures)}"
+        in page_text
+    )
+    warning = "trained: too good: the model was trained on 9 of these 2,000 images"
+    assert f"small {warning} {first['images']} – {figures[0]}" in page_text, "in a row of its own"
+    assert f"small – {second['images']} {figures[1]}" in page_text
+
+
 def test_a_model_without_quality_of_its_own_shows_that_of_its_evaluation(world, card):
     entry = evaluation(world, card["quality"])
     change(world.store, "trained", quality=None, evaluations=[entry, entry | {"training_images": None}])
