@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from indexing.fields import HIT_NAMES
 from indexing.query.published import PublishedIndex
-from indexing.query.search import documents, with_beside
+from indexing.query.search import documents, image_of, with_beside
 from indexing.solr import Solr
 from search_ui.library import Library
 from storage.store import StoreUnavailableError
@@ -52,7 +52,7 @@ def similar_images(
     hits = with_beside(snapshot, hits)
     nearest: dict[tuple[str, int, int], dict[str, Any]] = {}
     for hit in hits:
-        nearest.setdefault((hit["corpus"], hit["partition"], hit["row"]), hit)
+        nearest.setdefault(image_of(hit), hit)
     nearest.pop(place, None)
     return [_with_distance(hit) for hit in list(nearest.values())[:MOST_SIMILAR]]
 

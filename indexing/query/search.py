@@ -99,14 +99,33 @@ def page_hits(solr: Solr, snapshot: Snapshot, state: SearchState) -> list[Hit]:
     return hits(solr, snapshot, state, state.start, state.per_page)
 
 
-def neighbours(solr: Solr, published: PublishedIndex, state: SearchState, at: int) -> list[Hit | None]:
-    """Return the hits before, at and after place ``at`` (from 0) of a search; None where there is none."""
-    first = max(at - 1, 0)
-    _, nearby = _with_snapshot(
-        published, lambda snapshot: hits(solr, snapshot.of(state), state, first, at + 2 - first)
-    )
-    around: list[Hit | None] = [*([None] if at == 0 else []), *nearby, None, None, None]
-    return around[:3]
+def image_of(hit: Hit) -> tuple[str, int, int]:
+    """Return the corpus, partition and row of a hit's image."""
+    return hit["corpus"], hit["partition"], hit["row"]
+
+
+def neighbours(
+    solr: Solr, published: PublishedIndex, state: SearchState, at: int
+) -> list[tuple[int, Hit] | None]:
+    """Return the hits before, at and after place ``at`` (from 0) of a search with their places; None where there is none.
+
+    Those before and after are of other images: each run may have a tag of one image, side by side among the hits.
+    """
+
+    def query(snapshot: Snapshot) -> list[tuple[int, Hit]]:
+        snapshot = snapshot.of(state)
+        most = max(len(snapshot.collections), 1)
+        first = max(at - most, 0)
+        return list(enumerate(hits(solr, snapshot, state, first, at + most + 1 - first), first))
+
+    _, nearby = _with_snapshot(published, query, state)
+    here = next((one for one in nearby if one[0] == at), None)
+    if here is None:
+        return [None, None, None]
+    others = [one for one in nearby if image_of(one[1]) != image_of(here[1])]
+    before = [one for one in others if one[0] < at]
+    after = [one for one in others if one[0] > at]
+    return [before[-1] if before else None, here, after[0] if after else None]
 
 
 def find_image(solr: Solr, published: PublishedIndex, corpus: str, partition: int, row: int) -> list[Hit]:

@@ -53,4 +53,4 @@ document.addEventListener("keydown", (event) => {
 });
 
 // "Back to results" leads to the image that was open.
-if (location.hash.startsWith("#image-")) document.getElementById(location.hash.slice(1))?.focus();
+if (location.hash.startsWith("#image-")) document.getElementById(location.hash.slice(1))?.closest("li").querySelector("a").focus();

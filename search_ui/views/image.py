@@ -7,7 +7,7 @@ from flask import Blueprint, Response, current_app, jsonify, render_template, re
 from werkzeug.datastructures import MultiDict
 
 from indexing.query.published import PublishedIndex
-from indexing.query.search import documents, find_image, neighbours
+from indexing.query.search import documents, find_image, image_of, neighbours
 from indexing.query.search_state import NUMBERED_ROWS, SearchState, parse_position
 from indexing.solr import SolrError
 from ingest.corpus import Corpus
@@ -94,13 +94,12 @@ def image(corpus: str, partition: int, row: int) -> str:
 def _around_in_search(state: SearchState, at: int, place: Place) -> dict[str, str | None] | None:
     """Return the links to the hits before and after; None where the results have changed and this image is not at ``at``."""
     before, here, after = neighbours(sources().solr, sources().index(state), state, at)
-    if here is None or (here["corpus"], here["partition"], here["row"]) != place:
+    if here is None or image_of(here[1]) != place:
         return None
     links: dict[str, str | None] = {"previous": None, "next": None}
-    for name, hit, position in (("previous", before, at - 1), ("next", after, at + 1)):
-        if hit is not None and position < NUMBERED_ROWS:
-            url = image_url(hit["corpus"], hit["partition"], hit["row"])
-            links[name] = state.with_page(1).url(url, at=position)
+    for name, found in (("previous", before), ("next", after)):
+        if found is not None and found[0] < NUMBERED_ROWS:
+            links[name] = state.with_page(1).url(image_url(*image_of(found[1])), at=found[0])
     return links
 
 

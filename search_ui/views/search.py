@@ -9,8 +9,9 @@ from flask.typing import ResponseReturnValue
 
 from indexing.fields import FACETS
 from indexing.query.levels import percent_of
-from indexing.query.search import SearchResult, documents, other_tags, search
+from indexing.query.search import SearchResult, documents, image_of, other_tags, search
 from indexing.query.search_state import NUMBERED_ROWS, SearchState, parse_form
+from indexing.solr import SolrError
 from search_ui import api, facets
 from search_ui.library import image_urls
 from search_ui.precision_estimate import PrecisionEstimate, precision_estimates
@@ -72,17 +73,12 @@ def _thumbnails(found: SearchResult) -> Iterator[dict[str, Any]]:
     query = found.state.with_page(1).url("")
     join = "&" if query else "?"
     versions = sources().library.versions(found.hits)
-    several = _several(found)
-    tags: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    if several:
-        for hit in (*found.hits, *other_tags(sources().solr, found.searched, found.hits)):
-            tags.setdefault(_image(hit), []).append(hit)
-    shown = set()
-    for place, hit in enumerate(found.hits, found.state.start):
-        if _image(hit) in shown:
-            continue
-        if several:
-            shown.add(_image(hit))
+    places = {hit["id"]: place for place, hit in enumerate(found.hits, found.state.start)}
+    tags: dict[tuple[str, int, int], list[dict[str, Any]]] = {}
+    for hit in (*found.hits, *_other_tags(found)):
+        tags.setdefault(image_of(hit), []).append(hit)
+    for hit, *others in tags.values():
+        place = places[hit["id"]]
         urls = image_urls(hit, versions[hit["corpus"]])
         at = f"{query}{join}at={place}" if found.state.after is None and place < NUMBERED_ROWS else ""
         yield {
@@ -98,15 +94,20 @@ def _thumbnails(found: SearchResult) -> Iterator[dict[str, Any]]:
                     "percent": percent_of(one),
                     "model": one["model"],
                     "mark": facets.label_mark(one),
+                    "place": places.get(one["id"]),
                 }
-                for one in tags.get(_image(hit), [])[1:]
+                for one in others
             ],
             "model": hit["model"],
         }
 
 
-def _image(hit: dict[str, Any]) -> tuple[Any, ...]:
-    return hit["corpus"], hit["partition"], hit["row"]
+def _other_tags(found: SearchResult) -> list[dict[str, Any]]:
+    """Return the tags by other models of the images of a page."""
+    if _several(found):
+        with contextlib.suppress(SolrError):  # the results are useful without
+            return other_tags(sources().solr, found.searched, found.hits)
+    return []
 
 
 def _estimates(found: SearchResult) -> list[PrecisionEstimate]:

@@ -129,3 +129,18 @@ def test_an_image_with_tags_by_two_models_is_shown_once_with_both(page, runs, qu
         )
         assert named == of_image
         assert models[0] == hits[int(at)]["model"], "the first is the hit that led to it"
+
+
+@pytest.mark.services
+def test_next_leads_to_another_image_and_the_way_back_to_the_thumbnail_that_has_the_tag(page, runs):
+    hits = page.get("/api/search?sort=corpus").json["hits"]
+    urls = [hit["url"] for hit in hits]
+    at = next(n for n, url in enumerate(urls) if url == urls[n + 1])
+    following = next(n for n, url in enumerate(urls) if n > at and url != urls[at])
+    for place in (at, at + 1):
+        html = page.get(f"{urls[place]}?sort=corpus&at={place}").text
+        assert f'href="{urls[following]}?sort=corpus&amp;at={following}" rel="next"' in html
+        assert f'href="/?sort=corpus#image-{place}"' in html
+        assert page.get("/?sort=corpus").text.count(f' id="image-{place}"') == 1
+    html = page.get(f"{urls[following]}?sort=corpus&at={following}").text
+    assert f'href="{urls[at]}?sort=corpus&amp;at={at + 1}" rel="prev"' in html
