@@ -78,14 +78,14 @@ def read_expected(store: Store, run: DocumentSet) -> ExpectedCounts:
         done = [p for p in done_partitions(store, run) if p < run.partitions]
         statistics = dict(zip(done, pool.map(lambda p: read_statistics(store, run, p), done), strict=True))
         rejected = [p for p in rejected_partitions(store, run) if p in statistics]
-        lines = pool.map(lambda p: _count_rejected(store, run, p), rejected)
+        lines = pool.map(lambda p: count_rejected(store, layout.rejected(run.folder, p)), rejected)
         return ExpectedCounts(run, statistics, dict(zip(rejected, lines, strict=True)))
 
 
-def _count_rejected(store: Store, run: DocumentSet, partition: int) -> int:
+def count_rejected(store: Store, path: str) -> int:
     """Return how many documents of a partition Solr rejected; 0 for a damaged list, so that the partition is posted again."""
     try:
-        return len(store.read_lines(layout.rejected(run.folder, partition)))
+        return len(store.read_lines(path))
     except DamagedFileError:
         return 0
 

@@ -7,7 +7,7 @@ from typing import TypedDict, final
 
 from conf.addresses import without_passwords
 from conf.errors import TinyTagsError
-from indexing.expected import ExpectedCounts
+from indexing.expected import ExpectedCounts, count_rejected
 from indexing.failures import problems, read_failures
 from indexing.folder_cache import FolderCache
 from indexing.states import Problem, States, Working, Writer, states, working, writer_of
@@ -17,7 +17,7 @@ from storage import layout
 from storage.documents import number_of_documents
 from storage.finished import Finished
 from storage.lease import holder
-from storage.store import DamagedFileError, Store, StoreUnavailableError
+from storage.store import Store, StoreUnavailableError
 
 
 @final
@@ -127,14 +127,10 @@ class AnnotationsWatch:
         done = folder.numbers("statistics")
         counts = zip(done, pool.map(read, done.items()), strict=True)
         rejected = {
-            p: folder.read(layout.rejected(part.folder, p), written, self._lines)
+            p: folder.read(
+                layout.rejected(part.folder, p), written, lambda path: count_rejected(self.store, path)
+            )
             for p, written in folder.numbers("rejected", ".jsonl").items()
             if p in done
         }
         return ExpectedCounts(part, {p: {"documents": count} for p, count in counts}, rejected)
-
-    def _lines(self, path: str) -> int:
-        try:
-            return len(self.store.read_lines(path))
-        except DamagedFileError:
-            return 0

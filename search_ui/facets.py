@@ -72,7 +72,8 @@ def label_mark(hit: Mapping[str, Any]) -> dict[str, Any]:
 def facet_values(result: SearchResult, zeros: bool = True) -> dict[str, FacetValues]:
     """Return the facets by field, folded ones last; a filter's values are among them though no document has them.
 
-    Without ``zeros`` values that would find nothing are left out, but for those of the search. Corpora, models and runs are only there where there are several to choose from.
+    Corpora, models and runs are only there where there are several to choose from. Without ``zeros``, values that no hit has are
+    left out, but for those of the search.
     """
     return {
         name: FacetValues(name, facet.heading, facet.plural, values, facet.folded)
@@ -158,6 +159,12 @@ def filters(state: SearchState) -> list[Choice]:
 def format_range(confidence: tuple[int, int]) -> str:
     low, high = confidence
     return f"{low} %" if low == high else f"{low}–{high} %"
+
+
+def exports(state: SearchState) -> dict[str, str]:
+    """Return the URLs of all hits of a search, by what the file is."""
+    endings = {"CSV": "csv", "JSON lines": "jsonl", "a list of ids": "txt"}
+    return {what: state.with_page(1).url(f"/export.{ending}") for what, ending in endings.items()}
 
 
 def ways_out(counts: Counts, state: SearchState) -> list[tuple[str, int, str]]:

@@ -18,6 +18,7 @@ from indexing.query.search_state import SearchState, quote_value
 from indexing.solr import SolrError
 from ingest.corpus import Corpus
 from search_ui import api_runs as api
+from search_ui import facets
 from search_ui.board import READ_SECONDS, REFRESH_SECONDS, WAIT_SECONDS
 from search_ui.details import public, public_board, shown
 from search_ui.run_totals import RunTotals, TotalsReader
@@ -83,8 +84,7 @@ class RunFacts:
 @blueprint.get("/runs/<run>")
 def run_page(run: str) -> str:
     """The page of a run."""
-    name, facts = run, _facts(run)
-    state = SearchState({"run": (name,)})
+    facts, state = _facts(run), SearchState({"run": (run,)})
     published = facts.state["published"]
     index = facts.state["index"]
     complete = bool(index) and index["done"] == facts.run.partitions
@@ -92,16 +92,13 @@ def run_page(run: str) -> str:
         "run.html",
         facts=facts,
         run=facts.state,
-        name=name,
+        name=run,
         totals=facts.totals,
         bars=_bars(facts, state),
         tag_urls={tag: state.toggle("tag", tag).url() for tag in facts.totals.tags}
         if published and facts.totals
         else {},
-        exports={
-            what: state.url(f"/export.{ending}")
-            for what, ending in (("CSV", "csv"), ("JSON lines", "jsonl"), ("a list of ids", "txt"))
-        },
+        exports=facets.exports(state),
         complete=complete,
         publishable=complete and not published and may_train(),
         replaced=_replaced(facts.run),

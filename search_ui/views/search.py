@@ -56,10 +56,7 @@ def index() -> ResponseReturnValue:
         next_url=facets.next_url(found),
         api_url=state.url("/api/search"),
         label_url=state.url("/label", show="search") if enabled() and may_write() and found.total else None,
-        exports={
-            name: state.with_page(1).url(f"/export.{ending}")
-            for name, ending in (("CSV", "csv"), ("JSON lines", "jsonl"), ("a list of ids", "txt"))
-        },
+        exports=facets.exports(state),
         thumbnails=list(_thumbnails(found)),
     )
 
