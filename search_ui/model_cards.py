@@ -1,8 +1,6 @@
 """The cards of a store's models, read again where they have changed, and the models' pixel importance."""
 
-import threading
 import time
-from collections import OrderedDict
 from typing import Any, cast
 
 import numpy as np
@@ -10,6 +8,7 @@ import numpy.typing as npt
 
 from conf.cached import Answer, Cached
 from conf.errors import TinyTagsError
+from conf.recent import Recent
 from ingest.image import IMAGE_BYTES
 from search_ui.board import REFRESH_SECONDS, WAIT_SECONDS
 from storage import layout
@@ -31,8 +30,7 @@ class Models:
         self.store = store
         self._read: dict[str, tuple[float, Card]] = {}
         self._cards: Cached[dict[str, Card]] = Cached("the store", self._scan, seconds)
-        self._lock = threading.Lock()
-        self._importance: OrderedDict[tuple[str, str], Cached[Importance]] = OrderedDict()
+        self._importance: Recent[tuple[str, str], Cached[Importance]] = Recent(MOST_CACHED)
 
     def cards(self, until: float | None = None) -> dict[str, Card]:
         """Return the cards of all models by name, {"error": ...} for a card that can't be read.
@@ -47,14 +45,10 @@ class Models:
 
     def importance(self, name: str, model_hash: str, until: float) -> Answer[Importance]:
         """Return the pixel importance (3072,) of a model, computed once."""
-        with self._lock:
-            cached = self._importance.setdefault(
-                (name, model_hash),
-                Cached("the model", lambda: _importance(self.store, name, model_hash), 60),
-            )
-            self._importance.move_to_end((name, model_hash))
-            while len(self._importance) > MOST_CACHED:
-                self._importance.popitem(last=False)
+        cached = self._importance.get(
+            (name, model_hash),
+            lambda: Cached("the model", lambda: _importance(self.store, name, model_hash), 60),
+        )
         return cached.get(until - time.monotonic(), forever=True)
 
     def _scan(self) -> dict[str, Card]:

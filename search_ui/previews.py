@@ -1,9 +1,8 @@
 """Searches of one run that isn't published: what a search link with its name finds before it is."""
 
 import contextlib
-import threading
-from collections import OrderedDict
 
+from conf.recent import Recent
 from indexing.query.people import People
 from indexing.query.published import PublishedIndex
 from indexing.query.search_state import SearchState
@@ -20,27 +19,19 @@ class Previews:
 
     def __init__(self, solr: Solr, library: Library, check_seconds: float, people: People | None) -> None:
         self.solr, self.library, self.check_seconds, self.people = solr, library, check_seconds, people
-        self._lock = threading.Lock()
-        self._indexes: OrderedDict[str, PublishedIndex] = OrderedDict()
+        self._indexes: Recent[str, PublishedIndex] = Recent(MOST_CACHED)
 
     def index(self, published: PublishedIndex, state: SearchState) -> PublishedIndex:
         """Return what a search is of: what is published, or the one run that it names where that is only indexed."""
         names = state.values("run")
         if len(names) != 1 or names[0] in published.now().collections or not self._is_there(names[0]):
             return published
-        index = self._index(names[0])
+        index = self._indexes.get(
+            names[0], lambda: PublishedIndex(self.solr, names[0], self.check_seconds, self.people)
+        )
         return index if index.now().collections else published
 
     def _is_there(self, name: str) -> bool:
         with contextlib.suppress(StoreUnavailableError):  # then it finds nothing
             return self.library.run(name) is not None
         return False
-
-    def _index(self, name: str) -> PublishedIndex:
-        with self._lock:
-            if name not in self._indexes:
-                self._indexes[name] = PublishedIndex(self.solr, name, self.check_seconds, self.people)
-            self._indexes.move_to_end(name)
-            while len(self._indexes) > MOST_CACHED:
-                self._indexes.popitem(last=False)
-            return self._indexes[name]

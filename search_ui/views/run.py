@@ -1,9 +1,7 @@
 """The page of one run: what went in, what came out, how it is indexed, and what can be done with it."""
 
 import contextlib
-import threading
 import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -13,6 +11,7 @@ from flask.blueprints import BlueprintSetupState
 
 from conf.cached import Cached
 from conf.errors import TinyTagsError
+from conf.recent import Recent
 from conf.wording import duration, percent
 from indexing.query.search_state import SearchState, quote_value
 from indexing.solr import SolrError
@@ -41,21 +40,16 @@ class CachedTotals:
 
     def __init__(self, store: Store, seconds: float = REFRESH_SECONDS) -> None:
         self.store, self.seconds = store, seconds
-        self._lock = threading.Lock()
-        self._runs: OrderedDict[str, Cached[RunTotals]] = OrderedDict()
+        self._runs: Recent[str, Cached[RunTotals]] = Recent(MOST_CACHED)
 
     def get(self, run: Run, until: float) -> tuple[RunTotals | None, str | None]:
         """Return the sums of a run, None where they aren't known by ``until`` of `time.monotonic`, and the error if any."""
-        with self._lock:
-            if run.name not in self._runs:
-                reader = TotalsReader(self.store, run)
-                self._runs[run.name] = Cached("the store", lambda: reader.scan(READ_SECONDS), self.seconds)
-            cached = self._runs[run.name]
-            self._runs.move_to_end(run.name)
-            while len(self._runs) > MOST_CACHED:
-                self._runs.popitem(last=False)
-        answer = cached.get(until - time.monotonic())
+        answer = self._runs.get(run.name, lambda: self._cached(run)).get(until - time.monotonic())
         return answer.value, answer.error
+
+    def _cached(self, run: Run) -> Cached[RunTotals]:
+        reader = TotalsReader(self.store, run)
+        return Cached("the store", lambda: reader.scan(READ_SECONDS), self.seconds)
 
 
 @blueprint.record_once
