@@ -30,7 +30,7 @@ class Comparison:
 
     by_corpus: Mapping[str, Mapping[Place, str]] = field(default_factory=dict)
     cells: Mapping[str, Cells] = field(default_factory=dict)
-    _queries: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
+    _queries: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict, init=False)
 
     def of_corpus(self, name: str) -> Mapping[Place, str]:
         return self.by_corpus.get(name, {})

@@ -153,8 +153,8 @@ class PublishedIndex:
 
     def _comparison(self) -> Comparison:
         """Return the comparison of the models, which another thread makes, or `NOT_COMPARED` until it is done."""
-        answer = self._comparing.get(COMPARISON_SECONDS, forever=True) if self._comparing else None
-        return answer.value if answer and answer.value else NOT_COMPARED
+        found = self._comparing.get(COMPARISON_SECONDS, forever=True).value if self._comparing else None
+        return found or NOT_COMPARED
 
     def _given(
         self, labelled: Mapping[str, LabelledDocuments], labels: PeoplesLabels
