@@ -3,13 +3,14 @@
 import time
 from typing import Any
 
+from conf.command import note
 from conf.errors import TinyTagsError
 from conf.wording import counted
 from indexing.annotation_fields import COLLECTION_FIELDS
 from indexing.expected import ExpectedCounts, read_expected
 from indexing.posting import THREADS, post_partitions
 from indexing.publishing import check_names, point_alias
-from indexing.solr import Solr, SolrError
+from indexing.solr import HalfCreatedError, Solr, SolrError
 from storage import layout
 from storage.documents import DocumentSet
 from storage.finished import record_finished
@@ -198,8 +199,14 @@ def _check_accepted(expected: ExpectedCounts, counts: dict[int | None, int]) -> 
 
 
 def _open_collection(store: Store, solr: Solr, expected: ExpectedCounts, shards: int | None) -> None:
-    """Create the run's collection unless it exists."""
+    """Create the run's collection unless it exists; again where Solr ended while it was created."""
     name = expected.run.name
+    if solr.exists(name):
+        try:
+            solr.wait_for(name)
+        except HalfCreatedError:
+            note(f"collection {name!r} has no index, as Solr ended while it was created; creating it again")
+            solr.delete(name)
     if not solr.exists(name):
         for p in expected.rejected:  # a new collection has rejected nothing yet
             store.remove(layout.rejected(expected.run.folder, p))
@@ -212,7 +219,6 @@ def _open_collection(store: Store, solr: Solr, expected: ExpectedCounts, shards:
             f"{expected.run.what} is in Solr on {there} shards, not {shards}; drop it with `tinytags retire {name}` and index it "
             "again"
         )
-    solr.wait_for(name)
 
 
 def _check_fields(solr: Solr, run: DocumentSet) -> None:

@@ -37,6 +37,8 @@ READ_SECONDS = 60
 # Merging and opening tens of millions of documents is slow; so is creating a collection on a busy machine.
 SLOW_SECONDS = 600
 FREE_SECONDS = 5
+# A collection that doesn't answer for so long may be half created.
+CREATE_SECONDS = 5
 # With less space than this, a failed update is put down to the disk: a merge of segments that fails frees what it wrote.
 FULL_BYTES = 100_000_000
 PAGE_DOCUMENTS = 20_000
@@ -61,6 +63,10 @@ class RefusedError(SolrError):
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message, 400, reason)
+
+
+class HalfCreatedError(SolrError):
+    """A collection has no index, as Solr ended while it was created; it can be deleted, and created again."""
 
 
 class BodyTooLargeError(SolrError):
@@ -136,6 +142,13 @@ class Solr:
             )  # fmt: skip
         wanted = {"collection.configName": name, "numShards": shards, "replicationFactor": 1}
         try:
+            self._create(collection, wanted)
+        except HalfCreatedError:
+            self.delete(collection)
+            self._create(collection, wanted)
+
+    def _create(self, collection: str, wanted: Mapping[str, Any]) -> None:
+        try:
             self._admin("collections", action="CREATE", name=collection, waitForFinalState="true", **wanted)
         except SolrError:
             if not self.exists(collection):  # a repeated request fails after its first attempt succeeded
@@ -143,15 +156,50 @@ class Solr:
         self.wait_for(collection)
 
     def wait_for(self, collection: str) -> None:
-        """Wait until the collection answers a search, which takes a moment after it was created or Solr started."""
-        until = time.monotonic() + max(self.patience, 30)
+        """Wait until the collection answers a search, which takes a moment after it was created or Solr started.
+
+        Raises `HalfCreatedError` where it never will.
+        """
+        began, seen = time.monotonic(), False
+        brief = self.patient(min(self.patience, CREATE_SECONDS))
         while True:
             try:
-                self.select(collection, {"q": "*:*", "rows": 0})
+                brief.select(collection, {"q": "*:*", "rows": 0})
                 return
             except SolrError as error:
-                if error.status is None or time.monotonic() > until or self._impatient.wait(0.2):
+                if error.status is not None:
+                    # Twice, with seconds between: a Solr that starts may not have found all of its indexes.
+                    if (half := self._is_half_created(collection)) and seen:
+                        raise HalfCreatedError(
+                            f"collection {collection!r} has no index: Solr ended while it was created; drop it with "
+                            f"`tinytags retire {collection}` and index the run again",
+                            error.status,
+                        ) from error
+                    seen = half
+                waited = time.monotonic() - began
+                over = waited > (self.patience if error.status is None else max(self.patience, 30))
+                if over or isinstance(error, TlsError) or self._impatient.wait(0.2):
                     raise
+
+    def _is_half_created(self, collection: str) -> bool:
+        """Return whether a shard has no index and no alias shows the collection.
+
+        Such a shard has no replica, or in a Solr of one node one that is down and has no core.
+        """
+        cluster = self._cluster(collection=collection)
+        if any(collection in targets for targets in self.aliases().values()):
+            return False
+        alone = len(cluster["live_nodes"]) == 1
+        cores = self._admin("cores", "status", action="STATUS", indexInfo="false")
+        known = {*cores["status"], *cores["initFailures"]}  # also those that are not open yet
+        shards = cluster["collections"][collection]["shards"].values()
+        return any(
+            all(
+                alone and replica["state"] == "down" and replica["core"] not in known
+                for replica in shard["replicas"].values()
+            )
+            for shard in shards
+        )
 
     def delete(self, collection: str) -> None:
         self._admin("collections", action="DELETE", name=collection)

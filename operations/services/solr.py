@@ -94,8 +94,14 @@ class Solr(Service):
             for shard in collection["shards"].values()
             for replica in shard["replicas"].values()
         ]
-        # A collection that cannot be opened must not make the others unavailable.
-        waiting = [replica for replica in replicas if replica["core"] not in cores["initFailures"]]
+        # A collection that cannot be opened must not make the others unavailable, nor one that was only half created when
+        # Solr was killed: it has a replica without a folder, which nothing opens.
+        waiting = [
+            replica
+            for replica in replicas
+            if replica["core"] not in cores["initFailures"]
+            and (self._home / replica["core"] / "core.properties").exists()
+        ]
         return all(
             replica["state"] == "active" and cores["status"].get(replica["core"]) for replica in waiting
         )

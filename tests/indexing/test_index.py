@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -565,6 +566,26 @@ def test_solr_that_is_killed_in_the_middle_and_comes_back_is_waited_for(
     own_solr.start()
     thread.join(120)
     assert summaries[0]["complete"]
+    assert indexed(client, run) == documents(store, run)
+
+
+def test_a_collection_that_was_half_created_when_solr_was_killed_is_created_again(
+    store, own_solr, monkeypatch
+):
+    """As a kill in the middle of CREATE leaves it: Solr knows a replica that is down and has no folder."""
+    monkeypatch.setattr(solr, "CREATE_SECONDS", 0.5)
+    run, client = make_run(store), Solr(own_solr.url)
+    client.create(run.name)
+    own_solr.stop()
+    (folder,) = (own_solr.directory / "home").glob(f"{run.name}_*")
+    shutil.rmtree(folder)
+    own_solr.start()  # it does not wait for this collection
+    assert client.exists(run.name)
+    client.set_alias("shows-it", [run.name])
+    assert not client._is_half_created(run.name), "what is shown is never deleted"
+    client.delete_alias("shows-it")
+    assert client._is_half_created(run.name)
+    assert index_run(store, run.name, client, "own", publication="no")["complete"]
     assert indexed(client, run) == documents(store, run)
 
 
