@@ -10,7 +10,7 @@ help:
 	@echo "make demo    set up, tag real images and open a page of results"
 	@echo "make demo DEMO=--annotations   the same, with labels and relations of scenes made of these images"
 	@echo "make test    set up and run all tests, on real Spark, Solr, HDFS and a browser, in three processes"
-	@echo "make test FAST=1   only those that start no server, browser or JVM and are not slow: a minute"
+	@echo "make test FAST=1   only those that start no server, browser or JVM and are not slow: a minute and a half"
 	@echo "make test TESTS=tests/storage   only some"
 	@echo "make test-containers   build the images, bring up conf/compose.yaml and kill containers of it (minutes; root)"
 	@echo "make coverage   run all tests and report which lines and branches they reach"
