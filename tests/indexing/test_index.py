@@ -573,18 +573,21 @@ def test_solr_that_is_killed_in_the_middle_and_comes_back_is_waited_for(
 def test_a_collection_that_was_half_created_when_solr_was_killed_is_created_again(
     store, own_solr, monkeypatch
 ):
-    """As a kill in the middle of CREATE leaves it: Solr knows a replica that is down and has no folder."""
+    """A kill in the middle of CREATE leaves a shard without a replica, or a replica without a folder."""
     monkeypatch.setattr(solr, "CREATE_SECONDS", 0.5)
     run, client = make_run(store), Solr(own_solr.url)
-    client.create(run.name)
-    own_solr.stop()
-    (folder,) = (own_solr.directory / "home").glob(f"{run.name}_*")
+    client.create("no-folder")
+    own_solr.kill()
+    (folder,) = (own_solr.directory / "home").glob("no-folder_*")
     shutil.rmtree(folder)
     own_solr.start()  # it does not wait for this collection
-    assert client.exists(run.name)
-    wait_until(
-        lambda: client._is_half_created(run.name)
-    )  # Solr stores a moment later that the replica is down
+    client.delete("no-folder")
+
+    client.create(run.name)
+    assert not client._is_half_created(run.name)
+    (core,) = (path.name for path in (own_solr.directory / "home").glob(f"{run.name}_*"))
+    client._admin("cores", action="UNLOAD", core=core, deleteInstanceDir="true")
+    wait_until(lambda: client._is_half_created(run.name))
     client.set_alias("shows-it", [run.name])
     assert not client._is_half_created(run.name), "what is shown is never deleted"
     client.delete_alias("shows-it")
