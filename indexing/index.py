@@ -10,7 +10,8 @@ from indexing.annotation_fields import COLLECTION_FIELDS
 from indexing.expected import ExpectedCounts, read_expected
 from indexing.posting import THREADS, post_partitions
 from indexing.publishing import check_names, point_alias
-from indexing.solr import HalfCreatedError, Solr, SolrError
+from indexing.solr import Solr
+from indexing.solr_errors import HalfCreatedError, SolrError
 from storage import layout
 from storage.documents import DocumentSet
 from storage.finished import record_finished

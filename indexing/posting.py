@@ -21,7 +21,8 @@ from indexing.expected import (
     read_rejected_ids,
     read_tags,
 )
-from indexing.solr import BodyTooLargeError, RefusedError, Solr, SolrError
+from indexing.solr import Solr
+from indexing.solr_errors import BodyTooLargeError, RefusedError, SolrError
 from storage import layout
 from storage.store import Store
 

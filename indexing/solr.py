@@ -8,10 +8,8 @@ import functools
 import hashlib
 import io
 import json
-import os
 import random
 import re
-import ssl
 import threading
 import time
 import zipfile
@@ -24,7 +22,15 @@ import urllib3
 
 import conf
 from conf.addresses import split_login
-from conf.errors import TinyTagsError
+from indexing.solr_errors import (
+    BodyTooLargeError,
+    HalfCreatedError,
+    RefusedError,
+    SolrError,
+    TlsError,
+    tls_error,
+    trusted_cas,
+)
 
 Json = dict[str, Any]  # an answer of Solr
 
@@ -43,48 +49,9 @@ CREATE_SECONDS = 5
 FULL_BYTES = 100_000_000
 PAGE_DOCUMENTS = 20_000
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 8.0
-# What OpenSSL calls an answer that is no TLS.
-_NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "UNKNOWN_PROTOCOL", "HTTP_REQUEST"}
 # Circuit breakers answer 429 (older ones 503), a node that stops or loses its leader 5xx, and one that has just started
 # 404 for the collections that it hasn't opened yet.
 PASSING = {404, 429, 500, 502, 503, 504}
-
-
-class SolrError(TinyTagsError):
-    """Solr doesn't answer (``status`` None), with an error, or not as Solr does (200); ``reason`` is Solr's own, where it has one."""
-
-    def __init__(self, message: str, status: int | None = None, reason: str = "") -> None:
-        super().__init__(message)
-        self.status, self.reason = status, reason
-
-
-class RefusedError(SolrError):
-    """Solr rejects this request (400): repeating it is useless. ``reason`` is Solr's own."""
-
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message, 400, reason)
-
-
-class HalfCreatedError(SolrError):
-    """A collection has no index, as Solr ended while it was created; it can be deleted, and created again."""
-
-
-class BodyTooLargeError(SolrError):
-    """A proxy before Solr, or Solr, takes no body of this size (413); nginx takes 1 MB by default."""
-
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message, 413, reason)
-
-
-class TlsError(SolrError):
-    """The address begins with https://, and what answers has no certificate that is trusted, or no TLS: repeating is useless.
-
-    ``what`` is wrong, and ``fix`` mends it.
-    """
-
-    def __init__(self, what: str, fix: str) -> None:
-        super().__init__(f"{what}; {fix}")
-        self.what, self.fix = what, fix
 
 
 class Solr:
@@ -102,7 +69,7 @@ class Solr:
         self._address = address.rstrip("/")
         self.url, self._login = split_login(self._address)
         self.patience, self.timeout = patience, timeout
-        self._pool = urllib3.PoolManager(maxsize=8, retries=False, **_trusted())
+        self._pool = urllib3.PoolManager(maxsize=8, retries=False, **trusted_cas())
         self._impatient = threading.Event()
 
     def patient(self, seconds: float) -> "Solr":
@@ -363,7 +330,7 @@ class Solr:
                     return result
                 failed = self._failed(path, answer)
             except urllib3.exceptions.HTTPError as error:
-                failed = _tls_error(self.url, error) or SolrError(
+                failed = tls_error(self.url, error) or SolrError(
                     f"Solr at {self.url} does not answer ({_reason(error)}); start it with `scripts/services up solr`, "
                     "or set its address with --solr or TINYTAGS_SOLR"
                 )
@@ -396,34 +363,6 @@ class Solr:
         if status == 413:
             return BodyTooLargeError(message, reason)
         return RefusedError(message, reason) if status == 400 else SolrError(message, status, reason)
-
-
-def _trusted() -> dict[str, Any]:
-    """Return where urllib3 finds the CAs that are trusted; it reads SSL_CERT_FILE itself, as OpenSSL does."""
-    bundle = os.environ.get("REQUESTS_CA_BUNDLE", "")
-    if os.environ.get("SSL_CERT_FILE") or not os.path.exists(bundle):
-        return {}
-    return {"ca_cert_dir" if os.path.isdir(bundle) else "ca_certs": bundle}
-
-
-def _tls_error(url: str, error: urllib3.exceptions.HTTPError) -> TlsError | None:
-    """Return the error for a certificate that isn't trusted, or for an answer without TLS; None for any other."""
-    cause = error.args[0] if isinstance(error, urllib3.exceptions.SSLError) and error.args else None
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        missing = [
-            f" ({name} is {path!r}, which is not there)"
-            for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
-            if (path := os.environ.get(name)) and not os.path.exists(path)
-        ]
-        return TlsError(
-            f"the certificate of Solr at {url} is not trusted ({cause.verify_message})",
-            f"name the file of its CA in the environment variable SSL_CERT_FILE{''.join(missing)}",
-        )
-    if isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS:
-        return TlsError(
-            f"what answers at {url} has no TLS ({cause.reason})", "write http:// instead of https://"
-        )
-    return None
 
 
 @functools.cache

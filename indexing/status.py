@@ -3,7 +3,8 @@
 from typing import TypedDict
 
 from indexing.expected import ExpectedCounts
-from indexing.solr import Solr, SolrError
+from indexing.solr import Solr
+from indexing.solr_errors import SolrError
 from indexing.states import States, Working, set_rates, states
 from indexing.watch_annotations import AnnotationsStatus, BrokenAnnotations
 from indexing.watch_models import BrokenModel, ModelStatus

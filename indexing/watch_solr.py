@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from indexing.solr import Solr, SolrError
+from indexing.solr import Solr
+from indexing.solr_errors import SolrError
 
 # A Solr that hangs is treated like one that is down. Counting may take longer: 56 million documents take 1.2 s.
 ANSWER_SECONDS = 2.0

@@ -98,7 +98,8 @@ def _runs(store: Store, kind: Kind, name: str) -> list[str]:
 
 def _published(settings: Settings, run_name: str, force: bool) -> list[str]:
     """Return the aliases that show a run; without an answer of Solr none, by ``force``. Raises `TinyTagsError`."""
-    from indexing.solr import Solr, SolrError
+    from indexing.solr import Solr
+    from indexing.solr_errors import SolrError
 
     try:
         aliases = Solr(settings.solr).aliases()
@@ -113,7 +114,8 @@ def _published(settings: Settings, run_name: str, force: bool) -> list[str]:
 
 def _drop_from_solr(settings: Settings, store: Store, run_name: str, aliases: list[str], force: bool) -> None:
     from indexing.publishing import retire
-    from indexing.solr import Solr, SolrError
+    from indexing.solr import Solr
+    from indexing.solr_errors import SolrError
 
     solr = Solr(settings.solr)
     try:

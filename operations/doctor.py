@@ -151,7 +151,8 @@ def _answers(address: str) -> bool:
 
 
 def _solr(settings: Settings) -> Check:
-    from indexing.solr import Solr, SolrError, TlsError
+    from indexing.solr import Solr
+    from indexing.solr_errors import SolrError, TlsError
 
     address = without_passwords(settings.solr)
     try:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from conf.errors import TinyTagsError
 from indexing.query.search import TooBusyError
-from indexing.solr import SolrError
+from indexing.solr_errors import SolrError
 from ingest.partition import NoImageError
 from records.corrections import DatabaseError
 from search_ui.sources import sources

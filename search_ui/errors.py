@@ -9,7 +9,7 @@ from werkzeug.exceptions import HTTPException, SecurityError
 from conf.errors import TinyTagsError
 from indexing.query.search import TooBusyError
 from indexing.query.search_state import BadSearchError, UnknownParameterError
-from indexing.solr import SolrError
+from indexing.solr_errors import SolrError
 from ingest.picture import DecoderBusyError
 from records.corrections import BadCorrectionError, DatabaseError
 from search_ui import api, details

@@ -8,7 +8,7 @@ from flask import Flask, Response, g, request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from indexing.solr import SolrError
+from indexing.solr_errors import SolrError
 
 # A thumbnail takes less than a millisecond, a page some; a Solr that hangs is given up after 2.5 s.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)

@@ -3,7 +3,7 @@
 from flask import current_app
 
 from indexing.query.search import find_image
-from indexing.solr import SolrError
+from indexing.solr_errors import SolrError
 from ingest.corpus import Corpus
 from ingest.names import stem
 from ingest.partition import NoImageError

@@ -7,7 +7,8 @@ from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 from conf.errors import TinyTagsError
-from indexing.solr import Solr, SolrError
+from indexing.solr import Solr
+from indexing.solr_errors import SolrError
 
 ANSWER_SECONDS = 10.0
 BATCH = 5_000  # documents of an export in one request

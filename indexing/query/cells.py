@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from indexing.fields import FACETS, SOLR_FIELDS
 from indexing.query.levels import percent_ends
-from indexing.solr import Solr, SolrError
+from indexing.solr import Solr
+from indexing.solr_errors import SolrError
 
 # Counting 50 million documents takes Solr some seconds, once for every version of an index.
 COUNT_SECONDS = 120

@@ -16,7 +16,8 @@ from indexing.query.cells import Cells, query_cells
 from indexing.query.counts import Counts
 from indexing.query.people import Given, LabelledDocuments, People, PeoplesLabels
 from indexing.query.search_state import SearchState
-from indexing.solr import RefusedError, Solr, SolrError
+from indexing.solr import Solr
+from indexing.solr_errors import RefusedError, SolrError
 
 CHECK_SECONDS = 1.0
 # A Solr that hangs is treated like one that is down.

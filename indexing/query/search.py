@@ -15,7 +15,8 @@ from indexing.query.levels import Level
 from indexing.query.people import ids_with, terms
 from indexing.query.published import ANSWER_SECONDS, PublishedIndex, Snapshot
 from indexing.query.search_state import NUMBERED_ROWS, PER_PAGE, After, SearchState
-from indexing.solr import Solr, SolrError
+from indexing.solr import Solr
+from indexing.solr_errors import SolrError
 
 # A page's few rows take some milliseconds: a Solr that takes longer than this hangs.
 ROWS_SECONDS = ANSWER_SECONDS

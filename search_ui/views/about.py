@@ -2,7 +2,7 @@
 
 from flask import Blueprint, render_template
 
-from indexing.solr import SolrError
+from indexing.solr_errors import SolrError
 from ingest.corpus import Corpus
 from search_ui.sources import sources
 from storage.runs import Run

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, Response, abort, current_app, jsonify, render_template, request
 
 from conf.errors import TinyTagsError
-from indexing.solr import SolrError
+from indexing.solr_errors import SolrError
 from ingest.image import PictureError, to_png
 from ingest.picture import FORMATS, MOST_BYTES
 from records.predictions import NewPrediction

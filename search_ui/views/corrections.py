@@ -9,7 +9,7 @@ from werkzeug import Response
 
 from conf.errors import TinyTagsError
 from conf.wording import counted
-from indexing.solr import SolrError
+from indexing.solr_errors import SolrError
 from ingest.corpus import Corpus
 from records.corrections import BadCorrectionError, Correction, check_name, parse_time
 from records.importing import import_labels

@@ -3,7 +3,7 @@
 from flask import Blueprint, Response, current_app, jsonify
 from flask.typing import ResponseReturnValue
 
-from indexing.solr import SolrError
+from indexing.solr_errors import SolrError
 from search_ui import api, details
 from search_ui.sources import sources
 

@@ -9,7 +9,7 @@ from werkzeug.datastructures import MultiDict
 from indexing.query.published import PublishedIndex
 from indexing.query.search import documents, find_image, image_of, neighbours
 from indexing.query.search_state import NUMBERED_ROWS, SearchState, parse_position
-from indexing.solr import SolrError
+from indexing.solr_errors import SolrError
 from ingest.corpus import Corpus
 from ingest.image import to_png
 from ingest.partition import Block, NoImageError

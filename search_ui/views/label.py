@@ -12,7 +12,7 @@ from werkzeug import Response
 from werkzeug.datastructures import MultiDict
 
 from indexing.query.search import search
-from indexing.solr import SolrError
+from indexing.solr_errors import SolrError
 from ingest.corpus import Corpus, list_corpora
 from records.corrections import Label, check_name
 from records.majority import majority

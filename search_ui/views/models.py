@@ -14,7 +14,7 @@ from flask.blueprints import BlueprintSetupState
 
 from conf.cached import Answer
 from indexing.query.search_state import SearchState, check_parameters, quote_value
-from indexing.solr import SolrError
+from indexing.solr_errors import SolrError
 from ingest.image import SIDE, to_png
 from search_ui import api_models as api
 from search_ui import png

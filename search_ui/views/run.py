@@ -14,7 +14,7 @@ from conf.errors import TinyTagsError
 from conf.recent import Recent
 from conf.wording import duration, percent
 from indexing.query.search_state import SearchState, quote_value
-from indexing.solr import SolrError
+from indexing.solr_errors import SolrError
 from ingest.corpus import Corpus
 from search_ui import api_runs as api
 from search_ui import facets

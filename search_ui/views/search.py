@@ -11,7 +11,7 @@ from indexing.fields import FACETS
 from indexing.query.levels import percent_of
 from indexing.query.search import SearchResult, documents, image_of, other_tags, search
 from indexing.query.search_state import NUMBERED_ROWS, SearchState, parse_form
-from indexing.solr import SolrError
+from indexing.solr_errors import SolrError
 from search_ui import api, facets
 from search_ui.library import image_urls
 from search_ui.precision_estimate import PrecisionEstimate, precision_estimates

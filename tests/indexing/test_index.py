@@ -19,7 +19,8 @@ from indexing import posting, publishing, solr
 from indexing.expected import read_expected
 from indexing.index import index_run
 from indexing.publishing import publish, retire
-from indexing.solr import RefusedError, Solr, SolrError
+from indexing.solr import Solr
+from indexing.solr_errors import BodyTooLargeError, RefusedError, SolrError
 from indexing.verify import verify_run
 from storage import layout, runs
 from storage.lease import lease
@@ -176,7 +177,7 @@ def test_a_body_that_is_too_large_for_a_proxy_is_halved_and_the_size_that_worked
         """As a proxy does that takes 20,000 bytes."""
         sizes.append(len(body))
         if len(body) > 20_000:
-            raise solr.BodyTooLargeError("413 Request Entity Too Large", "too large")
+            raise BodyTooLargeError("413 Request Entity Too Large", "too large")
         real(self, collection, body)
 
     real = Solr.update

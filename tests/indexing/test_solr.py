@@ -11,7 +11,8 @@ from small_runs import ALIAS, documents, make_run
 from indexing import solr as module
 from indexing.query.cells import query_cells
 from indexing.query.published import PublishedIndex
-from indexing.solr import BodyTooLargeError, RefusedError, Solr, SolrError
+from indexing.solr import Solr
+from indexing.solr_errors import BodyTooLargeError, RefusedError, SolrError
 
 OK = {"responseHeader": {"status": 0}}
 

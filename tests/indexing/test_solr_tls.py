@@ -10,7 +10,8 @@ from small_runs import documents, indexed, make_run
 
 from conf.settings import Settings
 from indexing.index import index_run
-from indexing.solr import Solr, SolrError, TlsError
+from indexing.solr import Solr
+from indexing.solr_errors import SolrError, TlsError
 from indexing.verify import verify_run
 from operations.doctor import examine
 from operations.services import free_port

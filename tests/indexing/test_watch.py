@@ -14,7 +14,8 @@ from conf.errors import TinyTagsError
 from indexing import folder_cache, watch_store
 from indexing.index import index_run
 from indexing.publishing import retire
-from indexing.solr import Solr, SolrError
+from indexing.solr import Solr
+from indexing.solr_errors import SolrError
 from indexing.states import seconds_a_partition
 from indexing.status import read_status, run_statuses
 from indexing.watch_solr import SolrWatch

@@ -8,7 +8,7 @@ import pytest
 from searchable import ORDERS, exported, matches, with_agreement
 
 from indexing.query import agreement, published
-from indexing.solr import SolrError
+from indexing.solr_errors import SolrError
 
 
 def test_tags_are_compared_image_by_image():

@@ -13,7 +13,8 @@ from indexing.query.cells import query_cells
 from indexing.query.published import PublishedIndex
 from indexing.query.search import cursor_mark, search
 from indexing.query.search_state import After, SearchState
-from indexing.solr import Solr, SolrError
+from indexing.solr import Solr
+from indexing.solr_errors import SolrError
 
 
 @pytest.fixture
