@@ -202,13 +202,15 @@ def _check_accepted(expected: ExpectedCounts, counts: dict[int | None, int]) -> 
 def _open_collection(store: Store, solr: Solr, expected: ExpectedCounts, shards: int | None) -> None:
     """Create the run's collection unless it exists; again where Solr ended while it was created."""
     name = expected.run.name
-    if solr.exists(name):
+    exists = solr.exists(name)
+    if exists:
         try:
             solr.wait_for(name)
         except HalfCreatedError:
             note(f"collection {name!r} has no index, as Solr ended while it was created; creating it again")
             solr.delete(name)
-    if not solr.exists(name):
+            exists = False
+    if not exists:
         for p in expected.rejected:  # a new collection has rejected nothing yet
             store.remove(layout.rejected(expected.run.folder, p))
         expected.rejected = {}

@@ -43,8 +43,8 @@ READ_SECONDS = 60
 # Merging and opening tens of millions of documents is slow; so is creating a collection on a busy machine.
 SLOW_SECONDS = 600
 FREE_SECONDS = 5
-# A collection that doesn't answer for so long may be half created.
-CREATE_SECONDS = 5
+# A collection without an index for so long is half created, and not being created.
+CREATE_SECONDS = 30
 # With less space than this, a failed update is put down to the disk: a merge of segments that fails frees what it wrote.
 FULL_BYTES = 100_000_000
 PAGE_DOCUMENTS = 20_000
@@ -120,52 +120,46 @@ class Solr:
         except SolrError:
             if not self.exists(collection):  # a repeated request fails after its first attempt succeeded
                 raise
-        self.wait_for(collection)
+        self.wait_for(collection, new=True)
 
-    def wait_for(self, collection: str) -> None:
+    def wait_for(self, collection: str, new: bool = False) -> None:
         """Wait until the collection answers a search, which takes a moment after it was created or Solr started.
 
-        Raises `HalfCreatedError` where it never will.
+        Raises `HalfCreatedError` where it never will, and nothing is lost with it. ``new``: this command creates it.
         """
-        began, seen = time.monotonic(), False
-        brief = self.patient(min(self.patience, CREATE_SECONDS))
+        began = time.monotonic()
+        half_since: float | None = None
+        brief = self.patient(min(self.patience, 1))
         while True:
             try:
                 brief.select(collection, {"q": "*:*", "rows": 0})
                 return
             except SolrError as error:
-                if error.status is not None:
-                    # Twice, with seconds between: a Solr that starts may not have found all of its indexes.
-                    if (half := self._is_half_created(collection)) and seen:
-                        raise HalfCreatedError(
-                            f"collection {collection!r} has no index: Solr ended while it was created; drop it with "
-                            f"`tinytags retire {collection}` and index the run again",
-                            error.status,
-                        ) from error
-                    seen = half
-                waited = time.monotonic() - began
-                over = waited > (self.patience if error.status is None else max(self.patience, 30))
+                now = time.monotonic()
+                if error.status is None or not self._is_half_created(collection, new):
+                    half_since = None
+                elif half_since is None:
+                    half_since = now
+                elif now - half_since >= CREATE_SECONDS:
+                    raise HalfCreatedError(
+                        f"collection {collection!r} has no index: Solr ended while it was created; drop it with "
+                        f"`tinytags retire {collection}` and index the run again",
+                        error.status,
+                    ) from error
+                over = now - began > (self.patience if error.status is None else max(self.patience, 30))
                 if over or isinstance(error, TlsError) or self._impatient.wait(0.2):
                     raise
 
-    def _is_half_created(self, collection: str) -> bool:
-        """Return whether a shard has no index and no alias shows the collection.
+    def _is_half_created(self, collection: str, new: bool) -> bool:
+        """Return whether a shard has no replica; or, of a ``new`` collection, none that is up. False while an alias shows it.
 
-        Such a shard has no replica, or in a Solr of one node one that is down and has no core.
+        Of an older collection a replica that is down may have an index that Solr has yet to open: it lists it only then.
         """
-        cluster = self._cluster(collection=collection)
         if any(collection in targets for targets in self.aliases().values()):
             return False
-        alone = len(cluster["live_nodes"]) == 1
-        cores = self._admin("cores", "status", action="STATUS", indexInfo="false")
-        known = {*cores["status"], *cores["initFailures"]}  # also those that are not open yet
-        shards = cluster["collections"][collection]["shards"].values()
         return any(
-            all(
-                alone and replica["state"] == "down" and replica["core"] not in known
-                for replica in shard["replicas"].values()
-            )
-            for shard in shards
+            all(new and replica["state"] == "down" for replica in shard["replicas"].values())
+            for shard in self.describe(collection)["shards"].values()
         )
 
     def delete(self, collection: str) -> None:

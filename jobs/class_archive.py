@@ -28,6 +28,7 @@ spark.stop()
 """
 # The serial collector and first compiler, as in sessions that only hand out tasks; other ones can use the archive, too.
 _LIGHT = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+MAKE_SECONDS = 600
 _QUIET = "-Xlog:cds*=off"  # or Java warns of an archive that it does not use
 
 
@@ -62,7 +63,7 @@ def make_archive() -> None:
     path = class_archive()
     if path is None or path.exists() or " " in str(path):
         return
-    note("archiving Spark's Java classes: each start takes half the time then (once, 20 seconds, 180 MB)")
+    note("archiving Spark's Java classes: each start takes half the time then (once, up to a minute, 180 MB)")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="making-", dir=path.parent) as folder:
@@ -74,7 +75,9 @@ def make_archive() -> None:
                 "SPARK_LOCAL_IP": "127.0.0.1",
             }
             command = [sys.executable, "-P", "-c", _SESSION, f"{folder}/parquet"]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True)
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, timeout=MAKE_SECONDS
+            )
             # Java writes it at its end, and keeps the pipes of the output open until then.
             if done.returncode or not made.exists():
                 reason = (done.stderr.splitlines() or ["Java wrote none"])[-1]
@@ -83,8 +86,12 @@ def make_archive() -> None:
             os.replace(made, path)
         for other in set(path.parent.glob("spark-*.jsa")) - {path}:
             other.unlink()
+        for leftover in path.parent.glob("making-*"):  # of one that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
     except OSError as error:
         note(f"could not archive Spark's Java classes in {path.parent}: {error.strerror}")
+    except subprocess.TimeoutExpired:
+        note(f"could not archive Spark's Java classes: Spark took more than {MAKE_SECONDS} s")
 
 
 if __name__ == "__main__":

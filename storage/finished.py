@@ -3,8 +3,9 @@
 from datetime import UTC, datetime
 from typing import TypedDict
 
+from conf.command import note
 from storage import layout
-from storage.store import Store
+from storage.store import Store, StoreError
 
 
 class Finished(TypedDict):
@@ -27,11 +28,18 @@ def record_finished(
     seconds: float,
     per_second: float | None = None,
 ) -> None:
-    """Write that a job has just finished; for the holder of the lease. One that did nothing leaves what is there."""
+    """Write that a job has just finished; for the holder of the lease. One that did nothing leaves what is there.
+
+    Where that fails there is a note, and no error: what the job did is in the store.
+    """
     if count:
         ended = datetime.now(UTC).isoformat(timespec="seconds")
         finished: Finished = {
             "step": step, "ended": ended, "count": count, "unit": unit, "seconds": round(seconds, 3),
             "per_second": per_second and round(per_second, 1),
         }  # fmt: skip
-        store.write_json(layout.finished(folder, step), dict(finished))
+        path = layout.finished(folder, step)
+        try:
+            store.write_json(path, dict(finished))
+        except StoreError as error:
+            note(f"{step}: when it finished is not recorded: {error}")
