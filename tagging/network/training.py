@@ -1,6 +1,8 @@
 """Trains a network with Keras, by one of the recipes."""
 
+import contextlib
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,14 +29,31 @@ def load_keras() -> Any:
     """Import Keras on TensorFlow. Raises `TinyTagsError` where one is not installed."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its lines about the processor
+    # TensorFlow uses oneDNN by itself only on processors with AVX-512; with AVX2 it trains 1.5 to 2 times as fast, too.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     try:
-        import keras
-        import tensorflow  # noqa: F401
+        with _quiet() if "tensorflow" not in sys.modules else contextlib.nullcontext():
+            import keras
+            import tensorflow  # noqa: F401
     except ImportError as error:
         raise TinyTagsError(
             f"engine keras needs the package {error.name}, which is not installed: pip install 'tinytags[train]'"
         ) from None
     return keras
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop what is written to the process's stderr: TensorFlow's lines about oneDNN, which no level of its log leaves out."""
+    stderr = os.dup(2)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nothing)
 
 
 def whitening(images: Images, seed: int = 0) -> npt.NDArray[np.float32]:
