@@ -25,6 +25,7 @@ from storage.runs import Run, open_run, read_statistics
 from storage.store import Store, StoreUnavailableError
 from tagging.cards import Quality, read_quality
 from tagging.models import load_exact_model, read_card
+from tagging.trained import are_among, read_trained
 
 T = TypeVar("T")
 _Key = tuple[Callable[[Store, str], object], str]
@@ -97,6 +98,15 @@ class Library:
         with contextlib.suppress(StoreUnavailableError):  # what is searched is useful without
             return bool(self.run(run) and self._read(_read_trained_on, run))
         return False
+
+    def is_trained_on(self, run: Run, block: Block) -> bool | None:
+        """Return whether the model that made the run was trained on an image, or on one of the same pixels; None where unknown."""
+        try:
+            card = read_card(self.store, run.model)
+            trained = read_trained(self.store, card) if card.get("hash") == run.model_hash else None
+        except TinyTagsError:
+            return None
+        return None if trained is None else bool(are_among(block.images, trained)[0])
 
     def bad_records(self, corpus: Corpus) -> frozenset[int]:
         """Return the numbers of the records of a corpus that have no image. Raises `StoreUnavailableError`."""

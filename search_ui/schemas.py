@@ -63,5 +63,6 @@ Tagged = Annotated[
         class_votes={"type": ["object", "null"], "additionalProperties": {"type": "number", "minimum": 0}},
         min_confidence={"type": ["number", "null"], "minimum": 0, "maximum": 1},
         expected_precision={"type": ["number", "null"], "minimum": 0, "maximum": 1},
+        trained={"type": ["boolean", "null"]},
     ),
 ]

@@ -36,7 +36,8 @@ class Facts:
     """Everything known about an image, for its page and for the API."""
 
     corpus: Corpus
-    tags: list[dict[str, Any]]  # documents, with "class_votes", "min_confidence" and "expected_precision"
+    # Documents, with "class_votes", "min_confidence", "expected_precision" and "trained".
+    tags: list[dict[str, Any]]
     corrections: list[Correction] | None
     corrections_error: str | None
     label: str | None
@@ -144,8 +145,15 @@ def _facts(corpus: str, partition: int, row: int, index: PublishedIndex) -> Fact
         votes = library.votes(run, block) if run is not None and block is not None else None
         least = run.min_confidence if run is not None else None
         expected = _expected(run, document) if run is not None else None
+        trained = library.is_trained_on(run, block) if run is not None and block is not None else None
         tags.append(
-            document | {"class_votes": votes, "min_confidence": least, "expected_precision": expected}
+            document
+            | {
+                "class_votes": votes,
+                "min_confidence": least,
+                "expected_precision": None if trained else expected,
+                "trained": trained,
+            }
         )
     known, corrections_error = corrections.corrections_of(manifest, partition, row)
     origin = source(manifest, partition, row, block)

@@ -32,11 +32,14 @@ from conf import spreadsheets
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 from indexing.query import search as search_module
+from ingest.corpus import open_corpus
+from ingest.partition import read_image
 from search_ui import create_app, serve
 from search_ui.server import make_server
 from search_ui.views import export
 from storage import layout
 from storage.store import StoreUnavailableError, open_store
+from tagging.trained import hash_images, write_trained
 
 PNG = divmod(UPRIGHT, 300)
 
@@ -212,6 +215,28 @@ def test_a_model_that_was_trained_on_images_of_the_search_is_named_beside_the_sh
     finally:
         store.write_json(path, card)
         library._cache.clear()
+
+
+@pytest.mark.services
+def test_an_image_that_the_model_was_trained_on_is_shown_as_such(page, searchable):
+    model, store = searchable.first.model, searchable.store
+    path, (first, second) = layout.model_card(model), page.get("/api/search").json["hits"][:2]
+    card = store.read_json(path)
+    corpus = open_corpus(store, first["corpus"])
+    image = read_image(store, corpus, first["partition"], first["row"]).images
+
+    def trained(hit):
+        return page.get(f"/api{hit['url']}").json["tags"][0]["trained"]
+
+    assert trained(first) is None, "the card doesn't say"
+    store.write_json(path, card | {"trained_images": write_trained(store, model, hash_images(image))})
+    try:
+        assert (trained(first), trained(second)) == (True, False)
+        assert "The model was trained on this image" in page.get(first["url"]).text
+        assert "The model was trained on this image" not in page.get(second["url"]).text
+    finally:
+        store.write_json(path, card)
+        store.remove(layout.model_trained(model))
 
 
 @pytest.mark.services
