@@ -23,7 +23,7 @@ MOST_START = 1_000_000  # beyond, Solr needs seconds for a page; the CSV has all
 MOST_CLASSES = 50
 LONGEST = 500
 LISTED = 15  # values of a facet on the page
-SUGGESTED = 1_000
+SUGGESTED = 100  # names in the list of a field on the page
 ESCAPE = "\\"  # in links to a value that has a %
 # The page of an image in the viewer of Open Images.
 OPEN_IMAGES = "https://storage.googleapis.com/openimages/web/visualizer/index.html?id={}"

@@ -1,9 +1,10 @@
 """Searches of annotations in Solr: counts of classes and relations, images by classes, relations by patterns, one image."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote
 
 from conf.errors import TinyTagsError
@@ -20,10 +21,26 @@ RELATION_FIELDS = "image,class1,relation,class2"
 IMAGE_SORTS = ("matching", "id")
 RELATION_SORTS = {"image": ""} | {part: f"{field} asc," for part, field in PARTS.items()}
 T = TypeVar("T")
-# Counts of all documents, with the version of the index that they are of, by Solr's address and alias.
-_KEPT: dict[tuple[str, str], tuple[Any, Any]] = {}
+# More classes than this are ordered by scores.
+MOST_STEPS = 5
 Document = dict[str, Any]
 Params = dict[str, Any]
+
+
+class Index(NamedTuple):
+    """An open index of one shard: another one, or another state of it, differs in one of these values."""
+
+    folder: str
+    version: int
+    documents: int
+    with_deleted: int
+    modified: str | None
+
+
+# By Solr's address and alias: counts of all documents with the index that they are of, and the index that was found to have
+# all documents.
+_KEPT: dict[tuple[str, str], tuple[Index, Any]] = {}
+_WHOLE: dict[tuple[str, str], Index] = {}
 
 
 @dataclass(frozen=True)
@@ -37,14 +54,15 @@ class Hits:
 
 def class_counts(solr: Solr, alias: str) -> dict[str, int]:
     """Return the number of images of each class that an image has, by the class's id."""
-    if (frequencies := document_frequencies(solr, alias, "classes")) is not None:
+    index = read_index(solr, alias)
+    if (frequencies := document_frequencies(solr, alias, "classes", index)) is not None:
         return frequencies
 
     def count() -> dict[str, int]:
         params = {"q": "*:*", "rows": 0, "json.facet": json.dumps({"classes": _terms("classes", -1)})}
         return _counts(_select(solr, alias, params)["facets"].get("classes"))
 
-    return _of_version(solr, alias, count)
+    return _of_version(solr, alias, index, count)
 
 
 def most_frequent(counts: Mapping[str, int], limit: int) -> dict[str, int]:
@@ -54,8 +72,9 @@ def most_frequent(counts: Mapping[str, int], limit: int) -> dict[str, int]:
 
 def relation_counts(solr: Solr, images: str, relations: str) -> list[tuple[str, int, int]]:
     """Return each type of relation with the number of its images and of its rows, by name."""
-    of_images = document_frequencies(solr, images, "relations")
-    rows = document_frequencies(solr, relations, "relation")
+    index = read_index(solr, relations)
+    rows = document_frequencies(solr, relations, "relation", index)
+    of_images = None if rows is None else document_frequencies(solr, images, "relations")
     if of_images is not None and rows is not None and of_images.keys() == rows.keys():
         return sorted((name, of_images[name], count) for name, count in rows.items())
 
@@ -65,7 +84,7 @@ def relation_counts(solr: Solr, images: str, relations: str) -> list[tuple[str, 
         answer = _select(solr, relations, params)["facets"].get("relations", {"buckets": []})
         return sorted((bucket["val"], bucket["images"], bucket["count"]) for bucket in answer["buckets"])
 
-    return _of_version(solr, relations, count)
+    return _of_version(solr, relations, index, count)
 
 
 def images_query(
@@ -79,8 +98,7 @@ def images_query(
     """
     params: Params = {"q": "*:*", "fl": IMAGE_FIELDS, "sort": "id asc"}
     if groups:
-        clause = "must" if every else "should"
-        params["q"] = "{!bool " + " ".join(f"{clause}=$class{n}" for n in range(len(groups))) + "}"
+        params["q"] = _matching(len(groups), len(groups) if every else 1)
         if sort == "matching" and len(groups) > 1 and not every:  # else all match the same number
             params["sort"] = "score desc,id asc"
         for n, group in enumerate(groups):
@@ -88,6 +106,14 @@ def images_query(
     if relation:
         params |= {"fq": "{!term tag=relation f=relations v=$relation}", "relation": relation}
     return params
+
+
+def _matching(groups: int, least: int, most: int | None = None) -> str:
+    """Return the query for images that match at least ``least`` of the groups, and at most ``most``."""
+    clauses = " ".join(f"should=$class{n}" for n in range(groups))
+    if most is not None and most < groups:
+        clauses += f" must_not='{_matching(groups, most + 1)}'"
+    return f"{{!bool {clauses} mm={least}}}"
 
 
 def relations_query(patterns: Mapping[str, str], escape: str | None = None, sort: str = "image") -> Params:
@@ -157,6 +183,44 @@ def find(
     return Hits(answer["response"]["numFound"], answer["response"]["docs"], counts)
 
 
+def find_first(solr: Solr, alias: str, params: Params, start: int, rows: int, counted: int) -> Hits:
+    """Return a page of a search in the order of ids, which need not visit all hits: they are counted as far as ``counted``.
+
+    With fewer, ``total`` is exact; else it is at least ``counted``.
+    """
+    return find(solr, alias, params | {"minExactCount": counted}, start, rows)
+
+
+def find_images(
+    solr: Solr,
+    alias: str,
+    groups: Sequence[Sequence[str]],
+    params: Params,
+    start: int,
+    rows: int,
+    facets: Mapping[str, tuple[str, int]] | None = None,
+) -> Hits:
+    """Do what `find` does for the ``params`` that `images_query` returns for these groups.
+
+    A few classes are ordered without a score of each image: those that match all, then those that match one less, and so on
+    until the page is full. Each of these searches ends with the last image of the page, as the index is in the order of ids.
+    """
+    if not (1 < len(groups) <= MOST_STEPS and params["sort"] != "id asc"):
+        return find(solr, alias, params, start, rows, facets)
+    found = find(solr, alias, params | {"sort": "id asc"}, 0, 0, facets)
+    documents: list[Document] = []
+    before = 0  # images that match more
+    for count in range(len(groups), 0, -1):
+        left = min(start + rows, found.total) - before
+        if left <= 0:
+            break
+        step = params | {"q": _matching(len(groups), count, count), "sort": "id asc"}
+        answer = find_first(solr, alias, step, max(start - before, 0), rows - len(documents), left)
+        documents += answer.documents
+        before += answer.total
+    return Hits(found.total, documents, found.facets)
+
+
 def every(solr: Solr, alias: str, params: Params, limit: int | None = None) -> Iterator[list[Document]]:
     """Yield all documents of a search in its order, which ends with the id, or the first ``limit`` of them, in batches."""
     cursor, last, left = "*", "", limit
@@ -186,8 +250,14 @@ def find_image(solr: Solr, images: str, relations: str, image: str) -> tuple[Doc
 
 def _select(solr: Solr, alias: str, params: Params) -> Any:
     """Search. Raises `TinyTagsError` where the annotations are not in Solr."""
-    try:
+    with _of_annotations(alias):
         return solr.select(alias, params, ANSWER_SECONDS)
+
+
+@contextlib.contextmanager
+def _of_annotations(alias: str) -> Iterator[None]:
+    try:
+        yield
     except SolrError as error:
         if error.status != 404:
             raise
@@ -196,36 +266,45 @@ def _select(solr: Solr, alias: str, params: Params) -> Any:
         ) from None
 
 
-def _of_version(solr: Solr, alias: str, count: Callable[[], T]) -> T:
-    """Return what ``count`` returns of all documents; it is kept until the index changes."""
-    # Before it is counted: an index that changes meanwhile is counted again the next time.
-    index = _index(solr, alias)
+def _of_version(solr: Solr, alias: str, index: Index | None, count: Callable[[], T]) -> T:
+    """Return what ``count`` returns of all documents; it is kept until the index changes.
+
+    ``index`` was read before: one that changes meanwhile is counted again the next time.
+    """
     if index is None:
         return count()
-    version = (index["directory"], index["version"], index["numDocs"], index.get("lastModified"))
     known, found = _KEPT.get((solr.url, alias), (None, None))
-    if known != version:
+    if known != index:
         found = count()
-        _KEPT[solr.url, alias] = version, found
+        _KEPT[solr.url, alias] = index, found
     return cast(T, found)
 
 
-def _index(solr: Solr, alias: str) -> dict[str, Any] | None:
-    """Return Solr's description of the open index behind an alias; None where it has more than one shard."""
-    total = _select(solr, alias, {"q": "*:*", "rows": 0})["response"]["numFound"]
-    index: dict[str, Any] = solr.read(
-        f"{quote(alias)}/admin/luke", {"show": "index", "numTerms": 0}, ANSWER_SECONDS, "index"
-    )["index"]
-    return index if total == index["numDocs"] else None
+def read_index(solr: Solr, alias: str) -> Index | None:
+    """Return what the open index behind an alias is; None where it has more than one shard."""
+    with _of_annotations(alias):
+        about = {"show": "index", "numTerms": 0}
+        read = solr.read(f"{quote(alias)}/admin/luke", about, ANSWER_SECONDS, "index")
+    found: dict[str, Any] = read["index"]
+    # Without the number of Solr's lock object, which differs after each start.
+    folder = found["directory"].partition(" lockFactory=")[0]
+    index = Index(folder, found["version"], found["numDocs"], found["maxDoc"], found.get("lastModified"))
+    if _WHOLE.get((solr.url, alias)) != index:
+        if _select(solr, alias, {"q": "*:*", "rows": 0})["response"]["numFound"] != index.documents:
+            return None
+        _WHOLE[solr.url, alias] = index
+    return index
 
 
-def document_frequencies(solr: Solr, alias: str, field: str) -> dict[str, int] | None:
+def document_frequencies(
+    solr: Solr, alias: str, field: str, index: Index | None = None
+) -> dict[str, int] | None:
     """Return how many documents have each value of a field, as the index keeps it; a facet would count them all each time.
 
     None where that is not the number of visible documents: some are deleted but still there, or there is more than one shard.
     """
-    index = _index(solr, alias)
-    if index is None or index["numDocs"] != index["maxDoc"]:
+    index = index or read_index(solr, alias)
+    if index is None or index.documents != index.with_deleted:
         return None
     parameters = {"terms.fl": field, "terms.limit": -1, "terms.sort": "index", "json.nl": "map"}
     answer = solr.read(f"{quote(alias)}/terms", parameters, ANSWER_SECONDS, "terms")

@@ -95,9 +95,9 @@ def images(name: str) -> str:
     facets = {"relation": ("relations", LISTED)}
     if narrows and (search.classes or search.relation):
         facets["class"] = ("classes", SUGGESTED)
-    found = query.find(
-        solr(), opened.images, search.params(opened.classes), page.start, page.limit or PER_PAGE, facets
-    )
+    found = query.find_images(
+        solr(), opened.images, search.groups(opened.classes), search.params(opened.classes), page.start, page.limit or PER_PAGE, facets
+    )  # fmt: skip
     if "class" in facets:
         of_class = found.facets["class"]
     else:  # those of all images, which the index keeps

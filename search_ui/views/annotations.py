@@ -126,9 +126,9 @@ def api_images(name: str) -> Response:
     """Images with at least one of several classes, or with all, those with most of them first."""
     opened, search = open_named(name), ImageSearch.parse(request.args)
     page = Page.parse(request.args, PER_PAGE)
-    found = query.find(
-        solr(), opened.images, search.params(opened.classes), page.start, page.limit or PER_PAGE
-    )
+    found = query.find_images(
+        solr(), opened.images, search.groups(opened.classes), search.params(opened.classes), page.start, page.limit or PER_PAGE
+    )  # fmt: skip
     answer: api.AnnotatedImages = {"total": found.total, "images": list(search.hits(opened, found.documents))}
     return jsonify(answer)
 
