@@ -33,10 +33,10 @@ MARKERS = {
     "keras": "slow",
     "litert": "slow",
 }
-# One worker runs all files that need one of these, so that each is started, or TensorFlow imported, once.
+# One worker runs all tests that need one of these, so that each is started, or TensorFlow imported, once.
 SHARED_BY_ONE = {"shared": {"spark", "hdfs", "yarn"}, "networks": {"keras", "litert"}}
-# A worker runs whole files, so that their fixtures are set up once. Those that take longest come first, so that all
-# workers end at the same time.
+# A worker runs all other tests of a file, so that its fixtures are set up once. The files that take longest come first,
+# so that all workers end at the same time.
 LONGEST_FIRST = (
     "test_index",
     "test_demo",
@@ -90,19 +90,18 @@ def pytest_collection_modifyitems(config, items):
         slow = [item for item in items if any(map(item.get_closest_marker, [*MARKERS.values(), "slow"]))]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
-    alone = {item.path for item in items if "solr" in used_fixtures(item)}
     groups = {
-        item.path: group
+        item: group
         for group, fixtures in SHARED_BY_ONE.items()
         for item in items
-        if item.path not in alone and used_fixtures(item) & fixtures
+        if used_fixtures(item) & fixtures
     }
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups.get(item.path, item.path.stem)))
+        item.add_marker(pytest.mark.xdist_group(groups.get(item, item.path.stem)))
 
     def order(item) -> int:
-        if item.path in groups:
-            return list(SHARED_BY_ONE).index(groups[item.path]) - len(SHARED_BY_ONE)
+        if item in groups:
+            return list(SHARED_BY_ONE).index(groups[item]) - len(SHARED_BY_ONE)
         return LONGEST_FIRST.index(item.path.stem) if item.path.stem in LONGEST_FIRST else len(LONGEST_FIRST)
 
     items.sort(key=order)

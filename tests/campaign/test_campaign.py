@@ -103,7 +103,7 @@ def server():
             pass
 
     started = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    threading.Thread(target=started.serve_forever, daemon=True).start()
+    threading.Thread(target=started.serve_forever, args=(0.02,), daemon=True).start()
     yield started.server_port, bodies
     started.shutdown()
     started.server_close()

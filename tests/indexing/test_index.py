@@ -532,7 +532,7 @@ def test_part_of_a_partition_is_never_counted_as_all_of_it_because_of_an_old_lis
     assert indexed(client, run) == lines
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def own_solr(tmp_path_factory):
     """A Solr that a test may stop and kill."""
     from operations.services import Solr as Service
@@ -541,42 +541,37 @@ def own_solr(tmp_path_factory):
     service = Service(tmp_path_factory.mktemp("own-solr"), port=free_port(1000), heap="512m", light=True)
     service.start()
     yield service
-    service.stop()
+    service.kill()
 
 
 def test_solr_that_is_killed_in_the_middle_and_comes_back_is_waited_for(
     store, own_solr, small_bodies, monkeypatch
 ):
-    run = make_run(store, partitions=20)
+    """It also starts although a collection was half created when it was killed."""
+    run = make_run(store, partitions=10)
     posted, halfway, original, summaries = [], threading.Event(), Solr.update, []
 
     def update(self, collection, body):
         original(self, collection, body)
         posted.append(body)
-        if len(posted) == 20:
+        if len(posted) == 10:
             halfway.set()
         time.sleep(0.02)
 
-    monkeypatch.setattr(Solr, "update", update)
     client = Solr(own_solr.url)
+    client.create("half")
+    monkeypatch.setattr(Solr, "update", update)
     thread = threading.Thread(target=lambda: summaries.append(index_run(store, run.name, client, "own")))
     thread.start()
     assert halfway.wait(60)
     own_solr.kill()
     assert thread.is_alive()
+    (folder,) = (own_solr.directory / "home").glob("half_*")
+    shutil.rmtree(folder)
     own_solr.start()
     thread.join(120)
     assert summaries[0]["complete"]
     assert indexed(client, run) == documents(store, run)
-
-
-def test_solr_starts_although_a_collection_was_half_created_when_it_was_killed(own_solr):
-    client = Solr(own_solr.url)
-    client.create("half")
-    own_solr.kill()
-    (folder,) = (own_solr.directory / "home").glob("half_*")
-    shutil.rmtree(folder)
-    own_solr.start()
     assert client.exists("half")
     client.delete("half")
 

@@ -41,7 +41,7 @@ def answering(monkeypatch):
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     server.answers, server.requests = answers, requests
     server.url = f"http://127.0.0.1:{server.server_port}/solr"

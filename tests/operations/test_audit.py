@@ -52,7 +52,7 @@ def osv(monkeypatch):
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setattr(audit, "OSV", f"http://127.0.0.1:{server.server_port}/")
     yield asked
     server.shutdown()

@@ -178,7 +178,7 @@ def test_a_download_goes_on_where_it_ended_and_is_checked(tmp_path):
 
     data = bytes(range(256)) * 4_000
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Ranged, directory=str(tmp_path)))
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     url, path = f"http://127.0.0.1:{server.server_port}/x", tmp_path / "out" / "x"
     try:
         path.parent.mkdir()

@@ -112,7 +112,7 @@ def answering():
             pass
 
     server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
 
     def examine(settings, status, body, path="/solr"):
         answer[:] = status, body

@@ -42,7 +42,7 @@ def guarded(searchable):
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield f"http://{LOGIN}127.0.0.1:{server.server_port}/solr"
     server.shutdown()

@@ -311,7 +311,7 @@ def watched(world, chromium):
     contexts, complaints = [], []
     app = create_app(world.settings, {"REFRESH_SECONDS": 0})
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
 
     def open_page(path="/runs", **options):

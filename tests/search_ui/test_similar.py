@@ -242,7 +242,7 @@ def test_the_runs_verify(alike):
 def test_a_person_goes_from_one_to_the_next(alike, show, chromium, width):
     show(alike.ten)
     server = make_server("127.0.0.1", 0, create_app(alike.settings), threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     context = chromium.new_context(
         base_url=f"http://127.0.0.1:{server.server_port}", viewport={"width": width, "height": 900}
