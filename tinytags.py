@@ -308,8 +308,8 @@ def annotations(folder, name, no_index, settings, as_json):
 
     DIR is a folder, local or at hdfs://, https:// or s3:// (the last two need tinytags[remote]), with the CSV files of Open
     Images or of its layouts: class descriptions, image labels, relations, and the hierarchy as JSON. Files are known by their
-    header. Bad rows are counted, listed with their place, and don't stop the others. Stopped or killed, the same command
-    does what is left.
+    header. Bad rows are counted, listed with their place, and don't stop the others. At the end it counts once what is slow to
+    count on the pages. Stopped or killed, the same command does what is left.
     """
     from indexing.index_annotations import index_annotations
     from jobs import read_annotations as job

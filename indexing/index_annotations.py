@@ -1,8 +1,10 @@
 """Indexing and verifying annotations: images and relations are two sets of documents, each with a collection and an alias."""
 
+import time
 from typing import Any
 
 from conf.progress import Progress
+from indexing.annotation_counts import check_counts, write_counts
 from indexing.annotation_fields import ANNOTATION_NAMES
 from indexing.expected import document_id, read_rejected_ids, read_tags
 from indexing.findings import Findings, recording_unreadable
@@ -18,7 +20,7 @@ from storage.store import FileUnavailableError, Store, StoreError, StoreUnavaila
 
 
 def index_annotations(store: Store, name: str, solr: Solr) -> dict[str, Any]:
-    """Bring the images and the relations into their collections, and move each alias when all of its set is in.
+    """Bring the images and the relations into their collections, and move each alias when all of its set is in; then count.
 
     Raises as `indexing.index.index_run` does.
     """
@@ -26,14 +28,19 @@ def index_annotations(store: Store, name: str, solr: Solr) -> dict[str, Any]:
         part.kind: index_documents(store, part, solr, part.alias)
         for part in open_annotations(store, name).sets
     }
+    complete = all(part["complete"] for part in parts.values())
+    began = time.monotonic()
+    counted = complete and write_counts(store, name, solr)
     return {
         "annotations": name,
         "documents": sum(part["documents"] for part in parts.values()),
         "rejected": sum(part["rejected"] for part in parts.values()),
-        "complete": all(part["complete"] for part in parts.values()),
+        "complete": complete,
         "left": [line for part in parts.values() for line in part["left"]],
         "failed": [one for part in parts.values() for one in part["failed"]],
         "seconds": round(sum(part["seconds"] for part in parts.values()), 3),
+        "counted": counted,
+        "count_seconds": round(time.monotonic() - began, 3),
         "images": parts["images"],
         "relations": parts["relations"],
     }
@@ -44,7 +51,7 @@ def verify_annotations(store: Store, name: str, solr: Solr | None, repair: bool 
 
     Returns what `indexing.verify.verify_run` does; the kinds of problems are ``rows`` (a range isn't read, or its rows in
     Parquet aren't as many as its statistics say), ``documents`` (a partition isn't written, or has changed), ``unreadable``
-    (a file that the store can't read now), ``collection`` and ``index``. Repair posts again what differs in the index, and
+    (a file that the store can't read now), ``collection``, ``index`` and ``counts``. Repair posts again what differs in the index, and
     deletes what is extra; the rest is marked for `tinytags annotations` to do again.
 
     Raises `LeaseHeldError` while the annotations are being indexed, or, with ``repair``, written.
@@ -68,6 +75,9 @@ def verify_annotations(store: Store, name: str, solr: Solr | None, repair: bool 
                 _check_documents(store, part, p, own, indexed[part])
                 progress.add(1)
             _check_foreign(part, own, indexed[part])
+    published = solr and all(solr.alias(part.alias) == [part.name] for part in found)
+    if solr and published and (wrong := check_counts(store, name, solr)):
+        findings.add("counts", None, wrong)
     if repair:
         _mark(
             store,
@@ -78,6 +88,8 @@ def verify_annotations(store: Store, name: str, solr: Solr | None, repair: bool 
         for part, own in found.items():
             if part_solr := indexed[part]:
                 _repair_index(store, part, part_solr, own)
+        if solr and published:
+            _repair_counts(store, name, solr, findings)
     findings.problems += [problem for own in found.values() for problem in own.problems]
     return {
         "annotations": name,
@@ -86,6 +98,16 @@ def verify_annotations(store: Store, name: str, solr: Solr | None, repair: bool 
         "problems": findings.problems,
         "ok": all(problem["mended"] for problem in findings.problems),
     }
+
+
+def _repair_counts(store: Store, name: str, solr: Solr, findings: Findings) -> None:
+    """Count again what is wrong, or what isn't of the index any more as that was repaired."""
+    wrong = [problem for problem in findings.problems if problem["kind"] == "counts"]
+    if wrong:
+        store.remove(layout.annotations_counts(name))
+    written = write_counts(store, name, solr)
+    for problem in wrong:
+        problem["mended"] = written
 
 
 def _check_rows(store: Store, annotations: Annotations, number: int, findings: Findings) -> None:

@@ -1,7 +1,7 @@
 """Annotations as the pages show them: searches by the names of classes, and answers with names for ids."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 from flask import abort
 from werkzeug.datastructures import MultiDict
 
+from indexing.annotation_counts import LISTED, Counts, Facets
 from indexing.query import annotations as query
 from indexing.query.search_state import BadSearchError, check_parameters, quote_value
 from indexing.solr import Solr
@@ -22,8 +23,6 @@ MOST_LIMIT = 100_000
 MOST_START = 1_000_000  # beyond, Solr needs seconds for a page; the CSV has all
 MOST_CLASSES = 50
 LONGEST = 500
-LISTED = 15  # values of a facet on the page
-SUGGESTED = 100  # names in the list of a field on the page
 ESCAPE = "\\"  # in links to a value that has a %
 # The page of an image in the viewer of Open Images.
 OPEN_IMAGES = "https://storage.googleapis.com/openimages/web/visualizer/index.html?id={}"
@@ -73,6 +72,26 @@ def open_named(name: str) -> Opened:
 
 def solr() -> Solr:
     return sources().solr
+
+
+def known_counts(opened: Opened) -> Counts | None:
+    """Return the counts that were made with the index; None where it isn't the same any more, or has none."""
+    index = query.read_index(solr(), opened.images)
+    return sources().library.annotation_counts(opened.name, index) if index else None
+
+
+def class_counts(opened: Opened) -> dict[str, int]:
+    """Return the number of images of each class that an image has, by the class's id."""
+    counts = known_counts(opened)
+    return counts.classes if counts else query.class_counts(solr(), opened.images)
+
+
+def relation_counts(opened: Opened) -> list[tuple[str, int, int]]:
+    """Return each type of relation with the number of its images and of its rows, by name."""
+    counts = known_counts(opened)
+    if counts and counts.relations_index == query.read_index(solr(), opened.relations):
+        return [(one, counts.relations[one], rows) for one, rows in sorted(counts.rows.items())]
+    return query.relation_counts(solr(), opened.images, opened.relations)
 
 
 @dataclass(frozen=True)
@@ -140,6 +159,39 @@ class ImageSearch:
     def params(self, classes: Classes) -> query.Params:
         """Return the search for Solr."""
         return query.images_query(self.groups(classes), self.every, self.relation, self.sort)
+
+    def find(
+        self, opened: Opened, start: int, rows: int, facets: Mapping[str, tuple[str, int]]
+    ) -> query.Hits:
+        """Return a page of the search, with counts by facet.
+
+        Of all images, of one class or of one type of relation, the counts made with the index are used, where there are some.
+        """
+        groups, params = self.groups(opened.classes), self.params(opened.classes)
+        single = not groups or (len(groups) == 1 and len(groups[0]) == 1)
+        counts = known_counts(opened) if single else None
+        if counts is None:
+            return query.find_images(solr(), opened.images, groups, params, start, rows, facets)
+        total, known = self._known(counts, groups[0][0] if groups else None)
+        left = {tag: facet for tag, facet in facets.items() if tag not in known}
+        if total is None or left:
+            found = query.find(solr(), opened.images, params, start, rows, left)
+        else:
+            found = query.find_first(solr(), opened.images, params, start, rows, start + rows)
+        known = {
+            tag: query.most_frequent(known[tag], most) for tag, (_, most) in facets.items() if tag in known
+        }
+        return query.Hits(found.total if total is None else total, found.documents, found.facets | known)
+
+    def _known(self, counts: Counts, label: str | None) -> tuple[int | None, Facets]:
+        """Return the number of images and counts by facet, as far as they were counted; a facet doesn't count its own filter."""
+        of_class = counts.of_class.get(label, {}) if label else {"relation": counts.relations}
+        if not self.relation:
+            return counts.classes.get(label, 0) if label else counts.images_index.documents, of_class
+        known = {tag: values for tag, values in of_class.items() if tag == "relation"}
+        if label:
+            return None, known
+        return counts.relations.get(self.relation, 0), known | counts.of_relation.get(self.relation, {})
 
     def hits(self, opened: Opened, documents: list[query.Document]) -> Iterator[api.AnnotatedImage]:
         """Yield images with the classes that match, as they were asked for, and all of theirs."""
@@ -218,9 +270,7 @@ def suggest(opened: Opened, part: str, text: str) -> list[str]:
     """Return names of classes, or types of relations, with a text in them: those that begin with it first, then by name."""
     names: Iterable[str] = opened.classes.names.values()
     if part == "relation":
-        names = [
-            relation for relation, _, _ in query.relation_counts(solr(), opened.images, opened.relations)
-        ]
+        names = [relation for relation, _, _ in relation_counts(opened)]
     wanted = text.lower()
     found = {name for name in names if wanted in name.lower()}
     return sorted(found, key=lambda name: (not name.lower().startswith(wanted), name.lower(), name))[:LISTED]

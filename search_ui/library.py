@@ -12,6 +12,8 @@ from flask import abort
 
 from conf.addresses import without_passwords
 from conf.errors import TinyTagsError
+from indexing.annotation_counts import Counts, read_counts
+from indexing.query.annotations import Index
 from ingest.annotations.classes import Classes, read_classes
 from ingest.annotations.manifest import list_annotations, open_annotations
 from ingest.bad import read_bad_records
@@ -50,6 +52,7 @@ class Library:
         self.store = store
         self._lock = threading.Lock()
         self._cache: dict[_Key, tuple[float, object]] = {}
+        self._counts: dict[str, Counts] = {}
 
     def corpus(self, name: str) -> Corpus | None:
         """Return a corpus, or None where the store has none of this name. Raises `StoreUnavailableError`."""
@@ -66,6 +69,16 @@ class Library:
     def annotations(self, name: str) -> Classes | None:
         """Return the classes of annotations, or None where the store has none of this name. Raises `StoreUnavailableError`."""
         return self._read(_read_annotations, name)
+
+    def annotation_counts(self, name: str, index: Index) -> Counts | None:
+        """Return the counts of annotations whose images have this index; None where the store has none. Raises `StoreUnavailableError`."""
+        known = self._counts.get(name)
+        if known is None or known.images_index != index:
+            known = self._read(read_counts, name)
+            if known is None or known.images_index != index:
+                return None
+            self._counts[name] = known
+        return known
 
     def annotation_names(self) -> list[str]:
         """Return the names of all annotations. Raises `StoreError`."""

@@ -259,6 +259,11 @@ def annotations_classes(name: str) -> str:
     return f"{annotations_folder(name)}/classes.json"
 
 
+def annotations_counts(name: str) -> str:
+    """Return the counts of searches that have many images, of one state of the index; left out where they aren't made yet."""
+    return f"{annotations_folder(name)}/counts.json"
+
+
 def annotations_rows_folder(name: str) -> str:
     """Return the folder of the rows of annotations; its partitions are ranges of bytes of the files."""
     return f"{annotations_folder(name)}/rows"

@@ -168,6 +168,7 @@ def find(
     start: int,
     rows: int,
     facets: Mapping[str, tuple[str, int]] | None = None,
+    seconds: float = ANSWER_SECONDS,
 ) -> Hits:
     """Return a page of a search. ``facets`` maps a filter's tag to its field and how many values to count.
 
@@ -178,7 +179,7 @@ def find(
         for tag, (field, limit) in (facets or {}).items()
     }
     more = {"json.facet": json.dumps(asked)} if asked else {}
-    answer = _select(solr, alias, params | {"start": start, "rows": rows} | more)
+    answer = _select(solr, alias, params | {"start": start, "rows": rows} | more, seconds)
     counts = {tag: _counts(answer["facets"].get(tag)) for tag in asked} if asked else {}
     return Hits(answer["response"]["numFound"], answer["response"]["docs"], counts)
 
@@ -188,6 +189,8 @@ def find_first(solr: Solr, alias: str, params: Params, start: int, rows: int, co
 
     With fewer, ``total`` is exact; else it is at least ``counted``.
     """
+    if params["q"] == "*:*":  # Solr searches for this in another way, which fails where it stops early
+        params = params | {"q": "{!bool should=$all mm=1}", "all": "*:*"}
     return find(solr, alias, params | {"minExactCount": counted}, start, rows)
 
 
@@ -248,10 +251,10 @@ def find_image(solr: Solr, images: str, relations: str, image: str) -> tuple[Doc
     return found[0], [document for batch in every(solr, relations, asked) for document in batch]
 
 
-def _select(solr: Solr, alias: str, params: Params) -> Any:
+def _select(solr: Solr, alias: str, params: Params, seconds: float = ANSWER_SECONDS) -> Any:
     """Search. Raises `TinyTagsError` where the annotations are not in Solr."""
     with _of_annotations(alias):
-        return solr.select(alias, params, ANSWER_SECONDS)
+        return solr.select(alias, params, seconds)
 
 
 @contextlib.contextmanager

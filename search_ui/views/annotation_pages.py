@@ -4,13 +4,13 @@ from typing import Any
 
 from flask import Blueprint, render_template, request
 
+from indexing.annotation_counts import FACETS, LISTED, SUGGESTED
 from indexing.query import annotations as query
 from indexing.query.search_state import check_parameters
+from search_ui import annotations
 from search_ui.annotations import (
-    LISTED,
     LONG_PAGE,
     PER_PAGE,
-    SUGGESTED,
     ImageSearch,
     Opened,
     Page,
@@ -63,7 +63,7 @@ def tree(name: str) -> str:
     """The hierarchy of classes, as a tree."""
     check_parameters(request.args, ())
     opened = open_named(name)
-    counts = query.class_counts(solr(), opened.images)
+    counts = annotations.class_counts(opened)
     return render_template("annotations/tree.html", opened=opened, counts=counts, page="tree")
 
 
@@ -92,16 +92,13 @@ def images(name: str) -> str:
     )
     # A click on a class shows images with all classes: its count is that only where now all match, too.
     narrows = (search.every or len(search.classes) < 2) and not search.descendants
-    facets = {"relation": ("relations", LISTED)}
-    if narrows and (search.classes or search.relation):
-        facets["class"] = ("classes", SUGGESTED)
-    found = query.find_images(
-        solr(), opened.images, search.groups(opened.classes), search.params(opened.classes), page.start, page.limit or PER_PAGE, facets
-    )  # fmt: skip
+    narrowed = narrows and bool(search.classes or search.relation)
+    facets = {tag: facet for tag, facet in FACETS.items() if narrowed or tag != "class"}
+    found = search.find(opened, page.start, page.limit or PER_PAGE, facets)
     if "class" in facets:
         of_class = found.facets["class"]
     else:  # those of all images, which the index keeps
-        of_class = query.most_frequent(query.class_counts(solr(), opened.images), SUGGESTED)
+        of_class = query.most_frequent(annotations.class_counts(opened), SUGGESTED)
     counts = by_name(opened.classes, of_class)
     more = [
         {"name": one, "count": count, "url": opened.url("images", **search.parameters(**{"class": [*search.classes, one], "match": "all"}))}

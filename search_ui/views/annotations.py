@@ -10,6 +10,7 @@ from flask import Blueprint, Response, jsonify, request
 from conf.spreadsheets import guarded
 from indexing.query import annotations as query
 from indexing.query.search_state import BadSearchError, check_parameters, quote_value
+from search_ui import annotations
 from search_ui import api_annotations as api
 from search_ui.annotations import (
     PER_PAGE,
@@ -58,7 +59,7 @@ def class_counts(opened: Opened) -> list[api.ClassCount]:
     """Return the classes that images have, in the order of ``sort``."""
     check_parameters(request.args, ("sort", "limit", "page"))
     sort = parse_sort(request.args, SORTS)
-    counts = query.class_counts(solr(), opened.images)
+    counts = annotations.class_counts(opened)
     found: list[api.ClassCount] = [
         {"class": opened.classes.name(label), "label": label, "images": count}
         for label, count in counts.items()
@@ -75,7 +76,7 @@ def relation_counts(opened: Opened) -> list[api.RelationCount]:
     sort = parse_sort(request.args, RELATION_SORTS)
     found: list[api.RelationCount] = [
         {"relation": relation, "images": images, "rows": rows}
-        for relation, images, rows in query.relation_counts(solr(), opened.images, opened.relations)
+        for relation, images, rows in annotations.relation_counts(opened)
     ]
     if sort != "name":
         found.sort(key=lambda one: -(one["images"] if sort == "images" else one["rows"]))
@@ -126,9 +127,7 @@ def api_images(name: str) -> Response:
     """Images with at least one of several classes, or with all, those with most of them first."""
     opened, search = open_named(name), ImageSearch.parse(request.args)
     page = Page.parse(request.args, PER_PAGE)
-    found = query.find_images(
-        solr(), opened.images, search.groups(opened.classes), search.params(opened.classes), page.start, page.limit or PER_PAGE
-    )  # fmt: skip
+    found = search.find(opened, page.start, page.limit or PER_PAGE, {})
     answer: api.AnnotatedImages = {"total": found.total, "images": list(search.hits(opened, found.documents))}
     return jsonify(answer)
 

@@ -11,6 +11,7 @@ from indexing.status import read_status
 from ingest.annotations.manifest import open_annotations
 from jobs.read_annotations import read_annotations
 from operations.status import describe
+from storage import layout
 from storage.documents import documents_file
 from storage.store import open_store
 
@@ -34,6 +35,15 @@ def test_annotations_are_indexed_verified_repaired_and_shown(annotated, client):
     assert index_annotations(annotated, "made", client)["images"]["posted"] == []
     assert verify_annotations(annotated, "made", client)["ok"]
 
+    path = layout.annotations_counts("made")
+    counts = annotated.read_json(path)
+    for wrong in (counts | {"rows": {"at": 1}}, counts | {"of_class": []}, {}):
+        annotated.write_json(path, wrong)
+        found = verify_annotations(annotated, "made", client)
+        assert [problem["kind"] for problem in found["problems"]] == ["counts"] and not found["ok"]
+    assert verify_annotations(annotated, "made", client, repair=True)["ok"]
+    assert annotated.read_json(path) == counts
+
     line = annotated.read_bytes(documents_file(images, 0)).splitlines()[0]
     document = json.loads(line)
     others = [
@@ -48,6 +58,9 @@ def test_annotations_are_indexed_verified_repaired_and_shown(annotated, client):
     assert not found["ok"] and {problem["kind"] for problem in found["problems"]} == {"index"}
     assert verify_annotations(annotated, "made", client, repair=True)["ok"]
     assert verify_annotations(annotated, "made", client)["problems"] == []
+    # Of the index after the repair, with the same counts.
+    after = annotated.read_json(path)
+    assert after.pop("images_index") != counts.pop("images_index") and after == counts
 
     client.update(images.name, b'{"delete": {"query": "*:*"}}')
     client.commit(images.name)

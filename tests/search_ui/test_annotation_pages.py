@@ -19,15 +19,18 @@ from searchable import make_run, read_documents
 from served import served
 
 from conf.settings import Settings
+from indexing import annotation_counts
+from indexing.annotation_counts import read_counts, write_counts
 from indexing.index import index_run
 from indexing.index_annotations import index_annotations
-from indexing.query.annotations import document_frequencies
+from indexing.query.annotations import document_frequencies, read_index
 from indexing.solr import Solr
 from ingest.annotations.manifest import open_annotations
 from ingest.corpus import open_corpus
 from jobs.read_annotations import read_annotations
 from jobs.split_dump import split_dump
 from search_ui import create_app
+from storage import layout
 from storage.documents import read_documents as read_documents_of
 from storage.store import open_store
 
@@ -99,7 +102,11 @@ def annotated(request, solr, tmp_path_factory):
     )  # fmt: skip
     read_annotations(settings, str(folder), request.param, IMAGES * 250)
     client, store = Solr(solr.url, patience=60), open_store(settings.store)
-    assert index_annotations(store, request.param, client)["complete"]
+    # So that about half of the answers come from the counts that are made with the index.
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(annotation_counts, "LIVE_IMAGES", IMAGES // 8)
+    indexed = index_annotations(store, request.param, client)
+    assert indexed["complete"] and indexed["counted"]
     page = create_app(settings).test_client()
 
     def get(path, **parameters):
@@ -126,6 +133,7 @@ def annotated(request, solr, tmp_path_factory):
         settings=settings,
         folder=folder,
     )
+    monkeypatch.undo()
     for part in open_annotations(store, request.param).sets:
         client.delete_alias(part.alias)
         client.delete(part.name)
@@ -177,6 +185,10 @@ def test_counts_are_the_same_while_the_index_still_has_documents_that_were_repla
     client.update(images.name, json.dumps([document]).encode())
     client.commit(images.name)
     assert annotated.get("classes") == before[0]
+    # The other tests are of counts made with the index.
+    again = index_annotations(store, annotated.name, client)
+    assert again["counted"] and again["images"]["posted"] == []
+    assert read_counts(store, annotated.name).images_index == read_index(client, images.alias)
 
 
 def expected_images(annotated, classes, every=False):
@@ -483,3 +495,50 @@ def test_every_page_escapes_names_and_links_to_its_data(annotated):
     ]
     text, _ = follow(annotated, f"{base}/images/{image}")
     assert '<svg class="graph"' in text and "relation-search?" in text
+
+
+def test_answers_are_the_same_without_the_counts_that_are_made_with_the_index(annotated):
+    store, client = open_store(annotated.settings.store), Solr(annotated.settings.solr, patience=60)
+    path = layout.annotations_counts(annotated.name)
+    counts = store.read_json(path)
+    assert counts["of_class"] and counts["of_relation"]
+    large = max(counts["of_class"], key=lambda label: counts["classes"][label])
+    small = min(counts["classes"], key=lambda label: counts["classes"][label])
+    assert small not in counts["of_class"]
+    relation = max(counts["of_relation"], key=counts["relations"].get)
+    rare = min(counts["relations"], key=counts["relations"].get)
+    searches = [
+        {},
+        {"class": large},
+        {"class": small},
+        {"class": large, "relation": relation},
+        {"relation": relation},
+        {"relation": rare},
+    ]
+    searches += [
+        {"class": large, "page": "2", "limit": "7"},
+        {"class": "nothing"},
+        {"relation": "nothing"},
+        {"class": [large, small]},
+    ]
+
+    def texts():
+        page = create_app(annotated.settings).test_client()
+        base = f"/annotations/{annotated.name}"
+        pages = [page.get(f"{base}/images", query_string=one) for one in searches]
+        pages += [page.get(f"/api{base}/images", query_string=one) for one in searches]
+        return [one.text for one in (*pages, page.get(f"{base}/classes"), page.get(f"{base}/relations"))]
+
+    before = texts()
+    wrong = counts | {"classes": {large: 1}, "relations": {relation: 1}, "rows": {relation: 1}}
+    store.write_json(path, wrong)
+    assert texts() != before  # they are used
+    # After a kill before they were made, with a damaged file, and with those of another state of the index.
+    store.remove(path)
+    assert texts() == before
+    store.write_bytes(path, b'{"classes": {"')
+    assert texts() == before
+    folder, _, *state = counts["images_index"]
+    store.write_json(path, wrong | {"images_index": [folder, 0, *state]})
+    assert texts() == before
+    assert write_counts(store, annotated.name, client) and store.read_json(path) == counts
