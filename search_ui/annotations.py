@@ -1,5 +1,6 @@
 """Annotations as the pages show them: searches by the names of classes, and answers with names for ids."""
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from urllib.parse import quote, urlencode
 from flask import abort
 from werkzeug.datastructures import MultiDict
 
-from indexing.annotation_counts import LISTED, Counts, Facets
+from indexing.annotation_counts import LISTED, SUGGESTED, Counts, Facets
 from indexing.query import annotations as query
 from indexing.query.search_state import BadSearchError, check_parameters, quote_value
 from indexing.solr import Solr
@@ -22,6 +23,7 @@ PER_PAGE, LONG_PAGE = 30, 200  # rows of a page; of classes, or of a CSV that is
 MOST_LIMIT = 100_000
 MOST_START = 1_000_000  # beyond, Solr needs seconds for a page; the CSV has all
 MOST_CLASSES = 50
+MOST_URLS = 20_000
 LONGEST = 500
 ESCAPE = "\\"  # in links to a value that has a %
 # The page of an image in the viewer of Open Images.
@@ -45,14 +47,15 @@ class Opened:
 
     def url(self, place: str = "", /, **parameters: Any) -> str:
         """Return the address of a page; parameters without a value are left out."""
-        given = {key: value for key, value in parameters.items() if value not in (None, "", [])}
-        address = f"/annotations/{quote(self.name)}/{place}"
-        return address + (f"?{urlencode(given, doseq=True)}" if given else "")
+        return _url(self.name, place, parameters)
 
     def relations_url(self, **parts: str | None) -> str:
         """Return the address of the search for relations whose parts are exactly these values, also with a ``%``."""
-        values = {part: value for part, value in parts.items() if value is not None}
-        return self.url("relation-search", **RelationSearch({}, None, "image").parameters(**values))
+        return _relations_url(self.name, tuple(parts.items()))
+
+    def class_url(self, name: str) -> str:
+        """Return the address of the images with a class."""
+        return _class_url(self.name, name)
 
     def image_url(self, image: str) -> str:
         return self.url(f"images/{quote(image, safe='')}")
@@ -60,6 +63,24 @@ class Opened:
     def names(self, labels: list[str]) -> list[str]:
         """Return the names of classes, sorted, each once."""
         return sorted({self.classes.name(label) for label in labels})
+
+
+def _url(annotations: str, place: str, parameters: Mapping[str, Any]) -> str:
+    given = {key: value for key, value in parameters.items() if value not in (None, "", [])}
+    address = f"/annotations/{quote(annotations)}/{place}"
+    return address + (f"?{urlencode(given, doseq=True)}" if given else "")
+
+
+# A page has hundreds of these addresses, most of them several times; making them took a third of its time.
+@functools.lru_cache(MOST_URLS)
+def _class_url(annotations: str, name: str) -> str:
+    return _url(annotations, "images", {"class": [name]})
+
+
+@functools.lru_cache(MOST_URLS)
+def _relations_url(annotations: str, parts: tuple[tuple[str, str | None], ...]) -> str:
+    values = {part: value for part, value in parts if value is not None}
+    return _url(annotations, "relation-search", RelationSearch({}, None, "image").parameters(**values))
 
 
 def open_named(name: str) -> Opened:
@@ -84,6 +105,13 @@ def class_counts(opened: Opened) -> dict[str, int]:
     """Return the number of images of each class that an image has, by the class's id."""
     counts = known_counts(opened)
     return counts.classes if counts else query.class_counts(solr(), opened.images)
+
+
+def frequent_classes(opened: Opened) -> list[str]:
+    """Return the names of the classes that most images have, also where the counts are of an earlier index."""
+    counts = sources().library.annotation_counts(opened.name)
+    labels = counts.classes if counts else query.class_counts(solr(), opened.images)
+    return list(by_name(opened.classes, query.most_frequent(labels, SUGGESTED)))
 
 
 def relation_counts(opened: Opened) -> list[tuple[str, int, int]]:

@@ -70,12 +70,15 @@ class Library:
         """Return the classes of annotations, or None where the store has none of this name. Raises `StoreUnavailableError`."""
         return self._read(_read_annotations, name)
 
-    def annotation_counts(self, name: str, index: Index) -> Counts | None:
-        """Return the counts of annotations whose images have this index; None where the store has none. Raises `StoreUnavailableError`."""
+    def annotation_counts(self, name: str, index: Index | None = None) -> Counts | None:
+        """Return the counts of annotations whose images have this index, or any without one; None where the store has none.
+
+        Raises `StoreUnavailableError`.
+        """
         known = self._counts.get(name)
-        if known is None or known.images_index != index:
+        if known is None or index not in (None, known.images_index):
             known = self._read(read_counts, name)
-            if known is None or known.images_index != index:
+            if known is None or index not in (None, known.images_index):
                 return None
             self._counts[name] = known
         return known

@@ -95,15 +95,15 @@ def images(name: str) -> str:
     narrowed = narrows and bool(search.classes or search.relation)
     facets = {tag: facet for tag, facet in FACETS.items() if narrowed or tag != "class"}
     found = search.find(opened, page.start, page.limit or PER_PAGE, facets)
-    if "class" in facets:
-        of_class = found.facets["class"]
-    else:  # those of all images, which the index keeps
-        of_class = query.most_frequent(annotations.class_counts(opened), SUGGESTED)
-    counts = by_name(opened.classes, of_class)
+    # Without a class it is one of all images, whose counts the page of classes has.
+    narrowed_counts = found.facets.get("class")
+    if narrowed_counts is None and narrows:
+        narrowed_counts = query.most_frequent(annotations.class_counts(opened), SUGGESTED)
+    counts = by_name(opened.classes, narrowed_counts or {})
+    others = [(one, count) for one, count in counts.items() if one not in search.classes]
     more = [
         {"name": one, "count": count, "url": opened.url("images", **search.parameters(**{"class": [*search.classes, one], "match": "all"}))}
-        for one, count in counts.items()
-        if narrows and one not in search.classes
+        for one, count in others[:LISTED]
     ]  # fmt: skip
     types = [
         {
@@ -124,8 +124,8 @@ def images(name: str) -> str:
     ]
     return _render(
         "images", opened, found.total, page, search.parameters(), rows=list(search.hits(opened, found.documents)), search=search,
-        facets=[_facet("Also in these images", more[:LISTED]), _facet("Relations", types)], chips=chips,
-        suggestions=list(counts),
+        facets=[_facet("Also in these images", more), _facet("Relations", types)], chips=chips,
+        suggestions=list(counts) if narrows else annotations.frequent_classes(opened),
     )  # fmt: skip
 
 
