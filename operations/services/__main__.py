@@ -9,6 +9,7 @@ import click
 
 from conf.command import INTERRUPTED, json_option, note, report, run
 from conf.errors import TinyTagsError
+from operations.services.class_archive import make_archive
 from operations.services.java import fetch_jars, jars_folder
 from operations.services.registry import NAMES, SERVICES, SETTINGS, configured_services
 from operations.services.service import Service
@@ -92,7 +93,7 @@ def status(names: tuple[str, ...], as_json: bool) -> None:
 @names_argument
 @click.option("--check", is_flag=True, help="Fetch nothing; exit code 1 where jars are missing.")
 def jars(names: tuple[str, ...], check: bool) -> None:
-    """Fetch the jars of services (solr, hdfs and yarn by default), so that `up` is quick."""
+    """Fetch the jars of services (solr, hdfs and yarn by default), and archive Solr's classes, so that `up` is quick."""
     needed = tuple(service.name for service in SERVICES if not service.optional)
     services = _selected(names, needed)
     if check:
@@ -102,6 +103,8 @@ def jars(names: tuple[str, ...], check: bool) -> None:
     for service in services:
         if service.pom:
             fetch_jars(service.pom, service.profile)
+        if service.name == "solr":
+            make_archive()
 
 
 def _selected(names: tuple[str, ...], default: tuple[str, ...]) -> list[Service]:

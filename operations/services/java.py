@@ -65,6 +65,20 @@ def jars_folder(pom: Path, profile: str | None = None, directory: Path | None = 
     return (directory or jars_directory()) / f"{name}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:12]}"
 
 
+def class_archive(java: str, jars: Path) -> Path:
+    """Return where an archive of the classes that this Java loads from these jars is, if `services.class_archive` made one."""
+    release = Path(java).resolve().parent.parent / "release"
+    key = hashlib.sha256(release.read_bytes() if release.exists() else b"").hexdigest()[:12]
+    return jars.with_name(f"{jars.name}-{key}.jsa")
+
+
+def archive_options(java: str, jars: Path) -> list[str]:
+    """Return the options of a JVM that uses the archive; none where there is no archive."""
+    path = class_archive(java, jars)
+    # Java checks that it belongs to it and to these jars, and would warn where not.
+    return [f"-XX:SharedArchiveFile={path}", "-Xshare:auto", "-Xlog:cds*=off"] if path.exists() else []
+
+
 def fetch_jars(pom: Path, profile: str | None = None, directory: Path | None = None) -> Path:
     """Return the folder with the jars of a Maven project file and its profile; fetched once for each content of the file.
 

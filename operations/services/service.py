@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 
 import conf
 from conf.errors import TinyTagsError
-from operations.services.java import JVM_OPTIONS, fetch_jars, java_command
+from operations.services.java import JVM_OPTIONS, archive_options, fetch_jars, java_command
 from operations.services.ports import LOOPBACK, is_free, listener
 from operations.services.process import failure_line, locked, process_start
 
@@ -111,7 +111,7 @@ class Daemon:
             self.output.replace(f"{self.output}.1")
         command, environment = self.main, {**os.environ}
         if self.heap:
-            command = [java, f"-Xmx{self.heap}", *JVM_OPTIONS, *self.options]
+            command = [java, f"-Xmx{self.heap}", *JVM_OPTIONS, *archive_options(java, jars), *self.options]
             command += ["-cp", f"{self.class_path}{jars}/*", *self.main]
             environment["JAVA_HOME"] = str(Path(java).resolve().parent.parent)
         with open(self.output, "wb") as output:
@@ -135,10 +135,10 @@ class Daemon:
         """Send the signal to stop to the process; False when it does not run."""
         return self._signal(self.stop_signal)
 
-    def stop(self) -> bool:
+    def stop(self, seconds: float = STOP_SECONDS) -> bool:
         """End the process: the signal to stop, then SIGKILL after a wait. False when it did not run."""
         ran = self.terminate()
-        if ran and not self._wait_for_end(STOP_SECONDS):
+        if ran and not self._wait_for_end(seconds):
             self.kill()
         self._pid_file.unlink(missing_ok=True)
         return ran

@@ -25,9 +25,10 @@ from operations.services import (
     configured_services,
     fetch_jars,
     free_port,
+    jars_folder,
     java_command,
 )
-from operations.services.java import MissingToolError
+from operations.services.java import MissingToolError, archive_options, class_archive
 from operations.services.process import failure_line
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "services"
@@ -139,6 +140,25 @@ def test_solr_starts_once_keeps_its_documents_when_killed_and_stops(settings):
         assert services(settings, "down") == "stopped: nothing was running\n"
     finally:
         solr.stop()
+
+
+@pytest.mark.services
+def test_solr_uses_the_archive_of_its_classes(solr):
+    path = class_archive(java_command(), jars_folder(solr.pom, solr.profile))
+    assert path.exists(), "scripts/setup makes it"
+    assert str(path) in Path(f"/proc/{solr.pid}/maps").read_text()
+
+
+def test_without_an_archive_of_classes_java_starts_as_usual(tmp_path):
+    (tmp_path / "bin").mkdir()
+    java, jars = tmp_path / "bin" / "java", tmp_path / "jars"
+    (tmp_path / "release").write_text("JAVA_VERSION=17")
+    assert archive_options(str(java), jars) == []
+    path = class_archive(str(java), jars)
+    path.touch()
+    assert f"-XX:SharedArchiveFile={path}" in archive_options(str(java), jars)
+    (tmp_path / "release").write_text("JAVA_VERSION=21")
+    assert archive_options(str(java), jars) == [], "each Java has its own"
 
 
 @pytest.mark.services
