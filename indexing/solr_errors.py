@@ -27,6 +27,10 @@ class RefusedError(SolrError):
         super().__init__(message, 400, reason)
 
 
+class NotNowError(SolrError):
+    """What is asked for isn't there yet, or too many ask at once; later the same may work. Its message names nothing of the machine."""
+
+
 class HalfCreatedError(SolrError):
     """A collection has no index, as Solr ended while it was created; it can be deleted, and created again."""
 

@@ -7,8 +7,7 @@ import re
 from typing import Any, TypeVar
 
 from conf.errors import TinyTagsError
-from indexing.query.search import TooBusyError
-from indexing.solr_errors import SolrError
+from indexing.solr_errors import NotNowError, SolrError
 from ingest.partition import NoImageError
 from records.corrections import DatabaseError
 from search_ui.sources import sources
@@ -45,7 +44,7 @@ def public(text: str) -> str:
 
 def reason(error: TinyTagsError) -> str:
     """Return what a page reports of an error; those of servers may have anything in their words."""
-    if not shown() and not isinstance(error, (TooBusyError, NoImageError)):
+    if not shown() and not isinstance(error, (NotNowError, NoImageError)):
         for kind, what in ((SolrError, "Solr"), (DatabaseError, "the database"), (StoreError, "the store")):
             if isinstance(error, kind):
                 return f"{what} {_UNAVAILABLE}"

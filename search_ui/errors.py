@@ -7,9 +7,8 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from conf.errors import TinyTagsError
-from indexing.query.search import TooBusyError
 from indexing.query.search_state import BadSearchError, UnknownParameterError
-from indexing.solr_errors import SolrError
+from indexing.solr_errors import NotNowError, SolrError
 from ingest.picture import DecoderBusyError
 from records.corrections import BadCorrectionError, DatabaseError
 from search_ui import api, details
@@ -90,7 +89,7 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
 
 def _unavailable(app: Flask, error: TinyTagsError, title: str | None = None) -> ResponseReturnValue:
     app.logger.warning("%s", error)
-    if isinstance(error, SolrError) and not isinstance(error, TooBusyError):
+    if isinstance(error, SolrError) and not isinstance(error, NotNowError):
         app.extensions["tinytags"].metrics.solr_failures.inc()
     return _answer(503, details.reason(error), title)
 

@@ -17,7 +17,7 @@ from indexing.query.counts import Counts
 from indexing.query.people import Given, LabelledDocuments, People, PeoplesLabels
 from indexing.query.search_state import SearchState
 from indexing.solr import Solr
-from indexing.solr_errors import RefusedError, SolrError
+from indexing.solr_errors import NotNowError, RefusedError, SolrError
 
 CHECK_SECONDS = 1.0
 # A Solr that hangs is treated like one that is down.
@@ -93,14 +93,12 @@ class PublishedIndex:
             return self._snapshot
 
     def compared(self) -> Snapshot:
-        """Return what is published, with where its models agree; waits for that. Raises `SolrError`, also where it takes too long."""
+        """Return what is published, with where its models agree; waits for that. Raises `SolrError`; `NotNowError` where it takes too long."""
         self.now()
         if self._comparing:
             answer = self._comparing.get(FILTER_SECONDS, forever=True)
             if answer.value is None:
-                raise SolrError(
-                    f"the tags of several models are not compared yet: {answer.error}; try again in a minute"
-                )
+                raise NotNowError("the tags of several models are not compared yet; try again in a minute")
             if answer.value is not self._snapshot.comparison:
                 self.expire()
         return self.now()

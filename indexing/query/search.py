@@ -16,7 +16,7 @@ from indexing.query.people import ids_with, terms
 from indexing.query.published import ANSWER_SECONDS, PublishedIndex, Snapshot
 from indexing.query.search_state import NUMBERED_ROWS, PER_PAGE, After, SearchState
 from indexing.solr import Solr
-from indexing.solr_errors import SolrError
+from indexing.solr_errors import NotNowError, SolrError
 
 # A page's few rows take some milliseconds: a Solr that takes longer than this hangs.
 ROWS_SECONDS = ANSWER_SECONDS
@@ -38,10 +38,6 @@ _BY_PEOPLE = {"right": "agreed", "wrong": "corrected"}
 
 Hit = dict[str, Any]  # a document as Solr returns it, with what people give it
 T = TypeVar("T")
-
-
-class TooBusyError(SolrError):
-    """Too many requests at once: this one was not sent to Solr."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -353,7 +349,7 @@ def _query_solr(solr: Solr, snapshot: Snapshot, parameters: dict[str, Any]) -> d
         parameters["collection"] = ",".join(names)
     far_back = parameters.get("start", 0) >= CURSOR_FROM
     if far_back and not _FAR_BACK.acquire(timeout=FAR_BACK_SECONDS):
-        raise TooBusyError(
+        raise NotNowError(
             f"too many requests for pages this far back; try again in {FAR_BACK_SECONDS} seconds"
         )
     seconds = ROWS_SECONDS if parameters["rows"] <= PER_PAGE[-1] else EXPORT_SECONDS

@@ -100,7 +100,9 @@ def test_searches_do_not_wait_for_the_comparison_nor_fail_with_it(page, runs, mo
     answer = page.get("/api/search").json
     assert (answer["total"], answer["agreements"]) == (len(runs), [])
     go.set()
-    assert page.get("/api/search?agreement=disagree").status_code == 503
+    late = page.get("/api/search?agreement=disagree")
+    assert late.status_code == 503
+    assert "not compared yet" in late.json["error"], "not that Solr is unavailable"
     failing.clear()
     assert page.get("/api/search").json["total"] == len(runs)
     wanted = sum(d.get("agreement") == "disagree" for d in runs)
