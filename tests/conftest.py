@@ -4,6 +4,7 @@ import fcntl
 import gc
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -78,6 +79,15 @@ def pytest_addoption(parser):
         action="store_true",
         help="run only tests that start no server, browser or JVM and aren't slow; guard against those",
     )
+
+
+def pytest_ignore_collect(collection_path, config):
+    """In fast mode, don't import files of which no test runs: bench, notebooks and others import much."""
+    if config.getoption("--fast") and collection_path.suffix == ".py":
+        marked = re.search(r"^pytestmark = pytest\.mark\.(\w+)", collection_path.read_text(), re.MULTILINE)
+        if marked and marked[1] in {*MARKERS.values(), "slow"}:
+            return True
+    return None
 
 
 @pytest.hookimpl(tryfirst=True)

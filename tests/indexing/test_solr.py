@@ -123,6 +123,7 @@ NO_ANSWERS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_error_with_status_200_is_repeated_like_any_other(answering):
     answering.answers += [*((200, answer) for answer in NO_ANSWERS), (200, OK)]
     Solr(answering.url).update("run", b"[1]")

@@ -203,6 +203,7 @@ def test_a_damaged_partition_of_the_corpus_is_ingested_again_before_the_run_is_t
     assert second == "tinytags tag --corpus tiny --model forest-10 --min-confidence 0.4"
 
 
+@pytest.mark.slow
 def test_who_writes_how_fast_and_for_how_long_still_is_told_while_it_lasts(any_store, tmp_path):
     corpus = make_corpus(any_store, "tiny", write_tiny_images(tmp_path / "tiny.bin", 100), 20)
     made = make_run(any_store, corpus_hash=corpus.hash, partitions=5, images=20)

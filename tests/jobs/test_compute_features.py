@@ -174,6 +174,7 @@ def test_a_broken_partition_of_images_does_not_stop_the_others(store):
     assert json.loads(store.read_bytes(failed))["remedy"] == "ingest"
 
 
+@pytest.mark.slow
 def test_what_cannot_be_kept_is_refused(store):
     words = ["features", "--corpus", "c", "--store", store.url()]
     run("train", "--corpus", "c", "--model", "m", "--head", "linear", "--store", store.url())

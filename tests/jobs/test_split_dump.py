@@ -42,6 +42,7 @@ from storage.store import open_store
 MASTERS = [PROCESSES, pytest.param(MASTER, marks=pytest.mark.spark)]
 # Small partitions, so that a job has a middle to be killed in; the last one is ragged.
 IMAGES, PARTITION_IMAGES, PARTITIONS = 11_950, 200, 60
+FEW = 20
 
 
 @pytest.fixture(scope="module")
@@ -250,31 +251,38 @@ def test_a_store_within_the_dumps_folder_is_no_change_of_the_dump(tmp_path):
         assert out.startswith("corpus c: 150 images in 1 partition, 150 labelled; ")
 
 
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """A dump of fewer images, as each file takes longer in HDFS; and the files of its corpus, made without Spark."""
+    folder = tmp_path_factory.mktemp("few")
+    dump = write_tiny_images(folder / "tiny_images.bin", FEW * PARTITION_IMAGES - 50)
+    make_corpus(open_store(str(folder / "store")), "tiny", dump, PARTITION_IMAGES)
+    return dump, contents(folder / "store" / "corpora" / "tiny")
+
+
 @pytest.mark.services
-def test_the_corpus_in_hdfs_from_a_dump_in_hdfs_is_the_local_one_byte_for_byte(
-    hdfs, dump, tmp_path, undisturbed
-):
+def test_the_corpus_in_hdfs_from_a_dump_in_hdfs_is_the_local_one_byte_for_byte(hdfs, few, tmp_path):
+    dump, undisturbed = few
     store = open_store(f"{hdfs.url}/{tmp_path.name}", hdfs.webhdfs)
     store.write_bytes("tiny_images.bin", dump.read_bytes())
     result = run_json(
         "ingest", store.url("tiny_images.bin"), "--corpus", "tiny", "--partition-images", PARTITION_IMAGES,
         "--store", store.url(), "--webhdfs", hdfs.webhdfs,
     )  # fmt: skip
-    assert result["split"] == PARTITIONS
+    assert result["split"] == FEW
     assert contents_in_hdfs(store, tmp_path / "copy") == undisturbed_but_for_the_place(undisturbed, store)
 
 
 @pytest.mark.services
-def test_a_datanode_that_dies_in_the_middle_is_told_in_one_line_and_a_rerun_completes(
-    hdfs, dump, tmp_path, undisturbed
-):
+def test_a_datanode_that_dies_in_the_middle_is_told_in_one_line_and_a_rerun_completes(hdfs, few, tmp_path):
+    dump, undisturbed = few
     store = open_store(f"{hdfs.url}/{tmp_path.name}", hdfs.webhdfs)
     words = [
         "ingest", dump, "--corpus", "tiny", "--partition-images", PARTITION_IMAGES,
         "--store", store.url(), "--webhdfs", hdfs.webhdfs,
     ]  # fmt: skip
     process = start(*words)
-    wait_until(lambda: len(store.list("corpora/tiny/statistics")) >= 10, process)
+    wait_until(lambda: len(store.list("corpora/tiny/statistics")) >= 3, process)
     hdfs.kill_datanode()
     began = time.monotonic()
     try:
@@ -287,9 +295,9 @@ def test_a_datanode_that_dies_in_the_middle_is_told_in_one_line_and_a_rerun_comp
     assert "are the NameNode and a DataNode up?" in line
     assert seconds < 90
     done = markers_in_hdfs(store)
-    assert 10 <= len(done) < PARTITIONS
+    assert 3 <= len(done) < FEW
     result = run_json(*words)
-    assert (result["already_done"], result["split"]) == (len(done), PARTITIONS - len(done))
+    assert (result["already_done"], result["split"]) == (len(done), FEW - len(done))
     assert done.items() <= markers_in_hdfs(store).items()
     assert contents_in_hdfs(store, tmp_path / "copy") == undisturbed
 

@@ -43,6 +43,9 @@ from tagging.forest.scikit_learn import train
 from tagging.models import load_model, save_model
 from tagging.trained import hash_blocks
 
+# What all of them share takes seconds to make.
+pytestmark = pytest.mark.slow
+
 # Commands that are killed, on either kind of workers.
 MASTERS = [PROCESSES, pytest.param(MASTER, marks=pytest.mark.spark)]
 # The last partition is ragged.
@@ -108,7 +111,6 @@ def markers(folder: Path) -> dict[str, int]:
     return times(folder / "statistics")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("master", [PROCESSES, "spark"])
 def test_the_run_is_the_same_on_all_workers_and_is_made_once(
     tag, folder, world, undisturbed, master, request
@@ -134,7 +136,6 @@ def test_the_run_is_the_same_on_all_workers_and_is_made_once(
     assert "all done already" in out and "tags with a known label are right" in out
 
 
-@pytest.mark.slow
 def test_what_the_statistics_say_is_what_the_forest_says(world):
     store, made = world
     corpus, model = open_corpus(store, "tiny"), load_model(store, "forest")
@@ -162,7 +163,6 @@ def test_what_the_statistics_say_is_what_the_forest_says(world):
     assert {document["partition"] for document in documents} == {59}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("master", MASTERS)
 def test_killed_at_several_moments_it_ends_the_same_and_redoes_only_what_was_left(
     tag, folder, undisturbed, master
@@ -199,7 +199,6 @@ def kill_driver(process):
     os.kill(process.pid, signal.SIGKILL)
 
 
-@pytest.mark.slow
 def test_interrupted_it_prints_one_line_and_releases_the_lease(tag, folder):
     process = start(*tag, TINYTAGS_MASTER=PROCESSES)  # `ingest` is interrupted on Spark too
     wait_until(lambda: len(markers(folder)) >= 1, process)
@@ -272,7 +271,6 @@ def test_a_partition_that_is_asked_for_is_tagged_again_and_no_other(tag, folder,
     assert contents(folder) == undisturbed
 
 
-@pytest.mark.slow
 def test_images_that_the_model_was_trained_on_do_not_count_as_right(store):
     corpus, images = open_corpus(store, "tiny"), make_images(IMAGES)[0]
     forest, parameters = train(*make_images(300, seed=1), CLASSES, trees=4, depth=4)
@@ -354,11 +352,18 @@ def test_the_run_in_hdfs_is_the_local_one_byte_for_byte(hdfs, world, tmp_path, u
         store.url(),
         "--webhdfs",
         hdfs.webhdfs,
+        "--partition",
+        "0-9",
+        "--partition",
+        "59",
     ]
     assert run_json(*words)["run"] == made.name
     copy = tmp_path / "copy"
     store._client.download(store._full(layout.run_folder(made.name)), str(copy), n_threads=4)
-    assert contents(copy) == undisturbed
+    numbers = {f"{number:05d}" for number in (*range(10), 59)}
+    parts = {name: data for name, data in undisturbed.items() if Path(name).stem in numbers | {"manifest"}}
+    assert len(parts) == 2 * len(numbers) + 1
+    assert contents(copy) == parts
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ def test_evaluate_measures_it_at_each_percent(world):
     )
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_probabilities_that_the_job_used(world):
     from ingest.corpus import open_corpus
     from ingest.partition import read_image

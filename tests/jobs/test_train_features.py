@@ -79,6 +79,7 @@ def test_a_linear_model_of_pretrained_features_is_trained_measured_and_described
     assert pretrained["quality"]["accuracy"] > 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "kind", "head"),
     [

@@ -235,10 +235,12 @@ def start_at_once(url, here):
     assert len(open_corrections(url).newest()) == 6
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_create_the_tables_once(bare_url, here):
     start_at_once(bare_url, here)
 
 
+@pytest.mark.slow
 def test_processes_disturb_each_other_without_a_lock_and_try_again(url, file, here, monkeypatch):
     """As on a database that has none here."""
     monkeypatch.setattr(migrations, "LOCKS", {})

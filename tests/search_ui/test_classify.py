@@ -225,6 +225,7 @@ def tagged(tmp_path_factory):
     return SimpleNamespace(store=store, folder=folder / "pictures", corpus=corpus, labels=labels)
 
 
+@pytest.mark.slow
 def test_the_same_bytes_get_the_same_tag_as_in_batch_by_a_forest_and_by_a_network(library, tagged, tmp_path):
     from tagging.models import load_model
 

@@ -94,6 +94,7 @@ def test_an_export_that_solr_cuts_short_is_a_failure(page, monkeypatch):
     assert found["tinytags_exports_running",] == 0
 
 
+@pytest.mark.slow
 def test_counting_costs_a_page_less_than_a_tenth_of_a_millisecond(library, monkeypatch):
     """The same requests through an application that counts, and through one that does not."""
     settings = Settings(store=library.store.root)

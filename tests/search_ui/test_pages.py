@@ -660,6 +660,7 @@ def test_without_solr_pages_are_503_and_the_process_is_well(offline):
     assert offline.get("/images/small/0/0.png").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_solr_that_hangs_is_reported_within_three_seconds_to_all_clients(library):
     with socket.create_server(("127.0.0.1", 0)) as hanging, ThreadPoolExecutor(6) as people:
         solr = f"http://127.0.0.1:{hanging.getsockname()[1]}/solr"

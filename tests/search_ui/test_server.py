@@ -133,6 +133,7 @@ def test_an_address_has_its_own_limit_unless_it_is_of_this_machine(app, monkeypa
         assert all(map(is_open, local)), "only their own are closed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "request_so_far",
     [
@@ -149,6 +150,7 @@ def test_a_request_that_does_not_arrive_in_time_closes_the_connection(app, reque
         assert closes(connect(stack, address, data=request_so_far))
 
 
+@pytest.mark.slow
 def test_a_response_that_is_read_too_slowly_is_ended_and_gives_its_thread_back(app):
     ended = threading.Event()
 

@@ -37,7 +37,9 @@ def test_each_kind_of_features_is_tested():
     assert [name.partition("-")[0] for name in NAMES] == list(FEATURES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if "kmeans" in name else name for name in NAMES]
+)
 def test_an_images_codes_depend_on_no_other_image_and_survive_the_store_and_the_way_to_a_worker(
     name, tmp_path
 ):

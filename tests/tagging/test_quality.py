@@ -110,6 +110,7 @@ def test_a_percent_threshold_keeps_the_tags_that_tagging_keeps_at_that_confidenc
         assert row["images"] == (best >= minimum_votes(row["confidence"], None)).sum()
 
 
+@pytest.mark.slow
 def test_ten_thousand_classes_are_measured_without_a_matrix_and_with_a_small_card():
     classes = [f"class {number}" for number in range(10_000)]
     random = np.random.default_rng(1)
