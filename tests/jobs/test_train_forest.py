@@ -34,7 +34,7 @@ from tagging.models import load_model
 from tagging.trained import hash_blocks, read_trained
 from tagging.training import choose, held_out_blocks, labelled_blocks
 
-TRAIN, TEST, TREES, DEPTH = 400, 200, 8, 5
+TRAIN, TEST, TREES, DEPTH = 200, 200, 8, 5
 # That MLlib and we vote on.
 IMAGES = 2_000
 
