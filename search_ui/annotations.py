@@ -117,7 +117,8 @@ def frequent_classes(opened: Opened) -> list[str]:
 def relation_counts(opened: Opened) -> list[tuple[str, int, int]]:
     """Return each type of relation with the number of its images and of its rows, by name."""
     counts = known_counts(opened)
-    if counts and counts.relations_index == query.read_index(solr(), opened.relations):
+    same = counts is not None and counts.relations.keys() == counts.rows.keys()  # not where Solr refused some
+    if counts and same and counts.relations_index == query.read_index(solr(), opened.relations):
         return [(one, counts.relations[one], rows) for one, rows in sorted(counts.rows.items())]
     return query.relation_counts(solr(), opened.images, opened.relations)
 
