@@ -21,8 +21,16 @@ class Client:
             self._of_thread.connection = http.client.HTTPConnection(self._url.netloc)
         connection, headers = self._of_thread.connection, {"Content-Type": kind} if body else {}
         try:
-            connection.request("POST" if body else "GET", self._url.path + path, body, headers)
-            response = connection.getresponse()
+            try:
+                connection.request("POST" if body else "GET", self._url.path + path, body, headers)
+                response = connection.getresponse()
+            except http.client.RemoteDisconnected:
+                if body:
+                    raise
+                # The server closes a connection after minutes without a request.
+                connection.close()
+                connection.request("GET", self._url.path + path)
+                response = connection.getresponse()
             data = response.read()
         except OSError:
             connection.close()  # the next request opens another
