@@ -125,7 +125,7 @@ def graph(widths: tuple[int, ...] = RECIPES["medium"].widths, seed: int = 0) -> 
     x = layer("Cast", "image", to=TensorProto.FLOAT)
     x = layer("Mul", layer("Sub", x, constant(np.float32(127.5))), constant(np.float32(1 / 64)))
     x = layer("Reshape", x, constant(np.array([-1, 3, 32, 32])))
-    x, before = convolution(x, 48, 3, 4, strides=[2, 2], pads=[1, 1, 1, 1]), 48
+    x, before = layer("Relu", convolution(x, 48, 3, 4, strides=[2, 2], pads=[1, 1, 1, 1])), 48
     for width in widths:
         x = convolution(x, width, before, 3, pads=[1] * 4)
         x = layer("Relu", layer("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2]))

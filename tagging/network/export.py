@@ -68,7 +68,7 @@ def to_int8(graph: bytes, images: npt.NDArray[np.uint8]) -> bytes:
     """Return an ONNX graph with its convolutions in int8, calibrated on ``images`` (n, 3072).
 
     Each channel has a scale of its own. The first convolution stays in float32, as its outputs are small differences of large
-    numbers, and so do sums. Of 2,000 training images of CIFAR-10 the network of recipe small is right in 79.5 %, and in
+    numbers, and so do sums. Of 2,000 training images of CIFAR-10 a small network is right in 79.5 %, and in
     79.6 % in this form; in 75.2 % with sums in int8, and in 61.7 % with the first convolution, too.
     """
     try:

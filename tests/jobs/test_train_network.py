@@ -208,13 +208,22 @@ def test_only_networks_are_exported_and_what_keras_trained_only_by_keras(store, 
 def test_whitened_patches_are_uncorrelated():
     images = np.random.default_rng(0).integers(0, 256, (300, 3, 32, 32)).astype(np.uint8)
     images[:, 1] = images[:, 0] // 2 + images[:, 1] // 2  # red and green are alike
-    filters = whitening(images.reshape(300, 3072))
-    assert filters.shape == (4, 4, 3, 48)
+    filters = whitening(images.reshape(300, 3072), 4, 48)
+    assert filters.shape == (4, 4, 3, 96)
+    filters, negative = filters[..., :48], filters[..., 48:]
+    assert np.array_equal(negative, -filters)
     patches = images.transpose(0, 2, 3, 1)[:, :28, :28].reshape(300, 7, 4, 7, 4, 3).swapaxes(2, 3)
     outputs = ((patches.reshape(-1, 48) - 127.5) / 64) @ filters.reshape(48, 48)
     covariance = np.cov(outputs, rowvar=False)
     assert np.abs(covariance - np.diag(np.diag(covariance))).max() < 0.15
     assert np.diag(covariance) == pytest.approx(1, abs=0.3)
+
+
+def test_the_first_layer_has_the_components_of_the_greatest_variance():
+    images = np.tile(make_images(100)[0][:, :1024], 3)  # grey: a patch of 2x2 has 4 components
+    assert whitening(images, 2, 12).shape == (2, 2, 3, 8)
+    some, more = whitening(images, 2, 2), whitening(images, 2, 3)
+    assert np.array_equal(some[..., :2], more[..., 1:3]), "the smallest is left out first"
 
 
 def test_images_are_mirrored_and_moved_and_otherwise_unchanged():
