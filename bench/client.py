@@ -27,7 +27,7 @@ class Client:
             except http.client.RemoteDisconnected:
                 if body:
                     raise
-                # The server closes a connection after minutes without a request.
+                # A server closes a connection that was idle for long.
                 connection.close()
                 connection.request("GET", self._url.path + path)
                 response = connection.getresponse()

@@ -118,8 +118,8 @@ class Library:
     def is_trained_on(self, run: Run, block: Block) -> bool | None:
         """Return whether the model that made the run was trained on an image, or on one of the same pixels; None where unknown."""
         try:
-            card = read_card(self.store, run.model)
-            trained = read_trained(self.store, card) if card.get("hash") == run.model_hash else None
+            card = self._read(read_card, run.model)
+            trained = read_trained(self.store, card) if card and card.get("hash") == run.model_hash else None
         except TinyTagsError:
             return None
         return None if trained is None else bool(are_among(block.images, trained)[0])

@@ -30,7 +30,7 @@ def load_keras() -> Any:
     # TensorFlow uses oneDNN by itself only on processors with AVX-512; with AVX2 it trains 1.5 to 2 times as fast, too.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     try:
-        with _quiet() if "tensorflow" not in sys.modules else contextlib.nullcontext():
+        with _without_stderr() if "tensorflow" not in sys.modules else contextlib.nullcontext():
             import keras
             import tensorflow  # noqa: F401
     except ImportError as error:
@@ -41,8 +41,8 @@ def load_keras() -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Drop what is written to the process's stderr: TensorFlow's lines about oneDNN, which no level of its log leaves out."""
+def _without_stderr() -> Iterator[None]:
+    """Drop what the process writes to stderr: TensorFlow's lines about oneDNN, which no level of its log leaves out."""
     stderr = os.dup(2)
     nothing = os.open(os.devnull, os.O_WRONLY)
     try:
@@ -92,6 +92,7 @@ def build(recipe: Recipe, classes: int, images: Images, seed: int = 0) -> Any:
         x = layers.Dense(classes)(layers.Flatten()(x))
         return keras.Model(image, layers.Softmax(name="probabilities")(x))
     filters = whitening(images, recipe.patch, recipe.components, seed)
+    # Patches at each pixel lie within the image: 31 x 31 of them, which the blocks halve to 15, 7 and 3.
     first = layers.Conv2D(
         filters.shape[-1], recipe.patch, recipe.step, padding="same" if recipe.step > 1 else "valid",
         activation="relu", use_bias=False, trainable=False, name="whitening",

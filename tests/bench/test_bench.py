@@ -226,7 +226,6 @@ def test_moved_trees_are_other_trees_of_the_same_kind(place):
 
 
 def test_the_kernel_votes_as_scikit_learn_and_onnxruntime_do(place):
-    pytest.importorskip("onnxruntime")
     images = place.images(TINY.predict)
     ours = Way(lambda: place.forest.votes(images), len(images))
     for against in (kernel.against_scikit_learn, kernel.against_onnx):

@@ -230,6 +230,8 @@ def test_an_image_that_the_model_was_trained_on_is_shown_as_such(page, searchabl
 
     assert trained(first) is None, "the card doesn't say"
     store.write_json(path, card | {"trained_images": write_trained(store, model, hash_images(image))})
+    library = page.application.extensions["tinytags"].library
+    library._cache.clear()
     try:
         assert (trained(first), trained(second)) == (True, False)
         assert "The model was trained on this image" in page.get(first["url"]).text
@@ -237,6 +239,7 @@ def test_an_image_that_the_model_was_trained_on_is_shown_as_such(page, searchabl
     finally:
         store.write_json(path, card)
         store.remove(layout.model_trained(model))
+        library._cache.clear()
 
 
 @pytest.mark.services
