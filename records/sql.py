@@ -174,8 +174,9 @@ class SqlDatabase(Database):
         stack.close()  # a migration locks the database
         from records import migrations
 
-        # A connection of its own, without limits: a change of a large table takes its time.
-        migrating = sqlalchemy.create_engine(engine.url, poolclass=sqlalchemy.NullPool)
+        # A connection of its own, without the limits: a change of a large table takes its time.
+        wait = {"timeout": migrations.LOCK_SECONDS} if _is_sqlite(engine.url) else {}
+        migrating = sqlalchemy.create_engine(engine.url, connect_args=wait, poolclass=sqlalchemy.NullPool)
         migrations.upgrade(migrating, VERSION_TABLE)
         return stack.enter_context(engine.begin())
 

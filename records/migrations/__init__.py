@@ -8,6 +8,7 @@ instead of by Alembic's own search of a folder, so that they are found in a zip 
 import contextlib
 import importlib
 import pkgutil
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -23,16 +24,20 @@ from records.corrections import DatabaseError
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
+# How long a process waits for another one's migrations; on PostgreSQL, as long as they take.
+LOCK_SECONDS = 60
 # What keeps a second process waiting until the first one's migrations are committed.
 LOCKS = {
-    "sqlite": "BEGIN IMMEDIATE",
+    "sqlite": "BEGIN IMMEDIATE",  # whose time to wait is an option of the connection
     "postgresql": "SELECT pg_advisory_xact_lock(7408136251)",
     # Held until the connection is closed: these commit each change of a table.
-    "mysql": "SELECT GET_LOCK(CONCAT('tinytags ', DATABASE()), 60)",
-    "mariadb": "SELECT GET_LOCK(CONCAT('tinytags ', DATABASE()), 60)",
+    "mysql": f"SELECT GET_LOCK(CONCAT('tinytags ', DATABASE()), {LOCK_SECONDS})",
+    "mariadb": f"SELECT GET_LOCK(CONCAT('tinytags ', DATABASE()), {LOCK_SECONDS})",
 }
 # In other databases, processes that start at once fail because of each other, and try again.
 ATTEMPTS, PAUSE_SECONDS = 5, 0.2
+# The pause after which a locked file is tried again.
+BUSY_SECONDS = 0.05
 # `alembic.op` is one for the whole process.
 _ONE_THREAD = threading.Lock()
 
@@ -99,10 +104,26 @@ def _locked(engine: "Engine") -> Iterator["Connection"]:
         # Python's driver of SQLite would begin a transaction only with the first INSERT.
         if engine.dialect.name == "sqlite":
             connection.execution_options(isolation_level="AUTOCOMMIT")
-            # With a write-ahead log, which the file keeps from here on, readers and a writer don't wait for each other.
-            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            _log_ahead(connection)
             connection.commit()
         with connection.begin():
             if lock:
                 connection.exec_driver_sql(lock)
             yield connection
+
+
+def _log_ahead(connection: "Connection") -> None:
+    """Give a file of SQLite's a write-ahead log, which it keeps: with one, readers and a writer don't wait for each other."""
+    from sqlalchemy.exc import OperationalError
+
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            return
+        except OperationalError as error:
+            # For this statement alone SQLite doesn't wait until another process's transaction has ended.
+            busy = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > until:
+                raise
+            time.sleep(BUSY_SECONDS)

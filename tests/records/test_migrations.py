@@ -7,7 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Timer
 from types import ModuleType
 
 import pytest
@@ -235,14 +235,29 @@ def start_at_once(url, here):
     assert len(open_corrections(url).newest()) == 6
 
 
+def test_a_process_waits_for_another_ones_migrations_longer_than_for_an_answer(url, file, here, monkeypatch):
+    make_version_0_1(file, here)
+    monkeypatch.setattr(sql, "ANSWER_SECONDS", 0.1)
+    other = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    end = Timer(0.5, other.execute, ["ROLLBACK"])
+    end.start()
+    open_corrections(url).add(here, 0, 0, "frog", "Ada")
+    end.join()
+    other.close()
+    assert revision(file) == [sql.REVISION] and len(open_corrections(url).newest()) == 4
+
+
 @pytest.mark.slow
-def test_processes_that_start_at_once_create_the_tables_once(bare_url, here):
+def test_processes_that_start_at_once_create_the_tables_once(bare_url, here, monkeypatch):
+    monkeypatch.setattr(sql, "ANSWER_SECONDS", 30)  # on a disk that is busy, six writers take a while
     start_at_once(bare_url, here)
 
 
 @pytest.mark.slow
 def test_processes_disturb_each_other_without_a_lock_and_try_again(url, file, here, monkeypatch):
     """As on a database that has none here."""
+    monkeypatch.setattr(sql, "ANSWER_SECONDS", 30)
     monkeypatch.setattr(migrations, "LOCKS", {})
     start_at_once(url, here)
     assert file.exists()

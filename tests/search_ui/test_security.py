@@ -47,14 +47,23 @@ def test_a_solr_that_is_down_is_reported_within_three_seconds_and_its_return_is_
 ):
     app = create_app(replace(settings, solr=f"http://127.0.0.1:{relay.port}/solr"))
     assert timed(app, "/")[0] == 200  # what is shown is known, and the connections are open
+    paths = PAGES + EXPORTS
+
+    def at_once():
+        with ThreadPoolExecutor(len(paths)) as people:
+            return dict(zip(paths, people.map(lambda path: timed(app, path), paths), strict=True))
+
+    # What the same pages take of a busy machine while Solr answers.
+    usual = max(seconds for _, seconds in at_once().values())
     relay.become(mode)
     for moment in ("at once", "later"):
-        paths = PAGES + EXPORTS
-        with ThreadPoolExecutor(len(paths)) as people:
-            found = dict(zip(paths, people.map(lambda path: timed(app, path), paths), strict=True))
+        found = at_once()
         assert {path: status for path, (status, _) in found.items()} == dict.fromkeys(paths, 503), moment
-        assert max(found[path][1] for path in PAGES) < 3, (moment, found)
-        assert max(found[path][1] for path in EXPORTS) < search_module.EXPORT_SECONDS + 3, (moment, found)
+        assert max(found[path][1] for path in PAGES) < 3 + usual, (moment, usual, found)
+        assert max(found[path][1] for path in EXPORTS) < search_module.EXPORT_SECONDS + 3 + usual, (
+            moment,
+            found,
+        )
     status, seconds = timed(app, "/readyz")
     assert status == 503 and seconds < 3
     for path in ("/healthz", "/about", "/metrics", "/images/small/0/0.png", "/static/style.css", "/runs", "/api/runs",
