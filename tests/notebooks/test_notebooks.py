@@ -22,12 +22,13 @@ SMALL = {
         "MODELS": {
             "small": {"engine": "scikit-learn", "trees": 5, "depth": 5},
             "features": {"engine": "scikit-learn", "features": "harris", "trees": 10, "depth": 8},
+            "network": {"engine": "keras", "recipe": "small", "epochs": 2},
         },
     },
     "fifty-labels": {"IMAGES": 150, "PER_CLASS": [2, 5], "FEATURES": {"pretrained": "linear", "pixels": "forest"}},
     "pipeline-on-spark": {"IMAGES": 150, "MASTER": "local[2]", "ENGINE": "scikit-learn"},
 }  # fmt: skip
-ON_SPARK = {"pipeline-on-spark"}
+ON_SPARK, WITH_KERAS = {"pipeline-on-spark"}, "forest-or-network"
 
 
 @pytest.fixture(scope="module")
@@ -61,16 +62,36 @@ def run(name: str, kernel: KernelManager, parameters: dict) -> nbformat.Notebook
     return notebook
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.spark if name in ON_SPARK else ()) for name in NOTEBOOKS]
-)
-def test_a_notebook_runs_from_top_to_bottom_and_draws(name, kernel, store):
-    parameters = {"STORE": str(store), "MASTER": "processes[1]"} | SMALL[name]
-    notebook = run(name, kernel, parameters)
+def check(name: str, kernel: KernelManager, store: Path) -> nbformat.NotebookNode:
+    """Run a notebook and return it, after checks that it draws and that no cell fails."""
+    notebook = run(name, kernel, {"STORE": str(store), "MASTER": "processes[1]"} | SMALL[name])
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 2
     assert not [output for output in outputs if output.output_type == "error"]
+    return notebook
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.spark if name in ON_SPARK else ())
+        for name in NOTEBOOKS
+        if name != WITH_KERAS
+    ],
+)
+def test_a_notebook_runs_from_top_to_bottom_and_draws(name, kernel, store):
+    check(name, kernel, store)
+
+
+def test_the_notebook_that_compares_with_a_network_trains_one(keras, kernel, store):
+    table = [
+        output["data"]["text/plain"]
+        for cell in check(WITH_KERAS, kernel, store).cells
+        for output in cell.get("outputs", [])
+        if "tagged_per_processor_second" in output.get("data", {}).get("text/plain", "")
+    ]
+    assert all(name in table[0] for name in SMALL[WITH_KERAS]["MODELS"])
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
