@@ -33,6 +33,8 @@ from conf.wording import counted
 from storage import layout
 
 if TYPE_CHECKING:
+    from storage.runs import Run
+    from storage.store import Store
     from tagging.model import Model
     from tagging.tags import Winners
     from tagging.voting import Voted
@@ -155,6 +157,7 @@ def tag_images(
     with lease(store, layout.run_lease(made.name), f"run {made.name!r}"):
         runs.remove_temporary(store, made)
         runs.create_run(store, made)
+        write_readme(store, made)
         done = runs.done_partitions(store, made)
         pending = choose_pending(
             store,
@@ -191,6 +194,14 @@ def tag_images(
         "failed": {p: str(error) for p, error in sorted(errors.items())},
         "seconds": round(seconds, 3), "images_per_second": None if rate is None else round(rate, 1),
     }  # fmt: skip
+
+
+def write_readme(store: "Store", run: "Run") -> None:
+    """Write the README.md of a run, unless it is there; runs of earlier versions have none."""
+    from tagging.dataset_card import dataset_card
+
+    if not store.exists(path := layout.run_readme(run.name)):
+        store.write_bytes(path, dataset_card(run).encode())
 
 
 def tag_partition(store, corpus, run, partition: int, kind: "type[Model] | None" = None) -> dict:

@@ -159,6 +159,11 @@ def run_manifest(name: str) -> str:
     return f"{run_folder(name)}/{MANIFEST}"
 
 
+def run_readme(name: str) -> str:
+    """Return the file that says what is in the folder of a run."""
+    return f"{run_folder(name)}/README.md"
+
+
 def run_tags_folder(name: str) -> str:
     """Return the folder of a run's documents."""
     return f"{run_folder(name)}/tags"

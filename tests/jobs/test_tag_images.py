@@ -33,7 +33,7 @@ from small_world import (
 
 from ingest.corpus import open_corpus
 from ingest.partition import read_partition
-from jobs.tag_images import tag_partition
+from jobs.tag_images import tag_partition, write_readme
 from search_ui.library import Library
 from storage import layout, runs
 from storage.lease import lease
@@ -73,6 +73,7 @@ def world(tmp_path_factory):
         forest.trees,
     )
     runs.create_run(store, made)
+    write_readme(store, made)
     for partition in range(corpus.partitions):
         tag_partition(store, corpus, made, partition)
     return store, made
@@ -361,8 +362,12 @@ def test_the_run_in_hdfs_is_the_local_one_byte_for_byte(hdfs, world, tmp_path, u
     copy = tmp_path / "copy"
     store._client.download(store._full(layout.run_folder(made.name)), str(copy), n_threads=4)
     numbers = {f"{number:05d}" for number in (*range(10), 59)}
-    parts = {name: data for name, data in undisturbed.items() if Path(name).stem in numbers | {"manifest"}}
-    assert len(parts) == 2 * len(numbers) + 1
+    parts = {
+        name: data
+        for name, data in undisturbed.items()
+        if Path(name).stem in numbers | {"manifest", "README"}
+    }
+    assert len(parts) == 2 * len(numbers) + 2
     assert contents(copy) == parts
 
 

@@ -11,7 +11,9 @@ import pytest
 from forests import NAMES
 
 from conf.errors import TinyTagsError
+from indexing.fields import FIELDS
 from storage.runs import Run
+from tagging.dataset_card import TYPES, dataset_card
 from tagging.tags import documents, minimum_votes, renumbering, winners
 
 RUN = Run("tiny", "c0", "forest-10", "f0", 0.4, NAMES, images=100, partitions=13, trees=10)
@@ -69,6 +71,34 @@ def test_readers_of_json_lines_find_one_schema_in_all_documents_of_a_run():
     whole = dict.fromkeys(("partition", "row", "votes", "trees", "runner_up_votes"), "int64")
     assert types == dict.fromkeys(lines(data)[0], "string") | whole | {"confidence": "double"}
     assert table.column("label").to_pylist() == [None, NAMES[3], None, NAMES[2]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("descriptors", [None, np.array([[1, -2, 3]], np.int8)])
+def test_the_folder_of_a_run_is_a_dataset_where_only_a_later_file_has_labels(
+    tmp_path, descriptors, monkeypatch
+):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets")
+    run = replace(RUN, descriptor=None if descriptors is None else "a descriptor")
+    (tmp_path / "run" / "tags").mkdir(parents=True)
+    (tmp_path / "run" / "README.md").write_text(dataset_card(run))
+    for partition, (label, name) in enumerate([(-1, None), (3, "a.png")]):
+        given = votes({"dog": 10} if label < 0 else {"cat": 6, "dog": 4})
+        data, _ = documents(
+            run, partition, winners(given), np.array([label]), NAMES, names=[name], descriptors=descriptors
+        )
+        (tmp_path / "run" / "tags" / f"{partition:05d}.jsonl").write_bytes(data)
+    found = datasets.load_dataset(str(tmp_path / "run"), cache_dir=str(tmp_path / "cache"))["train"]
+    assert found["label"][:] == [None, NAMES[3]] and found["name"][:] == [None, "a.png"]
+    assert found["runner_up_votes"][:] == [None, 4] and found["confidence"][:] == [1.0, 0.6]
+    assert ("descriptor" in found.column_names) == (descriptors is not None)
+
+
+def test_the_types_of_a_dataset_are_those_of_the_fields():
+    kinds = {"string": "string", "int": "int64", "float": "float64"}
+    fields = [field for field in FIELDS if not field.beside and field.type != "descriptor"]
+    assert {field.name: kinds[field.type] for field in fields} == TYPES
 
 
 def test_a_descriptor_is_all_that_documents_with_descriptors_have_more():
