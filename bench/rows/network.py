@@ -9,7 +9,7 @@ from bench.rows.tag import forget, run_job
 from storage import layout, runs
 from tagging.models import save_model
 from tagging.network import BATCH, Network
-from tagging.network.recipes import RECIPES
+from tagging.network.recipes import RECIPES, Recipe
 
 MODEL, CLASSES = "network", 10
 # Images of a call of Spark's function.
@@ -102,8 +102,8 @@ def predict_batch_udf(spark, paths: list[str], graph: bytes, folder) -> int:
     return spark.read.json(str(folder)).count()
 
 
-def graph(widths: tuple[int, ...] = RECIPES["medium"].widths, seed: int = 0) -> bytes:
-    """Return an ONNX network of the layers of a recipe, with random weights: it is as fast as a trained one without the mean with mirror images."""
+def graph(recipe: Recipe = RECIPES["medium"], seed: int = 0) -> bytes:
+    """Return an ONNX network of the layers of a recipe whose patches are at each pixel, with random weights: it is as fast as a trained one without the mean with mirror images."""
     from onnx import TensorProto, helper, numpy_helper
 
     random, nodes, arrays = np.random.default_rng(seed), [], {}
@@ -122,17 +122,21 @@ def graph(widths: tuple[int, ...] = RECIPES["medium"].widths, seed: int = 0) -> 
         bias = np.zeros(channels, np.float32)
         return layer("Conv", x, constant(weights.astype(np.float32)), constant(bias), **attributes)
 
+    def silu(x: str) -> str:
+        return layer("Mul", x, layer("Sigmoid", x))
+
     x = layer("Cast", "image", to=TensorProto.FLOAT)
     x = layer("Mul", layer("Sub", x, constant(np.float32(127.5))), constant(np.float32(1 / 64)))
     x = layer("Reshape", x, constant(np.array([-1, 3, 32, 32])))
-    x, before = layer("Relu", convolution(x, 48, 3, 4, strides=[2, 2], pads=[1, 1, 1, 1])), 48
-    for width in widths:
+    before = 2 * recipe.components
+    x = layer("Relu", convolution(x, before, 3, recipe.patch, strides=[recipe.step] * 2))
+    for width in recipe.widths:
         x = convolution(x, width, before, 3, pads=[1] * 4)
-        x = layer("Relu", layer("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2]))
-        x = layer("Add", x, layer("Relu", convolution(x, width, width, 3, pads=[1] * 4)))
+        x = silu(layer("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2]))
+        x = silu(convolution(x, width, width, 3, pads=[1] * 4))
         before = width
     x = layer("Flatten", layer("GlobalMaxPool", x))
-    last = random.normal(size=(before, CLASSES)).astype(np.float32) * np.float32(4 / before)
+    last = random.normal(size=(before, CLASSES)).astype(np.float32) * np.float32(6 / before)
     probabilities = layer("Softmax", layer("MatMul", x, constant(last)))
     model = helper.make_model(
         helper.make_graph(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from conf.errors import TinyTagsError
 from tagging.network import BATCH, NetworkError
-from tagging.network.training import file_of, load_keras
+from tagging.network.training import file_of, load_keras, without_optimizer
 
 KERAS_FILE = "network.keras"
 
@@ -34,9 +34,7 @@ def to_onnx(model: Any) -> bytes:
 
 def to_keras(model: Any) -> bytes:
     """Return a Keras model, without the state of its training, as a .keras file."""
-    copy = type(model).from_config(model.get_config())
-    copy.set_weights(model.get_weights())
-    return file_of(copy.save, KERAS_FILE)
+    return file_of(without_optimizer(model).save, KERAS_FILE)
 
 
 def to_h5(model: Any) -> bytes:

@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from conf.errors import TinyTagsError
 from ingest.image import IMAGE_BYTES, SIDE
-from tagging.network.recipes import Recipe
+from tagging.network.muon import muon
+from tagging.network.recipes import LEAST_BATCH, LEAST_STEPS, Recipe
 from tagging.types import Images, Labels
 
 # Pixels 0-255 become these numbers' range: about -2 to 2.
 MEAN, DEVIATION = 127.5, 64.0
 MOMENTUM = 0.9
-WARM_UP = 0.25  # the share of the steps in which the rate rises
 
 
 def load_keras() -> Any:
@@ -102,14 +102,12 @@ def build(recipe: Recipe, classes: int, images: Images, seed: int = 0) -> Any:
     for width in recipe.widths:
         convolutions += [layers.Conv2D(width, 3, padding="same", use_bias=False) for _ in range(2)]
         x = _normalised(layers, layers.MaxPooling2D(2)(convolutions[-2](x)))
-        second = _normalised(layers, convolutions[-1](x))
-        x = layers.Add()([x, second]) if recipe.shortcut else second
+        x = _normalised(layers, convolutions[-1](x))
     x = layers.Dense(classes, use_bias=False)(layers.GlobalMaxPooling2D()(x))
     model = keras.Model(image, layers.Softmax(name="probabilities")(layers.Rescaling(0.125)(x)))
     first.set_weights([filters])
-    if not recipe.shortcut:
-        for layer in convolutions:
-            layer.set_weights([_with_identity(layer.get_weights()[0])])
+    for layer in convolutions:
+        layer.set_weights([_with_identity(layer.get_weights()[0])])
     return model
 
 
@@ -122,13 +120,21 @@ def _with_identity(kernel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def _normalised(layers: Any, x: Any) -> Any:
-    return layers.ReLU()(layers.BatchNormalization(momentum=0.9, scale=False)(x))
+    return layers.Activation("silu")(layers.BatchNormalization(momentum=0.9, scale=False)(x))
+
+
+def without_optimizer(model: Any) -> Any:
+    """Return a copy of a Keras model without the state of its training."""
+    copy = type(model).from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def with_mirrored(model: Any) -> Any:
     """Return a Keras model that gives the mean of what ``model`` gives for an image and for its mirror image."""
     keras = load_keras()
     layers = keras.layers
+    model = without_optimizer(model)
     image = keras.Input((IMAGE_BYTES,), dtype="uint8", name="image")
     # A product with ones on the other diagonal mirrors rows: an operator that all formats have, and exact.
     mirror = layers.Dense(SIDE, use_bias=False, trainable=False, name="mirror")
@@ -167,16 +173,21 @@ def is_grey(images: Images) -> bool:
 def compile_model(model: Any, recipe: Recipe, steps: int) -> None:
     """Set loss, optimizer and rates of ``steps`` steps in all."""
     keras = load_keras()
-    warm_up = max(int(WARM_UP * steps), 1)
-    rate = keras.optimizers.schedules.CosineDecay(
-        recipe.rate / warm_up, max(steps - warm_up, 1), warmup_target=recipe.rate, warmup_steps=warm_up
-    )
-    optimizer = keras.optimizers.SGD(
-        rate, momentum=MOMENTUM, nesterov=True, weight_decay=recipe.decay or None
+    rate = keras.optimizers.schedules.PolynomialDecay(recipe.rate, steps, end_learning_rate=0.0)
+    options = {"momentum": MOMENTUM, "nesterov": True, "weight_decay": recipe.decay or None}
+    optimizer = (
+        muon(keras, rate, recipe.muon / recipe.rate, **options)
+        if recipe.muon
+        else keras.optimizers.SGD(rate, **options)
     )
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.smoothing)
     # Without XLA, which takes longer to compile than it saves on a processor.
     model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
+
+
+def batch_of(recipe: Recipe, images: int) -> int:
+    """Return the images of a step, where there are so many in all."""
+    return min(recipe.batch, max(images // LEAST_STEPS, LEAST_BATCH), images)
 
 
 def batches(
@@ -191,7 +202,7 @@ def batches(
     mirrored = np.random.default_rng(seed).random(len(images)) < 0.5
     order = random.permutation(len(images))
     one_hot = np.eye(classes, dtype=np.float32)
-    batch = min(recipe.batch, len(images))
+    batch = batch_of(recipe, len(images))
     for start in range(0, len(order) - batch + 1, batch):
         rows = order[start : start + batch]
         flip = mirrored[rows] ^ bool(epoch % 2) if flips else np.zeros(len(rows), bool)
@@ -241,7 +252,7 @@ def train(
     if flips is None:
         flips = not is_grey(images[:1000])
     model = build(recipe, classes, images[:5000], seed)
-    steps = len(images) // min(recipe.batch, len(images))
+    steps = len(images) // batch_of(recipe, len(images))
     compile_model(model, recipe, steps * recipe.epochs)
     before = checkpoints.load()
     accuracies = before[0] if before else []

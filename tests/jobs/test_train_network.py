@@ -24,11 +24,14 @@ from storage.store import open_store
 from tagging.forest.scikit_learn import train as train_trees
 from tagging.models import load_model, save_model
 from tagging.network import Network
-from tagging.network.export import to_onnx
+from tagging.network.export import from_keras, to_keras, to_onnx
+from tagging.network.muon import muon, orthogonal
 from tagging.network.recipes import RECIPES
 from tagging.network.training import (
     augmented,
+    batch_of,
     build,
+    compile_model,
     ended_early,
     is_grey,
     validation_rows,
@@ -118,11 +121,14 @@ def test_int8_is_a_network_of_nearly_the_same_tags(store, trained, tmp_path):
 
 def test_an_average_with_mirror_images_is_the_same_in_onnx(trained, keras):
     model = build(RECIPES["small"], 10, trained.images)
+    compile_model(model, RECIPES["small"], 10)
     flip = np.ones(len(trained.images), bool)
     mirrored = augmented(trained.images, flip, 0, np.random.default_rng(0))
     expected = (model.predict(trained.images, verbose=0) + model.predict(mirrored, verbose=0)) / 2
-    votes = Network(tuple(CLASSES), to_onnx(with_mirrored(model))).votes(trained.images)
-    np.testing.assert_allclose(votes, expected, atol=1e-5)
+    average = with_mirrored(model)
+    for same in (average, from_keras(to_keras(average), "a test")):
+        votes = Network(tuple(CLASSES), to_onnx(same)).votes(trained.images)
+        np.testing.assert_allclose(votes, expected, atol=1e-5)
 
 
 def test_after_a_kill_it_continues_to_the_same_network(store, trained, monkeypatch):
@@ -200,6 +206,30 @@ def test_only_networks_are_exported_and_what_keras_trained_only_by_keras(store, 
     assert not list(tmp_path.iterdir())
     words = ["export", "--model", "foreign", tmp_path / "no" / "folder.onnx", "--store", store.url()]
     assert "folder.onnx" in error_line(run(*words, code=1)[1])
+
+
+def test_muon_steps_along_an_orthogonal_matrix_and_keeps_kernels_at_their_size(keras):
+    matrix = np.random.default_rng(0).normal(size=(40, 12)).astype(np.float32)
+    for some in (matrix, matrix.T):
+        found = keras.ops.convert_to_numpy(orthogonal(keras.ops, keras.ops.convert_to_tensor(some)))
+        left, _, right = np.linalg.svd(some, full_matrices=False)
+        assert np.linalg.svd(found, compute_uv=False) == pytest.approx(1, abs=0.35)
+        assert np.abs(found - left @ right).max() < 0.15
+    kernel, row, gradient = np.ones((3, 3, 2, 8)), np.ones(5), np.zeros((3, 3, 2, 8))
+    gradient[1, 1, 0, 0] = 1e-3  # whose size has no effect
+    variables = [keras.Variable(value, dtype="float32") for value in (kernel, row)]
+    optimizer = muon(keras, 0.1, 0.5, momentum=0.9, nesterov=True)
+    optimizer.apply([keras.ops.convert_to_tensor(g.astype(np.float32)) for g in (gradient, row)], variables)
+    kernel, row = (keras.ops.convert_to_numpy(variable) for variable in variables)
+    step = 8**0.5 / 12 - kernel  # of 144 ones, in 8 outputs
+    assert step[1, 1, 0, 0] == pytest.approx(0.1 * 0.5, rel=0.35)
+    assert np.abs(np.delete(step.ravel(), step.argmax())).max() < 1e-6
+    assert row == pytest.approx(1 - 0.1 * (1 + 0.9)), "SGD with Nesterov momentum"
+
+
+@pytest.mark.parametrize(("images", "batch"), [(20, 20), (100, 32), (2_000, 125), (50_000, 256)])
+def test_few_images_are_trained_on_in_smaller_steps(images, batch):
+    assert batch_of(RECIPES["medium"], images) == batch
 
 
 # Without Keras
