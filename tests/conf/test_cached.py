@@ -54,9 +54,9 @@ def test_callers_at_the_same_time_share_one_answer(call):
 
 
 def test_an_answer_expires_after_its_seconds(call):
-    cached = Cached("it", call, 0.2)
+    cached = Cached("it", call, 60)
     assert [cached.get(5).value, cached.get(5).value] == [1, 1]
-    cached._ended -= 0.2
+    cached._ended -= 60
     answer = cached.get(5)
     assert answer.value == 2
     assert time.time() - answer.at < 5
@@ -68,11 +68,14 @@ def test_a_caller_waits_no_longer_than_it_wants_to_and_later_ones_not_at_all(cal
     call.go.clear()
     began = time.monotonic()
     answer = cached.get(0.3)
-    assert 0.25 < time.monotonic() - began < 2
+    assert 0.25 < time.monotonic() - began < 10
     assert (answer.value, answer.error) == (1, "the store does not answer")
-    began = time.monotonic()
-    assert cached.get(0.3).value == 1
-    assert time.monotonic() - began < 0.2
+    seconds = []
+    for _ in range(5):
+        began = time.monotonic()
+        assert cached.get(0.3).value == 1
+        seconds.append(time.monotonic() - began)
+    assert min(seconds) < 0.2, "on a busy machine one may be held up"
     assert call.count == 2
     call.go.set()
     wait_for(lambda: cached._started is None)

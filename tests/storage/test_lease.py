@@ -101,7 +101,7 @@ def test_a_second_writer_gets_the_name_of_the_first_at_once(local, other):
     began = time.monotonic()
     with pytest.raises(LeaseHeldError) as error, lease(local, PATH, "corpus 'tiny'"):
         pass
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30, "it isn't watched first"
     assert error.value.exit_code == 75
     assert str(error.value) == (
         f"corpus 'tiny' is being written by {held['user']} on {held['host']} (process {other.pid}) since {held['since']}; "
@@ -121,7 +121,7 @@ def test_the_lease_of_a_killed_process_is_taken_over_at_once(local, other, waite
     began = time.monotonic()
     with lease(local, PATH, "corpus 'tiny'"):
         assert holder(local, PATH).pid == os.getpid()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30, "it isn't watched first"
     assert local.list("corpora/tiny") == []
 
 
@@ -289,7 +289,7 @@ def test_a_flipped_byte_in_a_lease_never_gives_another_holder(local):
 
 def test_a_living_holder_writes_its_damaged_lease_again(local, monkeypatch):
     monkeypatch.setattr(leases, "RENEW_SECONDS", 0.02)
-    monkeypatch.setattr(leases, "WATCH_SECONDS", 1)
+    monkeypatch.setattr(leases, "WATCH_SECONDS", 60)
     monkeypatch.setattr(leases, "_WATCH_STEP_SECONDS", 0.1)
     with lease(local, PATH, "corpus 'tiny'"):
         local.write_bytes(PATH, b"")
