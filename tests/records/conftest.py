@@ -1,8 +1,16 @@
-"""Two corpora that exist nowhere, for corrections of their images."""
+"""Two corpora that exist nowhere, for corrections of their images, and patience with databases."""
 
 import pytest
 
 from ingest.corpus import Corpus
+from records import cassandra, sql
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """Every answer is waited for, also on a disk that is busy: several writers of an SQLite file wait for each other."""
+    for module in (sql, cassandra):
+        monkeypatch.setattr(module, "ANSWER_SECONDS", 30)
 
 
 @pytest.fixture

@@ -28,8 +28,10 @@ def test_a_database_that_can_not_be_used_is_named_without_its_password(url):
 
 def test_after_a_failure_reads_fail_at_once():
     predictions = open_predictions("cassandra://127.0.0.1:1/keyspace")
+    with pytest.raises(DatabaseError):
+        predictions.count(Filters(answer="cat"))  # imports the driver
     began = time.monotonic()
-    for _ in range(3):
+    for _ in range(2):
         with pytest.raises(DatabaseError):
             predictions.count(Filters(answer="cat"))
     assert time.monotonic() - began < 3

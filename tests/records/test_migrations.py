@@ -249,15 +249,13 @@ def test_a_process_waits_for_another_ones_migrations_longer_than_for_an_answer(u
 
 
 @pytest.mark.slow
-def test_processes_that_start_at_once_create_the_tables_once(bare_url, here, monkeypatch):
-    monkeypatch.setattr(sql, "ANSWER_SECONDS", 30)  # on a disk that is busy, six writers take a while
+def test_processes_that_start_at_once_create_the_tables_once(bare_url, here):
     start_at_once(bare_url, here)
 
 
 @pytest.mark.slow
 def test_processes_disturb_each_other_without_a_lock_and_try_again(url, file, here, monkeypatch):
     """As on a database that has none here."""
-    monkeypatch.setattr(sql, "ANSWER_SECONDS", 30)
     monkeypatch.setattr(migrations, "LOCKS", {})
     start_at_once(url, here)
     assert file.exists()

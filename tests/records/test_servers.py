@@ -112,11 +112,12 @@ def send(number, pids):
 
 @pytest.mark.parametrize("name", ["postgresql", "mariadb", "cassandra"])
 def test_a_server_that_hangs_is_an_error_in_time_and_is_used_again_afterwards(name, request, monkeypatch):
-    monkeypatch.setattr(sql, "ANSWER_SECONDS", 1)
-    monkeypatch.setattr(cassandra, "ANSWER_SECONDS", 1)
     service = request.getfixturevalue(name)
+    number = open_predictions(service.url).add(test_predictions.made())
+    for module in (sql, cassandra):
+        monkeypatch.setattr(module, "ANSWER_SECONDS", 1)
     predictions = open_predictions(service.url)
-    number = predictions.add(test_predictions.made())
+    assert predictions.get(number), "its connection is open"
     stopped = processes(service.pid)
     send(signal.SIGSTOP, stopped)
     try:
@@ -124,13 +125,18 @@ def test_a_server_that_hangs_is_an_error_in_time_and_is_used_again_afterwards(na
             began = time.monotonic()
             with pytest.raises(DatabaseError):
                 database.add(test_predictions.made())
-            assert time.monotonic() - began < 2.5
-            began = time.monotonic()
-            with pytest.raises(DatabaseError):
-                database.add(test_predictions.made())
-            assert time.monotonic() - began < 0.5, "fails at once for a while"
+            assert time.monotonic() - began < 5, "a second for an answer, two for a connection"
+            seconds = []
+            for _ in range(3):  # on a busy machine one may be held up
+                began = time.monotonic()
+                with pytest.raises(DatabaseError):
+                    database.add(test_predictions.made())
+                seconds.append(time.monotonic() - began)
+            assert min(seconds) < 0.5, "fails at once for a while"
     finally:
         send(signal.SIGCONT, stopped)
+    for module in (sql, cassandra):
+        monkeypatch.setattr(module, "ANSWER_SECONDS", 30)
     assert open_predictions(service.url).get(number)
     monkeypatch.setattr(predictions, "_failure", None)  # as after some seconds
     assert predictions.get(number)
