@@ -16,11 +16,26 @@ from werkzeug.routing import Rule
 
 from conf.settings import Settings
 from indexing.index import index_run
+from indexing.query import published, search
 from indexing.solr import Solr
 from operations.chromium import find_chromium
-from search_ui import create_app
+from records import sql
+from search_ui import board, create_app, people, similar
+from search_ui.views import models
 from storage.store import open_store
 
+# How long a page waits for what it asks.
+WAITS = [
+    (published, "ANSWER_SECONDS"),
+    (search, "ROWS_SECONDS"),
+    (similar, "SECONDS"),
+    (people, "FIRST_SECONDS"),
+    (people, "WAIT_SECONDS"),
+    (sql, "ANSWER_SECONDS"),
+    (board, "WAIT_SECONDS"),
+    (board, "READ_SECONDS"),
+    (models, "WAIT_SECONDS"),
+]
 QUIET = [
     "--no-sandbox",
     "--disable-gpu",
@@ -85,6 +100,24 @@ def compared_models():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("indexing.query.published.COMPARISON_SECONDS", 60)
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patience():
+    """Every page waits for Solr, the database and the store too; gives how long people's pages do."""
+    usual = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in WAITS:
+            usual[module, name] = getattr(module, name)
+            patch.setattr(module, name, 60)
+        yield usual
+
+
+@pytest.fixture
+def limits(patience, monkeypatch):
+    """For tests of how long pages wait for a Solr or a store that doesn't answer."""
+    for (module, name), seconds in patience.items():
+        monkeypatch.setattr(module, name, seconds)
 
 
 @pytest.fixture(scope="session", autouse=True)

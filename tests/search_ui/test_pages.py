@@ -27,6 +27,7 @@ from searchable import (
     with_agreement,
 )
 from served import started
+from small_world import wait_until
 
 from conf import spreadsheets
 from conf.errors import TinyTagsError
@@ -289,7 +290,7 @@ def test_a_client_that_disconnects_stops_an_export(settings, monkeypatch):
     hits = search_module.hits
 
     def slowly(*args):
-        queries.append(time.monotonic())
+        queries.append(args)
         time.sleep(0.02)
         return hits(*args)
 
@@ -302,12 +303,8 @@ def test_a_client_that_disconnects_stops_an_export(settings, monkeypatch):
         with socket.create_connection(server.effective_listen[0]) as client:
             client.sendall(b"GET /export.jsonl HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert b"200 OK" in client.recv(200)
-        until = time.monotonic() + 10
-        while not queries or time.monotonic() - queries[-1] < 0.5:
-            assert time.monotonic() < until, f"{len(queries)} queries, and no end"
-            time.sleep(0.05)
+        wait_until(lambda: queries and not export._running, seconds=60)
         assert len(queries) < 200, "hundreds more were left"
-        assert not export._running
     finally:
         server.close()
         thread.join(5)
@@ -664,14 +661,17 @@ def test_without_solr_pages_are_503_and_the_process_is_well(offline):
 
 
 @pytest.mark.slow
-def test_a_solr_that_hangs_is_reported_within_three_seconds_to_all_clients(library):
-    with socket.create_server(("127.0.0.1", 0)) as hanging, ThreadPoolExecutor(6) as people:
-        solr = f"http://127.0.0.1:{hanging.getsockname()[1]}/solr"
+def test_a_solr_that_hangs_is_reported_within_three_seconds_to_all_clients(library, limits):
+    def ask(solr):
         app = create_app(Settings(store=library.store.root, solr=solr, details="yes"))
         began = time.monotonic()
         answers = list(people.map(lambda _: app.test_client().get("/"), range(6)))
-        assert time.monotonic() - began < 3
         assert [answer.status_code for answer in answers] == [503] * 6
+        return time.monotonic() - began
+
+    with socket.create_server(("127.0.0.1", 0)) as hanging, ThreadPoolExecutor(6) as people:
+        usual = ask("http://127.0.0.1:1/solr")  # what it takes of a busy machine to say so
+        assert ask(f"http://127.0.0.1:{hanging.getsockname()[1]}/solr") < 3 + usual
 
 
 @pytest.mark.services

