@@ -110,7 +110,7 @@ def server():
 
 
 def post(proxy, body=b"0123456789" * 10):
-    with urllib.request.urlopen(f"{proxy.address}/update", body, timeout=10) as answer:
+    with urllib.request.urlopen(f"{proxy.address}/update", body, timeout=60) as answer:
         return answer.read()
 
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.services
 def seen(page):
     """Return the URL and the visible text of each thumbnail."""
     settled(page).wait_for_load_state("load")
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while not page.evaluate("[...document.images].every(image => image.complete)"):
         assert time.monotonic() < until, "images that don't come"
         page.wait_for_timeout(20)

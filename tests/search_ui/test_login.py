@@ -247,7 +247,7 @@ def test_the_server_trusts_the_address_of_the_connection_and_no_header(settings,
             f"http://127.0.0.1:{port}/history/{number}/correction", b"label=ship&by=Eve", headers
         )
         try:
-            return urllib.request.build_opener(Quiet).open(request, timeout=10).status
+            return urllib.request.build_opener(Quiet).open(request, timeout=60).status
         except urllib.error.HTTPError as error:
             return error.code
 

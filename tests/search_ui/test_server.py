@@ -49,14 +49,14 @@ def app(tmp_path):
 
 
 def status(address, path="/healthz", source="127.0.0.1") -> int:
-    client = http.client.HTTPConnection(*address, timeout=10, source_address=(source, 0))
+    client = http.client.HTTPConnection(*address, timeout=60, source_address=(source, 0))
     with contextlib.closing(client):
         client.request("GET", path)
         return client.getresponse().status
 
 
 def connect(stack, address, source="127.0.0.1", data=b"") -> socket.socket:
-    client = stack.enter_context(socket.create_connection(address, timeout=10, source_address=(source, 0)))
+    client = stack.enter_context(socket.create_connection(address, timeout=60, source_address=(source, 0)))
     client.sendall(data)
     return client
 
@@ -166,7 +166,7 @@ def test_a_response_that_is_read_too_slowly_is_ended_and_gives_its_thread_back(a
     with running(app, **limits) as address, contextlib.ExitStack() as stack:
         connect(stack, address, data=b"GET /export.endless HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert status(address) == 200, "other requests have other threads"
-        assert ended.wait(10)
+        assert ended.wait(60)
         assert status(address, "/export.none") == 404, "its thread is free"
 
 
@@ -191,7 +191,7 @@ def test_a_proxy_names_the_client_and_others_can_not(tmp_path):
         serving = server.make_server(app, "127.0.0.1", 0, proxy)
         thread = threading.Thread(target=serving.run)
         thread.start()
-        client = http.client.HTTPConnection("127.0.0.1", serving.effective_listen[0][1], timeout=10)
+        client = http.client.HTTPConnection("127.0.0.1", serving.effective_listen[0][1], timeout=60)
         with contextlib.closing(client):
             client.request("GET", "/who", headers={"X-Forwarded-For": "198.51.100.9"})
             seen.append(client.getresponse().read().decode())
@@ -209,7 +209,7 @@ def test_a_file_of_labels_may_be_larger_than_other_requests(tmp_path, size, expe
     environ = EnvironBuilder("/corrections/import", method="POST", data=form).get_environ()
     with (
         running(app) as address,
-        contextlib.closing(http.client.HTTPConnection(*address, timeout=10)) as client,
+        contextlib.closing(http.client.HTTPConnection(*address, timeout=60)) as client,
     ):
         headers = {"Content-Type": environ["CONTENT_TYPE"]}
         client.request("POST", "/corrections/import", environ["wsgi.input"].read(), headers)
