@@ -122,10 +122,10 @@ def test_killed_at_several_moments_it_ends_the_same_and_redoes_only_what_was_lef
         process = start(*ingest, TINYTAGS_MASTER=master)
         wait_until(lambda reached=reached: reached() or len(markers(folder)) == PARTITIONS)
         kill(process)
-        assert process.wait() == -signal.SIGKILL, moment
-        wait_until(
-            lambda process=process: not alive(process), seconds=30
-        )  # workers without a driver go by themselves
+        # On a busy machine it may have done all, and ended, before it is killed.
+        ended = 0 if len(markers(folder)) == PARTITIONS else -signal.SIGKILL
+        assert process.wait() in (-signal.SIGKILL, ended), moment
+        wait_until(lambda process=process: not alive(process))  # workers without a driver go by themselves
         process.communicate()
         now = markers(folder)
         assert done.items() <= now.items(), f"what was done before the kill {moment} was done again"
@@ -163,7 +163,7 @@ def test_interrupted_it_says_one_line_gives_the_lease_back_and_stops_all_workers
             "tinytags: interrupted; finished work is kept, and the same command continues it"
         ]
         assert not (folder / "lease.json").exists()
-        wait_until(lambda process=process: not alive(process), seconds=30)
+        wait_until(lambda process=process: not alive(process))
     done = markers(folder)
     assert len(done) < PARTITIONS
     assert run_json(*ingest)["split"] == PARTITIONS - len(done)

@@ -182,10 +182,10 @@ def test_killed_at_several_moments_it_ends_the_same_and_redoes_only_what_was_lef
         process = start(*tag, TINYTAGS_MASTER=master)
         wait_until(lambda reached=reached: reached() or len(markers(folder)) == PARTITIONS)
         kill(process)
-        assert process.wait() == -signal.SIGKILL, moment
-        wait_until(
-            lambda process=process: not alive(process), seconds=30
-        )  # workers without a driver go by themselves
+        # On a busy machine it may have done all, and ended, before it is killed.
+        ended = 0 if len(markers(folder)) == PARTITIONS else -signal.SIGKILL
+        assert process.wait() in (-signal.SIGKILL, ended), moment
+        wait_until(lambda process=process: not alive(process))  # workers without a driver go by themselves
         process.communicate()
         now = markers(folder)
         assert done.items() <= now.items(), f"what was done before the kill {moment} was done again"
@@ -209,7 +209,7 @@ def test_interrupted_it_prints_one_line_and_releases_the_lease(tag, folder):
     lines = [line for line in err.splitlines() if line and not line.startswith("tag: ")]
     assert lines == ["tinytags: interrupted; finished work is kept, and the same command continues it"]
     assert not (folder / "lease.json").exists()
-    wait_until(lambda: not alive(process), seconds=30)
+    wait_until(lambda: not alive(process))
 
 
 def test_a_second_writer_is_told_who_the_first_is(tag, store, world):

@@ -133,7 +133,7 @@ def test_without_network_it_goes_on_with_digits_and_after_an_interruption_where_
     _, err = finish(process, 130)
     assert "demo: continuing with the 1,797 handwritten digits of scikit-learn" in err
     assert not (corpus / "lease.json").exists(), "the verb that ran gave its lease back"
-    wait_until(lambda: not alive(process), seconds=60)
+    wait_until(lambda: not alive(process))
 
     process = subprocess.Popen(command, **output, env=clean_environment(**beside), start_new_session=True)
     out, err = finish(process)
