@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from small_runs import ALIAS, documents, indexed, make_corpus, make_run, write_tags
+from small_world import wait_until
 
 from conf.errors import LeaseHeldError, TinyTagsError
 from indexing import posting, publishing, solr
@@ -624,7 +625,7 @@ def test_interrupted_while_solr_is_away_it_ends_at_once(store, client, small_bod
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         index_run(store, run.name, client, ALIAS)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30, "its patience is twice as long"
     assert not store.exists(layout.run_index_lease(run.name))
 
 
@@ -761,9 +762,9 @@ def test_a_second_run_takes_the_place_of_the_first_and_no_answer_mixes_them(stor
     for thread in threads:
         thread.start()
     summary = index_run(store, second.name, client, ALIAS)
-    time.sleep(0.5)
+    wait_until(lambda: wrong or seen[-1:] == [second.name])
     back = publish(store, first.name, client, ALIAS)
-    time.sleep(0.5)
+    wait_until(lambda: wrong or seen[-1:] == [first.name])
     stop.set()
     for thread in threads:
         thread.join()
