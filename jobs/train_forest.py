@@ -218,7 +218,7 @@ def train_forest(
         fitted = trainer.load()(training)
         # On a cluster most of the work is done elsewhere; a trainer that goes on where it was killed counts for itself.
         if is_local(settings.master):
-            fitted.seconds.setdefault("processor", round(processor_seconds() - used, 1))
+            fitted.seconds.setdefault("processor", round(processor_seconds() - used, 3))
         measured = time.monotonic()
         if crossed:
             quality = cross_validate(training, trainer)

@@ -200,12 +200,14 @@ class CassandraDatabase(Database):
             schema_metadata_enabled=False,
             token_metadata_enabled=False,
         )
-        # It reports each try to connect again, with a traceback.
-        logging.getLogger("cassandra").setLevel(logging.ERROR)
+        # It reports each try to connect again, and what can't be prepared, with a traceback.
+        logging.getLogger("cassandra").setLevel(logging.CRITICAL)
         try:
             session = cluster.connect()
             # The database's clock decides which change is the last, not those of several clients.
             session.use_client_timestamp = False
+            # For preparing a statement, which no profile has a limit for.
+            session._default_timeout = ANSWER_SECONDS
             # It has threads, which end with this object.
             weakref.finalize(self, cluster.shutdown)
             return session

@@ -18,7 +18,7 @@ from small_world import (
 from conf.settings import Settings
 from indexing.index import index_run
 from indexing.solr import Solr
-from jobs.tag_images import tag_partition
+from jobs.tag_images import tag_partition, write_readme
 from operations import repair
 from storage import layout, runs
 from storage.local import LocalStore
@@ -43,6 +43,7 @@ def world(tmp_path, solr, request):
         descriptor=getattr(request, "param", None),
     )  # fmt: skip
     runs.create_run(store, made)
+    write_readme(store, made)
     for partition in range(4):
         tag_partition(store, corpus, made, partition)
     client = Solr(solr.url, patience=60)
