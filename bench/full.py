@@ -36,13 +36,15 @@ def main(documents, images, annotated, only, out):
     """Index as many documents as 80 million images have, request pages of them, tag 5 million images from a dump, and explore the
     labels and relations of as many images as Open Images has.
 
-    Takes about half an hour and about 40 GB of disk, which it checks first and frees at the end, and more for the labels and
-    relations, whose full size was not measured. At full size it also writes the measured figures into docs/scale.md.
+    Takes about 40 minutes, 10 of them for the labels and relations, and about 40 GB of disk, which it checks first and frees
+    at the end. At full size it also writes the measured figures into docs/scale.md.
     """
     full = documents >= FULL.documents and images >= IMAGES and annotated >= FULL.annotated and not only
+    # As many pages as a figure for 99 % needs.
+    pages = FULL.annotation_pages if annotated > QUICK.annotated else QUICK.annotation_pages
     sizes = dataclasses.replace(
-        FULL if full else QUICK, documents=documents, whole=images, annotated=annotated, heap="2g"
-    )
+        FULL if full else QUICK, documents=documents, whole=images, annotated=annotated, annotation_pages=pages, heap="2g"
+    )  # fmt: skip
     needed = (
         max(documents * DOCUMENT_BYTES, images * IMAGE_BYTES, annotated * ANNOTATED_BYTES)
         + full * SPARE_BYTES

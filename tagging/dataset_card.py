@@ -1,7 +1,7 @@
-"""The README.md of a run: what its files are, for people, and their types, for Hugging Face's ``datasets``.
+"""The README.md of a run, with the types of its tags for Hugging Face's ``datasets``.
 
-``load_dataset`` takes the types of JSON lines from the first file, and fails where that has no label or name and
-another one has. The head of a folder's README.md says them, in YAML
+``load_dataset`` takes the types of JSON lines from the first file, and fails where no line of that has a label or a name
+and a line of another file has. So the types are in the head of README.md, in YAML
 (https://huggingface.co/docs/datasets/repository_structure).
 """
 
@@ -39,6 +39,6 @@ def dataset_card(run: Run) -> str:
         f"Tags that the model {run.model} gives the images of the corpus {run.corpus}, with a confidence of {run.min_confidence:g} or more. "
         "Written by TinyTags: `manifest.json` has the hashes of what went in, `tags/` one line an image, `statistics/` the counts of each partition.\n\n"
         "```python\nfrom datasets import load_dataset\n\n"
-        f'tags = load_dataset("{run.name}")  # this folder\n'
+        f'tags = load_dataset("PATH/{run.name}")  # the path of this folder\n'
         "```\n"
     )

@@ -103,7 +103,7 @@ def predict_batch_udf(spark, paths: list[str], graph: bytes, folder) -> int:
 
 
 def graph(recipe: Recipe = RECIPES["medium"], seed: int = 0) -> bytes:
-    """Return an ONNX network of the layers of a recipe whose patches are at each pixel, with random weights: it is as fast as a trained one without the mean with mirror images."""
+    """Return an ONNX network of the layers of a recipe, with random weights: it is as fast as a trained one without the mean with mirror images."""
     from onnx import TensorProto, helper, numpy_helper
 
     random, nodes, arrays = np.random.default_rng(seed), [], {}
@@ -129,7 +129,8 @@ def graph(recipe: Recipe = RECIPES["medium"], seed: int = 0) -> bytes:
     x = layer("Mul", layer("Sub", x, constant(np.float32(127.5))), constant(np.float32(1 / 64)))
     x = layer("Reshape", x, constant(np.array([-1, 3, 32, 32])))
     before = 2 * recipe.components
-    x = layer("Relu", convolution(x, before, 3, recipe.patch, strides=[recipe.step] * 2))
+    pads = [(recipe.patch - recipe.step) // 2] * 4
+    x = layer("Relu", convolution(x, before, 3, recipe.patch, strides=[recipe.step] * 2, pads=pads))
     for width in recipe.widths:
         x = convolution(x, width, before, 3, pads=[1] * 4)
         x = silu(layer("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2]))

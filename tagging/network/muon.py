@@ -2,7 +2,8 @@
 
 Keras' own leaves convolutions to Adam. This one takes the gradient of a kernel as a matrix and steps along the nearest matrix
 whose rows or columns are orthogonal (K. Jordan and others, Muon: An optimizer for hidden layers in neural networks,
-2024), and keeps the kernel at one size, as in Jordan's airbench94_muon: what follows it is normalised.
+2024), and keeps the kernel at one size, as in Jordan's airbench94_muon: what follows it is normalised. So a decay of
+weights has no effect on kernels.
 """
 
 from typing import Any

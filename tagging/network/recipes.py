@@ -14,19 +14,16 @@ class Recipe:
     patch: int = 4  # the side of the first layer's patches, in pixels
     step: int = 2  # from one patch to the next
     components: int = 24  # of the patches, each of which the first layer gives with both signs
-    rate: float = (
-        0.15  # the learning rate of the first step, from which it falls to zero along a straight line
-    )
-    muon: float | None = 0.06  # that of convolutions, which Muon trains; None: they are trained like all else
+    rate: float = 0.15  # of the first step; it falls to zero along a straight line
+    muon: float | None = 0.06  # the rate of convolutions, which Muon trains; None: SGD trains them, too
     decay: float = 5e-3  # of the weights, times the rate, at each step
     smoothing: float = 0.1  # of the labels
     batch: int = 256  # at most: an epoch has at least `LEAST_STEPS`
     shift: int = 2  # the pixels by which an image is moved at most
-    average: bool = (
-        False  # whether the network gives the mean of an image's probabilities and its mirror image's
-    )
+    average: bool = False  # the network gives the mean of an image's probabilities and its mirror image's
 
 
+# With fewer steps an epoch, a network learns nothing from some hundred images; smaller batches disturb the normalisation.
 LEAST_STEPS, LEAST_BATCH = 16, 32
 
 # The time is that of CIFAR-10's 50,000 images.

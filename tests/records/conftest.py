@@ -1,4 +1,4 @@
-"""Two corpora that exist nowhere, for corrections of their images, and patience with databases."""
+"""What tests of databases share: two corpora that exist nowhere, and long time limits."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from records import cassandra, sql
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch):
-    """Every answer is waited for, also on a disk that is busy: several writers of an SQLite file wait for each other."""
+    """Wait for every answer, as the disk may be busy: several writers of an SQLite file wait for each other."""
     for module in (sql, cassandra):
         monkeypatch.setattr(module, "ANSWER_SECONDS", 30)
 

@@ -104,7 +104,7 @@ def compared_models():
 
 @pytest.fixture(scope="module", autouse=True)
 def patience():
-    """Every page waits for Solr, the database and the store too; gives how long people's pages do."""
+    """Let pages wait a minute for Solr, the database and the store, as the machine may be busy; give the usual limits."""
     usual = {}
     with pytest.MonkeyPatch.context() as patch:
         for module, name in WAITS:
@@ -115,7 +115,7 @@ def patience():
 
 @pytest.fixture
 def limits(patience, monkeypatch):
-    """For tests of how long pages wait for a Solr or a store that doesn't answer."""
+    """The usual limits, for tests of a Solr or a store that doesn't answer."""
     for (module, name), seconds in patience.items():
         monkeypatch.setattr(module, name, seconds)
 
