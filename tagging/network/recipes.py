@@ -23,7 +23,7 @@ class Recipe:
     average: bool = False  # the network gives the mean of an image's probabilities and its mirror image's
 
 
-# With fewer steps an epoch, a network learns nothing from some hundred images; smaller batches disturb the normalisation.
+# So that some hundred images give more than one or two steps an epoch, of as many as normalisation needs.
 LEAST_STEPS, LEAST_BATCH = 16, 32
 
 # The time is that of CIFAR-10's 50,000 images.
