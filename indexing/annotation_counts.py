@@ -17,6 +17,9 @@ from storage.store import Store, StoreError, StoreUnavailableError
 
 # Fewer images are counted live, in milliseconds.
 LIVE_IMAGES = 10_000
+# Relations of more kinds than this are counted live: a search goes through all kinds that are kept. Finding the kinds takes a
+# facet for each first class with each type.
+MOST_KINDS, MOST_FACETS = 20_000, 50_000
 # How many values of a facet the pages show, and how many names they suggest, most frequent first.
 LISTED, SUGGESTED = 15, 100
 FACETS = {"relation": ("relations", LISTED), "class": ("classes", SUGGESTED)}
@@ -26,7 +29,8 @@ Facets = dict[str, dict[str, int]]  # counts by facet and value
 @dataclass(frozen=True)
 class Counts:
     """The number of images of each class and of each type of relation, by value; ``of_class`` and ``of_relation`` have the facets
-    of the searches with many images. ``rows`` are the numbers of relations by type.
+    of the searches with many images. ``rows`` are the numbers of relations by type, ``kinds`` by both classes and type; without
+    these where there are too many.
     """
 
     images_index: query.Index
@@ -34,6 +38,7 @@ class Counts:
     classes: dict[str, int]
     relations: dict[str, int]
     rows: dict[str, int]
+    kinds: list[query.RelationKind] | None
     of_class: dict[str, Facets]
     of_relation: dict[str, Facets]
 
@@ -43,7 +48,13 @@ def read_counts(store: Store, name: str) -> Counts | None:
     try:
         found = store.read_json(layout.annotations_counts(name))
         images, relations = (query.Index(*found.pop(key)) for key in ("images_index", "relations_index"))
-        return Counts(images_index=images, relations_index=relations, **found)
+        kinds = found.pop("kinds")
+        return Counts(
+            images_index=images,
+            relations_index=relations,
+            kinds=None if kinds is None else [query.RelationKind(*kind) for kind in kinds],
+            **found,
+        )
     except StoreUnavailableError:
         raise
     except (StoreError, TypeError, KeyError):
@@ -97,7 +108,10 @@ def count_all(solr: Solr, images: str, relations: str) -> dict[str, Any]:
     every = {"relations": ("relations", -1), "classes": ("classes", -1)}
     of_images = _count(solr, images, [], None, every)
     all_rows = query.relations_query(dict.fromkeys(query.PARTS, "%"))
-    rows = query.find(solr, relations, all_rows, 0, 0, {"rows": ("relation", -1)}, READ_SECONDS)
+    of_rows = {"rows": ("relation", -1), "first": ("class1", -1)}
+    rows = query.find(solr, relations, all_rows, 0, 0, of_rows, READ_SECONDS).facets
+    few = len(rows["rows"]) * len(rows["first"]) <= MOST_FACETS
+    kinds = query.relation_kinds(solr, relations, READ_SECONDS) if few else None
     classes, types = of_images["classes"], of_images["relations"]
     large = [label for label, count in classes.items() if count >= LIVE_IMAGES]
     large_types = [one for one, count in types.items() if count >= LIVE_IMAGES]
@@ -110,7 +124,8 @@ def count_all(solr: Solr, images: str, relations: str) -> dict[str, Any]:
             of_relation[one] = _count(solr, images, [], one, {"class": FACETS["class"]})
             progress.add(1)
     return {
-        "classes": classes, "relations": types, "rows": rows.facets["rows"], "of_class": of_class, "of_relation": of_relation,
+        "classes": classes, "relations": types, "rows": rows["rows"], "kinds": kinds if kinds and len(kinds) <= MOST_KINDS else None,
+        "of_class": of_class, "of_relation": of_relation,
     }  # fmt: skip
 
 

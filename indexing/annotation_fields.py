@@ -3,7 +3,7 @@
 from indexing.fields import SOLR_FIELDS, Field
 
 ANNOTATION_FIELDS = (
-    Field("id", "string", "Of an image its own id, of a relation IMAGE:NUMBER."),
+    Field("id", "string", "Of an image its own id, of a relation also its number among those of its image."),
     Field("partition", "int", "The partition of the annotations, from 0.", minimum=0),
     Field("classes", "strings", "Classes that people verified as present."),
     Field("absent", "strings", "Classes that people verified as absent."),

@@ -260,6 +260,36 @@ class RelationSearch:
         given = {part: text for part, text in patterns.items() if text.strip("%")}
         return cls(given, escape, parse_sort(args, tuple(query.RELATION_SORTS)))
 
+    def find(
+        self, opened: Opened, start: int, rows: int, facets: Mapping[str, tuple[str, int]]
+    ) -> query.Hits:
+        """Return a page of the search, with counts by facet; counted are the kinds of relations, where these are kept."""
+        counts = sources().library.annotation_counts(opened.name)
+        known = counts is not None and counts.relations_index == query.read_index(solr(), opened.relations)
+        if counts is None or counts.kinds is None or not known:
+            return query.find(solr(), opened.relations, self.params(), start, rows, facets)
+        total, by_part = query.count_kinds(counts.kinds, self._matching(opened, counts.kinds))
+        params = self.params()
+        if params["sort"] == query.BY_ID:
+            found = query.find_first(solr(), opened.relations, params, start, rows, start + rows)
+        else:
+            found = query.find(solr(), opened.relations, params, start, rows)
+        listed = {part: query.most_frequent(by_part[part], most) for part, (_, most) in facets.items()}
+        return query.Hits(total, found.documents, listed)
+
+    def _matching(self, opened: Opened, kinds: list[query.RelationKind]) -> dict[str, set[str]]:
+        """Return the classes and types that match, of each part."""
+        found: dict[str, set[str]] = {}
+        for at, part in enumerate(query.PARTS):
+            values = {str(kind[at]) for kind in kinds}
+            pattern = self.patterns.get(part)
+            if pattern is not None:
+                name = str if part == "relation" else opened.classes.name
+                texts = query.split_pattern(pattern, self.escape)
+                values = {one for one in values if query.matches(name(one), texts)}
+            found[part] = values
+        return found
+
     def params(self) -> query.Params:
         """Return the search for Solr."""
         patterns = {part: self.patterns.get(part, "%") for part in query.PARTS}

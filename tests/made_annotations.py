@@ -25,6 +25,7 @@ BAD_ROWS = [
     '0000000000000001,verification,"/m/00',
     'ends here",1',
     "0000000000000001,verification,/m/00,1\r0000000000000002",
+    "0000000000000001\x1f000000,verification,/m/00,1",
 ]
 
 
@@ -37,7 +38,8 @@ def make(folder: Path, images: int = 300, seed: int = 1) -> int:
     draw = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
     ids = [f"{draw.getrandbits(64):016x}" for _ in range(images)]
-    ids[0], ids[1] = "0000000000000000", "0000000000000007"
+    # Also ids that begin with another one, before and after it by what follows.
+    ids[:6] = ["0" * 16, "0" * 15 + "7", *("f" * 16 + more for more in ("", "!", " 1", "0"))]
     labels = [label_of(number) for number in range(len(ODD))]
     unknown = "/m/unknown"
     _write(folder / "class-descriptions.csv", zip(labels, ODD, strict=True))

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote
@@ -20,6 +20,7 @@ RELATION_FIELDS = "image,class1,relation,class2"
 # The orders of images and of relations, the first of each by default.
 IMAGE_SORTS = ("matching", "id")
 RELATION_SORTS = {"image": ""} | {part: f"{field} asc," for part, field in PARTS.items()}
+BY_ID = "id asc"  # of relations: by image
 T = TypeVar("T")
 # More classes than this are ordered by scores.
 MOST_STEPS = 5
@@ -41,6 +42,15 @@ class Index(NamedTuple):
 # all documents.
 _KEPT: dict[tuple[str, str], tuple[Index, Any]] = {}
 _WHOLE: dict[tuple[str, str], Index] = {}
+
+
+class RelationKind(NamedTuple):
+    """How many relations there are of two classes and a type."""
+
+    class1: str
+    relation: str
+    class2: str
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,7 @@ def images_query(
     ``every`` all must match. ``relation`` is a type that one of the image's relations has. ``sort`` is one of `IMAGE_SORTS`:
     by how many classes match, then by id, or by id alone.
     """
-    params: Params = {"q": "*:*", "fl": IMAGE_FIELDS, "sort": "id asc"}
+    params: Params = {"q": "*:*", "fl": IMAGE_FIELDS, "sort": BY_ID}
     if groups:
         params["q"] = _matching(len(groups), len(groups) if every else 1)
         if sort == "matching" and len(groups) > 1 and not every:  # else all match the same number
@@ -122,7 +132,7 @@ def relations_query(patterns: Mapping[str, str], escape: str | None = None, sort
     ``%`` in a pattern stands for any number of characters, also none; every other character for itself, in either case. After
     the character ``escape`` every character stands for itself, as in SQL's ``LIKE ... ESCAPE``.
     """
-    order = f"{RELATION_SORTS[sort]}image asc,id asc"
+    order = f"{RELATION_SORTS[sort]}{BY_ID}"
     params: Params = {"q": "*:*", "fl": RELATION_FIELDS, "sort": order, "fq": []}
     for part, field in PARTS.items():
         texts = [text.lower() for text in split_pattern(patterns[part], escape)]
@@ -134,6 +144,54 @@ def relations_query(patterns: Mapping[str, str], escape: str | None = None, sort
             params["fq"].append(f"{{!term tag={part} f={field} v=${part}}}")
             params[part] = texts[0]
     return params
+
+
+def relation_kinds(solr: Solr, alias: str, seconds: float = ANSWER_SECONDS) -> list[RelationKind]:
+    """Return the kinds of relations with the number of each, sorted."""
+    facet: dict[str, Any] = {}
+    for part in reversed(PARTS):
+        facet = {part: _terms(part, -1) | ({"facet": facet} if facet else {})}
+    params = {"q": "*:*", "rows": 0, "json.facet": json.dumps(facet)}
+    found = _select(solr, alias, params, seconds)["facets"]
+    return sorted(
+        RelationKind(first["val"], relation["val"], second["val"], second["count"])
+        for first in _buckets(found, "class1")
+        for relation in _buckets(first, "relation")
+        for second in _buckets(relation, "class2")
+    )
+
+
+def count_kinds(
+    kinds: Iterable[RelationKind], matching: Mapping[str, Container[str]]
+) -> tuple[int, dict[str, dict[str, int]]]:
+    """Return how many relations match in all parts, and their number by value of each part, as facets of `find` count them.
+
+    ``matching`` has the values of each part that match; a facet leaves out its own part.
+    """
+    total = 0
+    counts: dict[str, dict[str, int]] = {part: {} for part in PARTS}
+    for kind in kinds:
+        values = dict(zip(PARTS, kind[:3], strict=True))
+        others = [part for part, value in values.items() if value not in matching[part]]
+        if not others:
+            total += kind.rows
+        for part in PARTS if not others else others if len(others) == 1 else ():
+            counts[part][values[part]] = counts[part].get(values[part], 0) + kind.rows
+    return total, counts
+
+
+def matches(name: str, texts: Sequence[str]) -> bool:
+    """Return whether a name matches the pattern that `split_pattern` returned these texts of, as in `relations_query`."""
+    first, *others = [one.lower() for one in texts]
+    left = name.lower()
+    if not others or not left.startswith(first):
+        return left == first
+    left = left.removeprefix(first)
+    for text in others[:-1]:
+        _, found, left = left.partition(text) if text else ("", "-", left)
+        if not found:
+            return False
+    return left.endswith(others[-1])
 
 
 def split_pattern(pattern: str, escape: str | None = None) -> list[str]:
@@ -189,9 +247,13 @@ def find_first(solr: Solr, alias: str, params: Params, start: int, rows: int, co
 
     With fewer, ``total`` is exact; else it is at least ``counted``.
     """
-    if params["q"] == "*:*":  # Solr searches for this in another way, which fails where it stops early
-        params = params | {"q": "{!bool should=$all mm=1}", "all": "*:*"}
-    return find(solr, alias, params | {"minExactCount": counted}, start, rows)
+    # Of a filter Solr finds all documents first. The query *:* alone it answers in another way, which fails where it stops early.
+    filters = params.get("fq", [])
+    queries = [params["q"], *([filters] if isinstance(filters, str) else filters)]
+    clauses = {f"clause{n}": one for n, one in enumerate(queries)}
+    asked = {key: value for key, value in params.items() if key != "fq"} | clauses
+    asked["q"] = f"{{!bool {' '.join(f'must=${name}' for name in clauses)}}}"
+    return find(solr, alias, asked | {"minExactCount": counted}, start, rows)
 
 
 def find_images(
@@ -208,16 +270,16 @@ def find_images(
     A few classes are ordered without a score of each image: those that match all, then those that match one less, and so on
     until the page is full. Each of these searches ends with the last image of the page, as the index is in the order of ids.
     """
-    if not (1 < len(groups) <= MOST_STEPS and params["sort"] != "id asc"):
+    if not (1 < len(groups) <= MOST_STEPS and params["sort"] != BY_ID):
         return find(solr, alias, params, start, rows, facets)
-    found = find(solr, alias, params | {"sort": "id asc"}, 0, 0, facets)
+    found = find(solr, alias, params | {"sort": BY_ID}, 0, 0, facets)
     documents: list[Document] = []
     before = 0  # images that match more
     for count in range(len(groups), 0, -1):
         left = min(start + rows, found.total) - before
         if left <= 0:
             break
-        step = params | {"q": _matching(len(groups), count, count), "sort": "id asc"}
+        step = params | {"q": _matching(len(groups), count, count), "sort": BY_ID}
         answer = find_first(solr, alias, step, max(start - before, 0), rows - len(documents), left)
         documents += answer.documents
         before += answer.total
@@ -247,7 +309,7 @@ def find_image(solr: Solr, images: str, relations: str, image: str) -> tuple[Doc
     found = _select(solr, images, params)["response"]["docs"]
     if not found:
         return None
-    asked = {"q": "{!term f=image v=$image}", "image": image, "fl": RELATION_FIELDS, "sort": "id asc"}
+    asked = {"q": "{!term f=image v=$image}", "image": image, "fl": RELATION_FIELDS, "sort": BY_ID}
     return found[0], [document for batch in every(solr, relations, asked) for document in batch]
 
 
@@ -321,3 +383,7 @@ def _terms(field: str, limit: int) -> dict[str, Any]:
 
 def _counts(facet: Any) -> dict[str, int]:
     return {bucket["val"]: bucket["count"] for bucket in facet["buckets"]} if facet else {}
+
+
+def _buckets(facets: Any, name: str) -> list[Any]:
+    return cast(list[Any], facets[name]["buckets"]) if name in facets else []

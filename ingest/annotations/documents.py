@@ -15,6 +15,9 @@ from storage import layout
 from storage.documents import documents_file
 from storage.store import Store
 
+# Lower than all characters of an image's id, so that relations in the order of their ids are in that of images.
+BEFORE_NUMBER = "\x1f"
+
 
 @dataclass
 class _Image:
@@ -104,7 +107,7 @@ def _relation_lines(image: str, rows: set[Row], classes: Classes, partition: int
         _, class1, relation, class2, _ = row
         yield _line(
             {
-                "id": f"{image}:{number:06d}",
+                "id": f"{image}{BEFORE_NUMBER}{number:06d}",
                 "partition": partition,
                 "image": image,
                 "class1": class1,

@@ -214,6 +214,10 @@ def _parse(source: Source, line: bytes) -> Row | None:
         row += (" ".join(fields[columns[name]].strip() for name in BOXES) if "xmin1" in columns else "",)
     if not all(named):
         raise BadRowError(f"no {COLUMNS[source.kind][named.index('')]}")
+    if not text.isprintable():  # which also a soft hyphen, or a joiner, isn't
+        for name, value in zip(COLUMNS[source.kind], named, strict=False):
+            if any(one < " " for one in value):
+                raise BadRowError(f"a control character in {name}: {value[:40]!r}")
     return row
 
 

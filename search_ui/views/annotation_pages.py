@@ -20,7 +20,6 @@ from search_ui.annotations import (
     open_named,
     parse_sort,
     relation_rows,
-    solr,
 )
 from search_ui.graph import draw
 from search_ui.sources import sources
@@ -138,7 +137,7 @@ def relation_search(name: str) -> str:
         Page.parse(request.args, PER_PAGE),
     )
     facets = {part: (part, SUGGESTED) for part in query.PARTS}
-    found = query.find(solr(), opened.relations, search.params(), page.start, page.limit or PER_PAGE, facets)
+    found = search.find(opened, page.start, page.limit or PER_PAGE, facets)
     headings = {"class1": "First class", "relation": "Relation", "class2": "Second class"}
     listed, suggestions = [], {}
     for part, counts in found.facets.items():

@@ -148,7 +148,7 @@ def api_relation_search(name: str) -> Response:
     """Relations by a pattern of each part; ``%`` stands for any characters."""
     opened, search = open_named(name), RelationSearch.parse(request.args)
     page = Page.parse(request.args, PER_PAGE)
-    found = query.find(solr(), opened.relations, search.params(), page.start, page.limit or PER_PAGE)
+    found = search.find(opened, page.start, page.limit or PER_PAGE, {})
     answer: api.RelationRows = {"total": found.total, "rows": list(relation_rows(opened, found.documents))}
     return jsonify(answer)
 

@@ -152,7 +152,7 @@ def test_the_command_reads_without_solr_and_lists_bad_rows(made, tmp_path, capsy
     assert (
         left.value.code == 0
         and "train-human-imagelabels.csv:" in printed.out
-        and "12 bad rows" in printed.out
+        and "13 bad rows" in printed.out
     )
     assert "boxes.csv: is not read" in printed.err
 

@@ -58,7 +58,7 @@ def read_sql(folder: Path) -> sqlite3.Connection:
             sql.executemany("INSERT INTO classes VALUES (?, ?)", rows[:-1])
             continue
         for row in rows[1:]:
-            if len(row) != len(header) or "" in row:
+            if len(row) != len(header) or "" in row or "\x1f" in row[0]:
                 continue
             one = dict(zip(header, row, strict=True))
             if "Confidence" in one:
@@ -521,26 +521,38 @@ def test_answers_are_the_same_without_the_counts_that_are_made_with_the_index(an
         {"relation": "nothing"},
         {"class": [large, small]},
     ]
+    first, *_ = max(counts["kinds"], key=lambda kind: kind[-1])
+    name = annotated.sql.execute("SELECT name FROM classes WHERE label = ?", (first,)).fetchone()[0]
+    related = [{}, {"class1": name}, {"class1": "%a%", "limit": "3", "page": "2"}, {"class2": "nothing"}]
+    related += [{"relation": relation, "class2": "%e%", "sort": "class2"}, {"class1": name, "relation": "%"}]
 
     def texts():
         page = create_app(annotated.settings).test_client()
         base = f"/annotations/{annotated.name}"
+        pages = [page.get(f"{base}/relation-search", query_string=one) for one in related]
+        pages += [page.get(f"/api{base}/relation-search", query_string=one) for one in related]
+        related_texts = [one.text for one in pages]
         pages = [page.get(f"{base}/images", query_string=one) for one in searches]
         pages += [page.get(f"/api{base}/images", query_string=one) for one in searches]
-        return [one.text for one in (*pages, page.get(f"{base}/classes"), page.get(f"{base}/relations"))]
+        pages += [page.get(f"{base}/classes"), page.get(f"{base}/relations")]
+        return related_texts, [one.text for one in pages]
 
     before = texts()
     # In the same order, in which names are suggested.
     doubled = {label: 2 * count for label, count in counts["classes"].items()}
     wrong = counts | {"classes": doubled, "relations": {relation: 1}, "rows": {relation: 1}}
+    wrong["kinds"] = [[*kind[:-1], kind[-1] + 1] for kind in counts["kinds"]]
     store.write_json(path, wrong)
-    assert texts() != before  # they are used
+    assert all(one != other for one, other in zip(texts(), before, strict=True))  # they are used
+    # With too many kinds they are counted live.
+    store.write_json(path, counts | {"kinds": None})
+    assert texts() == before
     # After a kill before they were made, with a damaged file, and with those of another state of the index.
     store.remove(path)
     assert texts() == before
     store.write_bytes(path, b'{"classes": {"')
     assert texts() == before
-    folder, _, *state = counts["images_index"]
-    store.write_json(path, wrong | {"images_index": [folder, 0, *state]})
+    indexes = {key: [counts[key][0], 0, *counts[key][2:]] for key in ("images_index", "relations_index")}
+    store.write_json(path, wrong | indexes)
     assert texts() == before
     assert write_counts(store, annotated.name, client) and store.read_json(path) == counts
