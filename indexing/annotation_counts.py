@@ -22,7 +22,9 @@ LIVE_IMAGES = 10_000
 MOST_KINDS, MOST_FACETS = 20_000, 50_000
 # How many values of a facet the pages show, and how many names they suggest, most frequent first.
 LISTED, SUGGESTED = 15, 100
-FACETS = {"relation": ("relations", LISTED), "class": ("classes", SUGGESTED)}
+FACETS = {"relation": query.Facet("relations", LISTED), "class": query.Facet("classes", SUGGESTED)}
+# More types of relations than this are not kept by Solr to be intersected.
+FEW_TYPES = 50
 Facets = dict[str, dict[str, int]]  # counts by facet and value
 
 
@@ -105,10 +107,10 @@ def check_counts(store: Store, name: str, solr: Solr) -> str | None:
 
 def count_all(solr: Solr, images: str, relations: str) -> dict[str, Any]:
     """Return the counts of an index as `Counts` has them, without the state of the index."""
-    every = {"relations": ("relations", -1), "classes": ("classes", -1)}
+    every = {"relations": query.Facet("relations", -1), "classes": query.Facet("classes", -1)}
     of_images = _count(solr, images, [], None, every)
     all_rows = query.relations_query(dict.fromkeys(query.PARTS, "%"))
-    of_rows = {"rows": ("relation", -1), "first": ("class1", -1)}
+    of_rows = {"rows": query.Facet("relation", -1), "first": query.Facet("class1", -1)}
     rows = query.find(solr, relations, all_rows, 0, 0, of_rows, READ_SECONDS).facets
     few = len(rows["rows"]) * len(rows["first"]) <= MOST_FACETS
     kinds = query.relation_kinds(solr, relations, READ_SECONDS) if few else None
@@ -134,7 +136,7 @@ def _count(
     images: str,
     groups: Sequence[Sequence[str]],
     relation: str | None,
-    facets: Mapping[str, tuple[str, int]],
+    facets: Mapping[str, query.Facet],
 ) -> Facets:
     params = query.images_query(groups, every=False, relation=relation)
     return query.find(solr, images, params, 0, 0, facets, READ_SECONDS).facets

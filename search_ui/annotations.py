@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 from flask import abort
 from werkzeug.datastructures import MultiDict
 
-from indexing.annotation_counts import LISTED, SUGGESTED, Counts, Facets
+from indexing.annotation_counts import FEW_TYPES, LISTED, SUGGESTED, Counts, Facets
 from indexing.query import annotations as query
 from indexing.query.search_state import BadSearchError, check_parameters, quote_value
 from indexing.solr import Solr
@@ -189,17 +189,17 @@ class ImageSearch:
         """Return the search for Solr."""
         return query.images_query(self.groups(classes), self.every, self.relation, self.sort)
 
-    def find(
-        self, opened: Opened, start: int, rows: int, facets: Mapping[str, tuple[str, int]]
-    ) -> query.Hits:
+    def find(self, opened: Opened, start: int, rows: int, facets: Mapping[str, query.Facet]) -> query.Hits:
         """Return a page of the search, with counts by facet.
 
         Of all images, of one class or of one type of relation, the counts made with the index are used, where there are some.
         """
         groups, params = self.groups(opened.classes), self.params(opened.classes)
         single = not groups or (len(groups) == 1 and len(groups[0]) == 1)
-        counts = known_counts(opened) if single else None
-        if counts is None:
+        counts = known_counts(opened) if single else sources().library.annotation_counts(opened.name)
+        if counts and len(counts.relations) <= FEW_TYPES:
+            facets = {tag: facet._replace(few=facet.field == "relations") for tag, facet in facets.items()}
+        if counts is None or not single:
             return query.find_images(solr(), opened.images, groups, params, start, rows, facets)
         total, known = self._known(counts, groups[0][0] if groups else None)
         left = {tag: facet for tag, facet in facets.items() if tag not in known}
@@ -208,7 +208,7 @@ class ImageSearch:
         else:
             found = query.find_first(solr(), opened.images, params, start, rows, start + rows)
         known = {
-            tag: query.most_frequent(known[tag], most) for tag, (_, most) in facets.items() if tag in known
+            tag: query.most_frequent(known[tag], facet.limit) for tag, facet in facets.items() if tag in known
         }
         return query.Hits(found.total if total is None else total, found.documents, found.facets | known)
 
@@ -260,9 +260,7 @@ class RelationSearch:
         given = {part: text for part, text in patterns.items() if text.strip("%")}
         return cls(given, escape, parse_sort(args, tuple(query.RELATION_SORTS)))
 
-    def find(
-        self, opened: Opened, start: int, rows: int, facets: Mapping[str, tuple[str, int]]
-    ) -> query.Hits:
+    def find(self, opened: Opened, start: int, rows: int, facets: Mapping[str, query.Facet]) -> query.Hits:
         """Return a page of the search, with counts by facet; counted are the kinds of relations, where these are kept."""
         counts = sources().library.annotation_counts(opened.name)
         known = counts is not None and counts.relations_index == query.read_index(solr(), opened.relations)
@@ -274,7 +272,7 @@ class RelationSearch:
             found = query.find_first(solr(), opened.relations, params, start, rows, start + rows)
         else:
             found = query.find(solr(), opened.relations, params, start, rows)
-        listed = {part: query.most_frequent(by_part[part], most) for part, (_, most) in facets.items()}
+        listed = {part: query.most_frequent(by_part[part], facet.limit) for part, facet in facets.items()}
         return query.Hits(total, found.documents, listed)
 
     def _matching(self, opened: Opened, kinds: list[query.RelationKind]) -> dict[str, set[str]]:

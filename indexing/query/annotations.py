@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote
@@ -42,6 +43,17 @@ class Index(NamedTuple):
 # all documents.
 _KEPT: dict[tuple[str, str], tuple[Index, Any]] = {}
 _WHOLE: dict[tuple[str, str], Index] = {}
+
+
+class Facet(NamedTuple):
+    """A field whose values are counted, and how many values, those with most documents; -1 is all of them.
+
+    Where a field has ``few`` values, Solr keeps the documents of each and intersects these with those of a search.
+    """
+
+    field: str
+    limit: int
+    few: bool = False
 
 
 class RelationKind(NamedTuple):
@@ -225,20 +237,20 @@ def find(
     params: Params,
     start: int,
     rows: int,
-    facets: Mapping[str, tuple[str, int]] | None = None,
+    facets: Mapping[str, Facet] | None = None,
     seconds: float = ANSWER_SECONDS,
 ) -> Hits:
-    """Return a page of a search. ``facets`` maps a filter's tag to its field and how many values to count.
+    """Return a page of a search. ``facets`` maps a filter's tag to what is counted.
 
     A facet leaves out the filter of its own tag: a count is what choosing the value instead gives.
     """
-    asked = {
-        tag: _terms(field, limit) | {"domain": {"excludeTags": tag}}
-        for tag, (field, limit) in (facets or {}).items()
-    }
+    asked = {tag: _facet(facet) | {"domain": {"excludeTags": tag}} for tag, facet in (facets or {}).items()}
     more = {"json.facet": json.dumps(asked)} if asked else {}
     answer = _select(solr, alias, params | {"start": start, "rows": rows} | more, seconds)
     counts = {tag: _counts(answer["facets"].get(tag)) for tag in asked} if asked else {}
+    for tag, facet in (facets or {}).items():
+        if facet.few and facet.limit >= 0:
+            counts[tag] = most_frequent(counts[tag], facet.limit)
     return Hits(answer["response"]["numFound"], answer["response"]["docs"], counts)
 
 
@@ -263,26 +275,35 @@ def find_images(
     params: Params,
     start: int,
     rows: int,
-    facets: Mapping[str, tuple[str, int]] | None = None,
+    facets: Mapping[str, Facet] | None = None,
 ) -> Hits:
     """Do what `find` does for the ``params`` that `images_query` returns for these groups.
 
     A few classes are ordered without a score of each image: those that match all, then those that match one less, and so on
     until the page is full. Each of these searches ends with the last image of the page, as the index is in the order of ids.
+    Meanwhile Solr counts all images with any of the classes.
     """
     if not (1 < len(groups) <= MOST_STEPS and params["sort"] != BY_ID):
         return find(solr, alias, params, start, rows, facets)
-    found = find(solr, alias, params | {"sort": BY_ID}, 0, 0, facets)
-    documents: list[Document] = []
-    before = 0  # images that match more
-    for count in range(len(groups), 0, -1):
-        left = min(start + rows, found.total) - before
-        if left <= 0:
-            break
-        step = params | {"q": _matching(len(groups), count, count), "sort": BY_ID}
-        answer = find_first(solr, alias, step, max(start - before, 0), rows - len(documents), left)
-        documents += answer.documents
-        before += answer.total
+    # Of one list of classes as a filter Solr collects the images in half the time that a search by clauses takes.
+    labels = sorted({label for group in groups for label in group})
+    any_class = f"{{!terms f=classes separator='{SEPARATOR}' cache=false}}{SEPARATOR.join(labels)}"
+    filters = [any_class, *([params["fq"]] if "fq" in params else [])]
+    with ThreadPoolExecutor(1) as pool:
+        counting = pool.submit(
+            find, solr, alias, params | {"q": "*:*", "fq": filters, "sort": BY_ID}, 0, 0, facets
+        )
+        documents: list[Document] = []
+        before = 0  # images that match more
+        for count in range(len(groups), 0, -1):
+            left = start + rows - before
+            if left <= 0:
+                break
+            step = params | {"q": _matching(len(groups), count, count), "sort": BY_ID}
+            answer = find_first(solr, alias, step, max(start - before, 0), rows - len(documents), left)
+            documents += answer.documents
+            before += answer.total
+        found = counting.result()
     return Hits(found.total, documents, found.facets)
 
 
@@ -375,6 +396,12 @@ def document_frequencies(
     answer = solr.read(f"{quote(alias)}/terms", parameters, ANSWER_SECONDS, "terms")
     found: dict[str, int] = answer["terms"].get(field, {})
     return found
+
+
+def _facet(facet: Facet) -> dict[str, Any]:
+    if facet.few:
+        return _terms(facet.field, -1) | {"method": "enum", "sort": "index asc", "cacheDf": 1}
+    return _terms(facet.field, facet.limit)
 
 
 def _terms(field: str, limit: int) -> dict[str, Any]:

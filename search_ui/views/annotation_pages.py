@@ -136,7 +136,7 @@ def relation_search(name: str) -> str:
         RelationSearch.parse(request.args),
         Page.parse(request.args, PER_PAGE),
     )
-    facets = {part: (part, SUGGESTED) for part in query.PARTS}
+    facets = {part: query.Facet(part, SUGGESTED) for part in query.PARTS}
     found = search.find(opened, page.start, page.limit or PER_PAGE, facets)
     headings = {"class1": "First class", "relation": "Relation", "class2": "Second class"}
     listed, suggestions = [], {}
