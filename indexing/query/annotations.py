@@ -123,11 +123,15 @@ def images_query(
         params["q"] = _matching(len(groups), len(groups) if every else 1)
         if sort == "matching" and len(groups) > 1 and not every:  # else all match the same number
             params["sort"] = "score desc,id asc"
-        for n, group in enumerate(groups):
-            params[f"class{n}"] = f"{{!terms f=classes separator='{SEPARATOR}'}}{SEPARATOR.join(group)}"
+        params |= {f"class{n}": _any_of(group) for n, group in enumerate(groups)}
     if relation:
         params |= {"fq": "{!term tag=relation f=relations v=$relation}", "relation": relation}
     return params
+
+
+def _any_of(labels: Sequence[str]) -> str:
+    """Return the query for images with any of these classes, each of which scores 1."""
+    return f"{{!terms f=classes separator='{SEPARATOR}'}}{SEPARATOR.join(labels)}"
 
 
 def _matching(groups: int, least: int, most: int | None = None) -> str:
@@ -285,14 +289,12 @@ def find_images(
     """
     if not (1 < len(groups) <= MOST_STEPS and params["sort"] != BY_ID):
         return find(solr, alias, params, start, rows, facets)
-    # Of one list of classes as a filter Solr collects the images in half the time that a search by clauses takes.
-    labels = sorted({label for group in groups for label in group})
-    any_class = f"{{!terms f=classes separator='{SEPARATOR}' cache=false}}{SEPARATOR.join(labels)}"
-    filters = [any_class, *([params["fq"]] if "fq" in params else [])]
+    few = all(facet.few for facet in (facets or {}).values())
     with ThreadPoolExecutor(1) as pool:
-        counting = pool.submit(
-            find, solr, alias, params | {"q": "*:*", "fq": filters, "sort": BY_ID}, 0, 0, facets
-        )
+        if few:
+            counting = pool.submit(_count_any, solr, alias, groups, params, facets or {})
+        else:
+            counting = pool.submit(find, solr, alias, params | {"sort": BY_ID}, 0, 0, facets)
         documents: list[Document] = []
         before = 0  # images that match more
         for count in range(len(groups), 0, -1):
@@ -305,6 +307,38 @@ def find_images(
             before += answer.total
         found = counting.result()
     return Hits(found.total, documents, found.facets)
+
+
+def _count_any(
+    solr: Solr, alias: str, groups: Sequence[Sequence[str]], params: Params, facets: Mapping[str, Facet]
+) -> Hits:
+    """Return the counts of images with any of the classes: those of all images without those with none.
+
+    Solr makes the images without a class from the list of those with it, bit by bit; collecting those with any of several takes
+    two to three times as long.
+    """
+    classes = {
+        # A list of one is not known as such.
+        f"class{n}": f"{{!term f=classes}}{group[0]}" if len(group) == 1 else _any_of(group)
+        for n, group in enumerate(groups)
+    }
+    none = [f"{{!bool tag=class must_not=${name}}}" for name in classes]
+    filters = [*none, *([params["fq"]] if "fq" in params else [])]
+    asked: dict[str, Any] = {"all": {"type": "query", "q": "*:*", "domain": {"excludeTags": "class"}}}
+    for tag, facet in facets.items():
+        asked[f"all-{tag}"] = _facet(facet) | {"domain": {"excludeTags": f"class,{tag}"}}
+        asked[f"none-{tag}"] = _facet(facet) | {"domain": {"excludeTags": tag}}
+    body = params | classes | {"q": "*:*", "fq": filters, "rows": 0, "json.facet": json.dumps(asked)}
+    answer = _select(solr, alias, body)
+    found = answer["facets"]
+    counts = {}
+    for tag, facet in facets.items():
+        without = _counts(found.get(f"none-{tag}"))
+        every = {
+            value: count - without.get(value, 0) for value, count in _counts(found.get(f"all-{tag}")).items()
+        }
+        counts[tag] = most_frequent({value: count for value, count in every.items() if count}, facet.limit)
+    return Hits(found["all"]["count"] - answer["response"]["numFound"], [], counts)
 
 
 def every(solr: Solr, alias: str, params: Params, limit: int | None = None) -> Iterator[list[Document]]:
