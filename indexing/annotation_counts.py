@@ -6,6 +6,7 @@ and count live otherwise: without the file, with a damaged one, and after any ch
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from conf.progress import Progress
@@ -17,14 +18,14 @@ from storage.store import Store, StoreError, StoreUnavailableError
 
 # Fewer images are counted live, in milliseconds.
 LIVE_IMAGES = 10_000
-# Relations of more kinds than this are counted live: a search goes through all kinds that are kept. Finding the kinds takes a
-# facet for each first class with each type.
-MOST_KINDS, MOST_FACETS = 20_000, 50_000
+# Relations of more kinds than this are counted live: a search goes through all kinds that are kept.
+MOST_KINDS = 20_000
 # How many values of a facet the pages show, and how many names they suggest, most frequent first.
 LISTED, SUGGESTED = 15, 100
 FACETS = {"relation": query.Facet("relations", LISTED), "class": query.Facet("classes", SUGGESTED)}
-# More types of relations than this are not kept by Solr to be intersected.
-FEW_TYPES = 50
+# Types of relations are counted by the images that Solr keeps of each where these need at most so many bytes, a bit for each
+# image: half of its cache (conf/solr/annotations/solrconfig.xml).
+MOST_BYTES = 32_000_000
 Facets = dict[str, dict[str, int]]  # counts by facet and value
 
 
@@ -43,6 +44,16 @@ class Counts:
     kinds: list[query.RelationKind] | None
     of_class: dict[str, Facets]
     of_relation: dict[str, Facets]
+
+    @property
+    def has_few_types(self) -> bool:
+        """Whether Solr can keep the images of each type of relation."""
+        return len(self.relations) * self.images_index.documents / 8 <= MOST_BYTES
+
+    @cached_property
+    def values(self) -> dict[str, set[str]]:
+        """The values of each part of the kinds of relations."""
+        return {part: {str(kind[at]) for kind in self.kinds or ()} for at, part in enumerate(query.PARTS)}
 
 
 def read_counts(store: Store, name: str) -> Counts | None:
@@ -112,8 +123,7 @@ def count_all(solr: Solr, images: str, relations: str) -> dict[str, Any]:
     all_rows = query.relations_query(dict.fromkeys(query.PARTS, "%"))
     of_rows = {"rows": query.Facet("relation", -1), "first": query.Facet("class1", -1)}
     rows = query.find(solr, relations, all_rows, 0, 0, of_rows, READ_SECONDS).facets
-    few = len(rows["rows"]) * len(rows["first"]) <= MOST_FACETS
-    kinds = query.relation_kinds(solr, relations, READ_SECONDS) if few else None
+    kinds = query.relation_kinds(solr, relations, rows["first"], MOST_KINDS, READ_SECONDS)
     classes, types = of_images["classes"], of_images["relations"]
     large = [label for label, count in classes.items() if count >= LIVE_IMAGES]
     large_types = [one for one, count in types.items() if count >= LIVE_IMAGES]
@@ -126,8 +136,8 @@ def count_all(solr: Solr, images: str, relations: str) -> dict[str, Any]:
             of_relation[one] = _count(solr, images, [], one, {"class": FACETS["class"]})
             progress.add(1)
     return {
-        "classes": classes, "relations": types, "rows": rows["rows"], "kinds": kinds if kinds and len(kinds) <= MOST_KINDS else None,
-        "of_class": of_class, "of_relation": of_relation,
+        "classes": classes, "relations": types, "rows": rows["rows"], "kinds": kinds, "of_class": of_class,
+        "of_relation": of_relation,
     }  # fmt: skip
 
 

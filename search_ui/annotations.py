@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 from flask import abort
 from werkzeug.datastructures import MultiDict
 
-from indexing.annotation_counts import FEW_TYPES, LISTED, SUGGESTED, Counts, Facets
+from indexing.annotation_counts import LISTED, SUGGESTED, Counts, Facets
 from indexing.query import annotations as query
 from indexing.query.search_state import BadSearchError, check_parameters, quote_value
 from indexing.solr import Solr
@@ -101,6 +101,12 @@ def known_counts(opened: Opened) -> Counts | None:
     return sources().library.annotation_counts(opened.name, index) if index else None
 
 
+def known_relation_counts(opened: Opened) -> Counts | None:
+    """Return what `known_counts` does, where the index of relations is the same."""
+    index = query.read_index(solr(), opened.relations)
+    return sources().library.annotation_counts(opened.name, relations=index) if index else None
+
+
 def class_counts(opened: Opened) -> dict[str, int]:
     """Return the number of images of each class that an image has, by the class's id."""
     counts = known_counts(opened)
@@ -116,9 +122,11 @@ def frequent_classes(opened: Opened) -> list[str]:
 
 def relation_counts(opened: Opened) -> list[tuple[str, int, int]]:
     """Return each type of relation with the number of its images and of its rows, by name."""
-    counts = known_counts(opened)
-    same = counts is not None and counts.relations.keys() == counts.rows.keys()  # not where Solr refused some
-    if counts and same and counts.relations_index == query.read_index(solr(), opened.relations):
+    images, relations = (query.read_index(solr(), alias) for alias in (opened.images, opened.relations))
+    known = images and relations and sources().library.annotation_counts(opened.name, images, relations)
+    if (
+        counts := known or None
+    ) and counts.relations.keys() == counts.rows.keys():  # not where Solr refused some
         return [(one, counts.relations[one], rows) for one, rows in sorted(counts.rows.items())]
     return query.relation_counts(solr(), opened.images, opened.relations)
 
@@ -197,7 +205,7 @@ class ImageSearch:
         groups, params = self.groups(opened.classes), self.params(opened.classes)
         single = not groups or (len(groups) == 1 and len(groups[0]) == 1)
         counts = known_counts(opened) if single else sources().library.annotation_counts(opened.name)
-        if counts and len(counts.relations) <= FEW_TYPES:
+        if counts and counts.has_few_types:
             facets = {tag: facet._replace(few=facet.field == "relations") for tag, facet in facets.items()}
         if counts is None or not single:
             return query.find_images(solr(), opened.images, groups, params, start, rows, facets)
@@ -262,24 +270,24 @@ class RelationSearch:
 
     def find(self, opened: Opened, start: int, rows: int, facets: Mapping[str, query.Facet]) -> query.Hits:
         """Return a page of the search, with counts by facet; counted are the kinds of relations, where these are kept."""
-        counts = sources().library.annotation_counts(opened.name)
-        known = counts is not None and counts.relations_index == query.read_index(solr(), opened.relations)
-        if counts is None or counts.kinds is None or not known:
+        counts = known_relation_counts(opened)
+        if counts is None or counts.kinds is None:
             return query.find(solr(), opened.relations, self.params(), start, rows, facets)
-        total, by_part = query.count_kinds(counts.kinds, self._matching(opened, counts.kinds))
+        total, by_part = query.count_kinds(counts.kinds, self._matching(opened, counts))
         params = self.params()
+        listed = {part: query.most_frequent(by_part[part], facet.limit) for part, facet in facets.items()}
+        if start >= total:
+            return query.Hits(total, [], listed)
         if params["sort"] == query.BY_ID:
             found = query.find_first(solr(), opened.relations, params, start, rows, start + rows)
         else:
             found = query.find(solr(), opened.relations, params, start, rows)
-        listed = {part: query.most_frequent(by_part[part], facet.limit) for part, facet in facets.items()}
         return query.Hits(total, found.documents, listed)
 
-    def _matching(self, opened: Opened, kinds: list[query.RelationKind]) -> dict[str, set[str]]:
+    def _matching(self, opened: Opened, counts: Counts) -> dict[str, set[str]]:
         """Return the classes and types that match, of each part."""
         found: dict[str, set[str]] = {}
-        for at, part in enumerate(query.PARTS):
-            values = {str(kind[at]) for kind in kinds}
+        for part, values in counts.values.items():
             pattern = self.patterns.get(part)
             if pattern is not None:
                 name = str if part == "relation" else opened.classes.name
@@ -377,7 +385,9 @@ def describe_image(opened: Opened, image: str) -> api.ImageAnnotations:
 
 
 def text_of(name: str, value: str) -> str:
-    """Return the value of a parameter. Raises `BadSearchError` for one that is too long."""
+    """Return the value of a parameter. Raises `BadSearchError` for one that is too long, or has a control character."""
+    if any(one < " " for one in value):
+        raise BadSearchError(f"{name} is {quote_value(value)}; it can't have control characters")
     if len(value) > LONGEST:
         raise BadSearchError(f"{name} is {quote_value(value)}; it has to be up to {LONGEST} characters")
     return value

@@ -70,15 +70,21 @@ class Library:
         """Return the classes of annotations, or None where the store has none of this name. Raises `StoreUnavailableError`."""
         return self._read(_read_annotations, name)
 
-    def annotation_counts(self, name: str, index: Index | None = None) -> Counts | None:
-        """Return the counts of annotations whose images have this index, or any without one; None where the store has none.
+    def annotation_counts(
+        self, name: str, images: Index | None = None, relations: Index | None = None
+    ) -> Counts | None:
+        """Return the counts of annotations whose images and relations have these indexes, or any where none is given.
 
-        Raises `StoreUnavailableError`.
+        None where the store has none. Raises `StoreUnavailableError`.
         """
+
+        def fit(counts: Counts) -> bool:
+            return images in (None, counts.images_index) and relations in (None, counts.relations_index)
+
         known = self._counts.get(name)
-        if known is None or index not in (None, known.images_index):
+        if known is None or not fit(known):
             known = self._read(read_counts, name)
-            if known is None or index not in (None, known.images_index):
+            if known is None or not fit(known):
                 return None
             self._counts[name] = known
         return known

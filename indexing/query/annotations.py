@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -48,7 +49,8 @@ _WHOLE: dict[tuple[str, str], Index] = {}
 class Facet(NamedTuple):
     """A field whose values are counted, and how many values, those with most documents; -1 is all of them.
 
-    Where a field has ``few`` values, Solr keeps the documents of each and intersects these with those of a search.
+    ``few`` is to be set where Solr can keep the documents of each value: then it counts the bits that these have in common with
+    those of a search, instead of going through the latter.
     """
 
     field: str
@@ -162,19 +164,23 @@ def relations_query(patterns: Mapping[str, str], escape: str | None = None, sort
     return params
 
 
-def relation_kinds(solr: Solr, alias: str, seconds: float = ANSWER_SECONDS) -> list[RelationKind]:
-    """Return the kinds of relations with the number of each, sorted."""
-    facet: dict[str, Any] = {}
-    for part in reversed(PARTS):
-        facet = {part: _terms(part, -1) | ({"facet": facet} if facet else {})}
-    params = {"q": "*:*", "rows": 0, "json.facet": json.dumps(facet)}
-    found = _select(solr, alias, params, seconds)["facets"]
-    return sorted(
-        RelationKind(first["val"], relation["val"], second["val"], second["count"])
-        for first in _buckets(found, "class1")
-        for relation in _buckets(first, "relation")
-        for second in _buckets(relation, "class2")
-    )
+def relation_kinds(
+    solr: Solr, alias: str, classes: Iterable[str], most: int, seconds: float = ANSWER_SECONDS
+) -> list[RelationKind] | None:
+    """Return the kinds of relations with the number of each, sorted; ``classes`` are all first classes. None for more than ``most``."""
+    facet = _terms("relation", -1) | {"facet": {"class2": _terms("class2", -1)}}
+    params = {"q": "{!term f=class1 v=$class}", "rows": 0, "json.facet": json.dumps({"relation": facet})}
+    kinds: list[RelationKind] = []
+    for one in classes:  # a request each: its answer has at most as many kinds as the class has relations
+        found = _select(solr, alias, params | {"class": one}, seconds)["facets"]
+        kinds += [
+            RelationKind(one, relation["val"], second["val"], second["count"])
+            for relation in _buckets(found, "relation")
+            for second in _buckets(relation, "class2")
+        ]
+        if len(kinds) > most:
+            return None
+    return sorted(kinds)
 
 
 def count_kinds(
@@ -185,15 +191,19 @@ def count_kinds(
     ``matching`` has the values of each part that match; a facet leaves out its own part.
     """
     total = 0
-    counts: dict[str, dict[str, int]] = {part: {} for part in PARTS}
-    for kind in kinds:
-        values = dict(zip(PARTS, kind[:3], strict=True))
-        others = [part for part, value in values.items() if value not in matching[part]]
-        if not others:
-            total += kind.rows
-        for part in PARTS if not others else others if len(others) == 1 else ():
-            counts[part][values[part]] = counts[part].get(values[part], 0) + kind.rows
-    return total, counts
+    in1, in_relation, in2 = (matching[part] for part in PARTS)
+    counts1, counts, counts2 = Counter[str](), Counter[str](), Counter[str]()
+    for class1, relation, class2, rows in kinds:
+        one, type_, two = class1 in in1, relation in in_relation, class2 in in2
+        if one and type_ and two:
+            total += rows
+        if type_ and two:
+            counts1[class1] += rows
+        if one and two:
+            counts[relation] += rows
+        if one and type_:
+            counts2[class2] += rows
+    return total, dict(zip(PARTS, (counts1, counts, counts2), strict=True))
 
 
 def matches(name: str, texts: Sequence[str]) -> bool:
@@ -203,8 +213,8 @@ def matches(name: str, texts: Sequence[str]) -> bool:
     if not others or not left.startswith(first):
         return left == first
     left = left.removeprefix(first)
-    for text in others[:-1]:
-        _, found, left = left.partition(text) if text else ("", "-", left)
+    for text in filter(None, others[:-1]):
+        _, found, left = left.partition(text)
         if not found:
             return False
     return left.endswith(others[-1])
@@ -318,7 +328,7 @@ def _count_any(
     two to three times as long.
     """
     classes = {
-        # A list of one is not known as such.
+        # Of a single term Solr reads the list into bits at once; of a list of one term it does not.
         f"class{n}": f"{{!term f=classes}}{group[0]}" if len(group) == 1 else _any_of(group)
         for n, group in enumerate(groups)
     }
@@ -334,10 +344,10 @@ def _count_any(
     counts = {}
     for tag, facet in facets.items():
         without = _counts(found.get(f"none-{tag}"))
-        every = {
+        left = {
             value: count - without.get(value, 0) for value, count in _counts(found.get(f"all-{tag}")).items()
         }
-        counts[tag] = most_frequent({value: count for value, count in every.items() if count}, facet.limit)
+        counts[tag] = most_frequent({value: count for value, count in left.items() if count}, facet.limit)
     return Hits(found["all"]["count"] - answer["response"]["numFound"], [], counts)
 
 

@@ -15,8 +15,9 @@ from storage import layout
 from storage.documents import documents_file
 from storage.store import Store
 
-# Lower than all characters of an image's id, so that relations in the order of their ids are in that of images.
-BEFORE_NUMBER = "\x1f"
+# Lower than all characters of an image's id, so that relations in the order of their ids are in that of images. Not 1F, by which
+# ids are separated in a request to Solr.
+BEFORE_NUMBER = "\x1e"
 
 
 @dataclass

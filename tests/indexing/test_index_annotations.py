@@ -8,6 +8,7 @@ import pytest
 from conf.settings import Settings
 from indexing.index_annotations import index_annotations, verify_annotations
 from indexing.status import read_status
+from ingest.annotations.documents import BEFORE_NUMBER
 from ingest.annotations.manifest import open_annotations
 from jobs.read_annotations import read_annotations
 from operations.status import describe
@@ -54,13 +55,18 @@ def test_annotations_are_indexed_verified_repaired_and_shown(annotated, client):
     changed = json.dumps([document | {"absent": ["/m/changed"]}, *others])
     client.update(images.name, changed.encode())
     client.commit(images.name)
+    related = json.loads(annotated.read_bytes(documents_file(relations, 0)).splitlines()[0])
+    more = related | {"id": f"{related['image']}{BEFORE_NUMBER}999999"}
+    client.update(relations.name, json.dumps([more]).encode())
+    client.commit(relations.name)
     found = verify_annotations(annotated, "made", client)
     assert not found["ok"] and {problem["kind"] for problem in found["problems"]} == {"index"}
     assert verify_annotations(annotated, "made", client, repair=True)["ok"]
     assert verify_annotations(annotated, "made", client)["problems"] == []
     # Of the index after the repair, with the same counts.
     after = annotated.read_json(path)
-    assert after.pop("images_index") != counts.pop("images_index") and after == counts
+    assert after.pop("images_index") != counts.pop("images_index")
+    assert after.pop("relations_index") != counts.pop("relations_index") and after == counts
 
     client.update(images.name, b'{"delete": {"query": "*:*"}}')
     client.commit(images.name)

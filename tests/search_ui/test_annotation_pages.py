@@ -520,6 +520,9 @@ def test_answers_are_the_same_without_the_counts_that_are_made_with_the_index(an
         {"class": "nothing"},
         {"relation": "nothing"},
         {"class": [large, small]},
+        {"class": [large, small], "relation": relation},
+        {"class": [large, small], "page": "50"},
+        {"class": ["Apple", large], "descendants": "1"},
     ]
     first, *_ = max(counts["kinds"], key=lambda kind: kind[-1])
     name = annotated.sql.execute("SELECT name FROM classes WHERE label = ?", (first,)).fetchone()[0]
