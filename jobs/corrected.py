@@ -4,7 +4,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,8 +37,8 @@ def with_corrections(
     part: Part,
     held_out: Iterable[LabelledBlock],
     classes: list[str],
-) -> tuple[Part, Corrected, str]:
-    """Return ``part`` without the corrected rows, the corrected images with the labels that most people give, and their sha256.
+) -> tuple[Part, Corrected, dict[str, Any]]:
+    """Return ``part`` without the corrected rows, the corrected images with the labels that most people give, and what a card says of them.
 
     Labels are places in ``classes``; corrections to others are left out. An image in the ``held_out`` blocks is never used for training, whichever corpus it was corrected in. Prints a note on
     the corrections that are left out, with the reasons.
@@ -71,7 +71,10 @@ def with_corrections(
             own.setdefault(correction.partition, []).append(correction.row)
     facts = [[one.corpus_hash, one.partition, one.row, one.label] for one in used]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    return functools.partial(_others, part, own), Corrected(images[kept], labels[kept]), digest
+    about = {
+        "corrections": len(kept), "corrections_hash": digest, "corrections_of": sorted({one.corpus_hash for one in used}),
+    }  # fmt: skip
+    return functools.partial(_others, part, own), Corrected(images[kept], labels[kept]), about
 
 
 def corrected_classes(settings: Settings, corpus: Corpus) -> list[str]:

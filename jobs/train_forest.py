@@ -192,11 +192,10 @@ def train_forest(
     elif not source.splits:
         parameters["holdout"] = holdout
     classes = source.classes or corrected_classes(settings, source)
-    corrected, correction_facts = Corrected.nothing(), {}
+    corrected, of_corrections = Corrected.nothing(), dict[str, Any]()
     if corrections:
         held_out = () if crossed else held_out_blocks(store, source, seed, holdout)
-        part, corrected, digest = with_corrections(settings, store, source, part, held_out, classes)
-        correction_facts = {"corrections": len(corrected.labels), "corrections_hash": digest}
+        part, corrected, of_corrections = with_corrections(settings, store, source, part, held_out, classes)
     with lease(store, layout.model_lease(model), f"model {model!r}"):
         if model_exists(store, model):
             raise TinyTagsError(
@@ -240,7 +239,7 @@ def train_forest(
         card = {
             "engine": engine, "parameters": parameters,
             "trained_on": {"corpus": corpus, "corpus_hash": source.hash, "images": fitted.images - len(corrected.labels),
-                           **correction_facts},
+                           **of_corrections},
             "measured_on": {"corpus": corpus, "corpus_hash": source.hash, "images": quality["images"], **how},
             "quality": quality, "seconds": seconds,
         }  # fmt: skip

@@ -35,6 +35,8 @@ _Key = tuple[Callable[[Store, str], object], str]
 # A manifest doesn't change, but a corpus can be removed and another be made under its name.
 MANIFEST_SECONDS = 10
 MOST_CACHED = 1_000
+# In so many partitions of a run, evenly spread, images are looked for that its model was trained on.
+MOST_STATISTICS = 16
 
 
 @dataclass(frozen=True)
@@ -190,10 +192,12 @@ def _read_indexed(store: Store, _: str) -> list[str]:
 def _read_trained_on(store: Store, name: str) -> bool:
     run = open_run(store, name)
     trained_on = read_card(store, run.model).get("trained_on") or {}
-    if trained_on.get("corpus_hash") == run.corpus_hash:
+    if run.corpus_hash in (trained_on.get("corpus_hash"), *trained_on.get("corrections_of", ())):
         return True
-    first = layout.run_statistics(name, 0)
-    return bool(store.exists(first) and read_statistics(store, run, 0).get("trained"))
+    # Of another corpus with some of the same images.
+    some = range(0, run.partitions, 1 + run.partitions // MOST_STATISTICS)
+    there = [partition for partition in some if store.exists(layout.run_statistics(name, partition))]
+    return any(read_statistics(store, run, partition).get("trained") for partition in there)
 
 
 def _read_bad_records(store: Store, name: str) -> frozenset[int]:

@@ -292,7 +292,10 @@ def test_images_that_the_model_was_trained_on_do_not_count_as_right(store):
             "tiny", corpus.hash, model, tagger.hash, 0, CLASSES, corpus.images, corpus.partitions, tagger.voters
         )  # fmt: skip
         runs.create_run(store, made)
-        counts[model] = tag_partition(store, corpus, made, 0)
+        for partition in (2, 0):
+            counts[model] = tag_partition(store, corpus, made, partition)
+            # The images are in the first partition alone.
+            assert partition == 0 or not Library(store).was_trained_on(made.name)
         assert Library(store).was_trained_on(made.name) == (model == "seen")
     assert {key: counts["seen"][key] for key in ("images", "tagged", "labelled", "trained")} == {
         "images": 200, "tagged": 200, "labelled": 50, "trained": 150,

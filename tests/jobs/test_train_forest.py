@@ -215,6 +215,8 @@ def test_what_people_corrected_is_learnt_too(store, database, scikit_learn, engi
     card = train(store, f"corrected-{engine}", *words)
     corpus = open_corpus(store, "cifar")
     assert re.fullmatch("[0-9a-f]{64}", card["trained_on"].pop("corrections_hash"))
+    others = card["trained_on"].pop("corrections_of")
+    assert corpus.hash in others and len(others) > 1
     # The one that was corrected within the corpus is learnt once, as people say.
     assert card["trained_on"] == {
         "corpus": "cifar", "corpus_hash": corpus.hash, "images": TRAIN - 1, "corrections": 3,

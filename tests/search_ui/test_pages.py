@@ -208,11 +208,13 @@ def test_a_model_that_was_trained_on_images_of_the_search_is_named_beside_the_sh
     assert page.get("/api/search").json["labelled"]["trained"] == []
     assert reported not in page.get("/").text
     card = store.read_json(path)
-    store.write_json(path, card | {"trained_on": {"corpus_hash": searchable.first.corpus_hash}})
-    library._cache.clear()
+    of_this = searchable.first.corpus_hash
     try:
-        assert page.get("/api/search").json["labelled"]["trained"] == [model]
-        assert reported in page.get("/").text
+        for trained_on in ({"corpus_hash": of_this}, {"corpus_hash": "other", "corrections_of": [of_this]}):
+            store.write_json(path, card | {"trained_on": trained_on})
+            library._cache.clear()
+            assert page.get("/api/search").json["labelled"]["trained"] == [model]
+            assert reported in page.get("/").text
     finally:
         store.write_json(path, card)
         library._cache.clear()
