@@ -119,6 +119,7 @@ def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None
             f"can't listen on {host}:{port}: {reason}; choose others with --host and --port"
         ) from None
     threading.Thread(target=_warm_up, args=[app], daemon=True).start()
+    app.extensions["tinytags"].history.expire_hourly()
     url_host = f"[{host}]" if ":" in host else host
     print(f"TinyTags: http://{url_host}:{port}/ (Ctrl-C stops it)", flush=True)
     server.run()  # returns on Ctrl-C

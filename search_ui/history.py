@@ -22,8 +22,6 @@ class History:
         self.enabled = url != NONE
         self.predictions = open_predictions(url)
         self._days = int(days) if days else None
-        self._expired = -EXPIRE_SECONDS
-        self._lock = threading.Lock()
 
     def add(self, prediction: NewPrediction) -> int | None:
         """Store a prediction and return its number; None where the database is unavailable, or the history turned off:
@@ -32,22 +30,28 @@ class History:
         if not self.enabled:
             return None
         try:
-            number = self.predictions.add(prediction)
-            self._expire()
-            return number
+            return self.predictions.add(prediction)
         except DatabaseError as error:
             log.warning("a prediction was not recorded: %s", error)
             return None
 
-    def _expire(self) -> None:
-        """Delete old predictions, once an hour."""
-        if self._days is None:
+    def expire(self) -> None:
+        """Delete predictions that are older than the days they are kept. Raises `DatabaseError`."""
+        if not self.enabled or self._days is None:
             return
-        with self._lock:
-            now = time.monotonic()
-            if now - self._expired < EXPIRE_SECONDS:
-                return
-            self._expired = now
         deleted = self.predictions.expire(datetime.now(UTC) - timedelta(days=self._days))
         if deleted:
             log.info("%d predictions older than %d days deleted", deleted, self._days)
+
+    def expire_hourly(self) -> None:
+        """Call `expire` now and each hour, in a thread of its own."""
+        if self.enabled and self._days is not None:
+            threading.Thread(target=self._expire_for_ever, name="retention", daemon=True).start()
+
+    def _expire_for_ever(self) -> None:
+        while True:
+            try:
+                self.expire()
+            except DatabaseError as error:
+                log.warning("old predictions were not deleted: %s", error)
+            time.sleep(EXPIRE_SECONDS)

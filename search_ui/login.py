@@ -87,7 +87,7 @@ def login_url() -> str:
             parts = urlsplit(request.referrer or "/")
         except ValueError:  # it can hold anything
             parts = urlsplit("/")
-        here = parts.path + (f"?{parts.query}" if parts.query else "")
+        here = parts.path.removeprefix(request.script_root) + (f"?{parts.query}" if parts.query else "")
     return here if here.partition("?")[0] == "/login" else f"/login?{urlencode({'next': here})}"
 
 

@@ -4,6 +4,7 @@ Views and templates write links from the root, ``/runs``. The path is the header
 to all links here, in the response, so that no view or template handles it.
 """
 
+import functools
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -11,13 +12,14 @@ from typing import Any
 from flask import Flask, Response, request
 from flask.sessions import SecureCookieSessionInterface
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.wsgi import ClosingIterator
 
 from search_ui.clients import PEER
 
 # The attributes of HTML, and the members of JSON, that are links from the root. A " in a text is escaped in both.
 _HTML = re.compile(rb'( (?:href|src|action|formaction|data-next|data-suggest)=")(?=/(?!/))')
-_JSON = re.compile(rb'("(?:url|png)": ?")(?=/(?!/))')
-_LINKS = {"text/html": _HTML, "application/json": _JSON}
+_JSON = re.compile(rb'("(?:url|png|next|toggle)": ?")(?=/(?!/))')
+_LINKS = {"text/html": _HTML, "application/json": _JSON, "application/x-ndjson": _JSON}
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
 
@@ -58,7 +60,11 @@ def _add_prefix(response: Response) -> Response:
     if location.startswith("/"):
         response.headers["Location"] = prefix + location
     links = _LINKS.get(response.mimetype or "")
-    if links and not response.is_streamed:
-        encoded = prefix.encode()
-        response.set_data(links.sub(lambda found: found[1] + encoded, response.get_data()))
+    if links:
+        with_prefix = functools.partial(links.sub, lambda found: found[1] + prefix.encode())
+        if response.is_streamed:  # whole lines
+            close = getattr(response.response, "close", None)
+            response.response = ClosingIterator(map(with_prefix, response.iter_encoded()), close)
+        else:
+            response.set_data(with_prefix(response.get_data()))
     return response

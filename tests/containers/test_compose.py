@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections import Counter
@@ -149,6 +150,13 @@ def test_both_pages_show_what_commands_in_a_container_have_published(published):
     assert found[0]["total"] == found[1]["total"] > 0
     with published.open(found[0]["hits"][0]["png"]) as answer:
         assert answer.read(4) == b"\x89PNG"
+
+
+def test_a_name_that_leads_here_is_refused_also_with_a_header_of_a_proxy(published):
+    for forwarded in ({}, {"X-Forwarded-Host": "localhost"}):
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            published.open("/", Host="evil.example.org", **forwarded)
+    published.open("/", **{"X-Forwarded-Host": "evil.example.org"}).close()
 
 
 def test_containers_are_healthy_and_run_as_ordinary_users(published):

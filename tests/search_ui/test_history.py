@@ -6,14 +6,18 @@ import json
 import re
 import shutil
 import sqlite3
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import search_ui.history
 from conf.settings import Settings
+from records.corrections import DatabaseError
 from records.predictions import NewPrediction
 from search_ui import create_app
 from search_ui.history import EXPIRE_SECONDS, History
@@ -194,19 +198,31 @@ def test_an_export_has_a_place_of_its_client_as_those_of_searches(client):
     assert next(beginning for beginning in THREADS if "/history.csv".startswith(beginning)) == "/history."
 
 
-def test_old_predictions_are_deleted_when_one_is_added_and_not_more_than_hourly(app):
-    history = create_app(replace(app.extensions["tinytags"].settings, retention_days="3")).extensions["tinytags"].history  # fmt: skip
-    now = datetime.now(UTC)
-    history.add(prediction(1, at=now))
-    assert history.predictions.count().number == 1 + sum(
-        DAY + timedelta(hours=n) >= now - timedelta(days=3) for n in range(120)
-    )
-    left = history.predictions.count().number
-    history.add(prediction(2, at=now - timedelta(days=9)))
-    assert history.predictions.count().number == left + 1, "not again within the hour"
-    history._expired -= EXPIRE_SECONDS
-    history.add(prediction(3, at=now))
-    assert history.predictions.count().number == left + 1
+def test_old_predictions_are_deleted_each_hour_also_where_none_is_added(app, monkeypatch):
+    settings = replace(app.extensions["tinytags"].settings, retention_days="3", read_only="yes")
+    kept = create_app(settings).extensions["tinytags"].history
+    now, slept = datetime.now(UTC), threading.Semaphore(0)
+    resumed = threading.Semaphore(0)
+
+    def sleep(seconds):
+        assert seconds == EXPIRE_SECONDS
+        slept.release()
+        resumed.acquire()  # for ever, at the end
+
+    monkeypatch.setattr(search_ui.history.time, "sleep", sleep)
+    kept.expire_hourly()
+    assert slept.acquire(timeout=30)
+    left = sum(DAY + timedelta(hours=n) >= now - timedelta(days=3) for n in range(120))
+    assert kept.predictions.count().number == left
+    number = kept.add(prediction(2, at=now - timedelta(days=9)))
+    assert kept.predictions.get(number)
+    with monkeypatch.context() as patch:  # a database that fails once
+        patch.setattr(kept, "expire", Mock(side_effect=DatabaseError("busy")))
+        resumed.release()
+        assert slept.acquire(timeout=30)
+    resumed.release()
+    assert slept.acquire(timeout=30)
+    assert kept.predictions.count().number == left
 
 
 def test_the_history_can_be_turned_off_and_an_unavailable_database_is_reported(app, tmp_path):

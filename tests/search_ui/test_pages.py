@@ -447,7 +447,7 @@ def test_the_precision_and_coverage_of_a_range_are_beside_it(page, searchable, m
     ], "the card has no calibration of classes"
     assert expected("?confidence=41-49") == [], "no tag has such a confidence"
     words = " ".join(page.get("/?confidence=60-100").text.split())
-    assert "At 60 % or more: about <strong>75 %</strong> correct; covers 50 % of images" in words
+    assert "At 60 % or more: about <strong>75 %</strong> (71–79 %) correct; covers 50 % of images" in words
     table = {
         "level": [4, 6, 8, 9],
         "images": [50, 40, 30, 7],
@@ -460,7 +460,7 @@ def test_the_precision_and_coverage_of_a_range_are_beside_it(page, searchable, m
     assert (estimate["tags"], estimate["images"], estimate["kept"]) == (["frog"], 70, 0.07)
     assert estimate["precision"] == pytest.approx(30 / 70)
     words = " ".join(page.get("/?confidence=60-80&tag=frog").text.split())
-    assert "At 60–80 %, frog: about <strong>43 %</strong> correct; covers 7 % of images" in words
+    assert "At 60–80 %, frog: about <strong>43 %</strong> (32–55 %) correct; covers 7 % of images" in words
     hit = page.get("/api/search?tag=frog").json["hits"][0]
     share = {4: 0.1, 5: 0.1, 6: 0.25, 7: 0.25, 8: 0.67, 9: 1.0, 10: 1.0}[hit["votes"]]
     assert page.get(f"/api{hit['url']}").json["tags"][0]["expected_precision"] == share

@@ -10,6 +10,7 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 import requests
+from flask import Response
 from nginx import running_nginx
 
 from operations.services import free_port
@@ -61,7 +62,7 @@ def test_every_link_of_every_page_is_below_the_path_of_the_proxy(nginx):
     for page in PAGES:
         answer = requests.get(base + page, timeout=30)
         assert answer.status_code == (404 if "none" in page else 200), page
-        found = LINK.findall(answer.text) + re.findall(r'"(?:url|png)": ?"([^"]*)', answer.text)
+        found = LINK.findall(answer.text) + re.findall(r'"(?:url|png|next|toggle)": ?"([^"]*)', answer.text)
         assert found, page
         for link in map(unescape, found):
             url = urljoin(answer.url, link)
@@ -124,12 +125,18 @@ def test_without_settings_of_nginx_pages_of_our_names_may_send_forms_and_others_
 def test_prefix_and_scheme_are_read_from_requests_of_the_proxy_alone(page, settings):
     headers = {"X-Forwarded-Prefix": "/tags"}
     assert 'href="/runs"' in page.get("/", headers=headers).text
-    behind = create_app(replace(settings, proxy="192.0.2.1", password="correct horse")).test_client()
+    app = create_app(replace(settings, proxy="192.0.2.1", password="correct horse"))
+    lines = ['{"png": "/history/1.png"}\n', '{"png": "/history/2.png"}\n']
+    app.add_url_rule("/lines", view_func=lambda: Response(iter(lines), mimetype="application/x-ndjson"))
+    behind = app.test_client()
     assert 'href="/runs"' in behind.get("/", headers=headers).text
     proxy = {"headers": headers, "environ_overrides": {"REMOTE_ADDR": "192.0.2.1"}}
     assert 'href="/tags/runs"' in behind.get("/", **proxy).text
+    assert behind.get("/lines", **proxy).text == "".join(lines).replace("/history", "/tags/history")
     for bad in ('/"><script>', "/a//b", "/x y"):
         assert 'href="/runs"' in behind.get("/", **proxy | {"headers": {"X-Forwarded-Prefix": bad}}).text
+    refused = behind.post("/history/delete", **proxy | {"headers": headers | {"Referer": "http://localhost/tags/history?corrected=yes", "Sec-Fetch-Site": "same-origin"}})  # fmt: skip
+    assert "/login?next=%2Fhistory%3Fcorrected%3Dyes" in refused.text, refused.status
     for scheme, secure in (("https", True), ("http", False)):
         answer = behind.post(
             "/login", data={"password": "correct horse", "name": "Ada"}, base_url=f"{scheme}://localhost"
