@@ -254,9 +254,13 @@ function start() {
     if (selected.size) assign(name);
   }
 
+  // Return a URL with the classes that are beside those of the corpus and its models, in the order of their keys, which so stay.
   function withClass(url, name) {
     const changed = new URL(url, location.href);
-    changed.searchParams.append("class", name);
+    const keyed = [...list.children].slice(0, KEYS.length).filter((item) => !("own" in item.dataset));
+    const all = new Set([...keyed.map((item) => item.dataset.name), ...changed.searchParams.getAll("class"), name]);
+    changed.searchParams.delete("class");
+    for (const one of all) changed.searchParams.append("class", one);
     return changed.href;
   }
 

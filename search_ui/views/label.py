@@ -59,7 +59,10 @@ def label() -> ResponseReturnValue:
     here = [run for run in runs if corpus is not None and run.corpus_hash == corpus.hash]
     state = replace(state, show=state.show or _what_to_show(state, here or (runs if corpus is None else [])))
     given = labels.of_corpus(corpus) if corpus is not None else {}
-    classes = known_classes(state, corpus, runs, given.values())
+    own = own_classes(corpus, runs)
+    # In the order of their keys: what was typed comes after what is always there, so that the keys of that stay.
+    labelled = sorted({label for label in given.values() if label})
+    classes = list(dict.fromkeys([*own, *state.classes, *labelled]))
     try:
         shown = _suggested(state, corpus, labels, here) if classes else Suggested([], None)
         error = None
@@ -76,7 +79,7 @@ def label() -> ResponseReturnValue:
         error=error is not None,
         items=list(_with_labels(shown.items, labels)),
         following=shown.following.url() if shown.following else None,
-        classes=[{"name": one, "count": counts[one]} for one in classes],
+        classes=[{"name": one, "count": counts[one], "own": one in own} for one in classes],
         labelled=len(given),
         shown=_choices(state, corpus, here),
         by=name(),
@@ -131,19 +134,11 @@ def labels_of(corpus: Corpus) -> dict[int, str]:
     }
 
 
-def known_classes(
-    state: LabelState, corpus: Corpus | None, runs: Iterable[Run], given: Iterable[str | None]
-) -> list[str]:
-    """Return the classes to choose from: those of the URL, then those of the models and the corpus, then labels given so far."""
-    own = corpus.classes or [] if corpus is not None else []
+def own_classes(corpus: Corpus | None, runs: Iterable[Run]) -> dict[str, None]:
+    """Return the classes of the models of a corpus, of all models where there is none, and its own, in this order."""
     models = [run.classes for run in runs if corpus is None or run.corpus_hash == corpus.hash]
-    known = [
-        *state.classes,
-        *(one for names in models for one in names),
-        *own,
-        *sorted({label for label in given if label}),
-    ]
-    return list(dict.fromkeys(known))
+    own = corpus.classes or [] if corpus is not None else []
+    return dict.fromkeys(one for names in (*models, own) for one in names)
 
 
 def _with_typed_classes(args: MultiDict[str, str]) -> LabelState:

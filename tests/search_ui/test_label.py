@@ -66,6 +66,10 @@ def places(page):
     )
 
 
+def class_names(page):
+    return page.locator("#classes li").evaluate_all("all => all.map(one => one.dataset.name)")
+
+
 def saved(page, count):
     """Wait until so many labels were sent and stored."""
     page.wait_for_function(
@@ -87,7 +91,7 @@ def test_twenty_wrong_tags_are_corrected_by_at_most_25_keys(browse, searchable, 
     wrong = places(page)[:20]
     right = [known[tuple(place)] for place in wrong]
     assert len(wrong) == 20 and len(set(right)) > 1
-    names = page.locator("#classes li").evaluate_all("all => all.map(one => one.dataset.name)")
+    names = class_names(page)
     press(page, *(str(names.index(label) + 1) for label in right))
     saved(page, 20)
     assert press.count <= 25
@@ -190,9 +194,19 @@ def test_a_new_class_is_typed_and_gets_a_key_and_that_of_a_digit_is_the_digit(br
     press(page, "5", "0")
     saved(page, 2)
     assert sorted(label for *_, label, _ in labels()) == ["0", "heron"]
+    keys = page.locator("#classes li").all_inner_texts()
     page.reload()
-    names = page.locator("#classes li").evaluate_all("all => all.map(one => one.dataset.name)")
-    assert sorted(names) == sorted([*CLASSES, "7", "0", "heron"])
+    assert page.locator("#classes li").all_inner_texts() == keys, "the keys stay"
+    assert class_names(page) == [*CLASSES, "7", "0", "heron"]
+
+
+def test_a_new_class_comes_after_labels_given_before(browse, labels, settings, searchable, press):
+    open_corrections(settings.database).add(searchable.corpus, 0, 0, "owl", "Bob")
+    page = open_label(browse, "?show=order")
+    page.get_by_label("New class").fill("heron")
+    page.keyboard.press("Enter")
+    page.reload()
+    assert class_names(page) == [*CLASSES, "owl", "heron"]
 
 
 def test_labels_that_the_server_limits_are_kept_and_sent_later(chromium, settings, labels):
