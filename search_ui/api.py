@@ -126,12 +126,13 @@ class Contributors(TypedDict):
 
 
 class GivenLabel(TypedDict):
-    """The label of an image by a person; null where there is none."""
+    """The label of an image by a person, null where there is none; ``added`` where the request stored it."""
 
     corpus: str
     partition: Count
     row: Count
     label: str | None
+    added: bool
 
 
 class Labels(TypedDict):

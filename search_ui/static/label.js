@@ -20,8 +20,9 @@ function start() {
   const names = [...list.children].map((item) => item.dataset.name);
   const free = [...KEYS].filter((key) => !names.includes(key));
   const selected = new Set();
-  const done = []; // what can be undone: lists of [image, label before]
-  const unsent = []; // [image, label, or null to undo], in the order to send
+  // A change: image, label (null to undo), label before; once it is sent, whether the label was added to those of this person.
+  const done = []; // what can be undone: lists of changes
+  const unsent = []; // changes in the order to send
   let current = 0;
   let anchor = 0;
   let timer = null;
@@ -135,11 +136,10 @@ function start() {
   function assign(label) {
     if (!by.reportValidity() || !images.length) return;
     const places = selected.size ? [...selected].sort((a, b) => a - b) : [current];
-    done.push(places.map((place) => [images[place], images[place].label]));
-    for (const place of places) {
-      setLabel(images[place], label);
-      unsent.push([images[place], label]);
-    }
+    const changes = places.map((place) => ({ image: images[place], label, before: images[place].label }));
+    for (const { image } of changes) setLabel(image, label);
+    done.push(changes);
+    unsent.push(...changes);
     clear();
     const next = Math.min(places.at(-1) + 1, images.length - 1);
     anchor = next;
@@ -152,14 +152,15 @@ function start() {
     const last = done.pop();
     if (!last) return report("Nothing to undo");
     if (sending) await sending;
-    for (const [image, before] of last) {
+    for (const change of last) {
+      const { image, label, before } = change;
       setLabel(image, before);
-      const place = unsent.findLastIndex(([one]) => one === image);
-      // A label that was not sent yet is only forgotten.
-      if (place >= 0 && unsent[place][1] !== null) unsent.splice(place, 1);
-      else unsent.push([image, null]);
+      const place = unsent.indexOf(change);
+      // A label that was not sent yet is only forgotten. One that was there already stays: undoing would remove one of before.
+      if (place >= 0) unsent.splice(place, 1);
+      else if (change.added) unsent.push({ image, label: null, before: label });
     }
-    setCurrent(images.indexOf(last[0][0]), true);
+    setCurrent(images.indexOf(last[0].image), true);
     report("Undone");
     send();
   }
@@ -167,13 +168,13 @@ function start() {
   function body(entries) {
     return JSON.stringify({
       by: by.value,
-      labels: entries.map(([{ corpus, partition, row }, label]) => ({ corpus, partition, row, label })),
+      labels: entries.map(({ image: { corpus, partition, row }, label }) => ({ corpus, partition, row, label })),
     });
   }
 
   // Remove what one request can have: of an image once, since the server stores one label of it, and returns what it has then.
   function take() {
-    const sent = unsent.map(([image]) => image);
+    const sent = unsent.map(({ image }) => image);
     const again = sent.findIndex((image, n) => sent.indexOf(image) < n);
     return unsent.splice(0, Math.min(again < 0 ? sent.length : again, 200));
   }
@@ -194,9 +195,12 @@ function start() {
       });
       const result = await answer.json().catch(() => ({ error: `status ${answer.status}` })); // a proxy sends pages
       if (answer.ok) {
-        result.labels.forEach(({ label }, n) => {
-          const [image] = entries[n];
-          if (!unsent.some(([one]) => one === image) && image.label !== label) setLabel(image, label);
+        result.labels.forEach(({ label, added }, n) => {
+          const change = entries[n];
+          const { image } = change;
+          // Of a request whose answer was lost the server may have stored all: then this one added nothing.
+          change.added = added || (change.again && change.label !== change.before);
+          if (!unsent.some((one) => one.image === image) && image.label !== label) setLabel(image, label);
         });
         form.dataset.saved = Number(form.dataset.saved ?? 0) + entries.length;
         stored = true;
@@ -205,11 +209,13 @@ function start() {
         // What the server refuses would be refused again, but for a limit or a server that is down.
         if (answer.status !== 429 && answer.status < 500) throw new Error(result.error);
         wait = 1000 * Number(answer.headers.get("Retry-After") ?? 5);
+        for (const change of entries) change.again = true;
         unsent.unshift(...entries);
         report(`Not saved yet: ${result.error}`);
       }
     } catch (error) {
       if (error instanceof TypeError) { // the server can't be reached
+        for (const change of entries) change.again = true;
         unsent.unshift(...entries);
         wait = 5000;
         report("Not saved yet: the server does not answer");

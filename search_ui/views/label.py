@@ -255,9 +255,10 @@ def _store(given: list[Any], by: str) -> list[api.GivenLabel]:
         if label.label is None:
             newest = corrections.of_image(label.corpus, label.partition, label.row)
             undone += [one for one in newest if one.by == by][:1]
-    corrections.add_many(
+    added = corrections.add_many(
         [Label(one.corpus, one.partition, one.row, one.label) for one in labels if one.label is not None], by
     )
+    new = {(one.corpus, one.partition, one.row, one.label) for one in added}
     corrections.undo_many(undone, by)
     sources().published.expire()
     return [
@@ -266,6 +267,7 @@ def _store(given: list[Any], by: str) -> list[api.GivenLabel]:
             "partition": one.partition,
             "row": one.row,
             "label": one.label or _label_of(one),
+            "added": (one.corpus.name, one.partition, one.row, one.label) in new,
         }
         for one in labels
     ]

@@ -132,6 +132,21 @@ def test_undo_returns_to_the_label_of_another_person(browse, labels, settings, s
     assert labels() == [(*first, "ship", "Bob")]
 
 
+def test_undo_leaves_labels_that_were_given_before(browse, labels, settings, searchable, press):
+    before = places(browse("/label?tag=frog"))[1:3]
+    for label in ("ship", "frog"):
+        for place in before:
+            open_corrections(settings.database).add(searchable.corpus, *place, label, "Ada")
+    given = labels()
+    page = open_label(browse, "?tag=frog")
+    press(page, "a", "3")
+    saved(page, 30)
+    assert len(labels()) == 30
+    press(page, "u")
+    saved(page, 58)
+    assert labels() == given and {label for *_, label, _ in given} == {"frog"}
+
+
 def test_labels_of_one_image_in_a_moment_are_stored_and_undone_one_by_one(browse, labels, press):
     page = open_label(browse, "?show=order")
     first = places(page)[0]
@@ -310,8 +325,13 @@ def test_all_labels_of_a_request_are_stored_or_none(bare, body, status):
     good = {"corpus": "plain", "partition": 0, "row": 0, "label": "owl"}
     if isinstance(body, dict):
         body["labels"].insert(0, good)
-    assert page.post("/api/label", json=body).status_code == status
+    answer = page.post("/api/label", json=body)
+    assert answer.status_code == status
     assert len(bare.corrections.newest()) == (2 if status == 200 else 0)
+    if status == 200:
+        assert [one["added"] for one in answer.json["labels"]] == [True, True]
+        again = page.post("/api/label", json=body | {"labels": [good, good | {"row": 1, "label": "wren"}]})
+        assert [one["added"] for one in again.json["labels"]] == [False, True]
 
 
 def test_only_our_own_pages_label(bare):
