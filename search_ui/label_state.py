@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 from werkzeug.datastructures import MultiDict
 
-from conf.names import is_one_line, tidy
+from conf.names import has_letter, is_one_line, tidy
 from indexing.fields import FACETS
 from indexing.query.search_state import (
     LONGEST_VALUE,
@@ -87,7 +87,7 @@ class LabelState:
 
 def parse_classes(names: Iterable[str]) -> tuple[str, ...]:
     """Return names of classes, each once, in their order. Raises `BadSearchError` for what can't be a label."""
-    classes = tuple(dict.fromkeys(name for text in names if (name := tidy(text))))
+    classes = tuple(dict.fromkeys(name for text in names if has_letter(name := tidy(text))))
     for name in classes:
         if len(name) > LONGEST_VALUE or not is_one_line(name):
             raise BadSearchError(

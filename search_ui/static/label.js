@@ -158,7 +158,7 @@ function start() {
       const place = unsent.indexOf(change);
       // A label that was not sent yet is only forgotten. One that was there already stays: undoing would remove one of before.
       if (place >= 0) unsent.splice(place, 1);
-      else if (change.added) unsent.push({ image, label: null, before: label });
+      else if (change.added) unsent.push({ image, label: null, before: label, undoes: change });
     }
     setCurrent(images.indexOf(last[0].image), true);
     report("Undone");
@@ -207,7 +207,10 @@ function start() {
         if (!unsent.length) report("Saved");
       } else {
         // What the server refuses would be refused again, but for a limit or a server that is down.
-        if (answer.status !== 429 && answer.status < 500) throw new Error(result.error);
+        if (answer.status !== 429 && answer.status < 500) {
+          takeBack(entries);
+          throw new Error(result.error);
+        }
         wait = 1000 * Number(answer.headers.get("Retry-After") ?? 5);
         for (const change of entries) change.again = true;
         unsent.unshift(...entries);
@@ -228,6 +231,21 @@ function start() {
     return stored;
   }
 
+  // Show what the images had before changes that the server refuses, and undo only what comes before or after these.
+  function takeBack(entries) {
+    for (const change of entries) {
+      const later = unsent.find(({ image }) => image === change.image);
+      if (later) later.before = change.before;
+      else setLabel(change.image, change.before);
+    }
+    for (const step of done.splice(0)) {
+      const kept = step.filter((change) => !entries.includes(change));
+      if (kept.length) done.push(kept);
+    }
+    const again = entries.flatMap(({ undoes }) => undoes ?? []);
+    if (again.length) done.push(again);
+  }
+
   // Send all labels, then go on; where they can't be sent, stay: the status says why.
   async function leave(goOn) {
     if (sending && !(await sending)) return;
@@ -240,8 +258,8 @@ function start() {
   }
 
   function addClass(name) {
-    if (!name) return;
-    if (![...classes.values()].includes(name)) {
+    if (!/[^\p{Z}\p{C}]/u.test(name)) return; // nothing that is seen
+    if (![...list.children].some((item) => item.dataset.name === name)) {
       const item = document.createElement("li");
       item.dataset.name = name;
       const text = document.createElement("span");
@@ -260,6 +278,11 @@ function start() {
     if (selected.size) assign(name);
   }
 
+  // Return a name as the server reads it: spaces other than the usual one stay.
+  function tidy(name) {
+    return name.replace(/[\t\r\n]/g, " ").split(" ").filter(Boolean).join(" ");
+  }
+
   // Return a URL with the classes that are beside those of the corpus and its models, in the order of their keys, which so stay.
   function withClass(url, name) {
     const changed = new URL(url, location.href);
@@ -273,7 +296,7 @@ function start() {
   document.getElementById("add").addEventListener("submit", (event) => {
     event.preventDefault();
     const box = event.target.elements.classes;
-    addClass(box.value.trim().replace(/\s+/g, " "));
+    addClass(tidy(box.value));
     box.value = "";
     if (images.length) images[current].button.focus();
   });

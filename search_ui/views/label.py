@@ -11,6 +11,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug import Response
 from werkzeug.datastructures import MultiDict
 
+from conf.names import has_letter
 from indexing.query.search import search
 from indexing.solr_errors import SolrError
 from ingest.corpus import Corpus, list_corpora
@@ -294,7 +295,9 @@ def _checked(one: Any) -> _Given:
     if label is not None and not isinstance(label, str):
         abort(400, "label is a class, or null.")
     corpus = known_corpus(sources().library, one["corpus"], partition, row)
-    return _Given(corpus, partition, row, None if label is None else label.strip())
+    # As a class of the URL is read: other spaces than these belong to the name.
+    label = None if label is None else label.strip(" \t\r\n") if has_letter(label) else ""
+    return _Given(corpus, partition, row, label)
 
 
 def _label_of(one: _Given) -> str | None:

@@ -174,10 +174,16 @@ def test_labels_that_are_refused_keep_the_person_on_the_page(chromium, settings,
         page.get_by_role("button", name="Log in").click()
         page.wait_for_url("**/label?show=order")
         context.clear_cookies()
-        page.keyboard.press("1")
-        page.keyboard.press("Enter")
+        for key in ("1", "ArrowLeft", "2", "1", "Enter"):
+            page.keyboard.press(key)
         expect(page.locator("#status")).to_contain_text("Not saved: Log in first")
+        expect(page.locator("#labelled")).to_have_text("0", timeout=30_000)
+        expect(page.locator("#to-label .labelled")).to_have_count(0)
         assert page.url.endswith("/label?show=order") and labels() == []
+        counts = page.locator("#classes .count").all_inner_texts()
+        assert set(counts) == {"0"}, "what is not stored isn't shown as if it were"
+        page.keyboard.press("u")
+        expect(page.locator("#status")).to_have_text("Nothing to undo")
 
 
 def test_enter_shows_the_next_images_and_nothing_is_lost_on_the_way(browse, labels, press):
@@ -222,6 +228,20 @@ def test_a_new_class_comes_after_labels_given_before(browse, labels, settings, s
     page.keyboard.press("Enter")
     page.reload()
     assert class_names(page) == [*CLASSES, "owl", "heron"]
+
+
+def test_a_typed_class_that_is_there_without_a_key_is_not_added_again(browse, labels, press):
+    more = [f"class {n}" for n in range(40)]
+    page = open_label(browse, "?show=order&" + "&".join(f"class={name}" for name in more))
+    for name in ("\tclass   39 ", "class\u300039", "\u3000"):
+        press(page, " ")
+        page.get_by_label("New class").fill(name)
+        page.keyboard.press("Enter")
+    saved(page, 2)
+    assert [label for *_, label, _ in labels()] == ["class 39", "class\u300039"]
+    page.reload()
+    assert class_names(page) == [*CLASSES, *more, "class\u300039"]
+    assert page.locator("#classes .count").all_inner_texts()[-2:] == ["1", "1"]
 
 
 def test_labels_that_the_server_limits_are_kept_and_sent_later(chromium, settings, labels):
@@ -311,7 +331,7 @@ def test_a_project_starts_with_a_corpus_and_names_of_classes_alone(chromium, bar
     [
         ({"by": "Ada", "labels": [{"corpus": "plain", "partition": 0, "row": 1, "label": "owl"}]}, 200),
         ({"by": "", "labels": [{"corpus": "plain", "partition": 0, "row": 1, "label": "owl"}]}, 400),
-        ({"by": "Ada", "labels": [{"corpus": "plain", "partition": 0, "row": 1, "label": " "}]}, 400),
+        ({"by": "Ada", "labels": [{"corpus": "plain", "partition": 0, "row": 1, "label": " \u3000"}]}, 400),
         ({"by": "Ada", "labels": [{"corpus": "plain", "partition": 0, "row": True, "label": "owl"}]}, 400),
         ({"by": "Ada", "labels": [{"corpus": "plain", "partition": 0, "row": 99, "label": "owl"}]}, 404),
         ({"by": "Ada", "labels": [{"corpus": "../plain", "partition": 0, "row": 1, "label": "owl"}]}, 404),
