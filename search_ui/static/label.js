@@ -257,6 +257,28 @@ function start() {
     goOn();
   }
 
+  // Go to the next images; where labels took some out of the search, the next ones are on this page.
+  async function goToNext() {
+    const here = location.pathname + location.search;
+    const gone = form.dataset.results && form.dataset.saved && !(await allFound());
+    location.assign(gone ? here : form.dataset.next);
+  }
+
+  async function allFound() {
+    try {
+      const answer = await fetch(`${root}api/search${form.dataset.results}`);
+      const { hits } = await answer.json();
+      const found = new Set(hits.map(placeOf));
+      return images.every((image) => found.has(placeOf(image)));
+    } catch {
+      return false; // to stay skips none
+    }
+  }
+
+  function placeOf({ corpus, partition, row }) {
+    return `${corpus}/${partition}/${row}`;
+  }
+
   function addClass(name) {
     if (!/[^\p{Z}\p{C}]/u.test(name)) return; // nothing that is seen
     if (![...list.children].some((item) => item.dataset.name === name)) {
@@ -304,7 +326,7 @@ function start() {
   document.getElementById("next")?.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
     event.preventDefault();
-    leave(() => location.assign(event.target.href));
+    leave(goToNext);
   });
   document.getElementById("train")?.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -347,7 +369,7 @@ function start() {
       toggle(current); // on an image, the browser makes a click of it
     } else if (event.key === "Enter" && !event.target.closest("a, .classes, .help, .add")) {
       event.preventDefault();
-      if (form.dataset.next) leave(() => location.assign(form.dataset.next));
+      if (form.dataset.next) leave(goToNext);
     }
   });
 }

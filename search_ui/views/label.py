@@ -89,6 +89,10 @@ def label() -> ResponseReturnValue:
         trainable=corpus is not None and may_train(),
         training=sources().trainings.last(),
         search_url=state.search.with_page(1).url(),
+        # Labels may take images out of such a search.
+        results=state.search.url("")
+        if state.show == "search" and (state.search.answer or state.search.values("correction"))
+        else None,
     )
 
 

@@ -96,6 +96,22 @@ def test_twenty_wrong_tags_are_corrected_by_at_most_25_keys(browse, searchable, 
     saved(page, 20)
     assert press.count <= 25
     assert labels() == sorted((*place, label, "Ada") for place, label in zip(wrong, right, strict=True))
+    page.keyboard.press("Enter")
+    page.wait_for_url("**page=2**")
+
+
+def test_no_image_is_skipped_where_labels_take_some_out_of_a_search(browse, labels, searchable, press):
+    page = open_label(browse, "?answer=right&show=search")
+    shown = places(page)
+    tags = page.locator("#to-label .tag").all_inner_texts()
+    others = [str(1 + (CLASSES.index(tag) + 1) % len(CLASSES)) for tag in tags[:3]]
+    press(page, *others, "Enter")
+    expect(page.locator("#to-label > li").first).to_have_attribute("data-row", str(shown[3][1]))
+    assert "page=" not in page.url and places(page)[:27] == shown[3:]
+    last = places(page)[27:]
+    press(page, "Enter")
+    page.wait_for_url("**page=2**")
+    assert not {*map(tuple, [*shown, *last])} & {*map(tuple, places(page))}
 
 
 def test_a_selection_gets_its_label_by_one_key_and_loses_it_by_another(browse, labels, press):
