@@ -78,14 +78,18 @@ def with_corrections(
 
 
 def corrected_classes(settings: Settings, corpus: Corpus) -> list[str]:
-    """Return the sorted labels that people gave images of a corpus; those of all corpora where it has none."""
+    """Return the classes of a corpus, then the other labels that people gave its images, sorted.
+
+    Its own come first, so that their numbers, which are the labels of its rows, stay. A corpus without any classes or labels gets the labels of all corpora.
+    """
     from records.corrections import open_corrections
     from records.majority import peoples_labels
 
-    given = peoples_labels(open_corrections(settings.database).newest())
-    labels = [(one.corpus_hash, one.label) for one in given if one.label is not None]
-    own = {label for corpus_hash, label in labels if corpus_hash == corpus.hash}
-    return sorted(own or {label for _, label in labels})
+    newest = peoples_labels(open_corrections(settings.database).newest())
+    labels = [(one.corpus_hash, one.label) for one in newest if one.label is not None]
+    given = {label for corpus_hash, label in labels if corpus_hash == corpus.hash}
+    own = corpus.classes or []
+    return [*own, *sorted(given - {*own})] if own or given else sorted({label for _, label in labels})
 
 
 def _others(part: Part, own: dict[int, list[int]], partition: int) -> np.ndarray:

@@ -53,6 +53,7 @@ def fit(training: Training) -> Fitted:
             training.corrected,
             errors.caught,
             training.features,
+            training.classes,
         ).cache()
         images = vectors.count() // (2 if training.mirrored else 1)
         errors.check(f"train {model}")
@@ -91,12 +92,13 @@ def _without_patterns(url: str) -> str:
 
 def labelled_vectors(
     spark: Any, store: Store, corpus: Corpus, part: Part, tasks: int, corrected: Corrected, caught=lambda read: read,
-    features: Features | None = None,
+    features: Features | None = None, classes: list[str] | None = None,
 ) -> Any:  # fmt: skip
     """Return a DataFrame of label (double) and features (vector) of the rows in ``part``, read by up to ``tasks`` tasks.
 
     ``caught`` wraps the function that reads them on workers, as `jobs.spark.WorkerErrors.caught` does.
-    With ``features``, these are computed by the tasks, of mirrored images too where they say so.
+    With ``features``, these are computed by the tasks, of mirrored images too where they say so. ``classes`` are all that
+    labels may be, where these are more than those of the corpus.
     The ``corrected`` images come last, as one more partition. Each task reads its own rows; pixels go to the JVM as one
     flat array a block, with no object an image, in the layout of MLlib's vectors within Spark.
     `pyspark.ml.functions.array_to_vector` makes an object of each pixel, which takes twice as long.
@@ -140,7 +142,7 @@ def labelled_vectors(
     sizes = [int(part(p).sum()) for p in range(corpus.partitions)]
     slices = even_slices([*sizes, len(corrected.labels)], tasks)
     # With the classes given, MLlib does not scan for the largest label, and a class without images keeps its place.
-    nominal = {"ml_attr": {"type": "nominal", "vals": corpus.classes, "name": "label"}}
+    nominal = {"ml_attr": {"type": "nominal", "vals": classes or corpus.classes, "name": "label"}}
     label = StructField("label", DoubleType(), metadata=nominal)
     plain = StructType([label, StructField("features", VectorUDT.sqlType())])
     frame = spark.range(0, len(slices), 1, max(len(slices), 1)).mapInArrow(caught(read), plain)

@@ -97,7 +97,7 @@ def trainer_option(name: str, kind: click.ParamType, help: str, default: object)
 @click.option(
     "--corrections",
     is_flag=True,
-    help="Also train on the corrections made on the page: on the label that most people give to an image.",
+    help="Also train on the corrections made on the page: on the label that most people give to an image. New classes that people gave images of the corpus are learnt, too.",
 )
 @settings_options("store", "webhdfs", "master", "database")
 @json_option
@@ -191,7 +191,7 @@ def train_forest(
         part = functools.partial(every_row, source)
     elif not source.splits:
         parameters["holdout"] = holdout
-    classes = source.classes or corrected_classes(settings, source)
+    classes = corrected_classes(settings, source) if corrections else list(source.classes or [])
     corrected, of_corrections = Corrected.nothing(), dict[str, Any]()
     if corrections:
         held_out = () if crossed else held_out_blocks(store, source, seed, holdout)

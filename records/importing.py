@@ -54,7 +54,7 @@ def import_labels(
     """
     by = check_name("the name", by)
     done = Imported()
-    labels = _read(lines, Images(store), by, done)
+    labels = _read(lines, Images(store, corrections), by, done)
     while chunk := list(islice(labels, CHUNK)):
         if not dry_run:
             done.added += corrections.add_many(chunk, by)
@@ -95,8 +95,8 @@ def _read(lines: Iterable[str], images: "Images", by: str, done: Imported) -> It
 class Images:
     """The images of a store by the names that exports have for them."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, corrections: Corrections) -> None:
+        self._store, self._corrections = store, corrections
         self._corpora: dict[str, Corpus | TinyTagsError] = {}
 
     def find(self, name: str) -> tuple[Corpus, int, int]:
@@ -121,9 +121,12 @@ class Images:
         return corpus, partition, row
 
     def check_label(self, corpus: Corpus, label: str) -> None:
-        """Raise `BadCorrectionError` for a label that is no class of a corpus or of a run of it; without classes any is valid."""
+        """Raise `BadCorrectionError` for a label that is no class of a corpus or of a run of it, and that nobody gave an image of it.
+
+        Without classes any is valid.
+        """
         known = {*(corpus.classes or ()), *self._classes.get(corpus.hash, ())}
-        if known and label not in known:
+        if known and label not in known and (corpus.hash, label) not in self._given:
             raise BadCorrectionError(f"label {label[:80]!r} is not a class of corpus {corpus.name!r}")
 
     def _tagged(self, prefix: str) -> Corpus:
@@ -162,6 +165,11 @@ class Images:
             except TinyTagsError:  # damaged; only its own documents can't be named
                 continue
         return runs
+
+    @cached_property
+    def _given(self) -> set[tuple[str, str]]:
+        """The labels given before, each with the hash of its corpus."""
+        return {(one.corpus_hash, one.label) for one in self._corrections.newest()}
 
     @cached_property
     def _classes(self) -> dict[str, set[str]]:

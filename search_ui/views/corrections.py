@@ -1,6 +1,7 @@
 """Corrections: people give the label of an image on its page or in a file; each is stored with name and time."""
 
 import io
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 
@@ -31,15 +32,19 @@ IMPORT_BYTES = 1 << 20
 ROWS_EACH = 1000
 
 
-def choices(corpus: Corpus) -> list[str]:
-    """Return the labels to choose from: the classes of the published runs of a corpus, and its own."""
+def choices(corpus: Corpus, given: Iterable[str] = ()) -> list[str]:
+    """Return the labels to choose from: the classes of the published runs of a corpus, its own, and, beside these, ``given`` ones.
+
+    None where no classes are known: then any label is taken.
+    """
     runs = [sources().library.run(name) for name in sources().published.now().collections]
     known = [run.classes for run in runs if run is not None and run.corpus_hash == corpus.hash]
-    return list(dict.fromkeys(name for names in [*known, corpus.classes or []] for name in names))
+    classes = dict.fromkeys(name for names in [*known, corpus.classes or []] for name in names)
+    return list(classes | dict.fromkeys(given)) if classes else []
 
 
 def given_labels(corpus: Corpus) -> list[str]:
-    """Return the labels that people gave images of a corpus so far, sorted: what to suggest where no classes are known yet."""
+    """Return the labels that people gave images of a corpus so far, sorted: new classes, of which the page of labels takes any."""
     return sources().labels.now().names.get(corpus.hash, [])
 
 
@@ -80,7 +85,7 @@ def add(corpus: str, partition: int, row: int) -> Response:
         known = choices(manifest)
     except SolrError:
         known = []  # which runs are published isn't known now; a correction is taken all the same
-    if label and known and label not in known:
+    if label and known and label not in known and label not in given_labels(manifest):
         raise BadCorrectionError(
             f"{label[:80]!r} is not a class of {corpus}; its classes are {', '.join(known)}"
         )

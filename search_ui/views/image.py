@@ -65,7 +65,8 @@ def image(corpus: str, partition: int, row: int) -> str:
         }
         around = {name: image_url(corpus, *place) if place else None for name, place in steps.items()}
     correctable = corrections.enabled() and may_write() and not facts.unreadable
-    choices = corrections.choices(facts.corpus) if correctable else []
+    given = corrections.given_labels(facts.corpus) if correctable and not facts.corrections_error else []
+    choices = corrections.choices(facts.corpus, given) if correctable else []
     free = correctable and not choices  # nothing knows the classes yet
     latest = {one.by: one.label for one in reversed(facts.corrections or [])}
     return render_template(
@@ -83,7 +84,7 @@ def image(corpus: str, partition: int, row: int) -> str:
         total=total,
         choices=choices,
         free=free,
-        given=corrections.given_labels(facts.corpus) if free and not facts.corrections_error else [],
+        given=given if free else [],
         correct_url=f"{image_url(corpus, partition, row)}/corrections",
         query=f"?{request.query_string.decode('latin-1')}" if request.query_string else "",
         by=corrections.name(),

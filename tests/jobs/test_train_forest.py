@@ -226,6 +226,26 @@ def test_what_people_corrected_is_learnt_too(store, database, scikit_learn, engi
     assert card["trained_images"]["images"] == TRAIN + 2, "the images of other corpora, too"
 
 
+@pytest.mark.parametrize("engine", [pytest.param("mllib", marks=pytest.mark.spark), "scikit-learn"])
+def test_a_new_class_is_learnt_after_those_of_the_corpus(store, tmp_path, engine, request):
+    if engine == "mllib":
+        request.getfixturevalue("spark")
+    corpus, database = open_corpus(store, "cifar"), f"sqlite:///{tmp_path}/new.db"
+    corrections = open_corrections(database)
+    for row, label in enumerate(("zebra", "auk", "zebra", "cat")):
+        corrections.add(corpus, 0, row, label, "Ada")
+    corrections.add(open_corpus(store, "tiny"), 0, 0, "unicorn", "Ada")
+    words = ["--engine", engine, "--corrections", "--database", database, "--trees", 2, "--depth", 2]
+    if engine == "mllib":
+        words += ["--bins", 4]
+    card = train(store, f"new-{engine}", *words)
+    assert card["classes"] == [*CLASSES, "auk", "zebra"], "of another corpus they are none"
+    assert card["trained_on"]["corrections"] == 4
+    assert load_model(store, f"new-{engine}").votes(make_images(3)[0]).shape == (3, 12)
+    plain = ["--engine", "scikit-learn", "--trees", 2, "--depth", 2]
+    assert train(store, f"plain-{engine}", *plain)["classes"] == CLASSES
+
+
 def test_corrections_take_the_place_of_labels_and_nothing_is_learnt_that_is_measured_on(
     store, database, spark
 ):

@@ -118,6 +118,13 @@ def test_labels_of_a_file_are_imported_and_bad_rows_are_listed_with_their_lines(
     assert result["added"] == 0, "they are there already"
 
 
+def test_a_new_class_that_was_given_before_is_imported_again(import_csv, store, sqlite_url):
+    open_corrections(sqlite_url).add(open_corpus(store, "animals"), 0, 1, "newt", "Bob")
+    text = "image,people_label\nanimals/0/1,newt\nanimals/0/2,newt\nanimals/0/3,nwet\n"
+    code, result, _ = import_csv(text)
+    assert (code, result["added"], [bad["line"] for bad in result["bad"]]) == (3, 2, [4])
+
+
 def test_an_export_that_was_filled_in_is_imported(import_csv, sqlite_url):
     text = "id,corpus,partition,row,tag,label,people_label\nx:0:1,animals,0,1,cat,cat,\nx:0:2,animals,0,2,cat,cat,frog\n"
     code, result, _ = import_csv(text)

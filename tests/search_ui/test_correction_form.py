@@ -88,6 +88,15 @@ def test_the_classes_to_choose_from_are_those_of_the_runs_and_only_these_are_tak
     assert labels(page) == []
 
 
+def test_a_new_class_of_the_page_of_labels_is_offered_and_taken_for_all_images_of_the_corpus(page):
+    body = {"by": "Ada", "labels": [{"corpus": "small", "partition": 1, "row": 0, "label": "unicorn"}]}
+    assert page.post("/api/label", json=body).status_code == 200
+    assert '<option value="unicorn">' in page.get(IMAGE).text
+    assert correct(page, "unicorn").status_code == 303 and labels(page) == [("unicorn", "Ada")]
+    assert correct(page, "uniform").status_code == 400
+    assert "1 good, 0 bad" in upload(page, "image,label\nsmall/0/4,unicorn\n", dry_run="1").text
+
+
 def test_images_of_a_corpus_without_classes_take_any_label_and_suggest_those_given(page, library, tmp_path):
     make_corpus(library.store, "plain", write_tiny_images(tmp_path / "plain.bin", 4), 4)
     path = "/images/plain/0/1"
