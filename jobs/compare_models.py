@@ -19,6 +19,7 @@ from conf.command import json_option, note, report, run, settings_options
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 from conf.wording import counted, listed
+from jobs.environment import check_master
 from jobs.grid_search import FOLDS, grid_search
 from jobs.kept_results import kept_results, result_path
 from jobs.samples import IMAGES, labelled_corpus, measured_images, training_codes
@@ -152,6 +153,8 @@ def compare_models(
     cards = {name: read_card(store, name) for name in dict.fromkeys(models)}
     for name, card in cards.items():
         check_comparable(name, card, source)
+    if names:  # whose fitting comes after the measuring of models
+        check_master(settings.master)
     test_images, test_labels = measured_images(store, source)
     if (trained_on := seen_images(store, cards, test_images, corpus)).any():
         note(f"compare: {counted(int(trained_on.sum()), 'image')} that a model was trained on left out")

@@ -68,6 +68,7 @@ def compute_features(
     The features of a name, or those of a model. Raises `TinyTagsError` where neither or both are given, and for a model without features.
     """
     from ingest.corpus import open_corpus
+    from jobs.environment import check_start
     from jobs.partitions import check_written, choose_pending, record_failed
     from jobs.runner import open_runner
     from storage.finished import record_finished
@@ -90,6 +91,8 @@ def compute_features(
     if isinstance(chosen, Pixels):
         raise TinyTagsError(f"features {chosen.name!r} are the pixels, which the corpus has")
     name = kept.folder_name(chosen)
+    if redo or len(kept.done_partitions(store, source, chosen)) < source.partitions:
+        check_start(settings.master, "features")
     began = time.monotonic()
     with lease(store, layout.features_lease(corpus, name), f"features {name!r} of corpus {corpus!r}"):
         for folder in ("", "/codes", "/statistics", "/failed"):

@@ -1,15 +1,18 @@
 """What Spark needs of the environment that it is started in: checked before anything is written, and by `tinytags doctor`."""
 
+import functools
 import importlib.util
 import os
 import pwd
 import re
 import shutil
+import sys
 from importlib import metadata
 from pathlib import Path
 
 from conf.command import note
 from conf.errors import TinyTagsError
+from conf.java import MissingToolError, java_command
 from jobs.runner import runner_module, under_spark_submit
 
 _SHELL = "pyspark-shell"
@@ -19,6 +22,7 @@ _YARN_FOLDERS = ("HADOOP_CONF_DIR", "YARN_CONF_DIR")  # Spark reads both
 # Where Java keeps temporary files; it does not read TMPDIR.
 _TEMPORARY = "/tmp"
 SPARK = "jobs.spark"
+_announced: list[str] = []
 
 
 class EnvironmentFaultError(TinyTagsError):
@@ -41,16 +45,7 @@ def check_master(master: str) -> None:
             f"master {master!r} is unknown",
             "write local[*], spark://HOST:7077, yarn, k8s://HOST:PORT or processes",
         )
-    home = os.environ.get("JAVA_HOME")
-    if home and not os.access(Path(home, "bin", "java"), os.X_OK):
-        raise EnvironmentFaultError(
-            f"JAVA_HOME is {home!r}, where there is no bin/java",
-            f"set it to a Java of version 17 or newer, {without}",
-        )
-    if not home and shutil.which("java") is None:
-        raise EnvironmentFaultError(
-            "there is no Java", f"install version 17 or newer (`tinytags doctor`), {without}"
-        )
+    _check_java(os.environ.get("JAVA_HOME"), os.environ.get("PATH"), without)
     python = os.environ.get("PYSPARK_PYTHON")
     if python and shutil.which(python) is None:
         raise EnvironmentFaultError(f"PYSPARK_PYTHON {python!r} is no program", "unset PYSPARK_PYTHON")
@@ -72,6 +67,35 @@ def check_master(master: str) -> None:
             f"user {os.getuid()} has no name in /etc/passwd, which Hadoop's libraries need",
             f"give it one (docker run -v /etc/passwd:/etc/passwd:ro), {without}",
         ) from None
+
+
+@functools.lru_cache(maxsize=1)  # 0.1 s, and again when the session starts
+def _check_java(home: str | None, path: str | None, without: str) -> None:
+    try:
+        java_command({"JAVA_HOME": home or "", "PATH": path or ""}, "it needs")
+    except MissingToolError as error:
+        raise EnvironmentFaultError(error.reason, f"{error.fix}, {without}") from None
+    except TinyTagsError as error:
+        raise EnvironmentFaultError(str(error), f"see `tinytags doctor`, {without}") from None
+
+
+def check_start(master: str, verb: str) -> None:
+    """Raise as `check_master` does, and say that Spark starts where this takes seconds: before ``verb`` reads and writes."""
+    check_master(master)
+    if runner_module(master) == SPARK and "pyspark" not in sys.modules and not _announced:
+        _announced.append(verb)
+        note(start_line(verb))
+
+
+def start_line(verb: str) -> str:
+    return f"{verb}: starting Spark, about 5 s"
+
+
+def take_announced() -> bool:
+    """Return whether `check_start` has said that Spark starts; false the next time."""
+    announced = bool(_announced)
+    _announced.clear()
+    return announced
 
 
 def local_folders() -> list[Path]:

@@ -50,6 +50,7 @@ def read_annotations(
     from ingest.annotations.documents import write_documents
     from ingest.annotations.manifest import PARTITION_BYTES, create_annotations, find
     from ingest.annotations.rows import read_range
+    from jobs.environment import check_start
     from jobs.runner import open_runner
     from storage.finished import record_finished
     from storage.lease import lease
@@ -66,6 +67,8 @@ def read_annotations(
     rows_folder = layout.annotations_rows_folder(name)
     failed: dict[str, dict[int, str]] = {}
     done = {}
+    if len(_done(store, rows_folder)) < made.ranges or len(_done(store, images.folder)) < made.partitions:
+        check_start(settings.master, "annotations")
     with lease(store, layout.annotations_lease(name), f"annotations {name!r}"):
         _remove_temporary(store, made)
         create_annotations(store, made)
@@ -98,18 +101,19 @@ def _step(store, what, step, folder, partitions, task, runner) -> tuple[dict[int
     def marker(p: int) -> str:
         return layout.statistics(folder, p)
 
-    def read_done() -> list[int]:
-        return layout.partitions_in(store.list(layout.statistics_folder(folder)))
-
-    pending = choose_pending(store, f"{step} of {what}", partitions, read_done(), (), marker)
+    pending = choose_pending(store, f"{step} of {what}", partitions, _done(store, folder), (), marker)
     if not pending:
         return {}, 0
     results, errors, _ = runner().run(step, pending, task, unit="partitions")
-    check_written(store, results, read_done())
+    check_written(store, results, _done(store, folder))
     record_failed(
         store, lambda p: layout.failed(folder, p), errors, {result["partition"] for result in results}
     )
     return {p: str(error) for p, error in sorted(errors.items())}, len(results)
+
+
+def _done(store, folder: str) -> list[int]:
+    return layout.partitions_in(store.list(layout.statistics_folder(folder)))
 
 
 def _remove_temporary(store, made) -> None:
@@ -155,8 +159,7 @@ def bad_rows(store, made, statistics: list[dict[str, Any]]):
 
 
 def _statistics(store, folder: str) -> list[dict[str, Any]]:
-    numbers = layout.partitions_in(store.list(layout.statistics_folder(folder)))
-    return [store.read_json(layout.statistics(folder, p)) for p in numbers]
+    return [store.read_json(layout.statistics(folder, p)) for p in _done(store, folder)]
 
 
 def summary(result: dict[str, Any]) -> str:

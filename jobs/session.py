@@ -16,7 +16,7 @@ from conf.errors import TinyTagsError
 from jobs import stderr
 from jobs.archive import ROOT, write_zip
 from jobs.class_archive import archive_options
-from jobs.environment import check_master, prepare
+from jobs.environment import check_master, prepare, start_line, take_announced
 from jobs.runner import under_spark_submit
 
 _STOPPED = "java.lang.IllegalStateException"
@@ -30,9 +30,9 @@ def open_session(master: str, name: str, light: bool = False, **options: str) ->
     work is done by Python workers: a JVM that only hands out tasks starts in half the time without its second compiler
     and collector. Raises `TinyTagsError` where there is no pyspark, no Java, or no such master, and for what fails in Spark.
     """
-    line = f"{name.partition(' ')[0]}: starting Spark, which takes some seconds"
+    line = start_line(name.partition(" ")[0])
     unknown = "pyspark" not in sys.modules  # then no session is running; the import alone takes half a second
-    if unknown:
+    if not take_announced() and unknown:
         note(line)
     try:
         from pyspark.errors import PySparkRuntimeError

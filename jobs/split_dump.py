@@ -160,6 +160,7 @@ def split_dump(
     of other contents is replaced. Raises `TinyTagsError` for a dump that can't be read, for a corpus of other
     contents without ``replace``, and for one that a run was tagged from.
     """
+    from ingest import files
     from ingest.annotations.labelled_folder import PREFIX
     from ingest.bad import describe, read_bad
     from ingest.corpus import (
@@ -172,7 +173,7 @@ def split_dump(
     )
     from ingest.formats import open_dump
     from ingest.names import write_names
-    from jobs.environment import check_master
+    from jobs.environment import check_start
     from jobs.partitions import check_written, choose_pending, record_failed
     from jobs.runner import open_runner
     from storage.finished import record_finished
@@ -182,6 +183,8 @@ def split_dump(
     check_name("corpus", corpus)
     store = open_store(settings.store, settings.webhdfs or None)
     webhdfs = settings.webhdfs or None
+    if not store.exists(layout.corpus_manifest(corpus)) and files.exists(files.absolute(dump), webhdfs):
+        check_start(settings.master, "ingest")  # before minutes of listing and hashing
     if labels and labels.startswith(PREFIX):
         source = _with_labels(
             settings,
@@ -211,7 +214,7 @@ def split_dump(
         redo, made.partitions, f"corpus {corpus!r}"
     )  # a wrong one is reported before anything is written
     if redo or replace or len(done_partitions(store, made)) < made.partitions:
-        check_master(settings.master)
+        check_start(settings.master, "ingest")
     began = time.monotonic()
     with lease(store, layout.corpus_lease(corpus), f"corpus {corpus!r}"):
         remove_temporary(store, corpus)

@@ -123,7 +123,7 @@ def tag_images(
     ``min_confidence``.
     """
     from ingest.corpus import open_corpus
-    from jobs.environment import check_master
+    from jobs.environment import check_start
     from jobs.partitions import check_written, choose_pending, record_failed
     from jobs.runner import open_runner
     from storage import runs
@@ -152,7 +152,7 @@ def tag_images(
         min_precision=min_precision,
     )  # fmt: skip
     if redo or len(runs.done_partitions(store, made)) < made.partitions:
-        check_master(settings.master)
+        check_start(settings.master, "tag")
     began = time.monotonic()
     with lease(store, layout.run_lease(made.name), f"run {made.name!r}"):
         runs.remove_temporary(store, made)

@@ -151,6 +151,7 @@ def train_forest(
     """
     from ingest.corpus import open_corpus
     from jobs.cross_validation import FOLDS, cross_validate
+    from jobs.environment import check_start
     from jobs.runner import is_local, runner_module
     from storage.lease import lease
     from storage.store import check_name, open_store
@@ -196,6 +197,8 @@ def train_forest(
     if corrections:
         held_out = () if crossed else held_out_blocks(store, source, seed, holdout)
         part, corrected, of_corrections = with_corrections(settings, store, source, part, held_out, classes)
+    if trainer.needs_spark and not model_exists(store, model):
+        check_start(settings.master, "train")
     with lease(store, layout.model_lease(model), f"model {model!r}"):
         if model_exists(store, model):
             raise TinyTagsError(

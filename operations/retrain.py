@@ -77,12 +77,14 @@ def retrain(
     from indexing.index import index_run
     from indexing.solr import Solr
     from jobs.compute_features import compute_features
+    from jobs.environment import check_master
     from jobs.partitions import partitions_error
     from jobs.tag_images import tag_images
     from jobs.train_forest import train_forest
     from storage.store import open_store
 
     store = open_store(settings.store, settings.webhdfs or None)
+    check_master(settings.master)
     features = features or best_features()
     model = model or free_name(store)
     seconds: dict[str, float] = {}

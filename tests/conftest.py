@@ -146,8 +146,14 @@ def guard(request, tmp_path_factory):
         folder = tmp_path_factory.mktemp("guard")
         for command, marker in GUARDED.items():
             script = folder / command
+            # What only wants to know Java's version starts nothing.
+            version = (
+                """[ "$*" = -version ] && echo 'openjdk version "17"' && exit\n"""
+                if command == "java"
+                else ""
+            )
             script.write_text(
-                f"#!/bin/sh\necho '{command} in fast mode: mark this test `{marker}`' >&2\nexit 70\n"
+                f"#!/bin/sh\n{version}echo '{command} in fast mode: mark this test `{marker}`' >&2\nexit 70\n"
             )
             script.chmod(0o755)
         os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"

@@ -1,4 +1,4 @@
-"""Java, and the servers' jars from Maven Central."""
+"""The servers' jars from Maven Central, and how their Java is started."""
 
 import hashlib
 import os
@@ -11,10 +11,10 @@ from pathlib import Path
 
 from conf.command import note
 from conf.errors import TinyTagsError
+from conf.java import MissingToolError as MissingToolError
+from conf.java import java_command as java_command
 from operations.services.process import failure_line, locked
 
-MINIMUM_JAVA = 17
-INSTALL_JAVA = "sudo apt-get install --no-install-recommends default-jre-headless"
 INSTALL_MAVEN = "sudo apt-get install --no-install-recommends maven"
 JVM_OPTIONS = [
     "-Djava.awt.headless=true",
@@ -24,31 +24,6 @@ JVM_OPTIONS = [
 ]
 # Half the memory and a faster start; on small machines as fast at moving bytes.
 LIGHT_JVM_OPTIONS = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-
-
-class MissingToolError(TinyTagsError):
-    """Java or Maven is missing or too old; ``reason`` says which, ``fix`` is what installs it."""
-
-    def __init__(self, reason: str, fix: str) -> None:
-        super().__init__(f"{reason}; {fix}")
-        self.reason, self.fix = reason, fix
-
-
-def java_command(environ: Mapping[str, str] = os.environ) -> str:
-    """Return the path of `java`: JAVA_HOME's, else the one on the PATH; raises `MissingToolError` without a Java >= 17."""
-    home = environ.get("JAVA_HOME")
-    path = f"{home}/bin/java" if home else shutil.which("java", path=environ.get("PATH", ""))
-    needed = f"the servers need Java {MINIMUM_JAVA} or newer"
-    if not path or not os.access(path, os.X_OK):
-        where = f"JAVA_HOME {home!r} has no bin/java" if home else "no java on the PATH"
-        raise MissingToolError(f"{where}: {needed}", INSTALL_JAVA)
-    done = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=60)
-    version = re.search(r'version "(?:1\.)?(\d+)', done.stderr + done.stdout)
-    if not version:
-        raise TinyTagsError(f"{path} -version prints no version: {failure_line(done.stderr)!r}")
-    if int(version[1]) < MINIMUM_JAVA:
-        raise MissingToolError(f"{path} is Java {version[1]}: {needed}", f"{INSTALL_JAVA}, or set JAVA_HOME")
-    return path
 
 
 def jars_directory(environ: Mapping[str, str] = os.environ) -> Path:

@@ -4,16 +4,26 @@ import ast
 import os
 import pwd
 import socket
+import sys
 from pathlib import Path
 
+import made_annotations
 import pyspark
 import pytest
-from small_world import error_line, run, write_tiny_images
+from small_world import error_line, make_labelled_and_unlabelled, run, write_tiny_images
 
 from conf.settings import Settings
 from jobs.archive import PACKAGES
-from jobs.environment import EnvironmentFaultError, check_master, local_folders, prepare
+from jobs.environment import (
+    EnvironmentFaultError,
+    check_master,
+    check_start,
+    local_folders,
+    prepare,
+    take_announced,
+)
 from operations import doctor
+from storage.store import open_store
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,7 +32,15 @@ def nameless(_):
     raise KeyError("uid not found")
 
 
+def old_java(patch, folder):
+    (folder / "bin").mkdir(exist_ok=True)
+    (folder / "bin" / "java").write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\" 2019-01-15' >&2\n")
+    (folder / "bin" / "java").chmod(0o755)
+    patch.setenv("JAVA_HOME", str(folder))
+
+
 FAULTS = {
+    "Java 11": old_java,
     "no Java": lambda patch, folder: (patch.delenv("JAVA_HOME", raising=False), patch.setenv("PATH", str(folder))),
     "JAVA_HOME of nothing": lambda patch, folder: patch.setenv("JAVA_HOME", str(folder)),
     "no Python": lambda patch, folder: patch.setenv("PYSPARK_PYTHON", "/no/python"),
@@ -48,6 +66,47 @@ def test_a_fault_of_the_environment_is_one_line_before_anything_is_written(fault
     with pytest.raises(EnvironmentFaultError) as caught:
         check_master("local[1]")
     assert caught.value.what and caught.value.fix
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """Return a folder with a store of a labelled corpus, a dump and annotations."""
+    folder = tmp_path_factory.mktemp("labelled")
+    make_labelled_and_unlabelled(open_store(str(folder / "store")), folder, "c", 40, 20)
+    made_annotations.make(folder / "annotations", 20)
+    return folder
+
+
+VERBS = {
+    "ingest": "ingest {0}/tiny_images.bin --corpus d",
+    "features": "features --corpus c --features hog",
+    "train": "train --corpus c --model m",
+    "annotations": "annotations {0}/annotations --name a --no-index",
+    "compare": "compare --corpus c --classics",
+    "retrain": "retrain --corpus c",
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_leaves_the_store_as_it_was_without_java(verb, labelled, tmp_path, monkeypatch):
+    old_java(monkeypatch, tmp_path)
+    monkeypatch.delenv("PYSPARK_GATEWAY_PORT", raising=False)
+    before = sorted((labelled / "store").rglob("*"))
+    words = VERBS[verb].format(labelled).split()
+    err = run(*words, "--store", labelled / "store", code=1, TINYTAGS_MASTER="local[1]")[1]
+    assert error_line(err).startswith(f"tinytags: Spark can't start: {tmp_path}/bin/java is Java 11: ")
+    assert sorted((labelled / "store").rglob("*")) == before
+
+
+def test_that_spark_starts_is_said_once_before_the_dump_is_read(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "pyspark")
+    take_announced()
+    for _ in range(2):
+        check_start("local[1]", "ingest")
+    assert capsys.readouterr().err == "ingest: starting Spark, about 5 s\n"
+    assert take_announced() and not take_announced()
+    check_start("processes", "ingest")
+    assert not capsys.readouterr().err and not take_announced()
 
 
 def test_folders_that_spark_makes_or_ignores_are_no_fault(tmp_path, monkeypatch):

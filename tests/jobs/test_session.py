@@ -64,5 +64,5 @@ def test_a_master_that_does_not_start_is_one_line():
     code = "from conf.command import *\nfrom jobs.session import open_session\n"
     code += "def f():\n with open_session('local[0]', 'ingest'): pass\nrun(click.command()(f))"
     first, *_, line = python(code, 1).stderr.splitlines()
-    assert first == "ingest: starting Spark, which takes some seconds"
+    assert first == "ingest: starting Spark, about 5 s"
     assert line.startswith("tinytags: Spark does not start on 'local[0]': ")
