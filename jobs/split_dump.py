@@ -115,7 +115,7 @@ def main(
     A record that can't be decoded (a truncated or empty file) is skipped, counted and listed with its reason in the corpus' folder bad/; exit
     code 3. Where pictures were repaired or added since, --replace takes them.
     """  # fmt: skip
-    from ingest.annotations.labelled_folder import PREFIX
+    from ingest.annotations import PREFIX
     from jobs.partitions import partitions_error, rate_summary
 
     if labels and labels_from:
@@ -160,8 +160,17 @@ def split_dump(
     of other contents is replaced. Raises `TinyTagsError` for a dump that can't be read, for a corpus of other
     contents without ``replace``, and for one that a run was tagged from.
     """
-    from ingest import files
-    from ingest.annotations.labelled_folder import PREFIX
+    from jobs.environment import check_start
+    from storage.store import check_name, open_store
+
+    check_name("corpus", corpus)
+    store = open_store(settings.store, settings.webhdfs or None)
+    if not store.exists(layout.corpus_manifest(corpus)) and ("://" in dump or os.path.exists(dump)):
+        check_start(
+            settings.master, "ingest"
+        )  # before half a second of imports and minutes of listing and hashing
+
+    from ingest.annotations import PREFIX
     from ingest.bad import describe, read_bad
     from ingest.corpus import (
         Corpus,
@@ -173,18 +182,12 @@ def split_dump(
     )
     from ingest.formats import open_dump
     from ingest.names import write_names
-    from jobs.environment import check_start
     from jobs.partitions import check_written, choose_pending, record_failed
     from jobs.runner import open_runner
     from storage.finished import record_finished
     from storage.lease import lease
-    from storage.store import check_name, open_store
 
-    check_name("corpus", corpus)
-    store = open_store(settings.store, settings.webhdfs or None)
     webhdfs = settings.webhdfs or None
-    if not store.exists(layout.corpus_manifest(corpus)) and files.exists(files.absolute(dump), webhdfs):
-        check_start(settings.master, "ingest")  # before minutes of listing and hashing
     if labels and labels.startswith(PREFIX):
         source = _with_labels(
             settings,

@@ -11,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conf.errors import TinyTagsError
+from ingest.annotations import PREFIX
 from ingest.annotations.labels import Chosen, read_images
 from ingest.annotations.manifest import Annotations
 from ingest.formats.dump import Dump
 from ingest.formats.folder import Folder
 from ingest.names import hash_of, stem
 from storage.store import Store
-
-# What --labels is for labels from annotations: this and their name.
-PREFIX = "annotations:"
 
 
 @dataclass(frozen=True, kw_only=True)
