@@ -133,6 +133,7 @@ def folder(tmp_path_factory):
     """Where the bad inputs lie."""
     folder = tmp_path_factory.mktemp("bad")
     write_tiny_images(folder / "tiny_images.bin", 10)
+    (folder / "labels.bin").unlink()  # or each command notes that it is not used
     (folder / "empty").mkdir()
     (folder / "file").write_bytes(b"x")
     (folder / "broken").mkdir()

@@ -72,7 +72,7 @@ def open_dump(
         files.check_file(path, entry)
     source = Source(path, entry, webhdfs)
     chosen = FORMATS[format] if format else _recognise(source)
-    if format and not chosen.recognise(source) and (better := _best_matches(source)):
+    if format and not chosen.recognise(source) and (better := _best_matches(source)[1]):
         raise TinyTagsError(f"{path}: is not {format}: it looks like {' or '.join(better)}")
     if labels and not chosen.labels:
         raise TinyTagsError(f"{path}: {chosen.name} has its own labels; leave --labels {labels!r} out")
@@ -101,7 +101,10 @@ def record_offset(format: str, record: int) -> int | None:
 
 
 def _recognise(source: Source) -> Format:
-    matches = _best_matches(source)
+    best, matches = _best_matches(source)
+    # Nothing but the name would do where the size is right: --format has to confirm it.
+    if best == Match.NAME and any(_has_whole_records(source, FORMATS[name]) for name in matches):
+        matches = []
     if not matches:
         known = "; ".join(f"{format.name}: {format.content}" for format in FORMATS.values())
         raise TinyTagsError(f"{source.path}: {_unknown(source)}. These formats can be read: {known}")
@@ -110,14 +113,18 @@ def _recognise(source: Source) -> Format:
     return FORMATS[matches[0]]
 
 
-def _best_matches(source: Source) -> list[str]:
-    """Return the names of the formats that fit ``source`` best."""
+def _has_whole_records(source: Source, format: Format) -> bool:
+    return bool(format.record_bytes and source.size and source.size % format.record_bytes == 0)
+
+
+def _best_matches(source: Source) -> tuple[Match, list[str]]:
+    """Return how well the formats fit ``source`` that fit it best, and their names."""
     matches = {name: format.recognise(source) for name, format in FORMATS.items()}
     best = max(matches.values())
     # An archive or a picture may have any size and name.
     if best == Match.NO or (best < Match.CERTAIN and source.head.startswith(tuple(_OTHER_FILES))):
-        return []
-    return [name for name, match in matches.items() if match == best]
+        return best, []
+    return best, [name for name, match in matches.items() if match == best]
 
 
 def _inner_folder(path: str, webhdfs: str | None) -> str:
@@ -142,7 +149,7 @@ def _unknown(source: Source) -> str:
         if source.head.startswith(magic):
             return f"is {kind}"
     for format in FORMATS.values():
-        if format.record_bytes and source.size and source.size % format.record_bytes == 0:
+        if _has_whole_records(source, format):
             return (
                 f"its size is a whole number of {format.record_bytes:,}-byte records, but they are no pictures; if it is {format.name} "
                 f"all the same, give --format {format.name}"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from conf.errors import TinyTagsError
 from ingest import files
+from ingest.formats import label_files
 from ingest.formats.dump import Batch, FileDump, check_rows
 from ingest.formats.folder_labels import FOLDERS, NONE, label_pictures, printable
 from ingest.formats.format import Format, Match, Source
@@ -134,9 +135,13 @@ def open_folder(
     pictures, others = _sort_out(path, entries, webhdfs)
     if not pictures:
         raise TinyTagsError(f"{path}: holds no picture ({', '.join(PILLOW_FORMATS)})")
-    csv_files = [entry.name for entry in entries if "/" not in entry.name and _suffix(entry.name) == ".csv"]
+    beside = [
+        entry
+        for entry in entries
+        if entry.name.count("/") <= 1 and _suffix(entry.name) in label_files.SUFFIXES
+    ]
     names = [entry.name for entry in pictures]
-    labelled = label_pictures(path, names, others, labels, classes, webhdfs, csv_files)
+    labelled = label_pictures(path, names, others, labels, classes, webhdfs, beside)
     return Folder(
         path=path,
         images=len(labelled.names),
@@ -207,7 +212,7 @@ FORMAT = Format(
     content="any pictures (PNG, JPEG, WebP, GIF, BMP, AVIF, TIFF, PPM); a folder a class gives labels",
     recognise=recognise,
     open=open_folder,
-    labels="none, folders (the first folder of each path), or a CSV file of names and labels",
+    labels="none, folders (the first folder of each path), or a file of names and labels, as CSV or with tabs",
     # With labels from annotations it has the classes that were chosen.
     has_own=lambda classes, labels: not labels and classes == sorted(classes),
 )

@@ -1,7 +1,5 @@
 """The labels and splits of a folder's pictures: from the names of their folders, or from a CSV file of names and labels."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,13 +11,11 @@ from conf.command import note
 from conf.errors import TinyTagsError
 from ingest import files
 from ingest.formats.dump import MOST_CLASSES, check_classes
+from ingest.formats.label_files import note_unused, pictures_by_name, read_labels
 from ingest.formats.splits import ORDER, split_of, split_ranges
 
 # The values of --labels beside a path.
 NONE, FOLDERS = "none", "folders"
-_NAME_COLUMNS = {"id", "image", "image_id", "img", "file", "filename", "file_name", "name", "path"}
-_LABEL_COLUMNS = {"label", "labels", "class", "class_name", "category", "target", "breed", "species"}
-_FILE_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -40,13 +36,13 @@ def label_pictures(
     labels: str | None,
     classes: list[str] | None,
     webhdfs: str | None,
-    csv_files: list[str],
+    beside: list[files.Entry],
 ) -> Labelled:
     """Decide the order, splits and labels of the ``pictures`` of the folder ``path``, names relative to it.
 
     ``others`` are files that are no pictures, which have no label. ``labels`` is ``none``, ``folders`` (the first folder of each
-    path) or a CSV file; by default the folders are the classes where most pictures lie exactly one folder deep, else
-    one of ``csv_files`` that names pictures. Train, validation and test folders above these are splits.
+    path) or a file of names and labels; by default the folders are the classes where most pictures lie exactly one folder deep, else
+    a CSV file that names pictures: the first of those ``beside`` them, files of lines at the top or one folder below. Train, validation and test folders above these are splits.
     What is not used though it may be labels is noted. Raises `TinyTagsError` for classes that don't fit.
     """
     classes = check_classes(classes)
@@ -61,7 +57,7 @@ def label_pictures(
     elif labels not in (None, FOLDERS):
         assert labels is not None
         file = files.absolute(labels)
-        known = _from_file(path, file, pictures, split, webhdfs, required=True)
+        known = _from_file(path, file, pictures, split, webhdfs)
     else:
         inner = {name: name.partition("/")[2] if split(name) else name for name in pictures}
         known = {
@@ -72,10 +68,15 @@ def label_pictures(
         if not labels and not _most(known, pictures, split):
             folders = sorted({rest.partition("/")[0] for rest in inner.values() if "/" in rest})
             known = {}
-            for candidate in csv_files:
-                at = files.join(path, candidate)
-                if not known and (known := _from_file(path, at, pictures, split, webhdfs, required=False)):
+            noted: set[str] = set()
+            for entry in beside:
+                at = files.join(path, entry.name)
+                if known or "/" in entry.name or not entry.name.lower().endswith(".csv"):
+                    continue
+                if known := _from_file(path, at, pictures, split, webhdfs, noted):
                     file = at
+            if not known:
+                note_unused(path, [entry for entry in beside if entry.name not in noted], pictures, webhdfs)
             if not known and len(folders) > 1:
                 note(
                     f"{path}: no labels, since most pictures don't lie exactly one folder deep; --labels {FOLDERS} takes the first folder of "
@@ -144,23 +145,26 @@ def _most(known: dict[str, str], pictures: list[str], split: Callable[[str], str
 
 
 def _from_file(
-    path: str, at: str, pictures: list[str], split: Callable[[str], str], webhdfs: str | None, required: bool
+    path: str,
+    at: str,
+    pictures: list[str],
+    split: Callable[[str], str],
+    webhdfs: str | None,
+    noted: set[str] | None = None,
 ) -> dict[str, str]:
-    """Return the label of each picture that a CSV file names: by path, or by file name, with its ending or without.
+    """Return the label of each picture that a file names: by path, or by file name, with its ending or without.
 
     Where several pictures have a name, those of the split with which the file's own name begins (``trainLabels.csv``) are meant.
-    A file that is not ``required`` needs a column called label or class, and must name half of these pictures.
+    With ``noted`` the file was found, not given: it needs a column called label or class, and must name half of these pictures;
+    the name of one that is not used, and was noted, is added to ``noted``.
     """
+    required = noted is None
     own = split_of(files.base_name(at).replace("Labels", "_labels"))
     meant = [name for name in pictures if split(name) == own] if own else []
-    by_name: dict[str, list[str]] = {}
-    for name in meant or pictures:
-        base = files.base_name(name)
-        for key in {name, name.rpartition(".")[0], base, base.rpartition(".")[0]}:
-            by_name.setdefault(key, []).append(name)
+    by_name = pictures_by_name(meant or pictures)
     labels: dict[str, str] = {}
     rows = 0
-    for key, label in _rows(at, webhdfs, required):
+    for key, label in read_labels(at, webhdfs, required):
         rows += 1
         found = by_name.get(key, ())
         if len(found) == 1:
@@ -171,8 +175,9 @@ def _from_file(
             )
     if required and not labels:
         raise TinyTagsError(f"{at}: none of its {rows:,} rows names a picture in {path}")
-    if not required and 2 * len(labels) < len(meant or pictures):
+    if noted is not None and 2 * len(labels) < len(meant or pictures):
         if rows:
+            noted.add(files.base_name(at))
             note(
                 f"{path}: {files.base_name(at)} is not used, as it names {len(labels):,} of {len(meant or pictures):,} pictures"
             )
@@ -182,38 +187,6 @@ def _from_file(
             f"{path}: labels of {len(labels):,} pictures from {files.base_name(at)} (--labels {NONE} leaves them out)"
         )
     return labels
-
-
-def _rows(at: str, webhdfs: str | None, required: bool) -> list[tuple[str, str]]:
-    """Return name and label of the rows of a CSV file; none of one that is not ``required`` and has no header that fits."""
-    entry = files.file_status(at, webhdfs) if required else files.status(at, webhdfs)
-    size = entry.size if entry else 0
-    if not size:  # of one that is not required
-        return []
-    if size > _FILE_BYTES:
-        raise TinyTagsError(f"{at}: has {size:,} bytes; a file of labels has at most {_FILE_BYTES:,}")
-    try:
-        text = bytes(files.read_range(at, 0, size, webhdfs)).decode("utf-8-sig")
-        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        if not required:
-            return []
-        raise TinyTagsError(f"{at}: is no CSV file in UTF-8 ({error})") from None
-    header = [column.strip().lower() for column in rows[0]] if rows else []
-    name = next((place for place, column in enumerate(header) if column in _NAME_COLUMNS), None)
-    label = next((place for place, column in enumerate(header) if column in _LABEL_COLUMNS), None)
-    if label is None and not required:
-        return []
-    if required and any(len(row) < 2 for row in rows):
-        raise TinyTagsError(f"{at}: a row has no label; a file of labels has two columns, name and label")
-    begin = 0 if name is None and label is None else 1
-    name = name if name is not None else int(label == 0)
-    label = label if label is not None else int(name == 0)
-    return [
-        (row[name].strip(), row[label].strip())
-        for row in rows[begin:]
-        if len(row) > max(name, label) and row[label].strip()
-    ]
 
 
 def printable(name: str) -> str:

@@ -143,6 +143,47 @@ def test_a_file_of_labels_is_used_where_it_names_the_pictures(tmp_path, capsys):
         assert words in error_of(open_folder, str(tmp_path), labels=str(other))
 
 
+TAKES = "--labels {at} takes it"
+WRITE = "--labels takes a CSV file with the columns name and label"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "how"),
+    [
+        ("any.csv", "1.png,cat\n2.png,dog\n", TAKES),
+        ("any.csv", "photo,class_id\n1.png,0\n2.png,1\n", TAKES),
+        ("any.csv", "image,cat,dog\n1.png,1,0\n2.png,0,1\n", WRITE),
+        ("any.tsv", "1.png\tcat\n2.png\tdog\n", TAKES),
+        ("labels.txt", "1.png cat\n2.png dog\n", TAKES),
+        ("annotations/labels.csv", "image,label\n1,cat\n2,dog\n", TAKES),
+        ("labels.txt", "cat\ndog\n", WRITE),
+        ("metadata.jsonl", '{"file_name": "1.png", "text": "cat"}\n', WRITE),
+        ("list.txt", "1.png\n2.png\n", None),
+        ("readme.txt", "Two pictures, drawn by hand.\nNo more.\n", None),
+        ("deep/down/labels.csv", "1.png,cat\n2.png,dog\n", None),
+    ],
+)
+def test_a_file_that_may_hold_labels_and_is_not_used_is_noted_with_what_to_do(
+    tmp_path, capsys, name, text, how
+):
+    for number in (1, 2):
+        save(tmp_path / f"{number}.png", size=(4, 4))
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text(text)
+    assert open_folder(str(tmp_path)).classes is None
+    err = capsys.readouterr().err
+    line = f"{tmp_path}: {name} may hold labels and is not used: " + str(how).format(at=tmp_path / name)
+    assert err == (line + "\n" if how else "")
+    if how == TAKES:
+        dump = open_folder(str(tmp_path), labels=str(tmp_path / name))
+        assert dump.read(0, 2).labels.tolist() == [0, 1]
+    elif how:
+        assert error_of(open_folder, str(tmp_path), labels=str(tmp_path / name))
+    assert open_folder(str(tmp_path), labels="none").classes is None and not capsys.readouterr().err.count(
+        "may hold"
+    )
+
+
 def test_names_of_classes_are_what_people_write(tmp_path):
     names = ["全角\u3000スペース", "می\u200cخواهم", "no\u00a0break", "soft\u00adhyphen"]
     for name in names:

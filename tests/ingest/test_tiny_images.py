@@ -60,6 +60,23 @@ def test_labels_are_one_byte_a_record_and_255_means_no_label(tmp_path, dump_path
     assert dump.read(2, 6).labels.dtype == np.int32
 
 
+def test_a_file_of_labels_beside_the_dump_that_is_not_used_is_noted(tmp_path, dump_path, capsys):
+    (tmp_path / "notes.txt").write_text("nothing")
+    assert open_tiny_images(dump_path).classes is None and not capsys.readouterr().err
+    for name, content, how in (
+        ("labels.bin", bytes(700), f"--labels {tmp_path}/labels.bin takes it"),
+        ("my_Labels.csv", b"0,cat\n", "--labels takes a file of one byte a record"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert open_tiny_images(dump_path).classes is None
+        assert (
+            f"{dump_path}: {name} may hold labels and is not used: {how}"
+            in capsys.readouterr().err.splitlines()
+        )
+    open_tiny_images(dump_path, str(tmp_path / "labels.bin"))
+    assert not capsys.readouterr().err
+
+
 def test_classes_name_the_labels(tmp_path, dump_path):
     (tmp_path / "labels").write_bytes(bytes([0, 1] * 350))
     assert open_tiny_images(dump_path, str(tmp_path / "labels"), ["cat", "dog"]).classes == ["cat", "dog"]
