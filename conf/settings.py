@@ -17,6 +17,8 @@ from conf.errors import TinyTagsError
 
 LONGEST_RETENTION = 36_500  # days
 SHORTEST_PASSWORD = 8
+# SQLite's file in somebody's home folder, which SQLAlchemy takes for a folder called ~.
+_SQLITE_HOME = re.compile(r"^(sqlite(?:\+\w+)?:///)(~[^/?]*)(?=/)")
 DEFAULT_STORE, DATABASE_FILE = "data", "tinytags.db"
 
 
@@ -92,6 +94,10 @@ def load_settings(options: dict[str, str | None] | None = None, folder: str | Pa
         values["store"] = _plain(values["store"])
         if "database" not in values:
             values |= _database_beside(values["store"], folder)
+    if "database" in values:
+        values["database"] = _SQLITE_HOME.sub(
+            lambda match: match[1] + os.path.expanduser(match[2]), values["database"]
+        )
     settings = Settings(**values)
     for name, address in (
         ("solr", settings.solr),

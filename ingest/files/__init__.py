@@ -53,6 +53,7 @@ def absolute(path: str) -> str:
     if is_hdfs(path):
         return path
     plain = path.removeprefix("file://")
+    plain = plain.removeprefix("file:") if plain.startswith("file:/") else plain
     if not plain:
         raise TinyTagsError(f"path {path!r} is empty")
     if is_local(plain):

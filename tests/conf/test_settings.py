@@ -38,6 +38,12 @@ def test_a_local_store_is_a_path_and_has_the_database_unless_one_is_in_use_or_gi
         settings = load_settings(folder=tmp_path)
         assert (settings.store, settings.database) == (store, f"sqlite:///{store}/tinytags.db")
         assert load_settings({"database": "none"}, tmp_path).database == "none"
+    for given, database in (
+        ("sqlite:///~/x.db", "sqlite:////home/ada/x.db"),
+        ("sqlite:///x~/x.db", "sqlite:///x~/x.db"),
+        ("postgresql://host/~/x", "postgresql://host/~/x"),
+    ):
+        assert load_settings({"database": given}, tmp_path).database == database
     (tmp_path / "tinytags.toml").unlink()
     default = load_settings(folder=tmp_path)
     assert (default.store, default.database) == ("data", "sqlite:///data/tinytags.db")

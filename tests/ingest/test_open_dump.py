@@ -257,4 +257,5 @@ def test_a_relative_path_means_the_same_on_a_worker_in_another_folder(dumps, mon
     dump = open_dump("some.bin")
     monkeypatch.chdir("/")
     assert dump.path == str(tmp_path / "some.bin") and len(dump.read(0, 20).images) == 20
-    assert open_dump(f"file://{tmp_path}/some.bin").path == dump.path
+    for scheme in ("file:", "file://"):
+        assert open_dump(f"{scheme}{tmp_path}/some.bin").path == dump.path
