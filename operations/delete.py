@@ -29,23 +29,32 @@ _NAMED = 5
 @click.option(
     "--force",
     is_flag=True,
-    help="Even where runs refer to it, or the page shows it, or Solr does not answer.",
+    help="Even where runs or models refer to it, or the page shows it, or Solr does not answer.",
 )
 @settings_options("store", "webhdfs", "solr")
 @json_option
 def main(kind: Kind, name: str, force: bool, settings: Settings, as_json: bool) -> None:
     """Delete a corpus, a model or a run, with all its files.
 
-    A run is deleted from Solr, too. Nothing is deleted while something refers to it: runs to a corpus or a model, an alias to a run. The references are named;
+    A run is deleted from Solr, too. Nothing is deleted while something refers to it: runs to a corpus or a model, models to the corpus they were trained on, an alias to a run. The references are named;
     with --force it is deleted nevertheless. Labels that people gave stay in the database.
     """
     result = delete(settings, kind, name, force)
     left = f"; {listed(result['refer'], _NAMED)} referred to it" if result["refer"] else ""
+    left += f"; {_trained(result['models'])}" if result["models"] else ""
+    if result["left_in_solr"]:
+        left += (
+            f" from the store, and may still be in Solr ({result['left_in_solr']}); "
+            f"`tinytags retire {name}` removes it there once Solr answers"
+        )
     report(result, f"{kind} {name} is deleted{left}", as_json)
 
 
 def delete(settings: Settings, kind: Kind, name: str, force: bool = False) -> dict[str, Any]:
-    """Delete a corpus, a model or a run; return {"kind", "name", "refer"}: the last are the names of what referred to it.
+    """Delete a corpus, a model or a run; return {"kind", "name", "refer", "models", "left_in_solr"}.
+
+    "refer" are the names of the runs or aliases that referred to it, "models" those that were trained on a corpus, and "left_in_solr" is
+    why it isn't known whether a run is still in Solr, or None.
 
     Raises `TinyTagsError` for a name that the store doesn't have, and without ``force`` where something refers to it; `LeaseHeldError`
     while it is being written.
@@ -60,6 +69,9 @@ def delete(settings: Settings, kind: Kind, name: str, force: bool = False) -> di
     if not store.list(folder):
         raise TinyTagsError(f"no {kind} {name!r} in {store.url()}; `tinytags status` lists what there is")
     refer = _published(settings, name, force) if kind == "run" else _runs(store, kind, name)
+    models = _models(store, name) if kind == "corpus" else []
+    if models and not refer and not force:
+        raise TinyTagsError(f"corpus {name!r}: {_trained(models)}; use --force to delete it nevertheless")
     if refer and not force:
         what = "is shown by alias" if kind == "run" else "is that of"
         fix = (
@@ -67,15 +79,43 @@ def delete(settings: Settings, kind: Kind, name: str, force: bool = False) -> di
             if kind == "run"
             else "`tinytags delete run RUN` deletes these first"
         )
-        raise TinyTagsError(f"{kind} {name!r} {what} {listed(refer, _NAMED)}; {fix}, or use --force")
+        trained = f"; {_trained(models)}" if models else ""
+        raise TinyTagsError(f"{kind} {name!r} {what} {listed(refer, _NAMED)}{trained}; {fix}, or use --force")
+    left_in_solr = None
     with lease(store, writer, f"{kind} {name!r}"):
         if kind == "run":
-            _drop_from_solr(settings, store, name, refer, force)
+            left_in_solr = _drop_from_solr(settings, store, name, refer, force)
         store.remove(manifest)  # first: without it the rest is not read
         if kind == "corpus":
             store.remove_tree(layout.comparisons(name))
         store.remove_tree(folder)
-    return {"kind": kind, "name": name, "refer": refer}
+    return {"kind": kind, "name": name, "refer": refer, "models": models, "left_in_solr": left_in_solr}
+
+
+def _trained(models: list[str]) -> str:
+    """Say what models lose without the corpus that they were trained on."""
+    return (
+        f"{listed(models, _NAMED)} {'was' if len(models) == 1 else 'were'} trained on it, and "
+        f"{'stays' if len(models) == 1 else 'stay'} usable, but can't be trained or measured on it again"
+    )
+
+
+def _models(store: Store, corpus: str) -> list[str]:
+    """Return the models that were trained on a corpus. Raises `StoreError` where a card can't be read now."""
+    from storage.store import DamagedFileError, StoreError
+    from tagging.models import list_models, read_card
+
+    found = []
+    for model in list_models(store):
+        try:
+            trained_on = read_card(store, model).get("trained_on") or {}
+        except TinyTagsError as error:
+            if isinstance(error, StoreError) and not isinstance(error, DamagedFileError):
+                raise
+            continue  # damaged: `tinytags status` reports it
+        if trained_on.get("corpus") == corpus:
+            found.append(model)
+    return found
 
 
 def _runs(store: Store, kind: Kind, name: str) -> list[str]:
@@ -112,7 +152,10 @@ def _published(settings: Settings, run_name: str, force: bool) -> list[str]:
     return [alias for alias, runs in aliases.items() if run_name in runs]
 
 
-def _drop_from_solr(settings: Settings, store: Store, run_name: str, aliases: list[str], force: bool) -> None:
+def _drop_from_solr(
+    settings: Settings, store: Store, run_name: str, aliases: list[str], force: bool
+) -> str | None:
+    """Drop a run's collection; with ``force`` return why Solr could not do it, where it could not."""
     from indexing.publishing import retire
     from indexing.solr import Solr
     from indexing.solr_errors import SolrError
@@ -121,6 +164,8 @@ def _drop_from_solr(settings: Settings, store: Store, run_name: str, aliases: li
     try:
         if solr.exists(run_name):
             retire(store, run_name, solr, aliases[0] if aliases else settings.alias, force)
-    except SolrError:
+    except SolrError as error:
         if not force:
             raise
+        return str(error)
+    return None

@@ -38,6 +38,24 @@ def test_a_corpus_and_a_model_stay_while_a_run_refers_to_them(place):
     assert store.list(layout.CORPORA) == store.list(layout.MODELS) == []
 
 
+def test_a_corpus_that_models_were_trained_on_goes_only_by_force(place):
+    store, corpus, made, settings = place
+    delete(settings, "model", made.model, force=True)
+    for name, trained_on in (("here", corpus), ("there", "other"), ("imported", None)):
+        store.write_json(
+            layout.model_card(name), {"name": name, "trained_on": trained_on and {"corpus": trained_on}}
+        )
+    with pytest.raises(TinyTagsError, match=rf"{made.name}; here was trained on it"):
+        delete(settings, "corpus", corpus)
+    store.remove_tree(layout.run_folder(made.name))
+    with pytest.raises(
+        TinyTagsError, match="here was trained on it, and stays usable, but can't be trained or"
+    ):
+        delete(settings, "corpus", corpus)
+    deleted = delete(settings, "corpus", corpus, force=True)
+    assert (deleted["refer"], deleted["models"]) == ([], ["here"])
+
+
 def test_a_corpus_stays_where_a_run_can_not_be_read(place):
     store, corpus, made, settings = place
     manifest = Path(store.root, layout.run_manifest(made.name))
@@ -61,7 +79,9 @@ def test_without_solr_a_run_goes_only_by_force(place):
     words = ["delete", "run", made.name, "--store", store.root, "--solr", NO_SOLR]
     assert "is not known" in error_line(run(*words, code=1)[1])
     store.remove(layout.run_manifest(made.name))  # as where it was deleted in part
-    assert run(*words, "--force")[0] == f"run {made.name} is deleted\n"
+    out = run(*words, "--force")[0]
+    assert out.startswith(f"run {made.name} is deleted from the store, and may still be in Solr (")
+    assert f"`tinytags retire {made.name}`" in out
     assert store.list(layout.RUNS) == []
 
 
