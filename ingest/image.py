@@ -239,8 +239,15 @@ def to_8_bits(picture: Image.Image) -> Image.Image:
         picture = Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
     elif picture.mode == "I" or picture.mode.startswith("I;16"):
         # Pillow's own conversion cuts 16-bit greys off at 255.
-        values = np.asarray(picture).clip(0, 65535)
+        values, clear = np.asarray(picture).clip(0, 65535), picture.info.get("transparency")
         picture = Image.fromarray((values >> 8).astype(np.uint8))
+        if isinstance(clear, int):  # the one grey of a PNG that is transparent, of 16 bits
+            picture.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
+    clear = picture.info.get("transparency")
+    if picture.mode == "RGB" and isinstance(clear, tuple) and max(clear) > 255:
+        # Of 16 bits, while Pillow keeps the upper 8 of the pixels.
+        picture = picture.copy()
+        picture.info["transparency"] = tuple(value >> 8 for value in clear)
     if ("A" in picture.mode.upper() and picture.mode != "LAB") or "transparency" in picture.info:
         return picture.convert("RGBA")
     return picture if picture.mode in ("L", "RGB") else picture.convert("RGB")

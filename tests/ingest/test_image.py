@@ -107,6 +107,25 @@ def test_greys_of_16_bits_keep_their_brightness(value, grey):
     assert colours(decode_picture(encode(picture, "TIFF"), ("TIFF",))) == {(grey, grey, grey)}
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [32, 5_000])  # in one step, and a strip at a time
+def test_the_transparent_colour_of_a_png_of_16_bits_becomes_white(channels, size):
+    rows = np.full((size, size, channels), 30_000, ">u2")
+    rows[: size // 2] = 1234
+    header = struct.pack(">IIBBBBB", size, size, 16, 0 if channels == 1 else 2, 0, 0, 0)
+    lines = np.concatenate([np.zeros((size, 1), np.uint8), rows.reshape(size, -1).view(np.uint8)], axis=1)
+    file = b"\x89PNG\r\n\x1a\n"
+    for name, data in (
+        (b"IHDR", header),
+        (b"tRNS", struct.pack(">H", 1234) * channels),
+        (b"IDAT", zlib.compress(lines.tobytes(), 1)),
+        (b"IEND", b""),
+    ):
+        file += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    image = decode_picture(io.BytesIO(file), ("PNG",)).reshape(3, 32, 32)
+    assert set(image[:, :15].ravel()) == {255} and set(image[:, 17:].ravel()) == {30_000 >> 8}
+
+
 @pytest.mark.parametrize("top", [1.0, 255.0])
 def test_floating_point_greys_are_taken_as_0_to_1_or_0_to_255(top):
     half = np.full((32, 32), top, np.float32)
