@@ -76,7 +76,8 @@ def label_pictures(
                 if known := _from_file(path, at, pictures, split, webhdfs, noted):
                     file = at
             if not known:
-                note_unused(path, [entry for entry in beside if entry.name not in noted], pictures, webhdfs)
+                unused = [entry for entry in beside if entry.name not in noted]
+                note_unused(path, unused, lambda at: _meant(at, pictures, split), webhdfs)
             if not known and len(folders) > 1:
                 note(
                     f"{path}: no labels, since most pictures don't lie exactly one folder deep; --labels {FOLDERS} takes the first folder of "
@@ -144,6 +145,12 @@ def _most(known: dict[str, str], pictures: list[str], split: Callable[[str], str
     return 2 * sum(name in known for name in trained) > len(trained)
 
 
+def _meant(at: str, pictures: list[str], split: Callable[[str], str]) -> list[str]:
+    """Return the pictures that a file of labels means: those of the split with which its own name begins, else all."""
+    own = split_of(files.base_name(at).replace("Labels", "_labels"))
+    return ([name for name in pictures if split(name) == own] if own else []) or pictures
+
+
 def _from_file(
     path: str,
     at: str,
@@ -159,9 +166,8 @@ def _from_file(
     the name of one that is not used, and was noted, is added to ``noted``.
     """
     required = noted is None
-    own = split_of(files.base_name(at).replace("Labels", "_labels"))
-    meant = [name for name in pictures if split(name) == own] if own else []
-    by_name = pictures_by_name(meant or pictures)
+    meant = _meant(at, pictures, split)
+    by_name = pictures_by_name(meant)
     labels: dict[str, str] = {}
     rows = 0
     for key, label in read_labels(at, webhdfs, required):
@@ -175,11 +181,11 @@ def _from_file(
             )
     if required and not labels:
         raise TinyTagsError(f"{at}: none of its {rows:,} rows names a picture in {path}")
-    if noted is not None and 2 * len(labels) < len(meant or pictures):
+    if noted is not None and 2 * len(labels) < len(meant):
         if rows:
             noted.add(files.base_name(at))
             note(
-                f"{path}: {files.base_name(at)} is not used, as it names {len(labels):,} of {len(meant or pictures):,} pictures"
+                f"{path}: {files.base_name(at)} is not used, as it names {len(labels):,} of {len(meant):,} pictures"
             )
         return {}
     if not required:

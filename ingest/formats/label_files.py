@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from conf.command import note
 from conf.errors import TinyTagsError
@@ -78,14 +78,17 @@ def _pairs(at: str, rows: list[list[str]], required: bool) -> list[tuple[str, st
     ]
 
 
-def note_unused(path: str, beside: list[files.Entry], pictures: list[str], webhdfs: str | None) -> None:
+def note_unused(
+    path: str, beside: list[files.Entry], meant: Callable[[str], list[str]], webhdfs: str | None
+) -> None:
     """Note which of the files ``beside`` the pictures of ``path`` may hold labels, and how to use each.
 
+    ``meant`` returns the pictures that a file means by its names.
     These are the files with "label" in their name, and those whose rows begin with names of pictures.
     """
     likely = [entry for entry in beside if 0 < entry.size <= _FILE_BYTES]
     likely.sort(key=lambda entry: (not _is_named(entry.name), entry.name))
-    by_name = pictures_by_name(pictures)
+    known: dict[tuple[int, str], dict[str, list[str]]] = {}
     noted = 0
     for entry in likely[:_MOST_READ]:
         at = files.join(path, entry.name)
@@ -95,6 +98,9 @@ def note_unused(path: str, beside: list[files.Entry], pictures: list[str], webhd
             continue
         lines = head.decode("utf-8-sig", "replace").splitlines(keepends=True)
         lines = lines[:-1] if len(head) < entry.size and len(lines) > 1 else lines  # the last one is cut off
+        pictures = meant(at)
+        key = len(pictures), pictures[0]  # all, or those of a split: a million names take seconds
+        by_name = known.get(key) or known.setdefault(key, pictures_by_name(pictures))
         usable = _names_pictures(at, lines[:_HEAD_ROWS], by_name)
         if usable is None and not _is_named(entry.name):
             continue

@@ -127,6 +127,12 @@ def test_a_file_of_labels_is_used_where_it_names_the_pictures(tmp_path, capsys):
     first = dump.identity
     labels.write_text("id,label\n1,dog\n2,dog\n3,cat\n4,frog\n")
     assert open_folder(str(tmp_path)).identity != first
+    labels.write_text("1,dog\n2,cat\n")
+    assert open_folder(str(tmp_path)).classes is None
+    assert (
+        f"trainLabels.csv may hold labels and is not used: --labels {labels} takes it"
+        in capsys.readouterr().err
+    )
     for nothing in ("", "id,label\n100,dog\n"):
         labels.write_text(nothing)
         assert open_folder(str(tmp_path)).classes is None
