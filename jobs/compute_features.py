@@ -68,7 +68,7 @@ def compute_features(
     The features of a name, or those of a model. Raises `TinyTagsError` where neither or both are given, and for a model without features.
     """
     from ingest.corpus import open_corpus
-    from jobs.environment import check_start
+    from jobs.environment import check_master, check_start
     from jobs.partitions import check_written, choose_pending, record_failed
     from jobs.runner import open_runner
     from storage.finished import record_finished
@@ -84,6 +84,8 @@ def compute_features(
     source = open_corpus(store, corpus)
     fit = kept.Fit(seed, None if source.splits else holdout)
     part = functools.partial(choose, source, seed, holdout, train=True)
+    if not store.list(layout.corpus_features_folder(corpus)):
+        check_master(settings.master)  # before features are fitted
     if model:
         chosen, fit = features_of(store, model, source)
     else:
