@@ -29,15 +29,15 @@ _NAMED = 5
 @click.option(
     "--force",
     is_flag=True,
-    help="Even where runs or models refer to it, or the page shows it, or Solr does not answer.",
+    help="Even where runs refer to it, or the page shows it, or Solr does not answer.",
 )
 @settings_options("store", "webhdfs", "solr")
 @json_option
 def main(kind: Kind, name: str, force: bool, settings: Settings, as_json: bool) -> None:
     """Delete a corpus, a model or a run, with all its files.
 
-    A run is deleted from Solr, too. Nothing is deleted while something refers to it: runs to a corpus or a model, models to the corpus they were trained on, an alias to a run. The references are named;
-    with --force it is deleted nevertheless. Labels that people gave stay in the database.
+    A run is deleted from Solr, too. Nothing is deleted while something refers to it: runs to a corpus or a model, an alias to a run. The references are named;
+    with --force it is deleted nevertheless. Models that were trained on a corpus stay usable, and are named. Labels that people gave stay in the database.
     """
     result = delete(settings, kind, name, force)
     left = f"; {listed(result['refer'], _NAMED)} referred to it" if result["refer"] else ""
@@ -70,8 +70,6 @@ def delete(settings: Settings, kind: Kind, name: str, force: bool = False) -> di
         raise TinyTagsError(f"no {kind} {name!r} in {store.url()}; `tinytags status` lists what there is")
     refer = _published(settings, name, force) if kind == "run" else _runs(store, kind, name)
     models = _models(store, name) if kind == "corpus" else []
-    if models and not refer and not force:
-        raise TinyTagsError(f"corpus {name!r}: {_trained(models)}; use --force to delete it nevertheless")
     if refer and not force:
         what = "is shown by alias" if kind == "run" else "is that of"
         fix = (

@@ -38,21 +38,20 @@ def test_a_corpus_and_a_model_stay_while_a_run_refers_to_them(place):
     assert store.list(layout.CORPORA) == store.list(layout.MODELS) == []
 
 
-def test_a_corpus_that_models_were_trained_on_goes_only_by_force(place):
+def test_models_that_were_trained_on_a_corpus_are_named_and_stay(place):
     store, corpus, made, settings = place
     delete(settings, "model", made.model, force=True)
     for name, trained_on in (("here", corpus), ("there", "other"), ("imported", None)):
         store.write_json(
             layout.model_card(name), {"name": name, "trained_on": trained_on and {"corpus": trained_on}}
         )
-    with pytest.raises(TinyTagsError, match=rf"{made.name}; here was trained on it"):
-        delete(settings, "corpus", corpus)
-    store.remove_tree(layout.run_folder(made.name))
     with pytest.raises(
-        TinyTagsError, match="here was trained on it, and stays usable, but can't be trained or"
+        TinyTagsError,
+        match=rf"{made.name}; here was trained on it, and stays usable, but can't be trained or",
     ):
         delete(settings, "corpus", corpus)
-    deleted = delete(settings, "corpus", corpus, force=True)
+    store.remove_tree(layout.run_folder(made.name))
+    deleted = delete(settings, "corpus", corpus)
     assert (deleted["refer"], deleted["models"]) == ([], ["here"])
 
 
