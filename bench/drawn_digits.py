@@ -20,6 +20,7 @@ from ingest.image import SIDE
 from operations.chromium import find_chromium
 from search_ui import create_app
 from storage.store import open_store
+from tagging.models import read_card
 from tagging.training import HOLDOUT, choose, labelled_part
 
 # The longer side of a digit whose strokes are followed; the page's canvas has 280 pixels a side.
@@ -162,6 +163,9 @@ def main(model, corpus, digits, fonts, seed, settings):
 
     Each is drawn along the middle of its strokes, in a width, size, place, ink and paper drawn by chance.
     """
+    read_card(
+        open_store(settings.store, settings.webhdfs or None), model
+    )  # or the page would choose another one
     drawn = list(made_digits(*some_of_mnist(settings, corpus, digits, seed), fonts, seed))
     answers = draw_all(settings, model, drawn)
     for source in dict.fromkeys(digit.source for digit in drawn):
