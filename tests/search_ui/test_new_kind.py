@@ -151,7 +151,7 @@ def test_a_search_finds_its_tags_and_estimates_their_precision(world, page):
     assert (estimate["model"], estimate["low"], estimate["images"]) == ("colours", 80, row["images"])
     assert estimate["precision"] == pytest.approx(row["precision"], abs=1e-5)
     html = page.get("/?confidence=80-100").get_data(as_text=True)
-    assert "80 % or more" in html and f"<strong>{100 * row['precision']:.0f} %</strong> correct" in html
+    assert "80 % or more" in html and f"<strong>{100 * row['precision']:.0f} %</strong> (" in html
 
 
 @pytest.mark.services
