@@ -163,9 +163,8 @@ def main(model, corpus, digits, fonts, seed, settings):
 
     Each is drawn along the middle of its strokes, in a width, size, place, ink and paper drawn by chance.
     """
-    read_card(
-        open_store(settings.store, settings.webhdfs or None), model
-    )  # or the page would choose another one
+    # The page would choose another model for one that isn't there.
+    read_card(open_store(settings.store, settings.webhdfs or None), model)
     drawn = list(made_digits(*some_of_mnist(settings, corpus, digits, seed), fonts, seed))
     answers = draw_all(settings, model, drawn)
     for source in dict.fromkeys(digit.source for digit in drawn):

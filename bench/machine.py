@@ -9,7 +9,7 @@ from pathlib import Path
 
 import conf
 from conf.errors import TinyTagsError
-from operations.services.java import java_command
+from conf.java import java_command
 
 PACKAGES = ("numpy", "numba", "pyarrow", "pyspark", "scikit-learn", "onnxruntime", "hdfs", "pysolr")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from conf.progress import Progress
 from indexing.query import annotations as query
+from indexing.query import relations as relation_query
 from indexing.solr import READ_SECONDS, Solr
 from ingest.annotations.manifest import open_annotations
 from storage import layout
@@ -41,19 +42,21 @@ class Counts:
     classes: dict[str, int]
     relations: dict[str, int]
     rows: dict[str, int]
-    kinds: list[query.RelationKind] | None
+    kinds: list[relation_query.RelationKind] | None
     of_class: dict[str, Facets]
     of_relation: dict[str, Facets]
 
     @property
-    def has_few_types(self) -> bool:
-        """Whether Solr can keep the images of each type of relation."""
+    def can_keep_types(self) -> bool:
+        """Whether Solr's cache can hold the images of each type of relation."""
         return len(self.relations) * self.images_index.documents / 8 <= MOST_BYTES
 
     @cached_property
     def values(self) -> dict[str, set[str]]:
         """The values of each part of the kinds of relations."""
-        return {part: {str(kind[at]) for kind in self.kinds or ()} for at, part in enumerate(query.PARTS)}
+        return {
+            part: {str(kind[at]) for kind in self.kinds or ()} for at, part in enumerate(relation_query.PARTS)
+        }
 
 
 def read_counts(store: Store, name: str) -> Counts | None:
@@ -65,7 +68,7 @@ def read_counts(store: Store, name: str) -> Counts | None:
         return Counts(
             images_index=images,
             relations_index=relations,
-            kinds=None if kinds is None else [query.RelationKind(*kind) for kind in kinds],
+            kinds=None if kinds is None else [relation_query.RelationKind(*kind) for kind in kinds],
             **found,
         )
     except StoreUnavailableError:
@@ -120,10 +123,10 @@ def count_all(solr: Solr, images: str, relations: str) -> dict[str, Any]:
     """Return the counts of an index as `Counts` has them, without the state of the index."""
     every = {"relations": query.Facet("relations", -1), "classes": query.Facet("classes", -1)}
     of_images = _count(solr, images, [], None, every)
-    all_rows = query.relations_query(dict.fromkeys(query.PARTS, "%"))
+    all_rows = relation_query.relations_query(dict.fromkeys(relation_query.PARTS, "%"))
     of_rows = {"rows": query.Facet("relation", -1), "first": query.Facet("class1", -1)}
     rows = query.find(solr, relations, all_rows, 0, 0, of_rows, READ_SECONDS).facets
-    kinds = query.relation_kinds(solr, relations, rows["first"], MOST_KINDS, READ_SECONDS)
+    kinds = relation_query.relation_kinds(solr, relations, rows["first"], MOST_KINDS, READ_SECONDS)
     classes, types = of_images["classes"], of_images["relations"]
     large = [label for label, count in classes.items() if count >= LIVE_IMAGES]
     large_types = [one for one, count in types.items() if count >= LIVE_IMAGES]

@@ -22,6 +22,7 @@ _YARN_FOLDERS = ("HADOOP_CONF_DIR", "YARN_CONF_DIR")  # Spark reads both
 # Where Java keeps temporary files; it does not read TMPDIR.
 _TEMPORARY = "/tmp"
 SPARK = "jobs.spark"
+# The verb that said that Spark starts, until the session starts: so that it is said once, and again for the next session.
 _announced: list[str] = []
 
 

@@ -40,14 +40,15 @@ def main(kind: Kind, name: str, force: bool, settings: Settings, as_json: bool) 
     with --force it is deleted nevertheless. Models that were trained on a corpus stay usable, and are named. Labels that people gave stay in the database.
     """
     result = delete(settings, kind, name, force)
-    left = f"; {listed(result['refer'], _NAMED)} referred to it" if result["refer"] else ""
-    left += f"; {_trained(result['models'])}" if result["models"] else ""
+    lines = [f"{kind} {name} is deleted"]
     if result["left_in_solr"]:
-        left += (
-            f" from the store, and may still be in Solr ({result['left_in_solr']}); "
-            f"`tinytags retire {name}` removes it there once Solr answers"
-        )
-    report(result, f"{kind} {name} is deleted{left}", as_json)
+        lines[0] += f" from the store, and may still be in Solr ({result['left_in_solr']})"
+        lines.append(f"`tinytags retire {name}` removes it there once Solr answers")
+    if result["refer"]:
+        lines.append(f"{listed(result['refer'], _NAMED)} referred to it")
+    if result["models"]:
+        lines.append(_trained(result["models"]))
+    report(result, "; ".join(lines), as_json)
 
 
 def delete(settings: Settings, kind: Kind, name: str, force: bool = False) -> dict[str, Any]:

@@ -94,8 +94,8 @@ def _packages() -> Check:
 
 
 def _java(settings: Settings) -> Check:
+    from conf.java import MissingToolError, java_command
     from jobs.runner import runner_module
-    from operations.services.java import MissingToolError, java_command
 
     try:
         return _check("Java", "good", java_command())

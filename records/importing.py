@@ -121,7 +121,7 @@ class Images:
         return corpus, partition, row
 
     def check_label(self, corpus: Corpus, label: str) -> None:
-        """Raise `BadCorrectionError` for a label that is no class of a corpus or of a run of it, and that nobody gave an image of it.
+        """Raise `BadCorrectionError` for a label that is no class of a corpus or of a run of it, and that no person gave an image of it.
 
         Without classes any is valid.
         """

@@ -12,6 +12,7 @@ from werkzeug.datastructures import MultiDict
 
 from indexing.annotation_counts import LISTED, SUGGESTED, Counts, Facets
 from indexing.query import annotations as query
+from indexing.query import relations as relation_query
 from indexing.query.search_state import BadSearchError, check_parameters, quote_value
 from indexing.solr import Solr
 from ingest.annotations.classes import Classes
@@ -205,8 +206,8 @@ class ImageSearch:
         groups, params = self.groups(opened.classes), self.params(opened.classes)
         single = not groups or (len(groups) == 1 and len(groups[0]) == 1)
         counts = known_counts(opened) if single else sources().library.annotation_counts(opened.name)
-        if counts and counts.has_few_types:
-            facets = {tag: facet._replace(few=facet.field == "relations") for tag, facet in facets.items()}
+        if counts and counts.can_keep_types:
+            facets = {tag: facet._replace(kept=facet.field == "relations") for tag, facet in facets.items()}
         if counts is None or not single:
             return query.find_images(solr(), opened.images, groups, params, start, rows, facets)
         total, known = self._known(counts, groups[0][0] if groups else None)
@@ -260,20 +261,20 @@ class RelationSearch:
     @classmethod
     def parse(cls, args: MultiDict[str, str]) -> "RelationSearch":
         """Read ``class1``, ``relation``, ``class2``, ``escape`` and ``sort``. Raises `BadSearchError`."""
-        check_parameters(args, (*query.PARTS, "escape", "sort", "limit", "page"))
+        check_parameters(args, (*relation_query.PARTS, "escape", "sort", "limit", "page"))
         escape = args.get("escape") or None
         if escape and (len(escape) > 1 or escape == "%"):
             raise BadSearchError(f"escape is {quote_value(escape)}; it has to be one character other than %")
-        patterns = {part: text_of(part, args.get(part) or "") for part in query.PARTS}
+        patterns = {part: text_of(part, args.get(part) or "") for part in relation_query.PARTS}
         given = {part: text for part, text in patterns.items() if text.strip("%")}
-        return cls(given, escape, parse_sort(args, tuple(query.RELATION_SORTS)))
+        return cls(given, escape, parse_sort(args, tuple(relation_query.RELATION_SORTS)))
 
     def find(self, opened: Opened, start: int, rows: int, facets: Mapping[str, query.Facet]) -> query.Hits:
         """Return a page of the search, with counts by facet; counted are the kinds of relations, where these are kept."""
         counts = known_relation_counts(opened)
         if counts is None or counts.kinds is None:
             return query.find(solr(), opened.relations, self.params(), start, rows, facets)
-        total, by_part = query.count_kinds(counts.kinds, self._matching(opened, counts))
+        total, by_part = relation_query.count_kinds(counts.kinds, self._matching(opened, counts))
         params = self.params()
         listed = {part: query.most_frequent(by_part[part], facet.limit) for part, facet in facets.items()}
         if start >= total:
@@ -291,19 +292,19 @@ class RelationSearch:
             pattern = self.patterns.get(part)
             if pattern is not None:
                 name = str if part == "relation" else opened.classes.name
-                texts = query.split_pattern(pattern, self.escape)
-                values = {one for one in values if query.matches(name(one), texts)}
+                texts = relation_query.split_pattern(pattern, self.escape)
+                values = {one for one in values if relation_query.matches(name(one), texts)}
             found[part] = values
         return found
 
     def params(self) -> query.Params:
         """Return the search for Solr."""
-        patterns = {part: self.patterns.get(part, "%") for part in query.PARTS}
-        return query.relations_query(patterns, self.escape, self.sort)
+        patterns = {part: self.patterns.get(part, "%") for part in relation_query.PARTS}
+        return relation_query.relations_query(patterns, self.escape, self.sort)
 
     def is_value(self, part: str, value: str) -> bool:
         """Return whether the pattern of a part is this value, in any case."""
-        texts = query.split_pattern(self.patterns.get(part, "%"), self.escape)
+        texts = relation_query.split_pattern(self.patterns.get(part, "%"), self.escape)
         return len(texts) == 1 and texts[0].lower() == value.lower()
 
     def parameters(self, **values: str | None) -> dict[str, Any]:
@@ -319,8 +320,8 @@ class RelationSearch:
                 patterns[part] = "".join(
                     f"{escape}{one}" if escape and one in (escape, "%") else one for one in value
                 )
-        sort = None if self.sort == next(iter(query.RELATION_SORTS)) else self.sort
-        return {part: patterns.get(part) for part in query.PARTS} | {"escape": escape, "sort": sort}
+        sort = None if self.sort == next(iter(relation_query.RELATION_SORTS)) else self.sort
+        return {part: patterns.get(part) for part in relation_query.PARTS} | {"escape": escape, "sort": sort}
 
 
 def parse_sort(args: MultiDict[str, str], sorts: tuple[str, ...]) -> str:

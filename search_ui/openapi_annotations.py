@@ -2,7 +2,8 @@
 
 from typing import Any, NamedTuple
 
-from indexing.query.annotations import IMAGE_SORTS, RELATION_SORTS
+from indexing.query.annotations import IMAGE_SORTS
+from indexing.query.relations import RELATION_SORTS
 from search_ui import api_annotations as api
 from search_ui.annotations import LONGEST, MOST_CLASSES, MOST_LIMIT
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from campaign.attack import Outcome
 from campaign.place import PATIENCE, ROOT, Place
-from operations.services.java import MissingToolError
+from conf.java import MissingToolError
 from records.predictions import NewPrediction, open_predictions
 
 # A kill comes so many seconds after the first confirmation, at random.

@@ -1,9 +1,8 @@
-"""Searches of annotations in Solr: counts of classes and relations, images by classes, relations by patterns, one image."""
+"""Searches of annotations in Solr: counts of all of them, images by classes, one image; relations are in `indexing.query.relations`."""
 
 import contextlib
 import json
-from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar, cast
@@ -16,12 +15,10 @@ from indexing.solr_errors import SolrError
 ANSWER_SECONDS = 10.0
 BATCH = 5_000  # documents of an export in one request
 SEPARATOR = "\x1f"
-PARTS = {"class1": "lower1", "relation": "lower_relation", "class2": "lower2"}
 IMAGE_FIELDS = "id,classes"
 RELATION_FIELDS = "image,class1,relation,class2"
-# The orders of images and of relations, the first of each by default.
+# The orders of images, the first by default.
 IMAGE_SORTS = ("matching", "id")
-RELATION_SORTS = {"image": ""} | {part: f"{field} asc," for part, field in PARTS.items()}
 BY_ID = "id asc"  # of relations: by image
 T = TypeVar("T")
 # More classes than this are ordered by scores.
@@ -49,22 +46,13 @@ _WHOLE: dict[tuple[str, str], Index] = {}
 class Facet(NamedTuple):
     """A field whose values are counted, and how many values, those with most documents; -1 is all of them.
 
-    ``few`` is to be set where Solr can keep the documents of each value: then it counts the bits that these have in common with
-    those of a search, instead of going through the latter.
+    With ``kept`` Solr keeps the documents of each value in its cache, a bit each, and counts the bits that they have in common with
+    those of a search, instead of going through the latter: only for a field with few values.
     """
 
     field: str
     limit: int
-    few: bool = False
-
-
-class RelationKind(NamedTuple):
-    """How many relations there are of two classes and a type."""
-
-    class1: str
-    relation: str
-    class2: str
-    rows: int
+    kept: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,15 +71,16 @@ def class_counts(solr: Solr, alias: str) -> dict[str, int]:
         return frequencies
 
     def count() -> dict[str, int]:
-        params = {"q": "*:*", "rows": 0, "json.facet": json.dumps({"classes": _terms("classes", -1)})}
-        return _counts(_select(solr, alias, params)["facets"].get("classes"))
+        params = {"q": "*:*", "rows": 0, "json.facet": json.dumps({"classes": terms("classes", -1)})}
+        return _counts(select(solr, alias, params)["facets"].get("classes"))
 
     return _of_version(solr, alias, index, count)
 
 
 def most_frequent(counts: Mapping[str, int], limit: int) -> dict[str, int]:
-    """Return the ``limit`` values with the highest counts, in the order of a facet: by count, then by value."""
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:limit])
+    """Return the ``limit`` values with the highest counts (-1: all), in the order of a facet: by count, then by value."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return dict(ordered if limit < 0 else ordered[:limit])
 
 
 def relation_counts(solr: Solr, images: str, relations: str) -> list[tuple[str, int, int]]:
@@ -103,9 +92,9 @@ def relation_counts(solr: Solr, images: str, relations: str) -> list[tuple[str, 
         return sorted((name, of_images[name], count) for name, count in rows.items())
 
     def count() -> list[tuple[str, int, int]]:
-        facet = _terms("relation", -1) | {"facet": {"images": "unique(image)"}}
+        facet = terms("relation", -1) | {"facet": {"images": "unique(image)"}}
         params = {"q": "*:*", "rows": 0, "json.facet": json.dumps({"relations": facet})}
-        answer = _select(solr, relations, params)["facets"].get("relations", {"buckets": []})
+        answer = select(solr, relations, params)["facets"].get("relations", {"buckets": []})
         return sorted((bucket["val"], bucket["images"], bucket["count"]) for bucket in answer["buckets"])
 
     return _of_version(solr, relations, index, count)
@@ -144,107 +133,6 @@ def _matching(groups: int, least: int, most: int | None = None) -> str:
     return f"{{!bool {clauses} mm={least}}}"
 
 
-def relations_query(patterns: Mapping[str, str], escape: str | None = None, sort: str = "image") -> Params:
-    """Return the parameters of a search for relations by a pattern of each part, in one of the orders `RELATION_SORTS`.
-
-    ``%`` in a pattern stands for any number of characters, also none; every other character for itself, in either case. After
-    the character ``escape`` every character stands for itself, as in SQL's ``LIKE ... ESCAPE``.
-    """
-    order = f"{RELATION_SORTS[sort]}{BY_ID}"
-    params: Params = {"q": "*:*", "fl": RELATION_FIELDS, "sort": order, "fq": []}
-    for part, field in PARTS.items():
-        texts = [text.lower() for text in split_pattern(patterns[part], escape)]
-        if not any(texts):
-            continue
-        if len(texts) > 1:
-            params["fq"].append(f"{{!lucene tag={part}}}{field}:{'*'.join(map(_literal, texts))}")
-        else:
-            params["fq"].append(f"{{!term tag={part} f={field} v=${part}}}")
-            params[part] = texts[0]
-    return params
-
-
-def relation_kinds(
-    solr: Solr, alias: str, classes: Iterable[str], most: int, seconds: float = ANSWER_SECONDS
-) -> list[RelationKind] | None:
-    """Return the kinds of relations with the number of each, sorted; ``classes`` are all first classes. None for more than ``most``."""
-    facet = _terms("relation", -1) | {"facet": {"class2": _terms("class2", -1)}}
-    params = {"q": "{!term f=class1 v=$class}", "rows": 0, "json.facet": json.dumps({"relation": facet})}
-    kinds: list[RelationKind] = []
-    for one in classes:  # a request each: its answer has at most as many kinds as the class has relations
-        found = _select(solr, alias, params | {"class": one}, seconds)["facets"]
-        kinds += [
-            RelationKind(one, relation["val"], second["val"], second["count"])
-            for relation in _buckets(found, "relation")
-            for second in _buckets(relation, "class2")
-        ]
-        if len(kinds) > most:
-            return None
-    return sorted(kinds)
-
-
-def count_kinds(
-    kinds: Iterable[RelationKind], matching: Mapping[str, Container[str]]
-) -> tuple[int, dict[str, dict[str, int]]]:
-    """Return how many relations match in all parts, and their number by value of each part, as facets of `find` count them.
-
-    ``matching`` has the values of each part that match; a facet leaves out its own part.
-    """
-    total = 0
-    in1, in_relation, in2 = (matching[part] for part in PARTS)
-    counts1, counts, counts2 = Counter[str](), Counter[str](), Counter[str]()
-    for class1, relation, class2, rows in kinds:
-        one, type_, two = class1 in in1, relation in in_relation, class2 in in2
-        if one and type_ and two:
-            total += rows
-        if type_ and two:
-            counts1[class1] += rows
-        if one and two:
-            counts[relation] += rows
-        if one and type_:
-            counts2[class2] += rows
-    return total, dict(zip(PARTS, (counts1, counts, counts2), strict=True))
-
-
-def matches(name: str, texts: Sequence[str]) -> bool:
-    """Return whether a name matches the pattern that `split_pattern` returned these texts of, as in `relations_query`."""
-    first, *others = [one.lower() for one in texts]
-    left = name.lower()
-    if not others or not left.startswith(first):
-        return left == first
-    left = left.removeprefix(first)
-    for text in filter(None, others[:-1]):
-        _, found, left = left.partition(text)
-        if not found:
-            return False
-    return left.endswith(others[-1])
-
-
-def split_pattern(pattern: str, escape: str | None = None) -> list[str]:
-    """Return the texts of a pattern that any characters may stand between: ``a%b`` has a and b, ``a`` only itself.
-
-    An ``escape`` at the end stands for itself.
-    """
-    if escape is None:
-        return pattern.split("%")
-    texts, at = [""], 0
-    while at < len(pattern):
-        if pattern[at] == escape and at + 1 < len(pattern):
-            at += 1
-            texts[-1] += pattern[at]
-        elif pattern[at] == "%":
-            texts.append("")
-        else:
-            texts[-1] += pattern[at]
-        at += 1
-    return texts
-
-
-def _literal(text: str) -> str:
-    """Return a text as Solr's query parser reads it: all but letters and digits is escaped."""
-    return "".join(one if one.isalnum() else f"\\{one}" for one in text)
-
-
 def find(
     solr: Solr,
     alias: str,
@@ -260,11 +148,11 @@ def find(
     """
     asked = {tag: _facet(facet) | {"domain": {"excludeTags": tag}} for tag, facet in (facets or {}).items()}
     more = {"json.facet": json.dumps(asked)} if asked else {}
-    answer = _select(solr, alias, params | {"start": start, "rows": rows} | more, seconds)
-    counts = {tag: _counts(answer["facets"].get(tag)) for tag in asked} if asked else {}
-    for tag, facet in (facets or {}).items():
-        if facet.few and facet.limit >= 0:
-            counts[tag] = most_frequent(counts[tag], facet.limit)
+    answer = select(solr, alias, params | {"start": start, "rows": rows} | more, seconds)
+    counts = {
+        tag: most_frequent(_counts(answer["facets"].get(tag)), facet.limit)
+        for tag, facet in (facets or {}).items()
+    }
     return Hits(answer["response"]["numFound"], answer["response"]["docs"], counts)
 
 
@@ -299,24 +187,32 @@ def find_images(
     """
     if not (1 < len(groups) <= MOST_STEPS and params["sort"] != BY_ID):
         return find(solr, alias, params, start, rows, facets)
-    few = all(facet.few for facet in (facets or {}).values())
+    kept = all(facet.kept for facet in (facets or {}).values())
     with ThreadPoolExecutor(1) as pool:
-        if few:
+        if kept:
             counting = pool.submit(_count_any, solr, alias, groups, params, facets or {})
         else:
             counting = pool.submit(find, solr, alias, params | {"sort": BY_ID}, 0, 0, facets)
-        documents: list[Document] = []
-        before = 0  # images that match more
-        for count in range(len(groups), 0, -1):
-            left = start + rows - before
-            if left <= 0:
-                break
-            step = params | {"q": _matching(len(groups), count, count), "sort": BY_ID}
-            answer = find_first(solr, alias, step, max(start - before, 0), rows - len(documents), left)
-            documents += answer.documents
-            before += answer.total
+        documents = _first_images(solr, alias, len(groups), params, start, rows)
         found = counting.result()
     return Hits(found.total, documents, found.facets)
+
+
+def _first_images(
+    solr: Solr, alias: str, groups: int, params: Params, start: int, rows: int
+) -> list[Document]:
+    """Return a page of the images with any of the classes, those with most of them first."""
+    documents: list[Document] = []
+    before = 0  # images that match more
+    for count in range(groups, 0, -1):
+        left = start + rows - before
+        if left <= 0:
+            break
+        step = params | {"q": _matching(groups, count, count), "sort": BY_ID}
+        answer = find_first(solr, alias, step, max(start - before, 0), rows - len(documents), left)
+        documents += answer.documents
+        before += answer.total
+    return documents
 
 
 def _count_any(
@@ -339,15 +235,14 @@ def _count_any(
         asked[f"all-{tag}"] = _facet(facet) | {"domain": {"excludeTags": f"class,{tag}"}}
         asked[f"none-{tag}"] = _facet(facet) | {"domain": {"excludeTags": tag}}
     body = params | classes | {"q": "*:*", "fq": filters, "rows": 0, "json.facet": json.dumps(asked)}
-    answer = _select(solr, alias, body)
+    answer = select(solr, alias, body)
     found = answer["facets"]
     counts = {}
     for tag, facet in facets.items():
-        without = _counts(found.get(f"none-{tag}"))
-        left = {
-            value: count - without.get(value, 0) for value, count in _counts(found.get(f"all-{tag}")).items()
-        }
-        counts[tag] = most_frequent({value: count for value, count in left.items() if count}, facet.limit)
+        with_any = _counts(found.get(f"all-{tag}"))
+        for value, count in _counts(found.get(f"none-{tag}")).items():
+            with_any[value] -= count
+        counts[tag] = most_frequent({value: n for value, n in with_any.items() if n}, facet.limit)
     return Hits(found["all"]["count"] - answer["response"]["numFound"], [], counts)
 
 
@@ -356,7 +251,7 @@ def every(solr: Solr, alias: str, params: Params, limit: int | None = None) -> I
     cursor, last, left = "*", "", limit
     while cursor != last and left != 0:
         rows = BATCH if left is None else min(BATCH, left)
-        answer = _select(solr, alias, params | {"rows": rows, "cursorMark": cursor})
+        answer = select(solr, alias, params | {"rows": rows, "cursorMark": cursor})
         documents = answer["response"]["docs"]
         yield documents
         left = None if left is None else left - len(documents)
@@ -371,15 +266,15 @@ def find_image(solr: Solr, images: str, relations: str, image: str) -> tuple[Doc
         "rows": 1,
         "fl": "id,classes,absent,machine",
     }
-    found = _select(solr, images, params)["response"]["docs"]
+    found = select(solr, images, params)["response"]["docs"]
     if not found:
         return None
     asked = {"q": "{!term f=image v=$image}", "image": image, "fl": RELATION_FIELDS, "sort": BY_ID}
     return found[0], [document for batch in every(solr, relations, asked) for document in batch]
 
 
-def _select(solr: Solr, alias: str, params: Params, seconds: float = ANSWER_SECONDS) -> Any:
-    """Search. Raises `TinyTagsError` where the annotations are not in Solr."""
+def select(solr: Solr, alias: str, params: Params, seconds: float = ANSWER_SECONDS) -> Any:
+    """Search, and return Solr's answer. Raises `TinyTagsError` where the annotations are not in Solr."""
     with _of_annotations(alias):
         return solr.select(alias, params, seconds)
 
@@ -420,7 +315,7 @@ def read_index(solr: Solr, alias: str) -> Index | None:
     folder = found["directory"].partition(" lockFactory=")[0]
     index = Index(folder, found["version"], found["numDocs"], found["maxDoc"], found.get("lastModified"))
     if _WHOLE.get((solr.url, alias)) != index:
-        if _select(solr, alias, {"q": "*:*", "rows": 0})["response"]["numFound"] != index.documents:
+        if select(solr, alias, {"q": "*:*", "rows": 0})["response"]["numFound"] != index.documents:
             return None
         _WHOLE[solr.url, alias] = index
     return index
@@ -443,18 +338,15 @@ def document_frequencies(
 
 
 def _facet(facet: Facet) -> dict[str, Any]:
-    if facet.few:
-        return _terms(facet.field, -1) | {"method": "enum", "sort": "index asc", "cacheDf": 1}
-    return _terms(facet.field, facet.limit)
+    if facet.kept:
+        return terms(facet.field, -1) | {"method": "enum", "sort": "index asc", "cacheDf": 1}
+    return terms(facet.field, facet.limit)
 
 
-def _terms(field: str, limit: int) -> dict[str, Any]:
+def terms(field: str, limit: int) -> dict[str, Any]:
+    """Return a facet of the values of a field, for Solr's ``json.facet``."""
     return {"type": "terms", "field": field, "limit": limit}
 
 
 def _counts(facet: Any) -> dict[str, int]:
     return {bucket["val"]: bucket["count"] for bucket in facet["buckets"]} if facet else {}
-
-
-def _buckets(facets: Any, name: str) -> list[Any]:
-    return cast(list[Any], facets[name]["buckets"]) if name in facets else []

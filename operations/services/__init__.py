@@ -2,7 +2,7 @@
 
 from operations.services.cassandra import Cassandra
 from operations.services.hdfs import Hdfs
-from operations.services.java import fetch_jars, jars_folder, java_command
+from operations.services.java import fetch_jars, jars_folder
 from operations.services.mariadb import MariaDb
 from operations.services.ports import LOOPBACK, free_port, get_json
 from operations.services.postgresql import PostgreSql
@@ -26,5 +26,4 @@ __all__ = [
     "free_port",
     "get_json",
     "jars_folder",
-    "java_command",
 ]

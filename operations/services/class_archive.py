@@ -15,7 +15,8 @@ import urllib3
 
 from conf.command import note
 from conf.errors import TinyTagsError
-from operations.services.java import class_archive, fetch_jars, java_command
+from conf.java import java_command
+from operations.services.java import class_archive, fetch_jars
 from operations.services.ports import free_port
 from operations.services.process import locked
 from operations.services.service import CONF

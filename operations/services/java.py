@@ -11,8 +11,7 @@ from pathlib import Path
 
 from conf.command import note
 from conf.errors import TinyTagsError
-from conf.java import MissingToolError as MissingToolError
-from conf.java import java_command as java_command
+from conf.java import MissingToolError
 from operations.services.process import failure_line, locked
 
 INSTALL_MAVEN = "sudo apt-get install --no-install-recommends maven"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from conf.errors import TinyTagsError
-from operations.services.java import MissingToolError
+from conf.java import MissingToolError
 from operations.services.ports import LOOPBACK
 from operations.services.process import failure_line
 from operations.services.service import Daemon, Service

@@ -13,7 +13,8 @@ from typing import Any, ClassVar, Self
 
 import conf
 from conf.errors import TinyTagsError
-from operations.services.java import JVM_OPTIONS, archive_options, fetch_jars, java_command
+from conf.java import java_command
+from operations.services.java import JVM_OPTIONS, archive_options, fetch_jars
 from operations.services.ports import LOOPBACK, is_free, listener
 from operations.services.process import failure_line, locked, process_start
 

@@ -6,6 +6,7 @@ from flask import Blueprint, render_template, request
 
 from indexing.annotation_counts import FACETS, LISTED, SUGGESTED
 from indexing.query import annotations as query
+from indexing.query import relations as relation_query
 from indexing.query.search_state import check_parameters
 from search_ui import annotations
 from search_ui.annotations import (
@@ -136,7 +137,7 @@ def relation_search(name: str) -> str:
         RelationSearch.parse(request.args),
         Page.parse(request.args, PER_PAGE),
     )
-    facets = {part: query.Facet(part, SUGGESTED) for part in query.PARTS}
+    facets = {part: query.Facet(part, SUGGESTED) for part in relation_query.PARTS}
     found = search.find(opened, page.start, page.limit or PER_PAGE, facets)
     headings = {"class1": "First class", "relation": "Relation", "class2": "Second class"}
     listed, suggestions = [], {}
@@ -153,7 +154,7 @@ def relation_search(name: str) -> str:
         listed.append(_facet(headings[part], values))
     return _render(
         "relation-search", opened, found.total, page, search.parameters(), rows=list(relation_rows(opened, found.documents)),
-        search=search, sorts=list(query.RELATION_SORTS), facets=listed, suggestions=suggestions, headings=headings,
+        search=search, sorts=list(relation_query.RELATION_SORTS), facets=listed, suggestions=suggestions, headings=headings,
     )  # fmt: skip
 
 

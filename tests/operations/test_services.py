@@ -17,6 +17,7 @@ import urllib3
 from hdfs import InsecureClient
 
 from conf.errors import TinyTagsError
+from conf.java import MissingToolError, java_command
 from operations.services import (
     CONF,
     Hdfs,
@@ -26,9 +27,8 @@ from operations.services import (
     fetch_jars,
     free_port,
     jars_folder,
-    java_command,
 )
-from operations.services.java import MissingToolError, archive_options, class_archive
+from operations.services.java import archive_options, class_archive
 from operations.services.process import failure_line
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "services"

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import sqlite3
-import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from unittest.mock import Mock
@@ -20,7 +20,7 @@ from conf.settings import Settings
 from records.corrections import DatabaseError
 from records.predictions import NewPrediction
 from search_ui import create_app
-from search_ui.history import EXPIRE_SECONDS, History
+from search_ui.history import History
 from search_ui.server import THREADS
 
 DAY = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -201,28 +201,27 @@ def test_an_export_has_a_place_of_its_client_as_those_of_searches(client):
 def test_old_predictions_are_deleted_each_hour_also_where_none_is_added(app, monkeypatch):
     settings = replace(app.extensions["tinytags"].settings, retention_days="3", read_only="yes")
     kept = create_app(settings).extensions["tinytags"].history
-    now, slept = datetime.now(UTC), threading.Semaphore(0)
-    resumed = threading.Semaphore(0)
-
-    def sleep(seconds):
-        assert seconds == EXPIRE_SECONDS
-        slept.release()
-        resumed.acquire()  # for ever, at the end
-
-    monkeypatch.setattr(search_ui.history.time, "sleep", sleep)
-    kept.expire_hourly()
-    assert slept.acquire(timeout=30)
+    now, expire = datetime.now(UTC), Mock(wraps=kept.predictions.expire)
     left = sum(DAY + timedelta(hours=n) >= now - timedelta(days=3) for n in range(120))
-    assert kept.predictions.count().number == left
+
+    def has(count):
+        until = time.monotonic() + 30
+        while kept.predictions.count().number != count and time.monotonic() < until:
+            time.sleep(0.01)
+        return kept.predictions.count().number == count
+
+    monkeypatch.setattr(search_ui.history, "EXPIRE_SECONDS", 0.05)
+    monkeypatch.setattr(kept.predictions, "expire", expire)
+    kept.expire_hourly()
+    assert has(left)
+    expire.side_effect = DatabaseError("busy")  # which ends neither the thread nor the page
     number = kept.add(prediction(2, at=now - timedelta(days=9)))
+    failed = expire.call_count
+    while expire.call_count < failed + 2:
+        time.sleep(0.01)
     assert kept.predictions.get(number)
-    with monkeypatch.context() as patch:  # a database that fails once
-        patch.setattr(kept, "expire", Mock(side_effect=DatabaseError("busy")))
-        resumed.release()
-        assert slept.acquire(timeout=30)
-    resumed.release()
-    assert slept.acquire(timeout=30)
-    assert kept.predictions.count().number == left
+    expire.side_effect = None
+    assert has(left)
 
 
 def test_the_history_can_be_turned_off_and_an_unavailable_database_is_reported(app, tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 from werkzeug.datastructures import MultiDict
 
-from indexing.query.annotations import split_pattern
+from indexing.query.relations import split_pattern
 from indexing.query.search_state import BadSearchError
 from search_ui.annotations import RelationSearch
 
