@@ -176,25 +176,35 @@ class HdfsStore(Store):
             return []
 
     def _upload(self, path: str, send: Callable[[str], T]) -> T:
-        """Write ``path`` by ``send(temporary path)``, called again for each attempt; return what it returns."""
-        full, temporary = self._full(path), self._full(temporary_path(path))
+        """Write ``path`` by ``send(temporary path)``, called again for each attempt; return what it returns.
+
+        Each attempt has a temporary file of its own: a DataNode may create that of an attempt that broke off a moment
+        after we gave it up, in the middle of the next.
+        """
+        full = self._full(path)
+        left: list[str] = []
 
         def write() -> T:
-            result = send(temporary)
+            left.append(self._full(temporary_path(path)))
+            result = send(left[-1])
             # HdfsCLI's own rename fails where the name is taken.
-            self._client._rename(temporary, destination=full, renameoptions="OVERWRITE")
+            self._client._rename(left[-1], destination=full, renameoptions="OVERWRITE")
+            left.pop()
             return result
 
         try:
             return self._retry(path, write)
-        except BaseException:
-            with contextlib.suppress(Exception):
-                # A DataNode that has just got the request may create the file a moment after we gave up.
-                for _ in range(3):
-                    if self._client.delete(temporary):
-                        break
-                    time.sleep(0.3)
-            raise
+        finally:
+            with contextlib.suppress(Exception):  # `remove_temporary` gets what stays
+                for temporary in left:
+                    self._remove_late(temporary)
+
+    def _remove_late(self, temporary: str) -> None:
+        """Remove a file that a DataNode may create a moment later."""
+        for _ in range(3):
+            if self._client.delete(temporary):
+                break
+            time.sleep(0.3)
 
     @property
     def _client(self) -> Any:

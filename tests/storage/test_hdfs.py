@@ -31,10 +31,15 @@ def pauses(monkeypatch):
 
 
 @pytest.mark.services
-def test_an_upload_that_breaks_off_in_the_middle_begins_again(hdfs_backend, pauses):
-    """A connection that breaks at a certain byte can't be had otherwise."""
+def test_an_upload_that_breaks_off_in_the_middle_begins_again(hdfs_backend, pauses, monkeypatch):
+    """A connection that breaks at a certain byte can't be had otherwise, nor a DataNode that creates its file late."""
     store = open_store(hdfs_backend.url, hdfs_backend.address)
-    attempts = []
+    client = store._client
+    create, created, attempts = client.write, [], []
+
+    def recorded(path, **options):
+        created.append(path)
+        return create(path, **options)
 
     def write(file):
         attempts.append(0)
@@ -43,8 +48,11 @@ def test_an_upload_that_breaks_off_in_the_middle_begins_again(hdfs_backend, paus
             attempts[-1] += 1
             if attempts == [3]:
                 raise ConnectionResetError("broke off")
+            if attempts == [3, 3]:
+                create(created[0], data=b"late", overwrite=True)
             yield
 
+    monkeypatch.setattr(client, "write", recorded)
     assert store.write_in_steps("folder/x.bin", write) == 5_000_000
     assert attempts == [3, 5]
     assert store.read_bytes("folder/x.bin") == b"x" * 5_000_000
