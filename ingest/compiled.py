@@ -5,7 +5,9 @@ application, and none uses what was compiled ahead in a read-only folder or a zi
 """
 
 import atexit
+import contextlib
 import functools
+import gc
 import hashlib
 import importlib
 import os
@@ -14,6 +16,7 @@ import sys
 import tempfile
 import threading
 import types
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
@@ -25,16 +28,28 @@ _LOCATORS = "UserProvidedCacheLocator,InTreeCacheLocator,ingest.compiled.KernelL
 @functools.cache
 def compiled(name: str) -> types.ModuleType:
     """Return the module ``name``, as "tagging.forest.kernel", compiled; imports numba."""
-    import numba
+    with _importing, _without_collections():
+        import numba
 
-    config: Any = numba.config
-    with _importing:
+        config: Any = numba.config
         before = config.CACHE_LOCATOR_CLASSES
         config.CACHE_LOCATOR_CLASSES = before or _LOCATORS
         try:
             return importlib.import_module(name)
         finally:
             config.CACHE_LOCATOR_CLASSES = before
+
+
+@contextlib.contextmanager
+def _without_collections() -> Iterator[None]:
+    """Pause the garbage collector: little that an import makes is garbage, and looking for it takes up to a third of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class KernelLocator:
