@@ -73,9 +73,12 @@ class PrecisionEstimate(TypedDict):
 
 
 class Search(TypedDict):
-    """One page of a search. The values of every other facet are in a list of its name too: "runners_up", "models"..."""
+    """One page of a search: ``total`` tags of ``images`` images, null where more than 200,000 tags of a corpus by several models
+    are not compared. The values of every other facet are in a list of its name too: "runners_up", "models"...
+    """
 
     total: Count
+    images: Count | None
     milliseconds: Count
     collections: list[str]
     page: Count

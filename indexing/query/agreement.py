@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from indexing.query.cells import COUNT_SECONDS, IN_SOLR, Cells
+from indexing.query.images import Documents
 from indexing.query.people import DOCUMENTS, KEY_FIELDS, Key, Moved, Place, document_key, with_moved
 from indexing.solr import Solr
 
@@ -25,11 +26,13 @@ _TAG = IN_SOLR.index("tag")
 class Comparison:
     """Whether the tags are the same, of each image with a tag by several runs.
 
-    ``cells`` are those of the compared collections, with each document in the cell of its agreement.
+    ``cells`` are those of the compared collections, with each document in the cell of its agreement; ``documents`` are their
+    documents one by one.
     """
 
     by_corpus: Mapping[str, Mapping[Place, str]] = field(default_factory=dict)
     cells: Mapping[str, Cells] = field(default_factory=dict)
+    documents: Mapping[str, Documents] = field(default_factory=dict)
     _queries: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict, init=False)
 
     def of_corpus(self, name: str) -> Mapping[Place, str]:
@@ -82,6 +85,8 @@ def compare(solr: Solr, cells: Mapping[str, Cells]) -> Comparison:
     """Read the tags of the collections that are `comparable`, and compare them. Raises `SolrError`."""
     agreements: dict[str, Mapping[Place, str]] = {}
     with_agreements: dict[str, Cells] = {}
+    one_by_one: dict[str, Documents] = {}
+    images = 0
     left = MOST_PARTITIONS
     for corpus, names in comparable(cells).items():
         documents = {name: _read_documents(solr, name) for name in names}
@@ -93,13 +98,16 @@ def compare(solr: Solr, cells: Mapping[str, Cells]) -> Comparison:
             continue
         left -= partitions
         agreements[corpus] = compared
+        numbers = {place: images + n for n, place in enumerate(set().union(*documents.values()))}
+        images += len(numbers)
         for name, keys in documents.items():
             moved: Counter[Moved] = Counter()
             for place in keys.keys() & compared.keys():
                 moved[keys[place], None, None] -= 1
                 moved[keys[place], compared[place], None] += 1
             with_agreements[name] = with_moved(cells[name], moved)
-    return Comparison(agreements, with_agreements)
+            one_by_one[name] = Documents.of(cells[name], keys, compared, numbers)
+    return Comparison(agreements, with_agreements, one_by_one)
 
 
 def compare_tags(runs: Iterable[Mapping[Place, str]]) -> dict[Place, str]:

@@ -119,7 +119,16 @@ class Counts:
     def of_sources(self, state: SearchState) -> "Counts":
         """Return the counts of only the collections that the search covers."""
         covered = frozenset(source for source in self.sources if _covers(state.filters, source))
-        return self if len(covered) == len(self.sources) else self._subset(covered)
+        return self.only(covered)
+
+    def only(self, sources: frozenset[Source]) -> "Counts":
+        """Return the counts of some of the collections."""
+        return self if len(sources) == len(self.sources) else self._subset(sources)
+
+    def matching(self, state: SearchState) -> _Numbers:
+        """Return the numbers of the cells that a search covers, in the order of ``cells``."""
+        wanted = self._wanted(state)
+        return _covered({name: self._columns[name].places for name in wanted}, wanted, self._documents.size)
 
     @cached_property
     def _subset(self) -> "functools._lru_cache_wrapper[Counts]":
@@ -174,9 +183,7 @@ class Counts:
         """Return the (values,) hits for each value of a column, one filter of the search left out."""
         wanted = self._wanted(state, without)
         places, documents = self._reduced(frozenset({by, *wanted}))
-        rows = np.arange(documents.size)
-        for name, covered in wanted.items():
-            rows = rows[covered[places[name][rows]]]
+        rows = _covered(places, wanted, documents.size)
         return np.bincount(places[by][rows], documents[rows], len(self._columns[by].values)).astype(np.int64)
 
     @cached_property
@@ -198,7 +205,7 @@ class Counts:
         there = np.flatnonzero(documents)
         return dict(zip(names, np.unravel_index(there, shape), strict=True)), documents[there]
 
-    def _wanted(self, state: SearchState, without: str) -> dict[str, npt.NDArray[np.bool_]]:
+    def _wanted(self, state: SearchState, without: str = "") -> dict[str, npt.NDArray[np.bool_]]:
         """Return for each column that a search filters by which (values,) it covers, one of its filters left out."""
         wanted: dict[str, npt.NDArray[np.bool_]] = {}
         filters = {name: values for name, values in state.filters.items() if name != without}
@@ -214,6 +221,16 @@ class Counts:
         if state.answer and without != "answer":
             wanted["answer"] = np.array([value == state.answer for value in self._columns["answer"].values])
         return wanted
+
+
+def _covered(
+    places: Mapping[str, _Numbers], wanted: Mapping[str, npt.NDArray[np.bool_]], cells: int
+) -> _Numbers:
+    """Return the numbers of the cells whose values ``wanted`` covers in every column."""
+    rows = np.arange(cells)
+    for name, covered in wanted.items():
+        rows = rows[covered[places[name][rows]]]
+    return rows
 
 
 def _join(values: tuple[Any, ...], columns: list[Column]) -> Column:

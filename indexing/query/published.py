@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +14,7 @@ from conf.errors import TinyTagsError
 from indexing.query.agreement import NOT_COMPARED, Comparison, comparable, compare
 from indexing.query.cells import Cells, query_cells
 from indexing.query.counts import Counts
+from indexing.query.images import ImageCounts
 from indexing.query.people import Given, LabelledDocuments, People, PeoplesLabels
 from indexing.query.search_state import SearchState
 from indexing.solr import Solr
@@ -40,13 +41,14 @@ class Snapshot:
     counts: Counts
     given: Mapping[str, Given] = field(default_factory=dict)  # what people give documents, by id
     comparison: Comparison = NOT_COMPARED
+    images: ImageCounts = field(default_factory=ImageCounts)
 
     def of(self, state: SearchState) -> "Snapshot":
         """Return what a search covers: all of it, or the runs that it names, or whose corpus or model it names."""
         counts = self.counts.of_sources(state)
         if counts is self.counts:
             return self
-        return Snapshot(tuple(source.run for source in counts.sources), counts, self.given, self.comparison)
+        return replace(self, collections=tuple(source.run for source in counts.sources), counts=counts)
 
 
 class PublishedIndex:
@@ -141,7 +143,8 @@ class PublishedIndex:
         self._versions, self._cells, self._labelled = versions, cells, labelled
         self._labels = labels if known else None
         every = {id: one for some in given.values() for id, one in some.items()}
-        self._snapshot = Snapshot(tuple(sorted(cells)), counts, every, comparison)
+        images = ImageCounts.of(one.with_given(given[name]) for name, one in comparison.documents.items())
+        self._snapshot = Snapshot(tuple(sorted(cells)), counts, every, comparison, images)
 
     def _compare(self, cells: Mapping[str, Cells]) -> Comparison:
         try:

@@ -46,13 +46,15 @@ T = TypeVar("T")
 class SearchResult:
     """One page of a search: ``hits`` are documents as Solr returns them, ``after`` is where the next page may continue.
 
-    ``searched`` are the collections that the search covers, ``published`` all that the alias points to.
+    ``searched`` are the collections that the search covers, ``published`` all that the alias points to. ``images`` is of how
+    many images the ``total`` hits are, None where several runs of a corpus are not compared.
     """
 
     published: Snapshot
     searched: Snapshot
     state: SearchState
     total: int
+    images: int | None
     hits: list[Hit]
     after: After | None
     seconds: float
@@ -69,7 +71,8 @@ def search(solr: Solr, published: PublishedIndex, state: SearchState) -> SearchR
     after = None
     if hits and state.sort != "random" and state.start + len(hits) >= CURSOR_FROM:
         after = After(float(hits[-1]["confidence"]), hits[-1]["id"])
-    return SearchResult(everything, snapshot, state, total, hits, after, time.perf_counter() - began)
+    images = everything.images.total(snapshot.counts, state)
+    return SearchResult(everything, snapshot, state, total, images, hits, after, time.perf_counter() - began)
 
 
 def export(solr: Solr, published: PublishedIndex, state: SearchState) -> tuple[int, Iterator[list[Hit]]]:

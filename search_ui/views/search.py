@@ -140,6 +140,7 @@ def api_search() -> Response:
     following = facets.next_url(found)
     answer: api.Search = {
         "total": found.total,
+        "images": found.images,
         "milliseconds": _milliseconds(found),
         "collections": list(found.searched.collections),
         "page": state.page,

@@ -30,6 +30,7 @@ pytestmark = pytest.mark.timeout(1800)
 ROOT = Path(__file__).parents[2]
 FILE = str(ROOT / "conf" / "compose.yaml")
 SERVICES = ("page", "balancer", "database", "solr")
+CASSANDRA = ("--profile", "cassandra")
 UP_SECONDS = 180
 CLIENTS = 2
 PIPELINE = """set -e
@@ -99,7 +100,7 @@ def project(tmp_path_factory):
     began = time.monotonic()
     with running_engine(folder) as engine:
         print(f"containers: the engine and its base image: {time.monotonic() - began:.0f} s", flush=True)
-        for service in SERVICES:
+        for service in (*SERVICES, "cassandra"):
             with timed(f"image {service}"):
                 engine.docker(
                     "build", "--network=host", "--target", service, "-t", f"tinytags-{service}", str(ROOT)
@@ -112,7 +113,7 @@ def project(tmp_path_factory):
                     project.wait(lambda path=path: project.open(path))
             yield project
         finally:
-            project.compose("down", "-v", "-t", "10")
+            project.compose(*CASSANDRA, "down", "-v", "-t", "10")
 
 
 class timed:
@@ -205,6 +206,16 @@ class Clients:
         except OSError as error:
             self.failures[getattr(error, "code", type(error).__name__)] += 1
 
+    def check(self) -> None:
+        """Check that everything acknowledged is in the database, once."""
+        counts = f"{len(self.predictions)} predictions and {len(self.corrections)} corrections"
+        print(f"containers: {counts} acknowledged, not: {dict(self.failures)}")
+        with self.project.open("/history.jsonl") as answer:
+            kept = [json.loads(line)["number"] for line in answer]
+        assert set(self.predictions) - set(kept) == set() and len(set(kept)) == len(kept)
+        images = [self.project.json(f"/api{hit['url']}")["corrections"] for hit in self.hits]
+        assert set(self.corrections) - {one["by"] for corrections in images for one in corrections} == set()
+
 
 def test_nothing_acknowledged_is_lost_when_a_page_or_the_database_is_killed(published):
     clients, pages = Clients(published), published.containers("page")
@@ -212,17 +223,36 @@ def test_nothing_acknowledged_is_lost_when_a_page_or_the_database_is_killed(publ
     assert clients.work(60, pages[0]).total() <= CLIENTS
     published.wait(lambda: published.json("/api/history", address=published.address(pages[0])))
     clients.work(60, published.containers("database")[0])
-    published.wait(
-        lambda: all(published.json("/api/history", address=published.address(page)) for page in pages)
-    )
+    wait_for_database(published)
     assert clients.work(60, pages[1]).total() <= CLIENTS
     published.wait(lambda: published.json("/api/history", address=published.address(pages[1])))
-    counts = f"{len(clients.predictions)} predictions and {len(clients.corrections)} corrections"
-    print(f"containers: {counts} acknowledged, not: {dict(clients.failures)}")
     assert len(clients.predictions) >= 100 and len(clients.corrections) >= 100
+    clients.check()
 
-    with published.open("/history.jsonl") as answer:
-        kept = [json.loads(line)["number"] for line in answer]
-    assert set(clients.predictions) - set(kept) == set() and len(set(kept)) == len(kept)
-    images = [published.json(f"/api{hit['url']}")["corrections"] for hit in clients.hits]
-    assert set(clients.corrections) - {one["by"] for corrections in images for one in corrections} == set()
+
+def test_cassandra_in_place_of_postgresql_loses_nothing_acknowledged_either(published):
+    published.environment["TINYTAGS_DATABASE"] = "cassandra://cassandra/tinytags"
+    with timed("from `compose --profile cassandra up` to the first pages"):
+        published.compose(*CASSANDRA, "up", "-d", "--no-build")
+        wait_for_database(published)
+    assert not any(published.json("/api/history", address=published.address(page))["records"]
+                   for page in published.containers("page"))  # fmt: skip
+    (cassandra,) = published.containers("cassandra")
+    assert published.engine.docker("exec", cassandra, "id", "-u").strip() != "0"
+    published.wait(lambda: published.inspect(cassandra)["State"]["Health"]["Status"] == "healthy")
+    clients = Clients(published)
+    clients.work(60, cassandra)
+    wait_for_database(published)
+    assert clients.work(60, published.containers("page")[0]).total() <= CLIENTS
+    wait_for_database(published)
+    assert len(clients.predictions) >= 60 and len(clients.corrections) >= 60
+    clients.check()
+
+
+def wait_for_database(project: Project) -> None:
+    """Wait until all pages read from the database."""
+    project.wait(
+        lambda: all(
+            project.json("/api/history", address=project.address(page)) for page in project.containers("page")
+        )
+    )

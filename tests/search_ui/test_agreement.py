@@ -30,6 +30,10 @@ def runs(searchable, show):
     return with_agreement([d for run in both for d in searchable.documents[run.name]])
 
 
+def number_of_images(found):
+    return len({(d["partition"], d["row"]) for d in found})
+
+
 @pytest.mark.services
 @pytest.mark.parametrize("sort", ["confidence", "confidence-low", "corpus"])
 def test_where_models_disagree_is_a_filter_a_facet_and_a_column(page, runs, sort, monkeypatch):
@@ -39,6 +43,7 @@ def test_where_models_disagree_is_a_filter_a_facet_and_a_column(page, runs, sort
     query = f"tag=frog&tag=ship&confidence=50-100&agreement={value}&sort={sort}"
     answer = page.get(f"/api/search?{query}").json
     assert answer["total"] == len(found) > 30
+    assert answer["images"] == number_of_images(found)
     counts = Counter(d.get("agreement") for d in chosen)
     assert {v["value"]: (v["count"], v["selected"]) for v in answer["agreements"]} == {
         name: (counts[name], name == value) for name in ("agree", "disagree")
@@ -68,6 +73,7 @@ def test_one_run_or_too_many_documents_are_not_compared_and_cost_nothing(
     )
     answer = page.get("/api/search").json
     assert answer["agreements"] == [] and "agreement" not in answer["hits"][0]
+    assert answer["images"] == answer["total"]
     assert len(requests) == 1 and "others" not in requests[0]
     for limit, too_small in {
         "MOST_DOCUMENTS": 100,
@@ -76,7 +82,8 @@ def test_one_run_or_too_many_documents_are_not_compared_and_cost_nothing(
         with monkeypatch.context() as limited:
             limited.setattr(agreement, limit, too_small)
             show(searchable.first, searchable.second)
-            assert page.get("/api/search").json["agreements"] == []
+            answer = page.get("/api/search").json
+            assert (answer["agreements"], answer["images"]) == ([], None)
         show(searchable.first)
         page.get("/")
 

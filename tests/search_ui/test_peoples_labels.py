@@ -91,6 +91,8 @@ def test_a_search_finds_and_counts_what_people_say(page, searchable, given, show
         hits = {d["id"]: d for d in matching(documents, query)}
         answer = page.get("/api/search", query_string=query | {"per_page": 120}).json
         assert (answer["total"], len(answer["hits"])) == (len(hits), min(len(hits), 120)), query
+        assert answer["images"] == len({(d["partition"], d["row"]) for d in hits.values()}), query
+        assert query or answer["images"] < answer["total"]
         for hit in answer["hits"]:
             assert hit.items() >= hits.pop(hit["id"]).items() - {("confidence", hit["confidence"])}, query
             assert "correction" in hit or "people_label" not in hit
