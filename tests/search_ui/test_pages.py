@@ -331,7 +331,10 @@ def test_several_runs_are_filtered_by_corpus_model_and_run(page, searchable, sho
     assert "corpora" not in answer
     both = page.get("/").text
     images = len({(d["partition"], d["row"]) for run in documents.values() for d in run})
-    assert f"</strong> tags of <strong>{images:,}</strong> images</h1>" in both and both.count('class="model note"') >= 30
+    assert (
+        f"</strong> tags of <strong>{images:,}</strong> images</h1>" in both
+        and both.count('class="model note"') >= 30
+    )
     assert "</strong> images</h1>" in page.get("/?model=seven").text
     assert page.get(answer["models"][1]["toggle"]).json["total"] == len(seven) + len(ten)
     empty = page.get(f"/?model=seven&run={searchable.first.name}").text
