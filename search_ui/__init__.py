@@ -35,6 +35,7 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
     from search_ui.facets import label_mark
     from search_ui.history import NONE, History
     from search_ui.library import Library
+    from search_ui.linked import RequestWithoutAdded
     from search_ui.people import CurrentLabels, DatabasePeople
     from search_ui.previews import Previews
     from search_ui.rates import Rates
@@ -44,6 +45,7 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
     from storage.store import open_store
 
     app = Flask(__name__)
+    app.request_class = RequestWithoutAdded
     app.config.from_mapping(
         MAX_CONTENT_LENGTH=BODY_BYTES,
         SEND_FILE_MAX_AGE_DEFAULT=STATIC_SECONDS,

@@ -1,4 +1,4 @@
-"""Tests that parameters which other sites add to links disappear from those of pages, and are an error in those of programs."""
+"""Tests that parameters which other sites add to links are ignored, and that others that there are not are an error for programs."""
 
 import pytest
 
@@ -37,3 +37,8 @@ def test_a_program_gets_the_name_of_a_parameter_that_there_is_not(app):
     for path in ("/api/search", "/export.jsonl", "/history.csv"):
         answer = page.get(f"{path}?tags=frog")
         assert answer.status_code == 400 and "unknown parameter 'tags'" in answer.json["error"]
+        answer = page.get(f"{path}?utm_source=x&fbclid=1&tags=frog&utm=y")
+        assert answer.status_code == 400 and "unknown parameter 'tags'" in answer.json["error"]
+    for path in ("/api/history", "/history.csv", "/api/search", "/export.txt"):
+        with page.get(f"{path}?utm_source=x&fbclid=1&gclid=2") as answer:
+            assert answer.status_code == (503 if "history" not in path else 200)
