@@ -40,36 +40,44 @@ def with_corrections(
 ) -> tuple[Part, Corrected, dict[str, Any]]:
     """Return ``part`` without the corrected rows, the corrected images with the labels that most people give, and what a card says of them.
 
-    Labels are places in ``classes``; corrections to others are left out. An image in the ``held_out`` blocks is never used for training, whichever corpus it was corrected in. Prints a note on
+    Pictures of the history whose answer a person corrected come after the images. Labels are places in ``classes``; corrections to others are left out. An image in the ``held_out`` blocks is never used for training, whichever corpus it was corrected in. Prints a note on
     the corrections that are left out, with the reasons.
     """
     from records.corrections import open_corrections
     from records.majority import peoples_labels
-    from records.training import read_corrected
+    from records.predictions import Filters, open_predictions
+    from records.training import read_corrected, read_pictures
 
     corrections = open_corrections(settings.database)
     given = peoples_labels(corrections.newest())
     usable, images, labels, reasons = read_corrected(store, given, classes)
+    history = list(open_predictions(settings.database).every(Filters(corrected=True)))
+    pictures, of_pictures, more = read_pictures(history, classes)
+    images, labels = np.concatenate([images, pictures]), np.concatenate([labels, of_pictures])
+    reasons += more
     measured = {image.tobytes() for image in images}
     measured &= {image.tobytes() for block, _ in held_out for image in block} if measured else set()
     kept = [n for n, image in enumerate(images) if image.tobytes() not in measured]
-    if len(kept) < len(usable):
+    if len(kept) < len(images):
         reasons.append(
-            f"{len(usable) - len(kept):,} of images that corpus {corpus.name!r} keeps for measuring"
+            f"{len(images) - len(kept):,} of images that corpus {corpus.name!r} keeps for measuring"
         )
     if reasons and kept:
-        note(f"train: without {counted(len(given) - len(kept), 'correction')}: {'; '.join(reasons)}")
+        left_out = len(given) + len({one.image for one in history}) - len(kept)
+        note(f"train: without {counted(left_out, 'correction')}: {'; '.join(reasons)}")
     if not kept:
         raise TinyTagsError(
             f"database {corrections.address!r} has no correction to learn from{''.join(f'; {reason}' for reason in reasons)}; "
             "leave --corrections out, or correct tags on the pages of images"
         )
-    used = [usable[n] for n in kept]
+    used = [usable[n] for n in kept if n < len(usable)]
+    learnt_pictures = [n for n in kept if n >= len(usable)]
     own: dict[int, list[int]] = {}
     for correction in used:
         if correction.corpus_hash == corpus.hash:
             own.setdefault(correction.partition, []).append(correction.row)
-    facts = [[one.corpus_hash, one.partition, one.row, one.label] for one in used]
+    facts: list[list[Any]] = [[one.corpus_hash, one.partition, one.row, one.label] for one in used]
+    facts += [[hashlib.sha256(images[n]).hexdigest(), classes[labels[n]]] for n in learnt_pictures]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     about = {
         "corrections": len(kept), "corrections_hash": digest, "corrections_of": sorted({one.corpus_hash for one in used}),

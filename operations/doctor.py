@@ -243,7 +243,7 @@ def _existing(store: str) -> Path | None:
     if "://" in store:
         return None
     folder = Path(store).absolute()
-    while not folder.exists():
+    while not os.path.exists(folder):  # unlike Path.exists false in a folder that may not be entered
         folder = folder.parent
     return folder
 

@@ -136,6 +136,14 @@ class CassandraCorrections(CassandraDatabase, Corrections):
                     break
         return found
 
+    def latest_of_image(self, corpus: Corpus, partition: int, row: int) -> list[Correction]:
+        place, latest = (corpus.name, corpus.hash, partition, row), dict[str, Any]()
+        with self._errors():
+            for one in self.execute(f"SELECT * FROM corrections WHERE {_IMAGE}", place):  # newest first
+                if one.undone_at is None:
+                    latest.setdefault(one.by, one)
+        return [correction_of(one) for one in latest.values()]
+
     def newest(self) -> list[Correction]:
         newest: dict[tuple[Any, ...], Any] = {}
         for one in self._all():

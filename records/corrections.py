@@ -117,7 +117,11 @@ class Corrections(Protocol):
         ...
 
     def of_image(self, corpus: Corpus, partition: int, row: int) -> list[Correction]:
-        """Return the last `OF_IMAGE` corrections of an image, newest first; the first one of each person counts."""
+        """Return the last `OF_IMAGE` corrections of an image, newest first."""
+        ...
+
+    def latest_of_image(self, corpus: Corpus, partition: int, row: int) -> list[Correction]:
+        """Return the newest correction of an image by each person, which are those that count, newest first."""
         ...
 
     def newest(self) -> list[Correction]:

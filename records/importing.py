@@ -48,8 +48,8 @@ def import_labels(
 
     ``lines`` are decoded from UTF-8 with U+FFFD for what isn't: such a row can't be used.
     Rows without a label are left out, so that the exports of a search, filled in, can be imported. Of several rows of one
-    image the last one counts. A label that is the person's already is not stored again, so that the same file can be
-    imported again after it was interrupted. Raises `BadFileError` for a file without the columns, `BadCorrectionError` for a
+    image the last one counts. A label that is the image's newest, by the same person, is not stored again, so that the
+    same file can be imported again after it was interrupted. Raises `BadFileError` for a file without the columns, `BadCorrectionError` for a
     name that is none, `DatabaseError`, and `StoreUnavailableError`.
     """
     by = check_name("the name", by)
@@ -72,7 +72,7 @@ def _read(lines: Iterable[str], images: "Images", by: str, done: Imported) -> It
                 f"the file has the columns {', '.join(names)[:200] or 'of no line'}; {_HEADER}", 1
             )
         for row in reader:
-            text = unguarded(row[label_column].strip())
+            text = unguarded(row[label_column].strip(" \t\r\n"))
             if not text:
                 continue
             done.rows += 1

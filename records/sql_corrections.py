@@ -116,6 +116,15 @@ class SqlCorrections(SqlDatabase, Corrections):
         with self.begin() as connection:
             return [correction_of(row) for row in connection.execute(newest)] if connection else []
 
+    def latest_of_image(self, corpus: Corpus, partition: int, row: int) -> list[Correction]:
+        from sqlalchemy import func, select
+
+        c = self.table.c
+        last = select(func.max(c.number)).where(self._of_image(corpus, partition, row), c.undone_at.is_(None))
+        latest = self.table.select().where(c.number.in_(last.group_by(c.by))).order_by(c.number.desc())
+        with self.begin() as connection:
+            return [correction_of(one) for one in connection.execute(latest)] if connection else []
+
     def newest(self) -> list[Correction]:
         from sqlalchemy import func, select
 

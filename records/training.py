@@ -11,6 +11,7 @@ from ingest.corpus import Corpus, list_corpora, open_corpus
 from ingest.image import IMAGE_BYTES
 from ingest.partition import read_image
 from records.majority import PeoplesLabel
+from records.predictions import Prediction
 from storage.store import FileUnavailableError, Store, StoreUnavailableError
 
 
@@ -50,3 +51,21 @@ def read_corrected(
         usable.append(correction)
     pixels = np.array(images, np.uint8).reshape(-1, IMAGE_BYTES)
     return usable, pixels, np.array(labels, np.int32), [f"{n:,} {reason}" for reason, n in reasons.items()]
+
+
+def read_pictures(
+    predictions: Iterable[Prediction], classes: list[str]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32], list[str]]:
+    """Return the pictures of corrected predictions (n, 3072) uint8, their labels (n,) int32, and why others can't be learnt.
+
+    ``predictions`` are newest first; of several of one picture the first counts. A label is an index into ``classes``.
+    """
+    given: dict[bytes, str] = {}
+    for prediction in predictions:
+        if prediction.correction is not None:
+            given.setdefault(prediction.image, prediction.correction)
+    learnt = {image: classes.index(label) for image, label in given.items() if label in classes}
+    others = Counter(label for label in given.values() if label not in classes)
+    pixels = np.frombuffer(b"".join(learnt), np.uint8).reshape(-1, IMAGE_BYTES)
+    reasons = [f"{n:,} {label!r} of the history, which is none of the classes" for label, n in others.items()]
+    return pixels, np.array(list(learnt.values()), np.int32), reasons

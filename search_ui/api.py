@@ -73,8 +73,8 @@ class PrecisionEstimate(TypedDict):
 
 
 class Search(TypedDict):
-    """One page of a search: ``total`` tags of ``images`` images, null where more than 200,000 tags of a corpus by several models
-    are not compared. The values of every other facet are in a list of its name too: "runners_up", "models"...
+    """One page of a search: ``total`` tags of ``images`` images, null where the tags of several models for one corpus are not compared:
+    not yet, or as they are more than 200,000. The values of every other facet are in a list of its name too: "runners_up", "models"...
     """
 
     total: Count

@@ -14,6 +14,7 @@ from records.corrections import BadCorrectionError, DatabaseError
 from search_ui import api, details
 from search_ui.classifying import ModelUnusableError
 from search_ui.label_detection import DetectionUnavailableError
+from search_ui.linked import for_programs
 from storage.store import StoreError
 
 HEADERS = {
@@ -73,8 +74,7 @@ def register(app: Flask) -> None:
 
 def _without_unknown(error: UnknownParameterError) -> ResponseReturnValue:
     """Redirect a browser to the page without the parameters that other sites add to links; for a program they are an error."""
-    for_programs = _wants_json() or request.path.endswith((".csv", ".jsonl", ".txt"))
-    if for_programs or request.method not in ("GET", "HEAD"):
+    if _wants_json() or for_programs(request.path) or request.method not in ("GET", "HEAD"):
         return _answer(400, str(error), "This search link isn't valid")
     known = [pair for pair in request.args.items(multi=True) if pair[0] not in error.names]
     query = urlencode(known, quote_via=quote, safe=":,")
@@ -115,7 +115,7 @@ def _wants_json() -> bool:
     """Return whether an error is JSON: always in the API; of an export or a probe unless a browser follows a link to it."""
     if request.path.startswith("/api/"):
         return True
-    plain = request.path.startswith(("/export.", "/history.")) or request.path in (
+    plain = for_programs(request.path) or request.path in (
         "/healthz",
         "/readyz",
         "/metrics",

@@ -7,9 +7,16 @@ from werkzeug.datastructures import ImmutableMultiDict, MultiDict
 from werkzeug.utils import cached_property
 
 # Google Analytics' utm_source and so on; the click ids of Google, Facebook, Microsoft and others; Mailchimp's.
-_ADDED = re.compile(r"utm_\w+|\w*clid|[gw]braid|mc_[ce]id|_g[al]", re.ASCII)
+_ADDED = re.compile(
+    r"utm_\w+|\w*cl(?:id|sid)|srsltid|[gw]braid|mc_[ce]id|_g[al]|_hs(?:enc|mi)|igsh(?:id)?", re.ASCII
+)
 # A browser is redirected to a page without any unknown parameter instead (`search_ui.errors`).
-_FOR_PROGRAMS = ("/api/", "/export.", "/history.")
+_FILES = (".csv", ".jsonl", ".txt")
+
+
+def for_programs(path: str) -> bool:
+    """Return whether what a path gives is for programs: data or a file of it."""
+    return path.startswith("/api/") or path.endswith(_FILES)
 
 
 class RequestWithoutAdded(Request):
@@ -18,6 +25,6 @@ class RequestWithoutAdded(Request):
     @cached_property
     def args(self) -> MultiDict[str, str]:
         args = super().args
-        if not self.path.startswith(_FOR_PROGRAMS):
+        if not for_programs(self.path):
             return args
         return ImmutableMultiDict(pair for pair in args.items(multi=True) if not _ADDED.fullmatch(pair[0]))

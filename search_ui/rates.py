@@ -1,5 +1,6 @@
 """How many changes one client may make in a time."""
 
+import threading
 import time
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ class Rates:
 
     def __init__(self, setting: str, name: str) -> None:
         self.setting, self.name = setting, name
+        self._lock = threading.Lock()
 
     @cached_property
     def limits(self) -> "list[RateLimitItem]":
@@ -38,8 +40,15 @@ class Rates:
             ) from None
 
     def seconds_to_wait(self, client: str, count: int = 1) -> int:
-        """Count ``count`` changes by a client and return 0; or return after how many seconds it may try again."""
-        refused = [limit for limit in self.limits if not self._counter.hit(limit, client, cost=count)]
+        """Count ``count`` changes by a client and return 0; or count nothing and return after how many seconds it may try again.
+
+        More at once than a rate allows in its time are as many as that.
+        """
+        costs = [(limit, min(count, limit.amount)) for limit in self.limits]
+        with self._lock:
+            refused = [limit for limit, cost in costs if not self._counter.test(limit, client, cost=cost)]
+            for limit, cost in costs if not refused else ():
+                self._counter.hit(limit, client, cost=cost)
         return self._wait(refused, client)
 
     def seconds_left(self, client: str) -> int:

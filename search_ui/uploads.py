@@ -72,7 +72,7 @@ def _json_request(known: tuple[str, ...]) -> tuple[list[Given], str, float]:
         body = request.get_json()
     except RequestEntityTooLarge:
         raise
-    except HTTPException:
+    except (HTTPException, RecursionError):  # lists in lists, thousands deep
         abort(400, "The body is not JSON.")
     if not isinstance(body, dict) or not isinstance(body.get("image"), str):
         abort(400, 'Send a JSON object with image, a picture in base64: {"image": "iVBORw0KGgo..."}.')
@@ -97,7 +97,7 @@ def _share(value: Any) -> float:
     """Return a minimum confidence of the API, 0 to 1; 400 for anything else."""
     try:
         share = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         share = math.nan
     if not 0 <= share <= 1:
         abort(400, "min_confidence is a number from 0 to 1.")

@@ -110,21 +110,26 @@ class HdfsStore(Store):
         return self._upload(path, send)
 
     def create_exclusive(self, path: str, data: bytes) -> bool:
-        full, temporary = self._full(path), self._full(temporary_path(path))
+        full = self._full(path)
+        left: list[str] = []
 
         def create() -> bool:
-            self._client.write(temporary, data=data, overwrite=True)
+            left.append(self._full(temporary_path(path)))
+            self._client.write(left[-1], data=data, overwrite=True)
             # Without OVERWRITE, a rename to a name that is taken does nothing and returns false.
-            created = bool(self._client._rename(temporary, destination=full).json()["boolean"])
-            if not created:
-                self._client.delete(temporary)
+            created = bool(self._client._rename(left[-1], destination=full).json()["boolean"])
+            if created:
+                left.pop()
             return created
 
-        for _ in range(2):
-            # The holder of the lease may have removed our temporary file.
-            with contextlib.suppress(FileMissingError):
-                return bool(self._retry(path, create))
-        return bool(self._retry(path, create))
+        try:
+            for _ in range(2):
+                # The holder of the lease may have removed our temporary file.
+                with contextlib.suppress(FileMissingError):
+                    return bool(self._retry(path, create))
+            return bool(self._retry(path, create))
+        finally:
+            self._remove_left(left)
 
     def sync(self, path: str) -> None:
         """Do nothing: the NameNode has synced every name when it answers, and DataNodes sync every block (`hdfs_client.client`)."""
@@ -195,16 +200,16 @@ class HdfsStore(Store):
         try:
             return self._retry(path, write)
         finally:
-            with contextlib.suppress(Exception):  # `remove_temporary` gets what stays
-                for temporary in left:
-                    self._remove_late(temporary)
+            self._remove_left(left)
 
-    def _remove_late(self, temporary: str) -> None:
-        """Remove a file that a DataNode may create a moment later."""
-        for _ in range(3):
-            if self._client.delete(temporary):
-                break
-            time.sleep(0.3)
+    def _remove_left(self, left: Sequence[str]) -> None:
+        """Remove temporary files, each of which a DataNode may create a moment later; `remove_temporary` gets what stays."""
+        with contextlib.suppress(Exception):
+            for temporary in left:
+                for _ in range(3):
+                    if self._client.delete(temporary):
+                        break
+                    time.sleep(0.3)
 
     @property
     def _client(self) -> Any:

@@ -3,13 +3,14 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Mapping
 
 from conf.command import note
 from conf.errors import TinyTagsError
 from ingest import files
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
+SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".txt")
 _NAME_COLUMNS = {"id", "image", "image_id", "img", "file", "filename", "file_name", "name", "path"}
 _LABEL_COLUMNS = {"label", "labels", "class", "class_name", "category", "target", "breed", "species"}
 _FILE_BYTES = 256 << 20
@@ -48,11 +49,12 @@ def read_labels(at: str, webhdfs: str | None, required: bool) -> list[tuple[str,
 
 
 def _rows(text: str) -> list[list[str]]:
-    """Return the rows that aren't empty, separated by commas, or where the first has none by tabs or by its only space."""
+    """Return the rows that aren't empty, separated by commas, or where the first has none by semicolons, tabs or its only space."""
     first = text.lstrip().partition("\n")[0].strip()
-    other = "\t" if "\t" in first else " " if first.count(" ") == 1 else ","
+    other = " " if first.count(" ") == 1 else ","
+    separator = next((one for one in ",;\t" if one in first), other)
     lines = io.StringIO(text, newline="")
-    return [row for row in csv.reader(lines, delimiter="," if "," in first else other) if row]
+    return [row for row in csv.reader(lines, delimiter=separator) if row]
 
 
 def _pairs(at: str, rows: list[list[str]], required: bool) -> list[tuple[str, str]]:
@@ -98,6 +100,7 @@ def note_unused(
             continue
         lines = head.decode("utf-8-sig", "replace").splitlines(keepends=True)
         lines = lines[:-1] if len(head) < entry.size and len(lines) > 1 else lines  # the last one is cut off
+        lines_text = "".join(lines)
         pictures = meant(at)
         key = len(pictures), pictures[0]  # all, or those of a split: a million names take seconds
         by_name = known.get(key) or known.setdefault(key, pictures_by_name(pictures))
@@ -108,11 +111,12 @@ def note_unused(
         if noted > _MOST_NOTED:
             note(f"{path}: more files like these may hold labels")
             return
-        how = (
-            f"--labels {at} takes it"
-            if usable
-            else "--labels takes a CSV file with the columns name and label"
-        )
+        if not usable:
+            how = "--labels takes a CSV file with the columns name and label"
+        elif "\N{REPLACEMENT CHARACTER}" in lines_text:
+            how = f"--labels {at} takes it in UTF-8, which it isn't"
+        else:
+            how = f"--labels {at} takes it"
         note(f"{path}: {entry.name} may hold labels and is not used: {how}")
 
 
@@ -124,6 +128,9 @@ def _names_pictures(at: str, lines: list[str], by_name: Mapping[str, list[str]])
     """Return whether a file that begins with ``lines`` can be given by --labels; None where its rows don't begin with pictures."""
     if at.lower().endswith(".jsonl"):
         return None if not any(_objects_name(line, by_name) for line in lines) else False
+    if at.lower().endswith(".json"):
+        strings = (text for line in lines for text in re.findall(r'"([^"]+)"', line))
+        return None if not any(text in by_name for text in strings) else False
     try:
         rows = _rows("".join(lines))
     except csv.Error:

@@ -188,7 +188,7 @@ def _known(number: int) -> Prediction:
 
 
 def _given(args: MultiDict[str, str]) -> dict[str, Any]:
-    return {key: value for key in FILTERS if (value := args.get(key, "").strip())}
+    return {key: value for key in FILTERS if (value := args.get(key, "").strip(" \t\r\n"))}
 
 
 def _parse(args: MultiDict[str, str]) -> tuple[Filters, int | None, int | None]:
@@ -207,7 +207,9 @@ def _parse(args: MultiDict[str, str]) -> tuple[Filters, int | None, int | None]:
     numbers = []
     for key in ("before", "after"):
         value = args.get(key) or None
-        if value is not None and not (value.isascii() and value.isdecimal() and int(value) < 2**53):
+        if value is not None and not (
+            value.isascii() and value.isdecimal() and len(value) <= 16 and int(value) < 2**53
+        ):
             abort(400, f"{key} is the number of a prediction.")
         numbers.append(int(value) if value else None)
     filters = Filters(

@@ -13,7 +13,7 @@ from indexing.solr_errors import SolrError
 from ingest.corpus import Corpus
 from ingest.image import to_png
 from ingest.partition import Block, NoImageError
-from records.corrections import Correction
+from records.corrections import OF_IMAGE, Correction
 from records.majority import majority
 from search_ui import api, details, png
 from search_ui.library import image_url, image_urls, known_corpus, label, png_url, source, step, version_of
@@ -69,6 +69,9 @@ def image(corpus: str, partition: int, row: int) -> str:
     choices = corrections.choices(facts.corpus, given) if correctable else []
     free = correctable and not choices  # nothing knows the classes yet
     latest = {one.by: one.label for one in reversed(facts.corrections or [])}
+    if len(facts.corrections or []) == OF_IMAGE:  # there may be more
+        newest = sources().corrections.latest_of_image(facts.corpus, partition, row)
+        latest = {one.by: one.label for one in newest}
     return render_template(
         "image.html",
         facts=facts,

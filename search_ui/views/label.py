@@ -114,7 +114,10 @@ def save() -> Response:
 def api_save() -> Response:
     """Store labels, or undo the newest of this name where the label is null; return the labels of the images then."""
     _check_form()
-    body = request.get_json(silent=True)
+    try:
+        body = request.get_json(silent=True)
+    except RecursionError:  # lists in lists, thousands deep
+        body = None
     if not (
         isinstance(body, dict) and isinstance(body.get("labels"), list) and isinstance(body.get("by"), str)
     ):
@@ -258,8 +261,8 @@ def _store(given: list[Any], by: str) -> list[api.GivenLabel]:
     undone = []
     for label in labels:
         if label.label is None:
-            newest = corrections.of_image(label.corpus, label.partition, label.row)
-            undone += [one for one in newest if one.by == by][:1]
+            latest = corrections.latest_of_image(label.corpus, label.partition, label.row)
+            undone += [one for one in latest if one.by == by]
     added = corrections.add_many(
         [Label(one.corpus, one.partition, one.row, one.label) for one in labels if one.label is not None], by
     )
@@ -306,8 +309,8 @@ def _checked(one: Any) -> _Given:
 
 def _label_of(one: _Given) -> str | None:
     """Return the label that most people give an image now."""
-    newest_first = sources().corrections.of_image(one.corpus, one.partition, one.row)
-    return majority({given.by: given.label for given in reversed(newest_first)}.values())
+    latest = sources().corrections.latest_of_image(one.corpus, one.partition, one.row)
+    return majority(given.label for given in latest)
 
 
 def _check_form() -> None:

@@ -149,6 +149,15 @@ def test_a_file_of_labels_is_used_where_it_names_the_pictures(tmp_path, capsys):
         assert words in error_of(open_folder, str(tmp_path), labels=str(other))
 
 
+def test_a_file_of_labels_that_is_not_in_utf_8_is_noted_as_such(tmp_path, capsys):
+    save(tmp_path / "1.png", size=(4, 4))
+    (tmp_path / "any.csv").write_bytes("1.png,Bär\n".encode("cp1252"))
+    assert open_folder(str(tmp_path)).classes is None
+    assert capsys.readouterr().err.endswith(
+        f"--labels {tmp_path / 'any.csv'} takes it in UTF-8, which it isn't\n"
+    )
+
+
 TAKES = "--labels {at} takes it"
 WRITE = "--labels takes a CSV file with the columns name and label"
 
@@ -160,6 +169,9 @@ WRITE = "--labels takes a CSV file with the columns name and label"
         ("any.csv", "photo,class_id\n1.png,0\n2.png,1\n", TAKES),
         ("any.csv", "image,cat,dog\n1.png,1,0\n2.png,0,1\n", WRITE),
         ("any.tsv", "1.png\tcat\n2.png\tdog\n", TAKES),
+        ("any.csv", "1.png;cat\n2.png;dog\n", TAKES),
+        ("annotations.json", '{"images": [{"id": 1,\n"file_name": "1.png"}]}', WRITE),
+        ("settings.json", '{"size": "4"}', None),
         ("labels.txt", "1.png cat\n2.png dog\n", TAKES),
         ("annotations/labels.csv", "image,label\n1,cat\n2,dog\n", TAKES),
         ("labels.txt", "cat\ndog\n", WRITE),

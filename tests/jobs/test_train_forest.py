@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from jobs.corrected import with_corrections
 from jobs.mllib import _without_patterns, even_slices, labelled_vectors
 from jobs.train_forest import train_forest
 from records.corrections import open_corrections
+from records.predictions import NewPrediction, open_predictions
 from storage import layout
 from storage.lease import lease
 from storage.store import open_store
@@ -266,6 +268,31 @@ def test_corrections_take_the_place_of_labels_and_nothing_is_learnt_that_is_meas
     found = [np.array([row.features.toArray() for row in rows]), np.array([row.label for row in rows])]
     for there, expected in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(there, expected)
+
+
+def test_pictures_of_the_history_are_learnt_by_the_last_label_that_people_gave_them(store, tmp_path):
+    database, corpus = f"sqlite:///{tmp_path}/pictures.db", open_corpus(store, "cifar")
+    predictions = open_predictions(database)
+    held_out = next(iter(held_out_blocks(store, corpus)))[0][0]
+    new, labels = make_images(4, seed=77)[0], ("frog", "unicorn", None, "ship", "deer", "frog")
+    for n, (image, label) in enumerate(zip([*new, new[0], held_out], labels, strict=True)):
+        number = predictions.add(
+            NewPrediction(
+                name="a.png", size=1, sha256="ab" * 32, image=image.tobytes(), model="m", model_hash="x",
+                milliseconds=1.0, answer="cat", confidence=0.5, classes=(("cat", 0.5),),
+                at=datetime(2026, 1, 1, n, tzinfo=UTC),
+            )
+        )  # fmt: skip
+        if label:
+            predictions.correct(number, label, "Ada")
+    settings = Settings(store=store.url(), database=database)
+    part = functools.partial(choose, corpus, 0, 0.2, train=True)
+    _, corrected, about = with_corrections(
+        settings, store, corpus, part, held_out_blocks(store, corpus), CLASSES
+    )
+    found = {(image.tobytes(), CLASSES[label]) for image, label in zip(*corrected, strict=True)}
+    assert found == {(new[0].tobytes(), "deer"), (new[3].tobytes(), "ship")}
+    assert (about["corrections"], about["corrections_of"]) == (2, [])
 
 
 def test_what_is_measured_on_is_not_learnt_from_a_copy_either(store, tmp_path):

@@ -5,6 +5,7 @@ import json
 import shutil
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from small_world import run, run_json
@@ -168,6 +169,14 @@ def test_a_full_disk_is_bad(settings, monkeypatch):
     monkeypatch.setattr(doctor, "DISK_BYTES", shutil.disk_usage("/").total * 2)
     result = check(settings, "disk")
     assert result["state"] == "bad" and " GB free at " in result["what"]
+
+
+def test_a_store_in_a_folder_that_may_not_be_entered_is_no_traceback(settings, monkeypatch):
+    def refuse(path, **_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refuse)  # as for another user than root
+    assert check(replace(settings, store="/proc/1/nothing/data"), "disk")["what"].endswith("free at /proc/1")
 
 
 def test_examining_writes_nothing(settings, tmp_path):

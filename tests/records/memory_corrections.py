@@ -85,6 +85,13 @@ class MemoryCorrections(Corrections):
             c for c in reversed(self._in_effect()) if (c.corpus, c.corpus_hash, c.partition, c.row) == place
         ][:OF_IMAGE]
 
+    def latest_of_image(self, corpus, partition, row):
+        place = corpus.name, corpus.hash, partition, row
+        latest = {
+            c.by: c for c in self._in_effect() if (c.corpus, c.corpus_hash, c.partition, c.row) == place
+        }
+        return sorted(latest.values(), key=lambda c: -c.number)
+
     def newest(self):
         newest = {(c.corpus, c.corpus_hash, c.partition, c.row, c.by): c for c in self._in_effect()}
         return sorted(newest.values(), key=sort_key)

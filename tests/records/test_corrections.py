@@ -44,6 +44,19 @@ def test_corrections_of_an_image_are_newest_first_with_who_and_when(corrections,
     assert words(open_corrections(url).of_image(here, 2, 1)) == [("ship", "Ada")], "a second process sees it"
 
 
+def test_the_latest_of_each_person_counts_however_often_another_corrects(corrections, here):
+    for by in ("Ada", "Bob"):
+        corrections.add(here, 0, 0, "cat", by)
+    corrections.add(here, 0, 1, "ship", "Ada")
+    for n in range(OF_IMAGE + 1):
+        corrections.add(here, 0, 0, ("dog", "frog")[n % 2], "Eve")
+    assert {one.by for one in corrections.of_image(here, 0, 0)} == {"Eve"}
+    latest = corrections.latest_of_image(here, 0, 0)
+    assert words(latest) == [("dog", "Eve"), ("cat", "Bob"), ("cat", "Ada")]
+    assert corrections.undo_many(latest[1:2]) == 1
+    assert words(corrections.latest_of_image(here, 0, 0)) == [("dog", "Eve"), ("cat", "Ada")]
+
+
 def test_the_newest_of_every_image_and_person_are_sorted_by_place_the_newest_first(corrections, here, there):
     for corpus, row, label, by in (
         (there, 5, "frog", "Ada"),

@@ -131,6 +131,8 @@ REFUSED = {
     "no image": ({"json": {}}, 400),
     "a list": ({"json": [1]}, 400),
     "not JSON": ({"data": b"{", "content_type": "application/json"}, 400),
+    "lists in lists": ({"data": b"[" * 60_000, "content_type": "application/json"}, 400),
+    "a confidence of 400 digits": ({"data": b'{"image": "AAAA", "min_confidence": 1%s}' % (b"0" * 400), "content_type": "application/json"}, 400),
     "not base64": ({"json": {"image": "***"}}, 400),
     "another field": ({"json": {"image": "AAAA", "path": "/etc/passwd"}}, 400),
     "a bad confidence": ({"json": {"image": "AAAA", "min_confidence": "NaN"}}, 400),

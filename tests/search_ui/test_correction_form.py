@@ -15,6 +15,7 @@ from small_world import make_corpus, write_tiny_images
 from conf.errors import TinyTagsError
 from records.corrections import open_corrections
 from search_ui import create_app, serve
+from search_ui.rates import Rates
 
 pytestmark = pytest.mark.services
 
@@ -351,3 +352,10 @@ def test_a_form_without_a_class_or_a_name_is_not_sent(browse):
     page.get_by_label("Correct label").select_option("frog")
     page.get_by_role("button", name="Save").click()
     assert page.url.endswith(IMAGE) and page.locator(".corrections").count() == 0
+
+
+def test_what_is_refused_does_not_count():
+    rates = Rates("2/minute, 10/day", "correction_rate")
+    waits = [rates.seconds_to_wait("a") for _ in range(20)]
+    assert waits[:2] == [0, 0] and all(0 < wait <= 60 for wait in waits[2:])
+    assert rates.seconds_to_wait("b", 20) == 0 < rates.seconds_to_wait("b"), "as many as the rate allows"

@@ -96,7 +96,7 @@ def test_filters_by_answer_model_date_and_correction(client, app):
     assert "1</strong> prediction of this filter" in html and 'value="frog"' in html
 
 
-@pytest.mark.parametrize("query", ["colour=red", "since=yesterday", "corrected=maybe", "before=x", "before=-1", "answer=a&answer=b"])  # fmt: skip
+@pytest.mark.parametrize("query", ["colour=red", "since=yesterday", "corrected=maybe", "before=x", "before=-1", "after=" + "1" * 5000, "answer=a&answer=b"])  # fmt: skip
 @pytest.mark.parametrize("path", ["/history", "/api/history", "/history.csv"])
 def test_filters_that_are_none_are_refused(client, path, query):
     # A page drops a parameter that there is not.

@@ -39,6 +39,8 @@ def test_a_program_gets_the_name_of_a_parameter_that_there_is_not(app):
         assert answer.status_code == 400 and "unknown parameter 'tags'" in answer.json["error"]
         answer = page.get(f"{path}?utm_source=x&fbclid=1&tags=frog&utm=y")
         assert answer.status_code == 400 and "unknown parameter 'tags'" in answer.json["error"]
+    answer = page.get("/annotations/x/classes.csv?utm_source=x&srsltid=1")
+    assert answer.status_code == 404 and answer.is_json, "not that a parameter is unknown"
     for path in ("/api/history", "/history.csv", "/api/search", "/export.txt"):
         with page.get(f"{path}?utm_source=x&fbclid=1&gclid=2") as answer:
             assert answer.status_code == (503 if "history" not in path else 200)
