@@ -4,7 +4,6 @@ import functools
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 
 import numpy as np
@@ -13,6 +12,7 @@ from bench import made
 from bench.harness import Comparison, Latencies, UnequalError, Way, single
 from bench.place import ROOT
 from ingest.image import IMAGE_BYTES
+from jobs.spark import SparkRunner
 from storage.store import open_store
 
 
@@ -32,9 +32,10 @@ def measured(place):
     yield compared("kernel", functools.partial(_first_votes_of_a_process, place), rounds)
     place.stop_spark()
     store, model = place.store.url(), place.model
-    # On a thread's own stack: at some depths of it CPython asks for memory and returns it at every call, for 0.3 s here.
-    workers = place.spark.sparkContext.parallelize([0], 1).map(lambda _: _on_a_thread(store, model)).collect()
-    yield single("startup/executor", *workers)
+    # As the jobs do it: the depth of the stack counts. At some, CPython maps memory at every call and unmaps it again.
+    task = functools.partial(_first_votes_of_a_worker, store, model)
+    (result,) = SparkRunner(place.spark).run("first votes", [0], task).results
+    yield single("startup/executor", result["seconds"])
 
 
 def _exit_code(command: list[str]) -> int:
@@ -56,9 +57,8 @@ def first_votes(store: str, model: str) -> float:
     return seconds
 
 
-def _on_a_thread(store: str, model: str) -> float:
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(first_votes, store, model).result()
+def _first_votes_of_a_worker(store: str, model: str, partition: int) -> dict[str, float]:
+    return {"images": 256, "seconds": first_votes(store, model)}
 
 
 def _first_votes_of_a_process(place) -> Latencies:
