@@ -28,14 +28,14 @@ _UNAVAILABLE = "can't be used now; the server's log and `tinytags status` have t
 _WRITERS = ("user", "host", "pid")
 
 
-def shown() -> bool:
+def are_public() -> bool:
     """Return whether the pages show details of the machine."""
     return sources().settings.details == "yes"
 
 
 def public(text: str) -> str:
     """Return a text without folders and addresses, unless they are shown."""
-    if shown():
+    if are_public():
         return text
     for place, replacement in _PLACES:
         text = place.sub(replacement, text)
@@ -44,7 +44,7 @@ def public(text: str) -> str:
 
 def reason(error: TinyTagsError) -> str:
     """Return what a page reports of an error; those of servers may have anything in their words."""
-    if not shown() and not isinstance(error, (NotNowError, NoImageError)):
+    if not are_public() and not isinstance(error, (NotNowError, NoImageError)):
         for kind, what in ((SolrError, "Solr"), (DatabaseError, "the database"), (StoreError, "the store")):
             if isinstance(error, kind):
                 return f"{what} {_UNAVAILABLE}"
@@ -53,7 +53,7 @@ def reason(error: TinyTagsError) -> str:
 
 def public_board(state: dict[str, Any]) -> dict[str, Any]:
     """Return the state of `search_ui.board` without folders, addresses and the users who write, unless they are shown."""
-    if shown():
+    if are_public():
         return state
     errors = {
         key: f"{what} {_UNAVAILABLE}" if state[key] else None

@@ -1,4 +1,8 @@
-"""The OpenAPI document of the API: parameters from the table of fields and `SearchState`, responses from `search_ui.api`."""
+"""The OpenAPI document of the API: parameters from the table of fields and `SearchState`, responses from `search_ui.api`.
+
+The operations are written here: flask-smorest, spectree and apispec take parameters from a model for each view, which would be
+a second list of the fields.
+"""
 
 from collections.abc import Iterable, Mapping
 from functools import cache

@@ -24,7 +24,7 @@ def verb(name: str) -> click.Command:
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_the_readme_tells_of_every_verb(name):
+def test_the_readme_has_every_verb(name):
     assert re.search(rf"^\| .*`{name}`.* \|", README, re.MULTILINE), (
         f"{name} is not in the README's table of verbs"
     )
@@ -88,11 +88,11 @@ def test_the_changelog_tells_of_every_verb():
     assert {name for name in VERBS if f"{name}" not in changes} == set()
 
 
-def test_every_package_that_is_asked_for_is_pinned():
+def test_every_package_that_is_required_is_pinned():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     lists = [config["options"]["install_requires"], *config["options.extras_require"].values()]
-    asked = {
+    required = {
         re.match(r"[A-Za-z0-9_-]+", line)[0]
         for lines in lists
         for line in lines.splitlines()
@@ -100,4 +100,4 @@ def test_every_package_that_is_asked_for_is_pinned():
     }
     pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
     flat = {name.lower().replace("_", "-") for name in pinned}
-    assert {name for name in asked - {"tinytags"} if name.lower().replace("_", "-") not in flat} == set()
+    assert {name for name in required - {"tinytags"} if name.lower().replace("_", "-") not in flat} == set()

@@ -61,7 +61,7 @@ def test_the_help_of_a_verb_explains_it_and_each_of_its_options(verb):
     assert out.startswith(f"Usage: tinytags {verb} ")
 
 
-def test_the_version_is_told():
+def test_the_version_is_printed():
     assert run("--version")[0].startswith("tinytags, version ")
 
 
@@ -197,13 +197,13 @@ BAD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("words", "code", "told"), BAD, ids=[" ".join(words)[:60] for words, _, _ in BAD])
-def test_what_cannot_be_done_is_told_in_one_line(folder, words, code, told):
+@pytest.mark.parametrize(("words", "code", "output"), BAD, ids=[" ".join(words)[:60] for words, _, _ in BAD])
+def test_what_cannot_be_done_is_reported_in_one_line(folder, words, code, output):
     out, err = run(*words, code=code, cwd=folder, TINYTAGS_SOLR=NO_SOLR)
     assert out == ""
-    assert told in err
+    assert output in err
     if words:
-        assert told in error_line(err)
+        assert output in error_line(err)
     if code == 1:
         assert len(err.splitlines()) == 1
     assert not (folder / "data" / "corpora" / "c" / "manifest.json").exists()
@@ -245,9 +245,11 @@ def way(tmp_path_factory, solr):
         "TINYTAGS_SOLR": solr.url,
         "TINYTAGS_ALIAS": "the-whole-way",
     }
-    told = {"folder": folder, "settings": settings}
-    told["labelled"] = run_json("ingest", cifar, "--corpus", "cifar", "--partition-images", 1000, **settings)
-    told["train"] = run_json(
+    output = {"folder": folder, "settings": settings}
+    output["labelled"] = run_json(
+        "ingest", cifar, "--corpus", "cifar", "--partition-images", 1000, **settings
+    )
+    output["train"] = run_json(
         "train",
         "--corpus",
         "cifar",
@@ -259,7 +261,7 @@ def way(tmp_path_factory, solr):
         6,
         **settings,
     )
-    told["ingest"] = run_json(
+    output["ingest"] = run_json(
         "ingest",
         tiny,
         "--corpus",
@@ -270,14 +272,14 @@ def way(tmp_path_factory, solr):
         folder / "labels.bin",
         **settings,
     )
-    told["tag"] = run_json("tag", "--corpus", "tiny", "--model", "forest", **settings)
-    told["foreseen"] = run_json("index", told["tag"]["run"], "--dry-run", **settings)
-    told["index"] = run_json("index", told["tag"]["run"], **settings)
-    told["verify"] = run_json("verify", told["tag"]["run"], **settings)
-    yield told
+    output["tag"] = run_json("tag", "--corpus", "tiny", "--model", "forest", **settings)
+    output["foreseen"] = run_json("index", output["tag"]["run"], "--dry-run", **settings)
+    output["index"] = run_json("index", output["tag"]["run"], **settings)
+    output["verify"] = run_json("verify", output["tag"]["run"], **settings)
+    yield output
     client = Solr(solr.url, patience=60)
     client.delete_alias("the-whole-way")
-    client.delete(told["tag"]["run"])
+    client.delete(output["tag"]["run"])
 
 
 @pytest.mark.services
@@ -379,11 +381,11 @@ def test_verify_names_every_damage_and_repair_mends_it(way, tmp_path, solr):
     assert error_line(err) == (
         f"tinytags: run {run_name} differs in 3 places; `tinytags verify {run_name} --repair` repairs what can be repaired"
     )
-    told = out.splitlines()
-    assert len(told) == 4
-    assert any("tags/00000.jsonl" in line and "is missing" in line for line in told)
-    assert any(str(spoilt) in line and "is corrupt" in line for line in told)
-    assert any("missing from the index" in line for line in told)
+    output = out.splitlines()
+    assert len(output) == 4
+    assert any("tags/00000.jsonl" in line and "is missing" in line for line in output)
+    assert any(str(spoilt) in line and "is corrupt" in line for line in output)
+    assert any("missing from the index" in line for line in output)
     assert run_json("verify", run_name, code=1, **settings)["ok"] is False
 
     mended = run_json("verify", run_name, "--repair", **settings)

@@ -146,8 +146,10 @@ def find(
 
     A facet leaves out the filter of its own tag: a count is what choosing the value instead gives.
     """
-    asked = {tag: _facet(facet) | {"domain": {"excludeTags": tag}} for tag, facet in (facets or {}).items()}
-    more = {"json.facet": json.dumps(asked)} if asked else {}
+    facet_requests = {
+        tag: _facet(facet) | {"domain": {"excludeTags": tag}} for tag, facet in (facets or {}).items()
+    }
+    more = {"json.facet": json.dumps(facet_requests)} if facet_requests else {}
     answer = select(solr, alias, params | {"start": start, "rows": rows} | more, seconds)
     counts = {
         tag: most_frequent(_counts(answer["facets"].get(tag)), facet.limit)
@@ -165,9 +167,9 @@ def find_first(solr: Solr, alias: str, params: Params, start: int, rows: int, co
     filters = params.get("fq", [])
     queries = [params["q"], *([filters] if isinstance(filters, str) else filters)]
     clauses = {f"clause{n}": one for n, one in enumerate(queries)}
-    asked = {key: value for key, value in params.items() if key != "fq"} | clauses
-    asked["q"] = f"{{!bool {' '.join(f'must=${name}' for name in clauses)}}}"
-    return find(solr, alias, asked | {"minExactCount": counted}, start, rows)
+    query = {key: value for key, value in params.items() if key != "fq"} | clauses
+    query["q"] = f"{{!bool {' '.join(f'must=${name}' for name in clauses)}}}"
+    return find(solr, alias, query | {"minExactCount": counted}, start, rows)
 
 
 def find_images(
@@ -230,11 +232,13 @@ def _count_any(
     }
     none = [f"{{!bool tag=class must_not=${name}}}" for name in classes]
     filters = [*none, *([params["fq"]] if "fq" in params else [])]
-    asked: dict[str, Any] = {"all": {"type": "query", "q": "*:*", "domain": {"excludeTags": "class"}}}
+    facet_requests: dict[str, Any] = {
+        "all": {"type": "query", "q": "*:*", "domain": {"excludeTags": "class"}}
+    }
     for tag, facet in facets.items():
-        asked[f"all-{tag}"] = _facet(facet) | {"domain": {"excludeTags": f"class,{tag}"}}
-        asked[f"none-{tag}"] = _facet(facet) | {"domain": {"excludeTags": tag}}
-    body = params | classes | {"q": "*:*", "fq": filters, "rows": 0, "json.facet": json.dumps(asked)}
+        facet_requests[f"all-{tag}"] = _facet(facet) | {"domain": {"excludeTags": f"class,{tag}"}}
+        facet_requests[f"none-{tag}"] = _facet(facet) | {"domain": {"excludeTags": tag}}
+    body = params | classes | {"q": "*:*", "fq": filters, "rows": 0, "json.facet": json.dumps(facet_requests)}
     answer = select(solr, alias, body)
     found = answer["facets"]
     counts = {}
@@ -269,8 +273,8 @@ def find_image(solr: Solr, images: str, relations: str, image: str) -> tuple[Doc
     found = select(solr, images, params)["response"]["docs"]
     if not found:
         return None
-    asked = {"q": "{!term f=image v=$image}", "image": image, "fl": RELATION_FIELDS, "sort": BY_ID}
-    return found[0], [document for batch in every(solr, relations, asked) for document in batch]
+    query = {"q": "{!term f=image v=$image}", "image": image, "fl": RELATION_FIELDS, "sort": BY_ID}
+    return found[0], [document for batch in every(solr, relations, query) for document in batch]
 
 
 def select(solr: Solr, alias: str, params: Params, seconds: float = ANSWER_SECONDS) -> Any:

@@ -19,7 +19,7 @@ from ingest.corpus import Corpus
 from search_ui import api_runs as api
 from search_ui import facets
 from search_ui.board import READ_SECONDS, REFRESH_SECONDS, WAIT_SECONDS
-from search_ui.details import public, public_board, shown
+from search_ui.details import are_public, public, public_board
 from search_ui.run_totals import RunTotals, TotalsReader
 from search_ui.sources import sources
 from search_ui.views.corrections import may_train
@@ -99,7 +99,7 @@ def run_page(run: str) -> str:
         duration=duration,
         versions=_versions(facts.card),
         times={key: _time(value) for key, value in _moments(facts.totals).items()},
-        hosts=facts.totals.hosts if facts.totals and shown() else [],
+        hosts=facts.totals.hosts if facts.totals and are_public() else [],
     )
 
 

@@ -290,7 +290,6 @@ def test_a_task_is_watched_for_its_peak_of_private_memory():
 
 
 def test_the_network_of_the_bench_tags_some_images_and_drops_others():
-    pytest.importorskip("onnx")
     graph = network.graph()
     images = np.random.default_rng(0).integers(0, 256, (60, 3, 4, 4), np.uint8).repeat(8, 2).repeat(8, 3)
     images = images.reshape(60, 3072)

@@ -109,7 +109,7 @@ def test_a_partition_without_a_tagged_image_is_done(store, client):
     assert (summary["complete"], summary["posted"]) == (True, [1])
 
 
-def test_a_dry_run_tells_and_writes_nothing(store, client):
+def test_a_dry_run_prints_and_writes_nothing(store, client):
     run = make_run(store)
     before = files(store, run)
     plan = index_run(store, run.name, client, ALIAS, dry_run=True)
@@ -948,7 +948,7 @@ def test_retiring_leaves_collections_of_others_alone(store, client, monkeypatch)
 # Others
 
 
-def test_a_second_writer_is_told_who_the_first_is(store, client):
+def test_a_second_writer_gets_the_name_of_the_first(store, client):
     run = make_run(store)
     with (
         lease(store, layout.run_index_lease(run.name), "the index"),

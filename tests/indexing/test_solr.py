@@ -52,7 +52,7 @@ def answering(monkeypatch):
 
 
 @pytest.mark.parametrize("status", [404, 429, 500, 502, 503, 504])
-def test_a_busy_solr_is_asked_again_with_the_same_body(answering, status):
+def test_a_busy_solr_gets_the_same_body_again(answering, status):
     answering.answers += [(status, {"error": {"msg": "busy"}}), (status, b"<html>no</html>"), (200, OK)]
     Solr(answering.url).update("run", b"[1]")
     assert answering.requests == [("/solr/run/update", b"[1]")] * 3
@@ -109,7 +109,7 @@ def test_patience_ends(answering):
     assert len(answering.requests) > 2
 
 
-def test_waiting_ends_when_it_is_told_to(answering):
+def test_waiting_ends_when_it_has_to(answering):
     answering.answers += [(503, {})] * 1000
     client = Solr(answering.url, patience=3600)
     threading.Timer(0.2, client.stop_waiting).start()

@@ -42,7 +42,7 @@ def of_partition(store, run, p):
     return [d for d in documents(store, run).values() if d["partition"] == p]
 
 
-def test_a_run_without_fault_is_found_so_and_its_sums_are_told(store, client, run):
+def test_a_run_without_fault_is_reported_with_its_sums(store, client, run):
     total = len(documents(store, run))
     # What a killed indexer of an earlier version left behind must not be committed by who only reads.
     client.update(run.name, b'{"delete": {"query": "*:*"}}')
@@ -152,7 +152,7 @@ def test_a_missing_and_an_extra_document_that_balance_are_both_found_and_repaire
     assert indexed(client, run) == documents(store, run)
 
 
-def test_a_run_that_is_not_in_solr_is_told_and_repair_indexes_it_unpublished(store, client):
+def test_a_run_that_is_not_in_solr_is_reported_and_repair_indexes_it_unpublished(store, client):
     run = make_run(store, corpus_hash=make_corpus(store).hash)
     result = verify_run(store, run.name, client)
     assert problems(result) == [("collection", None)]
@@ -275,7 +275,7 @@ def test_partitions_that_are_not_tagged_are_named_with_the_reason_where_there_is
     assert (result["ok"], result["needs_tagging"]) == (False, [0, 2])
 
 
-def test_a_corpus_that_is_gone_or_another_one_is_told(store, client, run):
+def test_a_corpus_that_is_gone_or_another_one_is_reported(store, client, run):
     make_corpus(store, "other")
     path = layout.corpus_manifest("tiny")
     other = store.read_json(layout.corpus_manifest("other"))

@@ -142,7 +142,7 @@ def test_another_corpus_under_the_same_name_is_seen_as_another_one(store, tmp_pa
     assert second["ingest"] == {"pending": 0, "done": 3, "failed": 0}
 
 
-def test_a_look_that_runs_out_of_time_goes_on_at_the_next_one(store, monkeypatch):
+def test_reading_that_runs_out_of_time_goes_on_at_the_next_call(store, monkeypatch):
     made = make_run(store, partitions=40, images=4)
     monkeypatch.setattr(watch_store, "THREADS", 1)  # eight files, then it checks the time
     watch = StoreWatch(store)
@@ -204,7 +204,7 @@ def test_a_damaged_partition_of_the_corpus_is_ingested_again_before_the_run_is_t
 
 
 @pytest.mark.slow
-def test_who_writes_how_fast_and_for_how_long_still_is_told_while_it_lasts(any_store, tmp_path):
+def test_who_writes_how_fast_and_for_how_long_still_is_reported_while_it_lasts(any_store, tmp_path):
     corpus = make_corpus(any_store, "tiny", write_tiny_images(tmp_path / "tiny.bin", 100), 20)
     made = make_run(any_store, corpus_hash=corpus.hash, partitions=5, images=20)
     for p in range(5):

@@ -46,7 +46,7 @@ def test_column_major_pixels_can_be_written_into_a_part_of_an_array():
 
 
 @pytest.mark.parametrize("scale", [1, 4])
-def test_a_png_shows_the_picture_upright_each_pixel_as_large_as_asked(scale):
+def test_a_png_shows_the_picture_upright_in_the_scale_of_the_request(scale):
     png = Image.open(io.BytesIO(to_png(make_images(1)[0], scale)))
     assert png.size == (32 * scale, 32 * scale) and png.mode == "RGB"
     pixels = np.asarray(png)

@@ -96,7 +96,7 @@ def test_the_identity_changes_with_a_pixel_and_with_a_label(tmp_path, dump_path,
     assert open_tiny_images(dump_path).identity["sha256"] != first["sha256"]
 
 
-def test_a_dump_of_a_terabyte_opens_at_once_and_is_read_where_asked(tmp_path):
+def test_a_dump_of_a_terabyte_opens_at_once_and_is_read_anywhere(tmp_path):
     path = tmp_path / "huge.bin"
     last = make_images(1)
     with open(path, "wb") as file:  # a sparse file: takes no space

@@ -98,7 +98,7 @@ def test_every_verb_leaves_the_store_as_it_was_without_java(verb, labelled, tmp_
     assert sorted((labelled / "store").rglob("*")) == before
 
 
-def test_that_spark_starts_is_said_once_before_the_dump_is_read(monkeypatch, capsys):
+def test_that_spark_starts_is_printed_once_before_the_dump_is_read(monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "pyspark")
     take_announced()
     for _ in range(2):

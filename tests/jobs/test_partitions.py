@@ -9,7 +9,7 @@ from storage.local import LocalStore
 from storage.store import StoreError
 
 
-def test_pending_are_those_not_done_or_those_asked_for_whose_markers_go(tmp_path, capsys):
+def test_pending_are_those_not_done_or_those_named_whose_markers_go(tmp_path, capsys):
     store = LocalStore(str(tmp_path))
     for p in (0, 1, 3):
         store.write_json(f"markers/{p}", {})

@@ -70,7 +70,7 @@ def test_fewer_images_than_wanted_are_all_drawn_and_an_image_with_two_classes_is
     assert all(len(one) == 1 for one in parts.values()) and len(found["rows"]) > len(parts) == found["images"]
 
 
-def test_a_kind_of_a_class_counts_as_the_class_when_asked(made):
+def test_a_kind_of_a_class_counts_as_the_class_by_option(made):
     settings, truth, _ = made
     kinds = {image for image, labels in truth.items() if labels["present"] & {"Animal", "Cat"}}
     found = sample(settings, "made", ["Animal"], per_class=10_000, descendants=True)

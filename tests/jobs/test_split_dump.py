@@ -173,7 +173,7 @@ def test_interrupted_it_says_one_line_gives_the_lease_back_and_stops_all_workers
     assert contents(folder) == undisturbed
 
 
-def test_a_second_writer_is_told_who_the_first_is_before_anything_is_touched(ingest, folder, tmp_path):
+def test_a_second_writer_gets_the_name_of_the_first_before_anything_is_touched(ingest, folder, tmp_path):
     with lease(open_store(str(tmp_path / "store")), layout.corpus_lease("tiny"), "corpus 'tiny'"):
         out, err = run(*ingest, code=75)
         assert out == ""
@@ -276,7 +276,9 @@ def test_the_corpus_in_hdfs_from_a_dump_in_hdfs_is_the_local_one_byte_for_byte(h
 
 
 @pytest.mark.services
-def test_a_datanode_that_dies_in_the_middle_is_told_in_one_line_and_a_rerun_completes(hdfs, few, tmp_path):
+def test_a_datanode_that_dies_in_the_middle_is_reported_in_one_line_and_a_rerun_completes(
+    hdfs, few, tmp_path
+):
     dump, undisturbed = few
     store = open_store(f"{hdfs.url}/{tmp_path.name}", hdfs.webhdfs)
     words = [

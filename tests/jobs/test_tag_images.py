@@ -212,7 +212,7 @@ def test_interrupted_it_prints_one_line_and_releases_the_lease(tag, folder):
     wait_until(lambda: not alive(process))
 
 
-def test_a_second_writer_is_told_who_the_first_is(tag, store, world):
+def test_a_second_writer_gets_the_name_of_the_first(tag, store, world):
     with lease(store, layout.run_lease(world[1].name), "run"):
         out, err = run(*tag, code=75)
     assert out == ""
@@ -263,7 +263,7 @@ def test_corrupt_partitions_are_named_and_counted_and_tagged_once_they_are_repai
     assert contents(folder) == undisturbed
 
 
-def test_a_partition_that_is_asked_for_is_tagged_again_and_no_other(tag, folder, world, undisturbed):
+def test_a_partition_that_is_named_is_tagged_again_and_no_other(tag, folder, world, undisturbed):
     shutil.copytree(world[0].url(layout.run_folder(world[1].name)), folder)
     before = markers(folder)
     result = run_json(*tag, "--partition", "3")
@@ -322,14 +322,14 @@ def test_similar_adds_a_descriptor_to_each_document_of_a_run_of_its_own_and_chan
     corpus = open_corpus(store, "tiny")
     for p in (0, PARTITIONS - 1):
         images = np.concatenate([block.images for block in read_partition(store, corpus, p)])
-        told = [json.loads(line) for line in store.read_bytes(layout.run_tags(made.name, p)).splitlines()]
-        assert [d.pop("descriptor") for d in told] == descriptor.describe(
-            images[[d["row"] for d in told]]
+        output = [json.loads(line) for line in store.read_bytes(layout.run_tags(made.name, p)).splitlines()]
+        assert [d.pop("descriptor") for d in output] == descriptor.describe(
+            images[[d["row"] for d in output]]
         ).tolist()
         plain = world[0].read_bytes(layout.run_tags(world[1].name, p)).decode()
         for before, now in ((world[1].name, made.name), (f'"{world[1].prefix}:', f'"{made.prefix}:')):
             plain = plain.replace(before, now)
-        assert told == [json.loads(line) for line in plain.splitlines()]
+        assert output == [json.loads(line) for line in plain.splitlines()]
     shutil.copytree(found, tmp_path / "copy")
     for p in (3, 58):
         (found / "statistics" / f"{p:05d}.json").unlink()
@@ -386,6 +386,6 @@ def test_the_run_in_hdfs_is_the_local_one_byte_for_byte(hdfs, world, tmp_path, u
         ),
     ],
 )
-def test_what_is_not_there_is_told_before_anything_starts(store, words, line):
+def test_what_is_not_there_is_reported_before_anything_starts(store, words, line):
     _, err = run("tag", *words, "--store", store.url(), code=1)
     assert line.format(store=store.url()) in error_line(err)

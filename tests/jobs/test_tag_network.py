@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from networks import pattern_network
 from small_world import CLASSES, MASTER, PROCESSES, make_corpus, make_images, write_tiny_images
 
 from conf.settings import Settings
@@ -16,11 +17,6 @@ from tagging.models import save_model
 from tagging.network import Network, threads
 from tagging.quality import measure
 from tagging.tags import winners
-
-pytest.importorskip("onnxruntime")
-pytest.importorskip("onnx")
-
-from networks import pattern_network
 
 
 @pytest.fixture(scope="module")

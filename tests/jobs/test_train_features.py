@@ -194,8 +194,8 @@ def test_a_corpus_without_labels_is_learnt_from_corrections_alone(store, databas
     assert "cross-validation in 5 parts: " in out
     labels = make_images(150)[1]
     votes = load_model(store, "clicked").votes(make_images(150)[0])
-    asked = np.isin(labels, [2, 6, 8])
-    assert (np.array([2, 4, 6, 8])[votes.argmax(axis=1)] == labels)[asked].mean() > 0.5
+    chosen = np.isin(labels, [2, 6, 8])
+    assert (np.array([2, 4, 6, 8])[votes.argmax(axis=1)] == labels)[chosen].mean() > 0.5
 
 
 def test_labels_of_one_class_or_of_one_image_each_are_an_error(store, tmp_path):

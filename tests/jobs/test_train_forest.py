@@ -322,7 +322,7 @@ def test_what_is_measured_on_is_not_learnt_from_a_copy_either(store, tmp_path):
     assert "train: without 2 corrections: 2 of images that corpus 'cifar' keeps for measuring\n" in err
 
 
-def test_corrections_that_are_left_out_are_told_and_none_at_all_is_an_error(store, database, tmp_path):
+def test_corrections_that_are_left_out_are_reported_and_none_at_all_is_an_error(store, database, tmp_path):
     small = ["--engine", "scikit-learn", "--trees", 2, "--depth", 2, "--store", store.url()]
     words = ["train", "--corpus", "cifar", *small, "--corrections", "--database"]
     out, err = run(*words, database, "--model", "reported")
@@ -400,7 +400,7 @@ def test_what_a_killed_attempt_left_does_not_become_part_of_the_model(store, sci
     assert load_model(store, "left").hash == scikit_learn["hash"]
 
 
-def test_a_second_trainer_of_the_same_model_is_told_who_the_first_is(store):
+def test_a_second_trainer_of_the_same_model_gets_the_name_of_the_first(store):
     with lease(store, layout.model_lease("busy"), "model 'busy'"):
         _, err = run(
             "train",

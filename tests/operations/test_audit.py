@@ -33,12 +33,12 @@ def test_a_jar_is_known_by_its_own_properties_else_by_its_name(tmp_path):
 @pytest.fixture
 def osv(monkeypatch):
     """A server that answers as OSV does, of which a and b are vulnerable; the list of what it was asked."""
-    asked = []
+    requested = []
 
     class Server(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             queries = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["queries"]
-            asked.extend(query["package"]["name"] for query in queries)
+            requested.extend(query["package"]["name"] for query in queries)
             results = [
                 {"vulns": [{"id": "CVE-1"}]} if query["package"]["name"] == "a" else {} for query in queries
             ]
@@ -54,7 +54,7 @@ def osv(monkeypatch):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setattr(audit, "OSV", f"http://127.0.0.1:{server.server_port}/")
-    yield asked
+    yield requested
     server.shutdown()
     server.server_close()
 

@@ -163,10 +163,10 @@ def test_a_download_goes_on_where_it_ended_and_is_checked(tmp_path):
     from threading import Thread
 
     class Ranged(SimpleHTTPRequestHandler):
-        asked: list[str | None] = []  # noqa: RUF012
+        requested: list[str | None] = []  # noqa: RUF012
 
         def do_GET(self):
-            self.asked.append(self.headers["Range"])
+            self.requested.append(self.headers["Range"])
             start = int((self.headers["Range"] or "bytes=0-")[6:-1])
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(data) - start))
@@ -185,7 +185,7 @@ def test_a_download_goes_on_where_it_ended_and_is_checked(tmp_path):
         path.with_name("x.part").write_bytes(data[:1_000])
         demo.download(url, path, hashlib.sha256(data).hexdigest(), len(data))
         assert path.read_bytes() == data
-        assert Ranged.asked == ["bytes=1000-"]
+        assert Ranged.requested == ["bytes=1000-"]
         with pytest.raises(TinyTagsError, match=r"sha256 is .* not 0000"):
             demo.download(url, tmp_path / "y", "0" * 64, len(data))
         assert not (tmp_path / "y").exists()

@@ -248,7 +248,7 @@ def kinds_of(folder: Path, label: str) -> set[str]:
     return found
 
 
-def test_a_class_is_widened_to_all_kinds_of_it_when_asked(annotated):
+def test_a_class_is_widened_to_all_kinds_of_it_by_option(annotated):
     tops = {"made": ["Apple", "O'Hara"], "sample": ["Animal", "Furniture"]}[annotated.name]
     wanted: dict[str, set[str]] = {}
     for top in tops:

@@ -379,7 +379,7 @@ def test_cards_of_other_makers_have_a_page(world, parts):
         assert world.page.get(path).status_code == 200, path
 
 
-def test_a_card_tells_how_many_corrections_were_learnt(world):
+def test_a_card_has_how_many_corrections_were_learnt(world):
     card = {"trained_on": {"corpus": "small", "corpus_hash": "0", "images": 50_000, "corrections": 1_234}}
     change(world.store, "trained", **card)
     assert "50,000 images of small and 1,234 corrections" in text(world.page.get("/models/trained"))

@@ -81,8 +81,8 @@ def test_every_link_of_every_page_is_below_the_path_of_the_proxy(nginx):
 
 def test_a_browser_searches_labels_and_corrects_below_the_path_of_the_proxy(nginx, chromium):
     context = chromium.new_context(base_url=nginx[0], viewport={"width": 1440, "height": 900})
-    page, asked = context.new_page(), []
-    page.on("request", lambda request: asked.append(urlsplit(request.url).path))
+    page, requested = context.new_page(), []
+    page.on("request", lambda request: requested.append(urlsplit(request.url).path))
     page.on("pageerror", lambda error: pytest.fail(str(error)))
     page.goto("/tags/?tag=frog")
     with page.expect_response("**/tags/?tag=*"):
@@ -103,7 +103,7 @@ def test_a_browser_searches_labels_and_corrects_below_the_path_of_the_proxy(ngin
     page.get_by_role("button", name="Undo").first.click()
     page.wait_for_url("**/tags/images/small/0/1?tag=frog&at=0#corrections")
     context.close()
-    assert {path.split("/")[1] for path in asked} == {"tags"}
+    assert {path.split("/")[1] for path in requested} == {"tags"}
 
 
 def test_without_settings_of_nginx_pages_of_our_names_may_send_forms_and_others_may_not(nginx):

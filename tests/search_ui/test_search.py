@@ -321,7 +321,7 @@ def test_a_search_while_the_alias_moves_finds_one_run_or_the_other(searchable, s
 
 
 @pytest.mark.services
-def test_a_collection_that_goes_away_between_two_looks_is_no_error(searchable, show):
+def test_a_collection_that_goes_away_between_two_requests_is_no_error(searchable, show):
     client = searchable.solr
     published = PublishedIndex(Solr(client.url, patience=0), ALIAS, check_seconds=3600)
     client.create("search-ui-passing")
@@ -363,7 +363,7 @@ def test_a_collection_with_documents_of_two_models_is_named(searchable, other, w
 
 
 @pytest.mark.services
-def test_only_so_many_pages_far_back_are_asked_for_at_once(searchable, published, monkeypatch):
+def test_only_so_many_pages_far_back_are_read_at_once(searchable, published, monkeypatch):
     monkeypatch.setattr(search_module, "CURSOR_FROM", 30)
     monkeypatch.setattr(search_module, "FAR_BACK_SECONDS", 0.2)
     monkeypatch.setattr(search_module, "_FAR_BACK", threading.BoundedSemaphore(1))

@@ -93,7 +93,7 @@ def test_every_answer_to_every_method_has_the_headers_that_keep_others_out(page,
             assert method != "HEAD" or answer.data == b""
 
 
-def test_errors_of_our_own_carry_them_as_well_and_tell_nothing(library, monkeypatch):
+def test_errors_of_our_own_carry_them_as_well_and_reveal_nothing(library, monkeypatch):
     app = create_app(Settings(store=library.store.root))
 
     def broken():

@@ -218,7 +218,7 @@ def test_when_solr_says_no_or_nothing_in_time_the_page_does_without(alike, show,
     assert page.get(f"/api{path(3)}").json["similar"]
 
 
-def test_what_cannot_be_read_has_none_and_a_run_that_left_the_store_is_not_asked(alike, show, tmp_path):
+def test_what_cannot_be_read_has_none_and_a_run_that_left_the_store_is_left_out(alike, show, tmp_path):
     store = open_store(str(tmp_path / "store"))
     shutil.copytree(alike.store.root, store.root)
     alike.solr.set_alias(ALIAS, [alike.ten.name])

@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from networks import one_node, pattern_network, random_network
+from onnx import TensorProto
 from small_world import CLASSES, make_images
 
 from conf.errors import TinyTagsError
@@ -13,12 +15,6 @@ from storage import layout
 from storage.store import open_store
 from tagging.models import load_model, save_model
 from tagging.network import BATCH, FILE, Network, NetworkError, open_session, threads
-
-pytest.importorskip("onnxruntime")
-pytest.importorskip("onnx")
-
-from networks import one_node, pattern_network, random_network
-from onnx import TensorProto
 
 
 @pytest.fixture(scope="module")
