@@ -57,7 +57,7 @@ def main() -> None:
     note(f"audit: {counted(len(components), 'version')} of Python packages and jars")
     unchecked = components
     found: dict[Component, list[str]] = {}
-    for name, check in (("OSV", ask_osv), ("pip-audit", ask_pip_audit)):
+    for name, check in (("OSV", query_osv), ("pip-audit", run_pip_audit)):
         try:
             answers = check(unchecked)
         except (TinyTagsError, OSError, ValueError, urllib3.exceptions.HTTPError) as error:
@@ -92,7 +92,7 @@ def jars() -> Iterator[Component]:
         yield _jar(path)
 
 
-def ask_osv(components: list[Component]) -> dict[Component, list[str]]:
+def query_osv(components: list[Component]) -> dict[Component, list[str]]:
     """Return the ids of the vulnerabilities of each component that OSV can know: not of jars without a group."""
     known = [component for component in components if component.ecosystem == "PyPI" or ":" in component.name]
     queries = [
@@ -107,7 +107,7 @@ def ask_osv(components: list[Component]) -> dict[Component, list[str]]:
     return dict(zip(known, ids, strict=True))
 
 
-def ask_pip_audit(components: list[Component]) -> dict[Component, list[str]]:
+def run_pip_audit(components: list[Component]) -> dict[Component, list[str]]:
     """Return the ids of the vulnerabilities of the Python packages that PyPI knows, by pip-audit."""
     known = {
         (component.name, component.version): component

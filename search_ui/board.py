@@ -22,7 +22,7 @@ SOLR_SECONDS = 0.5
 # A scan reads statistics of partitions, or counts documents, for this time; the next one continues.
 READ_SECONDS = 1.0
 # A browser asks again after this time: while a job writes, and otherwise.
-ASK_BUSY, ASK_IDLE = 2, 3
+POLL_BUSY, POLL_IDLE = 2, 3
 
 
 class Board:
@@ -74,7 +74,7 @@ class Board:
         }
         return {
             "version": hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16],
-            "ask_again_seconds": ASK_BUSY if working or incomplete else ASK_IDLE,
+            "ask_again_seconds": POLL_BUSY if working or incomplete else POLL_IDLE,
             "store_seen": _time(stored),
             "solr_seen": _time(indexed),
         } | state

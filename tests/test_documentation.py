@@ -1,5 +1,6 @@
 """Tests that the documentation names everything that exists, and nothing else."""
 
+import ast
 import configparser
 import importlib
 import re
@@ -31,7 +32,7 @@ def test_the_readme_has_every_verb(name):
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_every_verb_and_option_says_what_it_is_for(name):
+def test_every_verb_and_option_states_what_it_is_for(name):
     command = verb(name)
     assert len(command.help) > 30
     for parameter in command.params:
@@ -45,7 +46,7 @@ def test_every_verb_and_option_says_what_it_is_for(name):
             assert parameter.help or shown, f"{name} --{parameter.name} has no help"
 
 
-def test_the_readme_tells_of_every_setting_and_its_default():
+def test_the_readme_has_every_setting_and_its_default():
     for field in fields(Settings):
         assert f"| `{field.name}` |" in README
         assert field.name in HELP
@@ -83,7 +84,7 @@ def test_every_registry_in_the_table_of_seams_exists():
         assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
 
 
-def test_the_changelog_tells_of_every_verb():
+def test_the_changelog_has_every_verb():
     changes = (ROOT / "CHANGELOG.md").read_text()
     assert {name for name in VERBS if f"{name}" not in changes} == set()
 
@@ -101,3 +102,22 @@ def test_every_package_that_is_required_is_pinned():
     pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
     flat = {name.lower().replace("_", "-") for name in pinned}
     assert {name for name in required - {"tinytags"} if name.lower().replace("_", "-") not in flat} == set()
+
+
+# As names these hide what something is: a message, a result, a request.
+WORDS = {"told", "tells", "said", "say", "says", "asked", "asks", "look", "looks", "looked"}
+
+
+def test_no_name_has_a_word_that_hides_what_it_is():
+    folders = [path for path in ROOT.iterdir() if path.is_dir() and (path / "__init__.py").exists()]
+    files = [*ROOT.glob("*.py"), *(file for one in (*folders, ROOT / "tests") for file in one.rglob("*.py"))]
+    assert len(files) > 300
+    wrong = []
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            defined = isinstance(node, ast.FunctionDef | ast.ClassDef | ast.arg)
+            defined = defined or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+            name = next((getattr(node, key) for key in ("name", "arg", "id") if hasattr(node, key)), None)
+            if defined and WORDS & set(name.lower().split("_")):
+                wrong.append(f"{file.relative_to(ROOT)}:{node.lineno} {name}")
+    assert wrong == []

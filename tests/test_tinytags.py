@@ -215,7 +215,7 @@ def test_a_settings_file_that_is_broken_is_named(folder):
     assert len(err.splitlines()) == 1
 
 
-def test_a_port_that_is_taken_is_told_by_serve(folder, solr):
+def test_a_port_that_is_taken_is_reported_by_serve(folder, solr):
     port = solr.url.split(":")[2].split("/")[0]
     _, err = run("serve", "--port", port, cwd=folder, code=1)
     assert error_line(err).startswith(f"tinytags: can't listen on 127.0.0.1:{port}: ")
@@ -283,7 +283,7 @@ def way(tmp_path_factory, solr):
 
 
 @pytest.mark.services
-def test_each_step_tells_what_it_did(way):
+def test_each_step_reports_what_it_did(way):
     assert (way["labelled"]["format"], way["labelled"]["images"], way["labelled"]["split"]) == (
         "cifar-10",
         2400,

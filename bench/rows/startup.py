@@ -4,31 +4,38 @@ import functools
 import subprocess
 import sys
 import time
+from pathlib import Path
 from statistics import median
 
 import numpy as np
 
 from bench import made
 from bench.harness import Comparison, Latencies, UnequalError, Way, single
-from bench.place import ROOT
+from bench.place import ROOT, removed
 from ingest.image import IMAGE_BYTES
 from jobs.spark import SparkRunner
 from storage.store import open_store
+
+BATCHES = (*(f"data_batch_{n}.bin" for n in range(1, 6)), "test_batch.bin")
 
 
 def measured(place):
     run, _ = made.drawn_run(place, "startup", 2_000)
     solr, rounds = ("--solr", place.solr.url), place.sizes.rounds
 
-    def compared(name: str, ours, rounds: int) -> Comparison:
+    def compared(name: str, ours, rounds: int, before=None) -> Comparison:
         nothing = Way(functools.partial(_exit_code, [sys.executable, "-c", "pass"]))
         figures = {f"startup/{name}": lambda ours, _: median(ours.seconds)}
-        return Comparison(f"startup/{name}", Way(ours), nothing, figures=figures, rounds=rounds)
+        return Comparison(
+            f"startup/{name}", Way(ours, before=before), nothing, figures=figures, rounds=rounds
+        )
 
     dry_run = ("index", run.name, "--dry-run", *solr)
     commands = {"help": ("--help",), "status": ("status", *solr), "index-dry-run": dry_run}
     for name, words in commands.items():
         yield compared(name, functools.partial(_exit_code, place.tinytags(*words)), 2 * rounds - 1)
+    for name, words, before in _sixty(place):
+        yield compared(name, functools.partial(_exit_code, place.tinytags(*words)), rounds, before)
     yield compared("kernel", functools.partial(_first_votes_of_a_process, place), rounds)
     place.stop_spark()
     store, model = place.store.url(), place.model
@@ -36,6 +43,24 @@ def measured(place):
     task = functools.partial(_first_votes_of_a_worker, store, model)
     (result,) = SparkRunner(place.spark).run("first votes", [0], task).results
     yield single("startup/executor", result["seconds"])
+
+
+def _sixty(place):
+    """Yield the verbs of a chain of 60 images without a JVM, with what removes the results of the time before."""
+    images, labels = (some[:60] for some in place.labelled)
+    folder, store = place.folder / "sixty", Path(place.store.url())
+    folder.mkdir()
+    records = np.concatenate([labels[:, None].astype(np.uint8), images], axis=1)
+    for name, batch in zip(BATCHES, np.array_split(records, 6), strict=True):
+        batch.tofile(folder / name)
+    corpus, alone = ("--corpus", "sixty"), ("--master", "processes")
+    yield "ingest-60", ("ingest", str(folder), *corpus, *alone), removed(store / "corpora" / "sixty")
+    yield (
+        "tag-60",
+        ("tag", *corpus, "--model", place.model, *alone),
+        lambda: [removed(run)() for run in (store / "runs").glob("sixty-*")],
+    )
+    yield "evaluate-60", ("evaluate", *corpus, "--model", place.model, *alone), None
 
 
 def _exit_code(command: list[str]) -> int:

@@ -154,7 +154,7 @@ def is_member(name: str | None, folder: str, files_alone: tuple[str, ...]) -> bo
     return plain.startswith(folder) or ("/" not in plain and plain.startswith(files_alone))
 
 
-def looks_like_a_pickle(source: Source) -> bool:
+def may_be_a_pickle(source: Source) -> bool:
     """Return whether a file begins and ends as pickles of protocols 2 to 5 do."""
     head = source.head[:2]
     return head[:1] == b"\x80" and b"\x02" <= head[1:] <= b"\x05" and source.read(source.size - 1, 1) == b"."

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ingest.formats.cifar import CifarDump, is_member, labels_fit, looks_like_a_pickle, open_cifar
+from ingest.formats.cifar import CifarDump, is_member, labels_fit, may_be_a_pickle, open_cifar
 from ingest.formats.cifar_content import Layout
 from ingest.formats.format import Format, Match, Source
 
@@ -42,7 +42,7 @@ def recognise(source: Source) -> Match:
     if source.first_member is not None:
         other = is_member(source.first_member, "cifar-100-", ("train", "test.", "fine_", "coarse_", "meta"))
         return Match.NO if other else Match.CERTAIN
-    if source.name in LAYOUT.batches or labels_fit(LAYOUT, source) or looks_like_a_pickle(source):
+    if source.name in LAYOUT.batches or labels_fit(LAYOUT, source) or may_be_a_pickle(source):
         return Match.CONTENT
     if source.size % LAYOUT.record_bytes == 0 or source.name.startswith(("data_batch", "test_batch")):
         return Match.NAME

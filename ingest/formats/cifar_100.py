@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from conf.errors import TinyTagsError
-from ingest.formats.cifar import CifarDump, is_member, labels_fit, looks_like_a_pickle, open_cifar
+from ingest.formats.cifar import CifarDump, is_member, labels_fit, may_be_a_pickle, open_cifar
 from ingest.formats.cifar_content import Layout
 from ingest.formats.format import Format, Match, Source
 
@@ -68,7 +68,7 @@ def recognise(source: Source) -> Match:
     if source.first_member is not None:
         other = is_member(source.first_member, "cifar-10-", ("data_batch", "test_batch", "batches."))
         return Match.NO if other else Match.CERTAIN
-    if looks_like_a_pickle(source):
+    if may_be_a_pickle(source):
         ends = source.read(0, _ENDS), source.read(max(source.size - _ENDS, 0), _ENDS)
         # As good as a header: CIFAR-10's pickles differ in nothing else.
         return Match.CERTAIN if any(FINE.labels_key in end for end in ends) else Match.NO

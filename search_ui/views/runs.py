@@ -8,7 +8,7 @@ from flask import Blueprint, Response, jsonify, render_template
 
 from conf.wording import duration
 from search_ui import api_runs as api
-from search_ui.board import ASK_BUSY
+from search_ui.board import POLL_BUSY
 from search_ui.details import public_board
 from search_ui.sources import sources
 from search_ui.views.corrections import may_train
@@ -60,5 +60,5 @@ def _board() -> dict[str, Any]:
     if training is not None:
         board["version"] += hashlib.sha256(json.dumps(training).encode()).hexdigest()[:8]
         if training["running"]:
-            board["ask_again_seconds"] = ASK_BUSY
+            board["ask_again_seconds"] = POLL_BUSY
     return board

@@ -43,7 +43,7 @@ def test_every_model_that_knows_the_classes_is_measured(result):
     assert result["rows"][0]["accuracy"] > result["rows"][1]["accuracy"]
 
 
-def test_the_section_says_what_the_forest_gives_up_and_costs(result):
+def test_the_section_states_what_the_forest_gives_up_and_costs(result):
     for row, rate in zip(result["rows"], (1_000, 100_000), strict=True):
         row["tagged_per_processor_second"] = rate
     text = answer.section(result, core_hour=0.1, gpu_hour=2.0)

@@ -115,7 +115,7 @@ def post(proxy, body=b"0123456789" * 10):
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode not in ("stall", "delay", "refuse")])
-def test_a_fault_is_as_its_name_says_and_the_next_request_passes(server, mode, monkeypatch):
+def test_a_fault_is_as_its_name_states_and_the_next_request_passes(server, mode, monkeypatch):
     port, bodies = server
     with Proxy(port, mode, faults=1) as proxy:
         monkeypatch.setattr(proxy, "fails", lambda request: proxy.faults and not setattr(proxy, "faults", 0))

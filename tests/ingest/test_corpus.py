@@ -199,7 +199,7 @@ def test_the_hash_is_of_the_contents_not_of_the_name_or_the_place(local, tmp_pat
     assert make_corpus(local, "c3", first, 25).hash != hashes[0], "other partitions are other contents"
 
 
-def test_a_manifest_says_what_the_corpus_was_split_from_and_into(local, tmp_path):
+def test_a_manifest_states_what_the_corpus_was_split_from_and_into(local, tmp_path):
     path = write_cifar(tmp_path / "cifar", 100, 20)
     corpus = make_corpus(local, "c", path, 50)
     manifest = local.read_json("corpora/c/manifest.json")

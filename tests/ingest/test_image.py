@@ -135,7 +135,7 @@ def test_floating_point_greys_are_taken_as_0_to_1_or_0_to_255(top):
     assert colours(from_picture(Image.fromarray(half))) == {(0, 0, 0), (255, 255, 255)}
 
 
-def test_a_large_jpeg_decoded_at_a_fraction_of_its_size_looks_the_same():
+def test_a_large_jpeg_decoded_at_a_fraction_of_its_size_is_the_same():
     large = Image.fromarray(asymmetric_picture()).resize((800, 800), Image.Resampling.BICUBIC)
     fast = decode_picture(encode(large, "JPEG", quality=95), ("JPEG",))
     exact = from_picture(Image.open(encode(large, "JPEG", quality=95)))

@@ -91,7 +91,7 @@ def test_every_dump_is_small_and_can_be_sent_to_a_worker(dumps):
         assert copy.identity == dump.identity and copy.identity["bytes"] > 0
 
 
-def test_a_wrong_format_is_refused_with_what_it_looks_like(dumps):
+def test_a_wrong_format_is_refused_with_what_it_resembles(dumps):
     for path, right in dumps.values():
         # Files don't show whether their pictures are column by column.
         alike = {"mnist", "emnist"} if right == "mnist" else {right}
@@ -99,8 +99,8 @@ def test_a_wrong_format_is_refused_with_what_it_looks_like(dumps):
             message = error_of(open_dump, str(path), wrong)
             assert message.startswith(str(path))
             # CIFAR-100's pickles are known for what they are only by their keys.
-            asks = wrong == "cifar-10" and message.endswith("; is it CIFAR-10?")
-            assert asks or message.endswith(f"is not {wrong}: it looks like {right}")
+            refusal = wrong == "cifar-10" and message.endswith("; is it CIFAR-10?")
+            assert refusal or message.endswith(f"is not {wrong}: it looks like {right}")
     message = error_of(open_dump, str(dumps["binary"][0]), "cifar")
     assert message == f"format 'cifar' is unknown; there are {', '.join(FORMATS)}"
 

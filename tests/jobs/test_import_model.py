@@ -137,7 +137,7 @@ def test_enlarged_images_are_pillows():
 
 
 @pytest.mark.slow
-def test_import_finds_the_scale_measures_on_other_images_and_says_so(store, tmp_path):
+def test_import_finds_the_scale_measures_on_other_images_and_reports_it(store, tmp_path):
     file = write(tmp_path, foreign_network(RAW, logits=True, batch=1))
     words = ["import", file, "--corpus", "cifar", "--store", store.url()]
     out, err = run(*words, "--model", "foreign")

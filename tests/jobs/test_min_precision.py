@@ -72,7 +72,7 @@ def test_a_precision_that_is_not_reached_is_one_line_with_what_can_be(store):
     run(*tag(store, "--min-precision", f"{reached:g}"))
 
 
-def test_few_images_and_none_say_nothing_of_a_threshold(store):
+def test_few_images_and_none_state_nothing_of_a_threshold(store):
     forest_card = read_card(store, "forest")
     votes = np.eye(10, dtype=np.uint16)[[3] * (ENOUGH_IMAGES - 1)] * 10
     few = measure(votes, np.full(len(votes), 3), CLASSES, 10)

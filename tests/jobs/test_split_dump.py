@@ -144,7 +144,7 @@ def kill_driver(process):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("master", MASTERS)
-def test_interrupted_it_says_one_line_gives_the_lease_back_and_stops_all_workers(
+def test_interrupted_it_prints_one_line_gives_the_lease_back_and_stops_all_workers(
     ingest, folder, undisturbed, master
 ):
     moments = [

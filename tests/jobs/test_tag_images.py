@@ -137,7 +137,7 @@ def test_the_run_is_the_same_on_all_workers_and_is_made_once(
     assert "all done already" in out and "tags with a known label are right" in out
 
 
-def test_what_the_statistics_say_is_what_the_forest_says(world):
+def test_what_the_statistics_have_is_what_the_forest_votes(world):
     store, made = world
     corpus, model = open_corpus(store, "tiny"), load_model(store, "forest")
     images, labels = make_images(IMAGES)

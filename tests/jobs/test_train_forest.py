@@ -118,7 +118,7 @@ def mllib_predictions(spark, path: str, images_path: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("engine", ["mllib", "scikit-learn"])
-def test_the_card_says_what_was_trained_and_how_good_it_is(store, mllib, scikit_learn, engine):
+def test_the_card_states_what_was_trained_and_how_good_it_is(store, mllib, scikit_learn, engine):
     card = mllib if engine == "mllib" else scikit_learn
     corpus = open_corpus(store, "cifar")
     assert store.read_json(f"models/{card['name']}/model.json") == card

@@ -77,7 +77,7 @@ def exported(store, folder: Path, form: str) -> Path:
     return file
 
 
-def test_it_learns_and_its_card_says_how(store, trained):
+def test_it_learns_and_its_card_states_how(store, trained):
     card = trained.card
     assert card["quality"]["accuracy"] > 0.3 and card["quality"]["images"] == TEST
     assert (card["engine"], card["kind"]) == ("keras", "network")

@@ -78,7 +78,7 @@ def test_what_can_not_be_checked_is_listed_and_no_success(monkeypatch):
     monkeypatch.setattr(audit, "OSV", "http://127.0.0.1:1/")
     monkeypatch.setattr(audit, "packages", lambda: iter(()))
     monkeypatch.setattr(audit, "jars", lambda: iter([Component("Maven", "x:y", "1", "2024-05-06")]))
-    monkeypatch.setattr(audit, "ask_pip_audit", lambda components: {})
+    monkeypatch.setattr(audit, "run_pip_audit", lambda components: {})
     done = CliRunner().invoke(audit.main)
     assert done.exit_code == NOT_CHECKED
     assert "x:y 1 2024-05-06" in done.stdout and "0 of 1 versions checked" in done.stdout

@@ -233,7 +233,7 @@ def test_a_search_is_accepted_where_the_document_allows_it_and_refused_where_not
 
 
 @pytest.mark.services
-def test_what_is_there_is_answered_as_the_document_says(schema, page, library):
+def test_what_is_there_is_answered_as_the_document_states(schema, page, library):
     """Images, runs and models that there are, some of them broken, and one at work."""
     library.store.write_bytes("corpora/torn/manifest.json", b"{")
     library.store.write_bytes("runs/torn/manifest.json", b"{}")
@@ -280,7 +280,7 @@ def test_what_is_there_is_answered_as_the_document_says(schema, page, library):
             library.store.remove_tree(f"{folder}/torn")
 
 
-def test_without_solr_every_answer_is_still_as_the_document_says(library):
+def test_without_solr_every_answer_is_still_as_the_document_states(library):
     app = create_app(Settings(store=library.store.root, solr="http://127.0.0.1:1/solr"))
     schema = schemathesis.openapi.from_wsgi(openapi.PATH, app)
     statuses = {}

@@ -209,7 +209,7 @@ def test_an_address_has_so_many_pictures_classified_in_a_time(app, library):
     assert upload(client, (GOOD, "3")).json["results"][0]["record"] is None, "the history is turned off"
 
 
-def test_an_unavailable_database_does_not_stop_an_answer_and_the_page_says_so(app, tmp_path):
+def test_an_unavailable_database_does_not_stop_an_answer_and_the_page_reports_it(app, tmp_path):
     (tmp_path / "broken.db").write_bytes(b"no database" * 1000)
     settings = replace(app.extensions["tinytags"].settings, database=f"sqlite:///{tmp_path}/broken.db")
     client = create_app(settings).test_client()

@@ -178,7 +178,7 @@ def test_only_our_own_pages_are_listened_to(page, headers, status):
 
 
 @pytest.mark.parametrize("path", ["/images/none/0/0", "/images/small/99/0", "/images/small/0/300"])
-def test_there_is_nothing_to_say_of_an_image_that_there_is_not(page, path):
+def test_there_is_nothing_to_show_of_an_image_that_there_is_not(page, path):
     assert correct(page, path=path).status_code == 404
     assert page.post(f"{path}/corrections/1/remove").status_code == 404
 

@@ -433,7 +433,7 @@ def test_models_that_come_change_and_go_are_seen(world):
     assert "There is no model" in text(world.page.get("/models/copy"))
 
 
-def test_a_store_without_models_says_how_to_make_one(solr, tmp_path):
+def test_a_store_without_models_states_how_to_make_one(solr, tmp_path):
     page = create_app(Settings(store=str(tmp_path / "new"), solr=solr.url)).test_client()
     assert "tinytags train --corpus LABELLED --model NAME trains one" in text(page.get("/models"))
     assert page.get("/api/models").json == {"models": []}
@@ -585,7 +585,7 @@ def test_two_models_are_compared_in_a_browser(browse, searchable):
 
 
 @pytest.mark.services
-def test_a_matrix_can_be_read_by_row_and_column_and_its_shades_be_told_apart(browse, card):
+def test_a_matrix_can_be_read_by_row_and_column_and_its_shades_be_distinguished(browse, card):
     page = browse("/models/trained")
     table = page.get_by_role("table", name="Images by label")
     assert table.get_by_role("columnheader").all_inner_texts()[1:] == card["classes"]

@@ -178,7 +178,7 @@ def test_an_invalid_search_is_explained_on_the_page_and_in_json(page):
 
 
 @pytest.mark.services
-def test_the_api_says_what_the_page_shows(page, searchable):
+def test_the_api_states_what_the_page_shows(page, searchable):
     documents = searchable.documents[searchable.first.name]
     found = sorted(
         (d for d in documents if matches(d, ("ship",), (50, 70))), key=lambda d: (-d["votes"], d["id"])
@@ -690,7 +690,7 @@ def test_ready_lists_the_published_collections(page, searchable):
 
 
 @pytest.mark.services
-def test_before_anything_is_published_the_page_says_how_to(settings):
+def test_before_anything_is_published_the_page_states_how_to(settings):
     app = create_app(Settings(store=settings.store, solr=settings.solr, alias="no-such-alias", details="yes"))
     answer = app.test_client().get("/?tag=frog")
     assert answer.status_code == 200
@@ -732,7 +732,7 @@ def test_a_page_of_results_weighs_little_and_its_files_are_kept(page):
 
 
 @pytest.mark.slow
-def test_the_server_says_where_it_is_and_stops_on_ctrl_c(library):
+def test_the_server_states_where_it_is_and_stops_on_ctrl_c(library):
     with started(Settings(store=library.store.root), stderr=subprocess.STDOUT) as (process, port):
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")

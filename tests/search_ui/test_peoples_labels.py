@@ -83,7 +83,7 @@ SEARCHES = [
 ]
 
 
-def test_a_search_finds_and_counts_what_people_say(page, searchable, given, show):
+def test_a_search_finds_and_counts_what_people_label(page, searchable, given, show):
     runs = searchable.first, searchable.network
     show(*runs)
     documents = with_agreement([d for run in runs for d in expected(searchable, given, run)])
@@ -153,7 +153,7 @@ def test_a_correction_is_found_at_once_and_no_longer_when_it_is_undone(page, set
     assert (answer["corrections"], answer["labelled"]) == ([], right_before)
 
 
-def test_exports_have_what_people_say(page, searchable, given):
+def test_exports_have_what_people_label(page, searchable, given):
     wanted = {d["id"]: d for d in expected(searchable, given, searchable.first) if "correction" in d}
     query = "?correction=corrected&correction=agreed&correction=disputed"
     with page.get(f"/export.jsonl{query}") as answer:

@@ -81,7 +81,7 @@ def one(found: dict, run) -> dict:
 # What it says
 
 
-def test_the_api_says_what_tinytags_status_says(page, settings):
+def test_the_api_states_what_tinytags_status_states(page, settings):
     found, status = page.get("/api/runs").json, read_status(settings)
     for key in ("store", "solr", "solr_error", "alias", "published", "corpora", "runs"):
         assert found[key] == status[key], key
@@ -167,7 +167,7 @@ def test_a_training_and_the_last_job_of_each_step_are_shown(world):
     assert re.search(r"tag 0 3 0 done \d{4}-\d\d-\d\d \d\d:\d\d UTC : 700 images in 3 s, 350 images/s", words)
 
 
-def test_an_empty_store_says_how_to_begin(solr, tmp_path):
+def test_an_empty_store_states_how_to_begin(solr, tmp_path):
     words = text(client(Settings(store=str(tmp_path / "new"), solr=solr.url)).get("/runs"))
     assert "The store is empty" in words and "tinytags demo" in words
     assert not (tmp_path / "new").exists()
@@ -202,7 +202,7 @@ def quickly(client, path="/runs"):
     return answer
 
 
-def test_without_solr_the_page_says_so_and_what_the_store_knows(world, limits):
+def test_without_solr_the_page_reports_it_and_what_the_store_knows(world, limits):
     words = text(quickly(client(Settings(store=world.store.root, solr=NO_SOLR, details="yes"))))
     assert "Solr is unavailable: Solr at http://127.0.0.1:1/solr does not answer" in words
     assert "tag 3 0 0 index unknown Solr is unavailable" in words
@@ -302,7 +302,7 @@ def test_the_version_changes_with_what_is_shown_and_with_nothing_else(world):
     assert page.get("/api/runs").json["version"] != first["version"]
 
 
-def test_browsers_ask_often_while_something_is_written_and_rarely_otherwise(world):
+def test_browsers_poll_often_while_something_is_written_and_rarely_otherwise(world):
     page, made = client(world.settings), new_run(world)
     assert page.get("/api/runs").json["ask_again_seconds"] == 3
     with lease(world.store, layout.run_lease(made.name), "x"):
@@ -346,8 +346,8 @@ def watched(world, chromium):
 @pytest.fixture
 def often(monkeypatch):
     """Lets browsers ask every 0.3 seconds."""
-    monkeypatch.setattr("search_ui.board.ASK_BUSY", 0.3)
-    monkeypatch.setattr("search_ui.board.ASK_IDLE", 0.3)
+    monkeypatch.setattr("search_ui.board.POLL_BUSY", 0.3)
+    monkeypatch.setattr("search_ui.board.POLL_IDLE", 0.3)
 
 
 def row(page, run, step: str) -> list[str]:

@@ -201,7 +201,7 @@ def test_searches_and_counts_are_as_they_are_without(alike, show):
         )
 
 
-def test_when_solr_says_no_or_nothing_in_time_the_page_does_without(alike, show, monkeypatch):
+def test_when_solr_refuses_or_is_silent_in_time_the_page_does_without(alike, show, monkeypatch):
     page = show(alike.ten)
     assert page.get(f"/api{path(3)}").json["similar"]
     with monkeypatch.context() as patch:

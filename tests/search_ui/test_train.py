@@ -175,7 +175,7 @@ def test_strangers_start_no_jobs(world, allowed, address, status):
     assert app.extensions["tinytags"].trainings.last() is None
 
 
-def test_nothing_is_compared_trained_or_published_while_solr_can_not_say_what_is_shown(library, tmp_path):
+def test_nothing_is_compared_trained_or_published_while_solr_can_not_state_what_is_shown(library, tmp_path):
     settings = Settings(
         store=library.store.root, solr="http://127.0.0.1:1/solr", database=f"sqlite:///{tmp_path}/labels.db"
     )

@@ -81,7 +81,7 @@ def test_an_hdfs_that_does_not_answer_is_unavailable_as_a_whole(pauses):
         (OSError("x"), StoreUnavailableError, 4),
     ],
 )
-def test_errors_of_hdfs_say_whether_the_file_or_the_store_failed(pauses, failure, kind, attempts):
+def test_errors_of_hdfs_state_whether_the_file_or_the_store_failed(pauses, failure, kind, attempts):
     store = open_store("hdfs://namenode:8020/x")
     calls = []
 

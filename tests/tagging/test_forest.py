@@ -217,7 +217,7 @@ def test_the_hash_stays_the_same_from_release_to_release():
     )
 
 
-def test_the_hash_tells_forests_apart(forest):
+def test_the_hash_distinguishes_forests(forest):
     threshold = forest.threshold.copy()
     threshold[0] ^= 1
     others = [replace(forest, threshold=threshold), replace(forest, classes=(*NAMES[:9], "truck"))]

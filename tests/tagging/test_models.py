@@ -57,7 +57,7 @@ def test_a_model_without_a_card_is_not_listed(store):
         load_model(store, "half")
 
 
-def test_a_missing_model_in_an_empty_store_says_how_to_make_one(store):
+def test_a_missing_model_in_an_empty_store_states_how_to_make_one(store):
     assert list_models(store) == []
     with pytest.raises(
         TinyTagsError, match=r"no model 'forest-10' in .*; there is none yet: make one with `tinytags train`"

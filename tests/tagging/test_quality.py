@@ -132,7 +132,7 @@ def test_ten_thousand_classes_are_measured_without_a_matrix_and_with_a_small_car
     assert len(json.dumps(result)) < 2e6
 
 
-def test_the_matrix_ends_where_the_limit_says_and_the_mistakes_begin():
+def test_the_matrix_ends_where_the_limit_states_and_the_mistakes_begin():
     for count in (MATRIX_CLASSES, MATRIX_CLASSES + 1):
         result = measure(np.eye(count, dtype=np.uint16), np.arange(count), map(str, range(count)), 1)
         assert (result["confusion"] is None) == ("mistakes" in result) == (count > MATRIX_CLASSES)
