@@ -8,8 +8,9 @@ To add a field, write one `Field` into `FIELDS`, at its place in a document. Wit
     Field("split", "string", "The split of the data set.", presence="some", facet=Facet("Split", "splits", "Splits.")),
 
 it is in hits, exports and the API, ``?split=test&split=train`` filters by it, the page and the API list its values with
-counts, and the OpenAPI document describes all of this; no other module has to know it. Two more places have to agree,
-and tests compare both with the table: `conf/solr/tags/schema.xml` declares the field, and `tagging.tags` writes its value.
+counts, and the OpenAPI document describes all of this; no other module has to know it. Three more places have to
+agree, and tests compare them with the table: `conf/solr/tags/schema.xml` declares the field, `tagging.tags` writes its value, and
+`tagging.dataset_card` has its type.
 """
 
 from dataclasses import dataclass

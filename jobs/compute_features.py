@@ -97,8 +97,8 @@ def compute_features(
         check_start(settings.master, "features")
     began = time.monotonic()
     with lease(store, layout.features_lease(corpus, name), f"features {name!r} of corpus {corpus!r}"):
-        for folder in ("", "/codes", "/statistics", "/failed"):
-            store.remove_temporary(layout.features_folder(corpus, name) + folder)
+        for folder in layout.features_folders(corpus, name):
+            store.remove_temporary(folder)
         kept.keep_features(store, source, chosen, fit)
         done = kept.done_partitions(store, source, chosen)
         pending = choose_pending(

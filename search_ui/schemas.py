@@ -41,7 +41,7 @@ def document_schema(**more: Schema) -> Schema:
 def _field_schema(field: Field) -> Schema:
     keywords = {"minimum": field.minimum, "maximum": field.maximum, "pattern": field.pattern}
     return {
-        "type": {str: "string", int: "integer", float: "number"}[field.python_type],
+        "type": {str: "string", int: "integer", float: "number", list: "array"}[field.python_type],
         "description": field.description,
         **{name: value for name, value in keywords.items() if value is not None},
     }

@@ -109,6 +109,12 @@ def features_statistics(corpus: str, features: str, partition: int) -> str:
     return statistics(features_folder(corpus, features), partition)
 
 
+def features_folders(corpus: str, features: str) -> list[str]:
+    """Return the folders in which files of a corpus' features are written."""
+    folder = features_folder(corpus, features)
+    return [folder, *(f"{folder}/{name}" for name in ("codes", "hashes", "statistics", "failed"))]
+
+
 def features_failed(corpus: str, features: str, partition: int) -> str:
     """Return the reason why a partition's features could not be computed."""
     return failed(features_folder(corpus, features), partition)

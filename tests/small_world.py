@@ -90,7 +90,7 @@ def write_hostile(folder: Path) -> Path:
     marker = folder / "executed"
     code = f"open({str(marker)!r}, 'a').write(__file__ + '\\n')\n"
     folder.mkdir(exist_ok=True)
-    for name in ("conf", "storage", "ingest", "tagging"):
+    for name in ("conf", "storage", "ingest", "tagging", "records", "indexing", "search_ui", "operations"):
         (folder / f"{name}.py").write_text(code)
     (folder / "jobs").mkdir()
     for name in ("__init__", "runner", "worker", "tag_images"):

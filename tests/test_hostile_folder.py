@@ -22,5 +22,6 @@ def test_the_chain_runs_in_a_folder_with_a_conf_py(tmp_path, master):
     run_process("ingest", tiny, "--corpus", "tiny", "--partition-images", 20, **here)
     out, _ = run_process("tag", "--corpus", "tiny", "--model", "forest", "--master", master, **here)
     assert "3 partitions tagged now" in out
+    run_process("evaluate", "--corpus", "cifar", "--model", "forest", **here)
     assert "tag 3 of 3 partitions done" in run_process("status", **here)[0]
     assert not marker.exists(), marker.read_text()

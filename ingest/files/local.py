@@ -7,6 +7,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
+from typing import Any
 
 from conf.errors import TinyTagsError
 from ingest.files.entry import Entry, base_name
@@ -33,7 +34,14 @@ def list_dir(path: str) -> list[Entry]:
 
 
 class UnreadableError(TinyTagsError):
-    """A file that is there, but can't be opened: without permission, or a link to nothing."""
+    """A file that is there, but can't be opened: without permission, or a link to nothing; ``reason`` is without its path."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path, self.reason = path, reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.path, self.reason)
 
 
 @contextlib.contextmanager
@@ -43,12 +51,10 @@ def errors(path: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         if os.path.islink(path):
-            raise UnreadableError(f"{path}: is a link to nothing; remove or repair it") from None
+            raise UnreadableError(path, "is a link to nothing; remove or repair it") from None
         raise TinyTagsError(f"{path}: no such file or folder") from None
     except PermissionError:
-        raise UnreadableError(
-            f"{path}: may not be read by this user; change its permissions (chmod)"
-        ) from None
+        raise UnreadableError(path, "may not be read by this user; change its permissions (chmod)") from None
     except OSError as error:
         if error.errno is None:  # of what unpacks a file, not of the operating system
             raise

@@ -113,7 +113,7 @@ class Folder(FileDump):
             except PictureError as error:
                 bad[row] = str(error)
             except files.UnreadableError as error:
-                bad[row] = str(error).removeprefix(f"{path}: ")
+                bad[row] = error.reason
         labels = _numbers(self.numbers)[start:stop]
         return Batch(images, labels, self.names(start, stop), bad)
 

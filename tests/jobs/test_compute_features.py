@@ -18,7 +18,7 @@ from jobs.train_forest import train_forest
 from operations.status import describe, read_status
 from storage import layout
 from storage.lease import lease
-from storage.store import open_store
+from storage.store import open_store, temporary_path
 from tagging.features import features_class
 from tagging.features.hog import Hog
 from tagging.features.kept import FeaturesDamagedError, done_partitions, read_codes
@@ -158,8 +158,19 @@ def test_a_damaged_file_is_one_line_with_the_command_that_computes_it_again(stor
     words = ["tag", "--corpus", "c", "--model", "m", "--min-confidence", "0.1", "--store", store.url()]
     _, err = run(*words, code=1)
     assert "1 of 3 partitions not tagged: 1; the first: " in error_line(err)
+    left = [
+        temporary_path(f"{of_part.rpartition('/')[0]}/x")
+        for of_part in (
+            path,
+            layout.features_hashes("c", folder, 1),
+            layout.features_statistics("c", folder, 1),
+        )
+    ]
+    for one in left:
+        store.write_bytes(one, b"of a killed process")
     run(*command.split()[1:], "--store", store.url())
     assert store.read_bytes(path) == data
+    assert [one for one in left if store.exists(one)] == []
     run(*words)
 
 
