@@ -111,7 +111,7 @@ def import_model(
         )
     if model_exists(store, model):
         raise TinyTagsError(
-            f"model {model!r} is there already; give this one another name, or remove {store.url(f'models/{model}')}"
+            f"model {model!r} is there already; give this one another name, or remove {store.url(paths.model_folder(model))}"
         )
     try:
         data = file.read_bytes()

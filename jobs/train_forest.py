@@ -202,7 +202,7 @@ def train_forest(
     with lease(store, layout.model_lease(model), f"model {model!r}"):
         if model_exists(store, model):
             raise TinyTagsError(
-                f"model {model!r} is there already; give this one another name, or remove {store.url(f'models/{model}')}"
+                f"model {model!r} is there already; give this one another name, or remove {store.url(layout.model_folder(model))}"
             )
         # Without a card, all there is was left by a killed attempt.
         store.remove_temporary(layout.model_folder(model))
