@@ -147,8 +147,10 @@ def test_the_session_is_that_of_every_process_with_the_password_and_ends_with_it
     page = page_with(settings, password=PASSWORD)
     log_in(page)
     value = page.get_cookie("tinytags").value
+    # Not the last character, of which two bits mean nothing.
+    forged = value[:-2] + ("A" if value[-2] != "A" else "B") + value[-1]
     for password, cookie, status in (
-        (PASSWORD, value, 303), ("another password", value, 401), (PASSWORD, value[:-2] + "xx", 401), (PASSWORD, "eyJ1c2VyIjoiQSJ9", 401),
+        (PASSWORD, value, 303), ("another password", value, 401), (PASSWORD, forged, 401), (PASSWORD, "eyJ1c2VyIjoiQSJ9", 401),
     ):  # fmt: skip
         other = page_with(settings, password=password)
         other.set_cookie("tinytags", cookie)
