@@ -5,9 +5,7 @@ application, and none uses what was compiled ahead in a read-only folder or a zi
 """
 
 import atexit
-import contextlib
 import functools
-import gc
 import hashlib
 import importlib
 import os
@@ -16,10 +14,11 @@ import sys
 import tempfile
 import threading
 import types
-from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
+
+from conf.garbage import no_collection
 
 _importing = threading.Lock()
 _LOCATORS = "UserProvidedCacheLocator,InTreeCacheLocator,ingest.compiled.KernelLocator"
@@ -28,7 +27,8 @@ _LOCATORS = "UserProvidedCacheLocator,InTreeCacheLocator,ingest.compiled.KernelL
 @functools.cache
 def compiled(name: str) -> types.ModuleType:
     """Return the module ``name``, as "tagging.forest.kernel", compiled; imports numba."""
-    with _importing, _without_collections():
+    # The collector takes up to a third of the time of this import.
+    with _importing, no_collection():
         import numba
 
         config: Any = numba.config
@@ -38,18 +38,6 @@ def compiled(name: str) -> types.ModuleType:
             return importlib.import_module(name)
         finally:
             config.CACHE_LOCATOR_CLASSES = before
-
-
-@contextlib.contextmanager
-def _without_collections() -> Iterator[None]:
-    """Pause the garbage collector: little that an import makes is garbage, and looking for it takes up to a third of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class KernelLocator:

@@ -42,7 +42,7 @@ class Rates:
     def seconds_to_wait(self, client: str, count: int = 1) -> int:
         """Count ``count`` changes by a client and return 0; or count nothing and return after how many seconds it may try again.
 
-        More at once than a rate allows in its time are as many as that.
+        Where ``count`` is larger than what a rate allows in its time, it counts as that.
         """
         costs = [(limit, min(count, limit.amount)) for limit in self.limits]
         with self._lock:

@@ -12,11 +12,11 @@ import numpy as np
 from bench import made
 from bench.harness import Comparison, Latencies, UnequalError, Way, single
 from bench.place import ROOT, removed
+from ingest.formats.cifar_10 import LAYOUT
 from ingest.image import IMAGE_BYTES
 from jobs.spark import SparkRunner
+from storage import layout
 from storage.store import open_store
-
-BATCHES = (*(f"data_batch_{n}.bin" for n in range(1, 6)), "test_batch.bin")
 
 
 def measured(place):
@@ -48,18 +48,15 @@ def measured(place):
 def _sixty(place):
     """Yield the verbs of a chain of 60 images without a JVM, with what removes the results of the time before."""
     images, labels = (some[:60] for some in place.labelled)
-    folder, store = place.folder / "sixty", Path(place.store.url())
-    folder.mkdir()
+    folder, corpora = place.folder / "sixty", Path(place.store.url(layout.CORPORA))
+    folder.mkdir(exist_ok=True)
     records = np.concatenate([labels[:, None].astype(np.uint8), images], axis=1)
-    for name, batch in zip(BATCHES, np.array_split(records, 6), strict=True):
-        batch.tofile(folder / name)
+    for name, batch in zip(LAYOUT.batches, np.array_split(records, len(LAYOUT.batches)), strict=True):
+        batch.tofile(folder / f"{name}.bin")
     corpus, alone = ("--corpus", "sixty"), ("--master", "processes")
-    yield "ingest-60", ("ingest", str(folder), *corpus, *alone), removed(store / "corpora" / "sixty")
-    yield (
-        "tag-60",
-        ("tag", *corpus, "--model", place.model, *alone),
-        lambda: [removed(run)() for run in (store / "runs").glob("sixty-*")],
-    )
+    yield "ingest-60", ("ingest", str(folder), *corpus, *alone), removed(corpora / "sixty")
+    # A partition that is named is tagged again.
+    yield "tag-60", ("tag", *corpus, "--model", place.model, "--partition", "0", *alone), None
     yield "evaluate-60", ("evaluate", *corpus, "--model", place.model, *alone), None
 
 

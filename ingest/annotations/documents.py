@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from conf.garbage import no_collection
 from ingest.annotations.classes import Classes
 from ingest.annotations.manifest import Annotations, DocumentsOf
-from ingest.annotations.rows import MACHINE, Row, no_collection, read_rows
+from ingest.annotations.rows import MACHINE, Row, read_rows
 from storage import layout
 from storage.documents import documents_file
 from storage.store import Store

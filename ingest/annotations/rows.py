@@ -4,8 +4,6 @@ A row belongs to the range that its first byte is in. Parquet has a group of row
 what an image needs is read from all ranges without the rest.
 """
 
-import contextlib
-import gc
 import json
 import time
 import zlib
@@ -13,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from conf.garbage import no_collection
 from ingest import files
 from ingest.annotations.classes import Classes
 from ingest.annotations.layouts import BOXES, BadRowError, split_row
@@ -32,18 +31,6 @@ MACHINE = "machine"  # the source of labels that a model gives
 LISTED = 10  # ids without a name that statistics list
 SHOWN = 200  # characters of a bad row
 Row = tuple[Any, ...]
-
-
-@contextlib.contextmanager
-def no_collection() -> Iterator[None]:
-    """Turn Python's collector of cycles off: a task has millions of objects and no cycles, and it would walk them again and again."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def partition_of(image: str, partitions: int) -> int:

@@ -100,7 +100,6 @@ def note_unused(
             continue
         lines = head.decode("utf-8-sig", "replace").splitlines(keepends=True)
         lines = lines[:-1] if len(head) < entry.size and len(lines) > 1 else lines  # the last one is cut off
-        lines_text = "".join(lines)
         pictures = meant(at)
         key = len(pictures), pictures[0]  # all, or those of a split: a million names take seconds
         by_name = known.get(key) or known.setdefault(key, pictures_by_name(pictures))
@@ -113,8 +112,8 @@ def note_unused(
             return
         if not usable:
             how = "--labels takes a CSV file with the columns name and label"
-        elif "\N{REPLACEMENT CHARACTER}" in lines_text:
-            how = f"--labels {at} takes it in UTF-8, which it isn't"
+        elif any("\N{REPLACEMENT CHARACTER}" in line for line in lines):
+            how = f"save it in UTF-8, then --labels {at} takes it"
         else:
             how = f"--labels {at} takes it"
         note(f"{path}: {entry.name} may hold labels and is not used: {how}")

@@ -154,7 +154,7 @@ def test_a_file_of_labels_that_is_not_in_utf_8_is_noted_as_such(tmp_path, capsys
     (tmp_path / "any.csv").write_bytes("1.png,Bär\n".encode("cp1252"))
     assert open_folder(str(tmp_path)).classes is None
     assert capsys.readouterr().err.endswith(
-        f"--labels {tmp_path / 'any.csv'} takes it in UTF-8, which it isn't\n"
+        f"save it in UTF-8, then --labels {tmp_path / 'any.csv'} takes it\n"
     )
 
 

@@ -355,7 +355,7 @@ def test_a_form_without_a_class_or_a_name_is_not_sent(browse):
 
 
 def test_what_is_refused_does_not_count():
-    rates = Rates("2/minute, 10/day", "correction_rate")
+    rates = Rates("2/hour, 10/day", "correction_rate")
     waits = [rates.seconds_to_wait("a") for _ in range(20)]
-    assert waits[:2] == [0, 0] and all(0 < wait <= 60 for wait in waits[2:])
+    assert waits[:2] == [0, 0] and all(0 < wait <= 3600 for wait in waits[2:])
     assert rates.seconds_to_wait("b", 20) == 0 < rates.seconds_to_wait("b"), "as many as the rate allows"

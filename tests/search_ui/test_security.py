@@ -114,7 +114,7 @@ def server(settings):
         yield "127.0.0.1", port
 
 
-def write(server, request: bytes) -> tuple[int, dict[str, str]]:
+def exchange(server, request: bytes) -> tuple[int, dict[str, str]]:
     """Send bytes as they are; return the status and the headers of the answer."""
     with socket.create_connection(server, timeout=60) as client:
         client.sendall(request)
@@ -153,16 +153,16 @@ REFUSED = {
 @pytest.mark.parametrize("what", REFUSED)
 def test_the_server_refuses_what_is_too_large_or_no_request_with_the_same_headers(server, what):
     request, wanted = REFUSED[what]
-    status, headers = write(server, request)
+    status, headers = exchange(server, request)
     assert status == wanted
     assert {name: headers.get(name) for name in HEADERS} == HEADERS
-    assert write(server, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == 200
+    assert exchange(server, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == 200
 
 
 @pytest.mark.services
 def test_a_body_that_is_small_enough_is_read_and_refused_by_its_route(server):
     body = b"x" * (BODY_BYTES - 1)
-    status, headers = write(
+    status, headers = exchange(
         server, b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
     )
     assert status == 405
