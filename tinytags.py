@@ -202,7 +202,7 @@ def index(run_name, publish, shards, partition, dry_run, settings, as_json):
         then = f"; alias {settings.alias!r} would then show {run_name}" if result["publish"] else ""
         report(result, f"would index {what} of run {run_name}{then}", as_json)
         return
-    shown = (
+    published_as = (
         f"alias {settings.alias!r} shows it"
         if result["published"]
         else f"alias {settings.alias!r} does not show it"
@@ -210,7 +210,7 @@ def index(run_name, publish, shards, partition, dry_run, settings, as_json):
     summary = (
         f"run {run_name}: {counted(result['documents'], 'document')} in {solr.url}, "
         f"{counted(len(result['posted']), 'partition')} posted "
-        f"now in {duration(result['seconds'])}; {result['rejected']:,} rejected; {shown}"
+        f"now in {duration(result['seconds'])}; {result['rejected']:,} rejected; {published_as}"
     )
     report(result, summary, as_json)
     if not result["complete"]:

@@ -72,7 +72,7 @@ def gains(
     """Return the errors of the confidences in the order of `WAYS`, the mean of `SPLITS` splits: overall, and within classes."""
     raw = best.votes / (PROBABILITY_STEPS if voters is None else voters)
     right = best.tag == labels
-    found = []
+    errors_of_seeds = []
     for seed in range(SPLITS):
         order = np.random.default_rng(seed).permutation(len(labels))
         fitted, measured = order[: len(order) // 2], order[len(order) // 2 :]
@@ -90,10 +90,10 @@ def gains(
                 ]
             ),
         ]
-        found.append(
+        errors_of_seeds.append(
             [(_error(one, right[measured]), _within(one, right[measured], tags)) for one in expected]
         )
-    return [tuple(errors) for errors in np.mean(found, axis=0).tolist()]
+    return [tuple(errors) for errors in np.mean(errors_of_seeds, axis=0).tolist()]
 
 
 def _error(confidences: Floats, right: npt.NDArray[np.bool_]) -> float:

@@ -192,8 +192,8 @@ def section(result: dict[str, Any]) -> str:
         lines = [f"| labels a class | {' | '.join(map(str, LABELS))} |", "|---" * (len(LABELS) + 1) + "|"]
         for row in result["few"]:
             cells = [
-                f"{100 * np.mean(found):.1f} % ({100 * min(found):.1f}-{100 * max(found):.1f})"
-                for found in row["accuracies"].values()
+                f"{100 * np.mean(accuracies):.1f} % ({100 * min(accuracies):.1f}-{100 * max(accuracies):.1f})"
+                for accuracies in row["accuracies"].values()
             ]
             lines.append(f"| `{row['name']}` | {' | '.join(cells)} |")
         parts.append("\n".join(lines))

@@ -241,11 +241,11 @@ class Place:
         expected = self.tagged(run)
         hits = self.client.select(run.name, {"q": "*:*", "rows": 1_000_000})["response"]["docs"]
         # What Solr or the indexer adds to a document is theirs.
-        found = {hit["id"]: {key: hit.get(key) for key in expected.get(hit["id"], ())} for hit in hits}
-        if found == expected:
+        actual = {hit["id"]: {key: hit.get(key) for key in expected.get(hit["id"], ())} for hit in hits}
+        if actual == expected:
             return None
-        missing, more = expected.keys() - found.keys(), found.keys() - expected.keys()
-        changed = sum(found[key] != expected[key] for key in found.keys() & expected.keys())
+        missing, more = expected.keys() - actual.keys(), actual.keys() - expected.keys()
+        changed = sum(actual[key] != expected[key] for key in actual.keys() & expected.keys())
         return f"{len(missing):,} of {len(expected):,} documents missing, {len(more):,} too many, {changed:,} changed"
 
     # Chance
@@ -260,7 +260,7 @@ def snapshot(folder: Path) -> dict[str, object]:
 
     Temporary files, and those that only say when a job finished, are left out.
     """
-    found: dict[str, object] = {}
+    contents: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not path.name.startswith(".") and not path.name.endswith("-finished.json"):
             data: object = path.read_bytes()
@@ -270,8 +270,8 @@ def snapshot(folder: Path) -> dict[str, object]:
                 data = {
                     key: value for key, value in values.items() if key not in ("seconds", "host", "checksum")
                 }
-            found[str(path.relative_to(folder))] = data
-    return found
+            contents[str(path.relative_to(folder))] = data
+    return contents
 
 
 def _tree(number: int) -> Tree:

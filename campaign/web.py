@@ -24,7 +24,7 @@ class Answer:
 
 
 @contextlib.contextmanager
-def shown(place: Place, solr: str | None = None) -> Iterator[str]:
+def serving(place: Place, solr: str | None = None) -> Iterator[str]:
     """Serve a page that shows a run of which all images are there; give its address."""
     runs = [name for name in place.store.list(layout.RUNS) if name.startswith("web-")]
     run = runs[0] if runs else place.make_tagged("web")[1]

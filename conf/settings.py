@@ -182,6 +182,6 @@ def _read_toml(path: Path, names: list[str]) -> dict[str, str]:
         if name not in names:
             raise TinyTagsError(f"{path}: there is no setting {name!r}; there are {', '.join(names)}")
         if not isinstance(value, str):
-            shown = "no string" if name == "password" else repr(value)
-            raise TinyTagsError(f"{path}: {name} is {shown}; write a string in quotes")
+            quoted = "no string" if name == "password" else repr(value)
+            raise TinyTagsError(f"{path}: {name} is {quoted}; write a string in quotes")
     return values

@@ -62,14 +62,14 @@ class Counts:
 def read_counts(store: Store, name: str) -> Counts | None:
     """Return the counts in the store; None where there are none, or damaged ones. Raises `StoreUnavailableError`."""
     try:
-        found = store.read_json(layout.annotations_counts(name))
-        images, relations = (query.Index(*found.pop(key)) for key in ("images_index", "relations_index"))
-        kinds = found.pop("kinds")
+        document = store.read_json(layout.annotations_counts(name))
+        images, relations = (query.Index(*document.pop(key)) for key in ("images_index", "relations_index"))
+        kinds = document.pop("kinds")
         return Counts(
             images_index=images,
             relations_index=relations,
             kinds=None if kinds is None else [relation_query.RelationKind(*kind) for kind in kinds],
-            **found,
+            **document,
         )
     except StoreUnavailableError:
         raise

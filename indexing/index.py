@@ -228,10 +228,10 @@ def _check_fields(solr: Solr, run: DocumentSet) -> None:
     """Raise `TinyTagsError` unless a collection has the fields of documents, before one of them is posted."""
     there = solr.fields(run.name)
     for field in COLLECTION_FIELDS[run.configset]:
-        found = there.get(field.name)
-        if found is None or (found["type"], found["indexed"]) != (field.type, field.indexed):
+        defined = there.get(field.name)
+        if defined is None or (defined["type"], defined["indexed"]) != (field.type, field.indexed):
             raise TinyTagsError(
                 f"collection {run.name!r} of Solr at {solr.url} is of another version of TinyTags: its field {field.name!r} "
-                f"{'is missing' if found is None else 'is defined otherwise'}; drop it with `tinytags retire {run.name}` and "
+                f"{'is missing' if defined is None else 'is defined otherwise'}; drop it with `tinytags retire {run.name}` and "
                 "index the run again"
             )

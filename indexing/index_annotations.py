@@ -61,21 +61,21 @@ def verify_annotations(store: Store, name: str, solr: Solr | None, repair: bool 
         for part in annotations.sets:
             check_idle(store, part)
     findings = Findings(dict.fromkeys(("rows", "bad", "documents", "rejected"), 0))
-    found = {part: Findings(findings.sums) for part in annotations.sets}
+    by_part = {part: Findings(findings.sums) for part in annotations.sets}
     indexed = {part: solr if solr and solr.exists(part.name) else None for part in annotations.sets}
     with Progress("verify", annotations.ranges + 2 * annotations.partitions, "partitions") as progress:
         for number in range(annotations.ranges):
             with recording_unreadable(number, findings):
                 _check_rows(store, annotations, number, findings)
             progress.add(1)
-        for part, own in found.items():
+        for part, own in by_part.items():
             if solr and not indexed[part]:
                 findings.add("collection", None, f"{part.what} are not in Solr at {solr.url}")
             for p in range(part.partitions):
                 _check_documents(store, part, p, own, indexed[part])
                 progress.add(1)
             _check_foreign(part, own, indexed[part])
-    published = solr and all(solr.alias(part.alias) == [part.name] for part in found)
+    published = solr and all(solr.alias(part.alias) == [part.name] for part in by_part)
     if solr and published and (wrong := check_counts(store, name, solr)):
         findings.add("counts", None, wrong)
     if repair:
@@ -83,14 +83,14 @@ def verify_annotations(store: Store, name: str, solr: Solr | None, repair: bool 
             store,
             annotations,
             findings.partitions("rows"),
-            [own.partitions("documents") for own in found.values()],
+            [own.partitions("documents") for own in by_part.values()],
         )
-        for part, own in found.items():
+        for part, own in by_part.items():
             if part_solr := indexed[part]:
                 _repair_index(store, part, part_solr, own)
         if solr and published:
             _repair_counts(store, name, solr, findings)
-    findings.problems += [problem for own in found.values() for problem in own.problems]
+    findings.problems += [problem for own in by_part.values() for problem in own.problems]
     return {
         "annotations": name,
         "partitions": annotations.partitions,

@@ -65,20 +65,20 @@ class AnnotationsWatch:
 
     def scan(self, pool: ThreadPoolExecutor) -> ScannedAnnotations:
         """Return the state of all annotations. Raises `StoreUnavailableError`; broken ones are reported as such."""
-        found = ScannedAnnotations([], {})
+        scanned = ScannedAnnotations([], {})
         for name in self.store.times(layout.ANNOTATIONS):
             try:
                 folder = self._folder(layout.annotations_folder(name))
                 annotations = folder.manifest(lambda name=name: open_annotations(self.store, name))  # type: ignore[misc]  # a default
                 if annotations is not None:
-                    found.statuses.append(self._status(annotations, folder))
+                    scanned.statuses.append(self._status(annotations, folder))
                     for part in annotations.sets:
-                        found.expected[part.name] = self._expected(part, pool)
+                        scanned.expected[part.name] = self._expected(part, pool)
             except StoreUnavailableError:
                 raise
             except TinyTagsError as error:
-                found.statuses.append({"annotations": name, "error": str(error)})
-        return found
+                scanned.statuses.append({"annotations": name, "error": str(error)})
+        return scanned
 
     def _folder(self, path: str) -> FolderCache:
         folder = self._folders.setdefault(path, FolderCache(self.store, path))
@@ -86,7 +86,7 @@ class AnnotationsWatch:
         return folder
 
     def _status(self, annotations: Annotations, folder: FolderCache) -> AnnotationsStatus:
-        found: list[Problem] = []
+        all_problems: list[Problem] = []
         steps = {}
         done: dict[int, float] = {}
         for step, path, partitions in (
@@ -97,7 +97,7 @@ class AnnotationsWatch:
             done = there.numbers("statistics")
             failed, failures = read_failures(there, done)
             steps[step] = states(partitions, done, failed)
-            found += problems(step, failures)
+            all_problems += problems(step, failures)
         writer = None
         if folder.has("lease.json"):
             writer = writer_of(holder(self.store, layout.annotations_lease(annotations.name)))
@@ -106,7 +106,7 @@ class AnnotationsWatch:
             "annotations": annotations.name, "hash": annotations.hash, "ranges": annotations.ranges,
             "partitions": annotations.partitions, "rows": steps["rows"], "documents": steps["documents"],
             "collections": {part.kind: part.name for part in annotations.sets}, "writer": writer,
-            "problems": found, "redo": [shlex.join(words)] if found else [],
+            "problems": all_problems, "redo": [shlex.join(words)] if all_problems else [],
             "working": working(
                 "annotations", writer, annotations.partitions, annotations.partitions, steps["documents"]["pending"], done
             ),

@@ -49,10 +49,10 @@ class FeaturesWatch:
 
         Raises `StoreUnavailableError`; broken ones are reported as such.
         """
-        found: list[FeaturesStatus | BrokenFeatures] = []
+        statuses: list[FeaturesStatus | BrokenFeatures] = []
         jobs: list[Working] = []
         if not corpus_folder.has("features"):
-            return found, jobs
+            return statuses, jobs
         for name in self.store.times(layout.corpus_features_folder(corpus.name)):
             path = layout.features_folder(corpus.name, name)
             folder = self._folders.setdefault(path, FolderCache(self.store, path))
@@ -62,12 +62,12 @@ class FeaturesWatch:
                     lambda name=name: self.store.read_json(layout.features_manifest(corpus.name, name))  # type: ignore[misc]  # a default
                 )
                 if manifest is not None:
-                    found.append(self._status(corpus, name, folder, manifest, jobs))
+                    statuses.append(self._status(corpus, name, folder, manifest, jobs))
             except StoreUnavailableError:
                 raise
             except StoreError as error:
-                found.append({"folder": name, "error": str(error)})
-        return found, jobs
+                statuses.append({"folder": name, "error": str(error)})
+        return statuses, jobs
 
     def _status(
         self, corpus: Corpus, name: str, folder: FolderCache, manifest: dict[str, Any], jobs: list[Working]
@@ -79,16 +79,16 @@ class FeaturesWatch:
             )
         done = {p: written for p, written in folder.numbers("statistics").items() if p < corpus.partitions}
         failed, failures = read_failures(folder, done)
-        found = states(corpus.partitions, done, failed)
+        counts = states(corpus.partitions, done, failed)
         lease = layout.features_lease(corpus.name, name)
         writer = writer_of(holder(self.store, lease)) if folder.has(lease.rsplit("/", 1)[1]) else None
-        jobs += working("features", writer, corpus.images, corpus.partitions, found["pending"], done)
+        jobs += working("features", writer, corpus.images, corpus.partitions, counts["pending"], done)
         words = ["tinytags", "features", "--corpus", corpus.name, "--features", str(manifest.get("features"))]
         for option in ("seed", "holdout"):
             if manifest.get(option) is not None:
                 words += [f"--{option}", str(manifest[option])]
         return {
-            "name": str(manifest.get("features")), "folder": name, "length": manifest.get("length"), "features": found,
+            "name": str(manifest.get("features")), "folder": name, "length": manifest.get("length"), "features": counts,
             "problems": problems("features", failures), "redo": [shlex.join(words)] if failures else [],
             "finished": finished_jobs(folder, "features"),
         }  # fmt: skip

@@ -11,14 +11,14 @@ def finished_jobs(folder: FolderCache, *steps: str) -> list[Finished]:
 
     Raises `StoreUnavailableError`. A file that is damaged only hides a time, so it counts as missing.
     """
-    found = []
+    jobs = []
     for step in steps:
         path = layout.finished(folder.path, step)
         written = folder.written(path.rpartition("/")[2])
         finished = None if written is None else folder.read(path, written, lambda path: _read(folder, path))
         if finished is not None:
-            found.append(finished)
-    return found
+            jobs.append(finished)
+    return jobs
 
 
 def _read(folder: FolderCache, path: str) -> Finished | None:

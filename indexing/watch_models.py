@@ -42,8 +42,8 @@ class ModelsWatch:
         """Return all models that are complete or are being trained. Raises `StoreUnavailableError`."""
         times = self.store.times(layout.MODELS)
         self._complete = {name: known for name, known in self._complete.items() if name in times}
-        found = (self._scan(name, written) for name, written in times.items())
-        return [status for status in found if status is not None]
+        statuses = (self._scan(name, written) for name, written in times.items())
+        return [status for status in statuses if status is not None]
 
     def _scan(self, name: str, written: float) -> ModelStatus | BrokenModel | None:
         known = self._complete.get(name)

@@ -44,10 +44,10 @@ def write_names(store: Store, corpus: Corpus) -> int:
     for partition in range(corpus.partitions):
         names = read_names(store, corpus, partition)
         first = corpus.rows(partition)[0]
-        found = [(hash_of(stem(name)), first + row) for row, name in enumerate(names) if name]
-        if not partition and not found:
+        of_partition = [(hash_of(stem(name)), first + row) for row, name in enumerate(names) if name]
+        if not partition and not of_partition:
             return 0
-        parts.append(np.array(found, ENTRY))
+        parts.append(np.array(of_partition, ENTRY))
     entries = np.concatenate(parts)
     entries = entries[np.lexsort((entries["record"], entries["hash"]))]
     store.write_bytes(path, entries.tobytes())

@@ -94,7 +94,7 @@ def write_partition(
             write_page_checksum=True,
         ) as writer:
             for batch in dump.read_batches(start, stop):
-                found = [
+                new = [
                     BadRecord(
                         row=row + place,
                         name=(batch.names[place] or None) if batch.names else None,
@@ -102,9 +102,9 @@ def write_partition(
                     )
                     for place, reason in sorted(batch.bad.items())
                 ]
-                if found and strict:
-                    raise strict_error(found)
-                bad.extend(found)
+                if new and strict:
+                    raise strict_error(new)
+                bad.extend(new)
                 table = _table(schema, row, batch)
                 labelled += len(table) - table.column("label").null_count
                 writer.write_table(table, row_group_size=ROW_GROUP_IMAGES)

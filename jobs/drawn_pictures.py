@@ -27,16 +27,16 @@ def find_pictures(store: Store, corpus: Corpus, images: Sequence[str]) -> Pictur
         for record in records_of(index, image):
             if record not in bad:
                 possible[record // corpus.partition_images].append((record, image))
-    found: dict[str, tuple[int, str]] = {}
+    places: dict[str, tuple[int, str]] = {}
     for partition, records in sorted(possible.items()):
         names = read_names(store, corpus, partition)
         for record, image in records:
             name = names[record % corpus.partition_images]
             if name and stem(name) == image:
-                found.setdefault(image, (record, name))
-    if missing := [image for image in images if image not in found]:
+                places.setdefault(image, (record, name))
+    if missing := [image for image in images if image not in places]:
         raise TinyTagsError(f"image {missing[0]!r} has no picture in corpus {corpus.name!r}")
-    return found
+    return places
 
 
 def write_links(

@@ -138,9 +138,9 @@ def import_model(
     if images is not None and len(tried) > 1:
         card["tried"] = [{"takes": one, "accuracy": accuracy} for one, accuracy in tried]
         ways_tried = [f"{one}: {accuracy:.1%}" for one, accuracy in tried]
-        shown = [*ways_tried[:3], *(["..."] if len(tried) > 4 else []), *ways_tried[3:][-1:]]
+        best_and_worst = [*ways_tried[:3], *(["..."] if len(tried) > 4 else []), *ways_tried[3:][-1:]]
         note(
-            f"import: tried {len(tried)} ways to give it an image, on {counted(len(images), 'labelled image')}: {'; '.join(shown)}"
+            f"import: tried {len(tried)} ways to give it an image, on {counted(len(images), 'labelled image')}: {'; '.join(best_and_worst)}"
         )
     if source is not None:
         quality = measure_model(network, renumbered(held_out_blocks(store, source), source.classes, names))

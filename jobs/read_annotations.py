@@ -48,7 +48,7 @@ def read_annotations(
     """
     from ingest.annotations.classes import write_classes
     from ingest.annotations.documents import write_documents
-    from ingest.annotations.manifest import PARTITION_BYTES, create_annotations, find
+    from ingest.annotations.manifest import PARTITION_BYTES, create_annotations, scan
     from ingest.annotations.rows import read_range
     from jobs.environment import check_start
     from jobs.runner import open_runner
@@ -59,9 +59,9 @@ def read_annotations(
     began = time.monotonic()
     webhdfs = settings.webhdfs or None
     store = open_store(settings.store, webhdfs)
-    found = find(folder, name, partition_bytes or PARTITION_BYTES, webhdfs)
-    made = found.annotations
-    for line in found.notes:
+    scanned = scan(folder, name, partition_bytes or PARTITION_BYTES, webhdfs)
+    made = scanned.annotations
+    for line in scanned.notes:
         note(f"annotations: {line}")
     images, _ = made.sets
     rows_folder = layout.annotations_rows_folder(name)
@@ -72,15 +72,15 @@ def read_annotations(
     with lease(store, layout.annotations_lease(name), f"annotations {name!r}"):
         _remove_temporary(store, made)
         create_annotations(store, made)
-        write_classes(store, name, found.classes)
+        write_classes(store, name, scanned.classes)
         with contextlib.ExitStack() as stack:
             # Started for the first step that has something to do: Spark takes seconds.
             runner = functools.cache(
                 lambda: stack.enter_context(open_runner(settings.master, f"annotations {name}"))
             )
             tasks: tuple[tuple[str, str, int, Callable[[int], dict[str, Any]]], ...] = (
-                ("rows", rows_folder, made.ranges, functools.partial(read_range, store, made, found.classes, webhdfs)),
-                ("documents", images.folder, made.partitions, functools.partial(write_documents, store, made, found.classes)),
+                ("rows", rows_folder, made.ranges, functools.partial(read_range, store, made, scanned.classes, webhdfs)),
+                ("documents", images.folder, made.partitions, functools.partial(write_documents, store, made, scanned.classes)),
             )  # fmt: skip
             for step, at, partitions, task in tasks:
                 failed[step], done[step] = _step(

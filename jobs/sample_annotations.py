@@ -192,7 +192,7 @@ def draw(store, annotations, chosen, per_class: int, seed: int, both: bool, corp
     from ingest.bad import read_bad_records
     from ingest.names import read_index, records_of
 
-    found: list[Drawn] = [[] for _ in chosen.names]
+    by_class: list[Drawn] = [[] for _ in chosen.names]
     known = read_index(store, corpus.name) if corpus else None
     bad = read_bad_records(store, corpus) if corpus else frozenset()
     for document in read_images(store, annotations, partition):
@@ -203,11 +203,11 @@ def draw(store, annotations, chosen, per_class: int, seed: int, both: bool, corp
             continue
         numbered = number_of(document["id"], seed), document["id"]
         for place in places:
-            found[place].append(numbered)
+            by_class[place].append(numbered)
     return {
         "partition": partition,
-        "available": [len(one) for one in found],
-        "drawn": [heapq.nsmallest(per_class, one) for one in found],
+        "available": [len(one) for one in by_class],
+        "drawn": [heapq.nsmallest(per_class, one) for one in by_class],
     }
 
 

@@ -56,24 +56,24 @@ def main() -> None:
     components = sorted({*packages(), *jars()})
     note(f"audit: {counted(len(components), 'version')} of Python packages and jars")
     unchecked = components
-    found: dict[Component, list[str]] = {}
+    vulnerable: dict[Component, list[str]] = {}
     for name, check in (("OSV", query_osv), ("pip-audit", run_pip_audit)):
         try:
             answers = check(unchecked)
         except (TinyTagsError, OSError, ValueError, urllib3.exceptions.HTTPError) as error:
             note(f"audit: {name} can't be used here ({type(error).__name__})")
             continue
-        found |= {component: ids for component, ids in answers.items() if ids}
+        vulnerable |= {component: ids for component, ids in answers.items() if ids}
         unchecked = [component for component in unchecked if component not in answers]
-    for component, ids in sorted(found.items()):
+    for component, ids in sorted(vulnerable.items()):
         click.echo(f"{component.name} {component.version}: {', '.join(ids)}")
     if unchecked:
         click.echo("\n".join(_rows(unchecked)))
     checked = len(components) - len(unchecked)
     click.echo(
-        f"{checked:,} of {len(components):,} versions checked, {len(found):,} with known vulnerabilities"
+        f"{checked:,} of {len(components):,} versions checked, {len(vulnerable):,} with known vulnerabilities"
     )
-    raise click.exceptions.Exit(1 if found else NOT_CHECKED if unchecked else 0)
+    raise click.exceptions.Exit(1 if vulnerable else NOT_CHECKED if unchecked else 0)
 
 
 def packages() -> Iterator[Component]:

@@ -11,4 +11,4 @@ def find_chromium() -> str | None:
     each, version 156, two cores shared with other work).
     """
     choices = os.environ.get("TINYTAGS_CHROMIUM"), "chromium-headless-shell", "chromium", "google-chrome"
-    return next((found for choice in choices if choice and (found := shutil.which(choice))), None)
+    return next((path for choice in choices if choice and (path := shutil.which(choice))), None)

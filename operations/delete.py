@@ -104,7 +104,7 @@ def _models(store: Store, corpus: str) -> list[str]:
     from storage.store import DamagedFileError, StoreError
     from tagging.models import list_models, read_card
 
-    found = []
+    models = []
     for model in list_models(store):
         try:
             trained_on = read_card(store, model).get("trained_on") or {}
@@ -113,8 +113,8 @@ def _models(store: Store, corpus: str) -> list[str]:
                 raise
             continue  # damaged: `tinytags status` reports it
         if trained_on.get("corpus") == corpus:
-            found.append(model)
-    return found
+            models.append(model)
+    return models
 
 
 def _runs(store: Store, kind: Kind, name: str) -> list[str]:
@@ -122,7 +122,7 @@ def _runs(store: Store, kind: Kind, name: str) -> list[str]:
     from storage.runs import list_runs, open_run
     from storage.store import DamagedFileError, StoreError
 
-    found = []
+    runs = []
     for run_name in list_runs(store):
         try:
             run = open_run(store, run_name)
@@ -131,8 +131,8 @@ def _runs(store: Store, kind: Kind, name: str) -> list[str]:
                 raise
             continue  # damaged: `tinytags status` reports it
         if name == (run.corpus if kind == "corpus" else run.model):
-            found.append(run_name)
-    return found
+            runs.append(run_name)
+    return runs
 
 
 def _published(settings: Settings, run_name: str, force: bool) -> list[str]:

@@ -104,5 +104,5 @@ def _guesses(model: Model, tiles: Pixels, classes: list[str]) -> list[tuple[int,
 
 
 def _kinds(classes: list[str]) -> dict[str, list[str]]:
-    found = {kind: sorted(members.intersection(classes)) for kind, members in KINDS.items()}
-    return {kind: members for kind, members in found.items() if members}
+    by_kind = {kind: sorted(members.intersection(classes)) for kind, members in KINDS.items()}
+    return {kind: members for kind, members in by_kind.items() if members}

@@ -150,10 +150,10 @@ class CassandraDatabase(Database):
             if self._session is None:
                 self._session = self._new_session()
             if not self._tables:
-                found = self._session.execute(
+                tables = self._session.execute(
                     "SELECT table_name FROM system_schema.tables WHERE keyspace_name = %s", (self.keyspace,)
                 )
-                if len(list(found)) < len(TABLES):
+                if len(list(tables)) < len(TABLES):
                     if not write:
                         return None
                     self._create_tables()

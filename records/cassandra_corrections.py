@@ -74,14 +74,14 @@ class CassandraCorrections(CassandraDatabase, Corrections):
 
     def undo(self, corpus: Corpus, partition: int, row: int, number: int, undone_by: str = "") -> bool:
         key = corpus.name, corpus.hash, partition, row, number
-        found = list(self.execute(f"SELECT undone_at FROM corrections WHERE {_IMAGE} AND number = ?", key))
-        return self._undo([key for one in found if one.undone_at is None], undone_by) > 0
+        rows = list(self.execute(f"SELECT undone_at FROM corrections WHERE {_IMAGE} AND number = ?", key))
+        return self._undo([key for one in rows if one.undone_at is None], undone_by) > 0
 
     def undo_many(self, corrections: Iterable[Correction], undone_by: str = "") -> int:
         keys = {_key(one) for one in corrections}
         query = f"SELECT undone_at FROM corrections WHERE {_IMAGE} AND number = ?"
-        found = [key for key in keys if any(one.undone_at is None for one in self.execute(query, key))]
-        return self._undo(found, undone_by)
+        in_force = [key for key in keys if any(one.undone_at is None for one in self.execute(query, key))]
+        return self._undo(in_force, undone_by)
 
     def undo_all(
         self,
@@ -127,14 +127,14 @@ class CassandraCorrections(CassandraDatabase, Corrections):
         ]
 
     def of_image(self, corpus: Corpus, partition: int, row: int) -> list[Correction]:
-        place, found = (corpus.name, corpus.hash, partition, row), []
+        place, corrections = (corpus.name, corpus.hash, partition, row), []
         with self._errors():
             for one in self.execute(f"SELECT * FROM corrections WHERE {_IMAGE}", place, rows=OF_IMAGE + 1):
                 if one.undone_at is None:
-                    found.append(correction_of(one))
-                if len(found) == OF_IMAGE:
+                    corrections.append(correction_of(one))
+                if len(corrections) == OF_IMAGE:
                     break
-        return found
+        return corrections
 
     def latest_of_image(self, corpus: Corpus, partition: int, row: int) -> list[Correction]:
         place, latest = (corpus.name, corpus.hash, partition, row), dict[str, Any]()

@@ -61,14 +61,14 @@ class CassandraPredictions(CassandraDatabase, Predictions):
         limit: int = 50,
     ) -> Page:
         ascending = after is not None and before is None
-        found: list[int] = []
+        matching: list[int] = []
         last: int | None = None  # where the next page begins
         complete, until = True, time.monotonic() + SCAN_SECONDS
         by_key = (filters.answer, filters.model, filters.corrected) == (None, None, None)
         for numbers, last in self._scan(filters, before, after, ascending, limit + 1 if by_key else ROWS):
-            found += numbers
-            if len(found) > limit:
-                last = found[limit - 1]
+            matching += numbers
+            if len(matching) > limit:
+                last = matching[limit - 1]
                 break
             if time.monotonic() > until:
                 complete = False
@@ -76,7 +76,7 @@ class CassandraPredictions(CassandraDatabase, Predictions):
         else:
             last = None
         # What has been deleted meanwhile is left out.
-        page = make_page(self._read(found[: limit + 1], ascending), limit, before, after)
+        page = make_page(self._read(matching[: limit + 1], ascending), limit, before, after)
         if ascending:
             return replace(page, newer=last, complete=complete)
         return replace(page, older=last, complete=complete)

@@ -148,10 +148,10 @@ class Images:
                 raise
             except TinyTagsError as error:
                 self._corpora[name] = error
-        found = self._corpora[name]
-        if isinstance(found, TinyTagsError):
-            raise found
-        return found
+        corpus = self._corpora[name]
+        if isinstance(corpus, TinyTagsError):
+            raise corpus
+        return corpus
 
     @cached_property
     def _runs(self) -> dict[str, Run]:

@@ -201,15 +201,15 @@ def prediction_of(row: Any) -> Prediction:
     )
 
 
-def make_page(found: list[Prediction], limit: int, before: int | None, after: int | None) -> Page:
+def make_page(predictions: list[Prediction], limit: int, before: int | None, after: int | None) -> Page:
     """Return a page from up to ``limit`` + 1 predictions, in the order in which the database was searched."""
-    more = len(found) > limit
-    found = found[:limit]
+    more = len(predictions) > limit
+    predictions = predictions[:limit]
     if after is not None and before is None:  # searched from the oldest one on
-        found.reverse()
-        older: int | None = found[-1].number if found else after + 1
-        return Page(tuple(found), older, found[0].number if more else None)
+        predictions.reverse()
+        older: int | None = predictions[-1].number if predictions else after + 1
+        return Page(tuple(predictions), older, predictions[0].number if more else None)
     newer = None
     if before is not None:
-        newer = found[0].number if found else before - 1
-    return Page(tuple(found), found[-1].number if more else None, newer)
+        newer = predictions[0].number if predictions else before - 1
+    return Page(tuple(predictions), predictions[-1].number if more else None, newer)

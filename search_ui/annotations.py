@@ -86,10 +86,10 @@ def _relations_url(annotations: str, parts: tuple[tuple[str, str | None], ...]) 
 
 def open_named(name: str) -> Opened:
     """Return annotations; 404 where there are none of this name, 503 where they aren't in Solr."""
-    found = sources().library.annotations(name)
-    if found is None:
+    classes = sources().library.annotations(name)
+    if classes is None:
         abort(404, f"There are no annotations {name!r} in the store.")
-    return Opened(name, found)
+    return Opened(name, classes)
 
 
 def solr() -> Solr:
@@ -191,8 +191,8 @@ class ImageSearch:
 
     def groups(self, classes: Classes) -> list[list[str]]:
         """Return the ids that stand for each class."""
-        found = [classes.labels(name) for name in self.classes]
-        return [sorted(classes.with_kinds(group)) for group in found] if self.descendants else found
+        groups = [classes.labels(name) for name in self.classes]
+        return [sorted(classes.with_kinds(group)) for group in groups] if self.descendants else groups
 
     def params(self, classes: Classes) -> query.Params:
         """Return the search for Solr."""
@@ -213,13 +213,13 @@ class ImageSearch:
         total, known = self._known(counts, groups[0][0] if groups else None)
         left = {tag: facet for tag, facet in facets.items() if tag not in known}
         if total is None or left:
-            found = query.find(solr(), opened.images, params, start, rows, left)
+            hits = query.find(solr(), opened.images, params, start, rows, left)
         else:
-            found = query.find_first(solr(), opened.images, params, start, rows, start + rows)
+            hits = query.find_first(solr(), opened.images, params, start, rows, start + rows)
         known = {
             tag: query.most_frequent(known[tag], facet.limit) for tag, facet in facets.items() if tag in known
         }
-        return query.Hits(found.total if total is None else total, found.documents, found.facets | known)
+        return query.Hits(hits.total if total is None else total, hits.documents, hits.facets | known)
 
     def _known(self, counts: Counts, label: str | None) -> tuple[int | None, Facets]:
         """Return the number of images and counts by facet, as far as they were counted; a facet doesn't count its own filter."""
@@ -239,13 +239,13 @@ class ImageSearch:
             yield {
                 "image": document["id"],
                 "matching": [
-                    _shown(opened.classes, name) for name, group in groups if group.intersection(there)
+                    _display_name(opened.classes, name) for name, group in groups if group.intersection(there)
                 ],
                 "classes": opened.names(there),
             }
 
 
-def _shown(classes: Classes, name: str) -> str:
+def _display_name(classes: Classes, name: str) -> str:
     """Return a class's name as the files have it, however it was typed."""
     return classes.name(classes.labels(name)[0])
 
@@ -280,22 +280,22 @@ class RelationSearch:
         if start >= total:
             return query.Hits(total, [], listed)
         if params["sort"] == query.BY_ID:
-            found = query.find_first(solr(), opened.relations, params, start, rows, start + rows)
+            hits = query.find_first(solr(), opened.relations, params, start, rows, start + rows)
         else:
-            found = query.find(solr(), opened.relations, params, start, rows)
-        return query.Hits(total, found.documents, listed)
+            hits = query.find(solr(), opened.relations, params, start, rows)
+        return query.Hits(total, hits.documents, listed)
 
     def _matching(self, opened: Opened, counts: Counts) -> dict[str, set[str]]:
         """Return the classes and types that match, of each part."""
-        found: dict[str, set[str]] = {}
+        matching: dict[str, set[str]] = {}
         for part, values in counts.values.items():
             pattern = self.patterns.get(part)
             if pattern is not None:
                 name = str if part == "relation" else opened.classes.name
                 texts = relation_query.split_pattern(pattern, self.escape)
                 values = {one for one in values if relation_query.matches(name(one), texts)}
-            found[part] = values
-        return found
+            matching[part] = values
+        return matching
 
     def params(self) -> query.Params:
         """Return the search for Solr."""
@@ -338,8 +338,10 @@ def suggest(opened: Opened, part: str, text: str) -> list[str]:
     if part == "relation":
         names = [relation for relation, _, _ in relation_counts(opened)]
     wanted = text.lower()
-    found = {name for name in names if wanted in name.lower()}
-    return sorted(found, key=lambda name: (not name.lower().startswith(wanted), name.lower(), name))[:LISTED]
+    matching = {name for name in names if wanted in name.lower()}
+    return sorted(matching, key=lambda name: (not name.lower().startswith(wanted), name.lower(), name))[
+        :LISTED
+    ]
 
 
 def relation_rows(opened: Opened, documents: list[query.Document]) -> Iterator[api.RelationRow]:
@@ -355,18 +357,18 @@ def relation_rows(opened: Opened, documents: list[query.Document]) -> Iterator[a
 
 def by_name(classes: Classes, counts: dict[str, int]) -> dict[str, int]:
     """Return counts by the names of classes in place of their ids, most first."""
-    found: dict[str, int] = {}
+    named: dict[str, int] = {}
     for label, count in counts.items():
-        found[classes.name(label)] = found.get(classes.name(label), 0) + count
-    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+        named[classes.name(label)] = named.get(classes.name(label), 0) + count
+    return dict(sorted(named.items(), key=lambda item: (-item[1], item[0])))
 
 
 def describe_image(opened: Opened, image: str) -> api.ImageAnnotations:
     """Return all that is known of an image; 404 where there is none of this id."""
-    found = query.find_image(solr(), opened.images, opened.relations, image)
-    if found is None:
+    documents = query.find_image(solr(), opened.images, opened.relations, image)
+    if documents is None:
         abort(404, f"There is no image {image!r} in annotations {opened.name!r}.")
-    document, relations = found
+    document, relations = documents
     machine: list[api.MachineLabel] = []
     for value in document.get("machine", []):
         confidence, _, label = value.partition(" ")

@@ -100,11 +100,12 @@ class Detector:
             raise DetectionUnavailableError(
                 f"{NAME} can't be reached, or its credentials are refused; the server's log has the details"
             ) from error
-        found: vision.AnnotateImageResponse = answer.responses[0]
-        if found.error.code:
-            raise DetectionRefusedError(f"{NAME}: {found.error.message}")
+        response: vision.AnnotateImageResponse = answer.responses[0]
+        if response.error.code:
+            raise DetectionRefusedError(f"{NAME}: {response.error.message}")
         labels = [
-            Label(one.description, one.mid, min(max(one.score, 0.0), 1.0)) for one in found.label_annotations
+            Label(one.description, one.mid, min(max(one.score, 0.0), 1.0))
+            for one in response.label_annotations
         ]
         return Detected(
             given.name or UNNAMED,

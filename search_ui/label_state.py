@@ -20,7 +20,7 @@ from indexing.query.search_state import (
 )
 
 # What is shown: the hits of the search, or images that are suggested to label next.
-SHOWN = {
+CHOICES = {
     "search": "Search results",
     "uncertain": "Most uncertain",
     "disagreeing": "Models disagree",
@@ -36,7 +36,7 @@ class LabelState:
     """``start`` is where the page begins in an order, ``draw`` the number of what is drawn by chance."""
 
     search: SearchState
-    show: str | None = None  # of `SHOWN`; None for what suits the corpus
+    show: str | None = None  # of `CHOICES`; None for what suits the corpus
     classes: tuple[str, ...] = ()  # beside those that are known
     start: int = 0
     draw: int = 0
@@ -49,8 +49,8 @@ class LabelState:
             MultiDict((name, value) for name, value in args.items(multi=True) if name in PARAMETERS)
         )
         show = args.get("show") or None
-        if show is not None and show not in SHOWN:
-            raise BadSearchError(f"show is {quote_value(show)}; it can be {', '.join(SHOWN)}")
+        if show is not None and show not in CHOICES:
+            raise BadSearchError(f"show is {quote_value(show)}; it can be {', '.join(CHOICES)}")
         return cls(
             search, show, parse_classes(args.getlist("class")), _number("start", args), _number("draw", args)
         )

@@ -97,5 +97,5 @@ class DatabasePeople:
 
     def corpus_hash(self, run: str) -> str | None:
         """Return the hash of the corpus of a run; None where the store has no such run. Raises `StoreUnavailableError`."""
-        found = self._library.run(run)
-        return found.corpus_hash if found is not None else None
+        known = self._library.run(run)
+        return known.corpus_hash if known is not None else None

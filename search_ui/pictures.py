@@ -17,17 +17,17 @@ MOST = 4  # pictures of one name that are shown
 
 def find_pictures(image: str) -> list[api.AnnotatedPicture]:
     """Return up to `MOST` images of corpora whose name is ``image``; without those that can't be read now."""
-    found: list[api.AnnotatedPicture] = []
+    pictures: list[api.AnnotatedPicture] = []
     try:
         for corpus, record in sources().library.records(image):
             partition, row = divmod(record, corpus.partition_images)
             if record < corpus.images and _has_name(corpus, partition, row, image):
-                found.append(_picture(corpus, partition, row))
-                if len(found) == MOST:
+                pictures.append(_picture(corpus, partition, row))
+                if len(pictures) == MOST:
                     break
     except StoreError as error:  # the labels are useful without
         current_app.logger.warning("%s", error)
-    return found
+    return pictures
 
 
 def _has_name(corpus: Corpus, partition: int, row: int, image: str) -> bool:

@@ -61,7 +61,7 @@ def _add_prefix(response: Response) -> Response:
         response.headers["Location"] = prefix + location
     links = _LINKS.get(response.mimetype or "")
     if links:
-        with_prefix = functools.partial(links.sub, lambda found: found[1] + prefix.encode())
+        with_prefix = functools.partial(links.sub, lambda match: match[1] + prefix.encode())
         if response.is_streamed:  # whole lines
             close = getattr(response.response, "close", None)
             response.response = ClosingIterator(map(with_prefix, response.iter_encoded()), close)

@@ -67,6 +67,6 @@ def _is_described(library: Library, name: str) -> bool:
 
 
 def _with_distance(hit: dict[str, Any]) -> dict[str, Any]:
-    found = documents([hit])[0]
+    document = documents([hit])[0]
     # Solr's score of a Euclidean distance d is 1 / (1 + d * d).
-    return found | {"distance": round(math.sqrt(max(1 / hit["score"] - 1, 0)), 1)}
+    return document | {"distance": round(math.sqrt(max(1 / hit["score"] - 1, 0)), 1)}

@@ -48,5 +48,5 @@ class Sources:
 
 def sources() -> Sources:
     """Return the sources of the application that handles this request."""
-    found: Sources = current_app.extensions["tinytags"]
-    return found
+    open_sources: Sources = current_app.extensions["tinytags"]
+    return open_sources

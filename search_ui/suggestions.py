@@ -169,16 +169,16 @@ def uncertain_images(
     items: list[Item] = []
     last = False
     for _ in range(SEARCH_PAGES):
-        found = search(solr, published, at)
+        result = search(solr, published, at)
         new = [
             item_of(hit)
-            for hit in found.hits
+            for hit in result.hits
             if (images := unlabelled(hit["corpus"])) is not None and images.has(hit["partition"], hit["row"])
         ]
         if items and len(items) + len(new) > at.per_page:
             break  # the next page begins with these
         items += new
-        last = found.total <= at.page * at.per_page or at.page >= at.last_numbered_page
+        last = result.total <= at.page * at.per_page or at.page >= at.last_numbered_page
         if last:
             break
         at = at.with_page(at.page + 1)

@@ -63,7 +63,7 @@ def files() -> list[Given]:
     sent = [file for file in request.files.getlist("files") if file.filename or file.content_length]
     if len(sent) > MOST_FILES:
         raise RequestEntityTooLarge(f"{len(sent):,} pictures; send up to {MOST_FILES} at once.")
-    return [Given(_shown(file.filename), file.read(MOST_BYTES + 1)) for file in sent]
+    return [Given(_display_name(file.filename), file.read(MOST_BYTES + 1)) for file in sent]
 
 
 def _json_request(known: tuple[str, ...]) -> tuple[list[Given], str, float]:
@@ -84,7 +84,7 @@ def _json_request(known: tuple[str, ...]) -> tuple[list[Given], str, float]:
         data = base64.b64decode(body["image"], validate=True)
     except (binascii.Error, ValueError):
         abort(400, "image is not base64.")
-    return [Given(_shown(name), data)], model, _share(body.get("min_confidence") or 0)
+    return [Given(_display_name(name), data)], model, _share(body.get("min_confidence") or 0)
 
 
 def _only(known: tuple[str, ...], *fields: Any) -> None:
@@ -115,7 +115,7 @@ def percent(value: str) -> float:
     return number
 
 
-def _shown(name: str | None) -> str:
+def _display_name(name: str | None) -> str:
     """Return a file's name as it is shown: without its folders and characters that can't be."""
     last = (name or "").replace("\\", "/").rpartition("/")[2]
     return "".join(letter for letter in last if letter.isprintable())[:255]

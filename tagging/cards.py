@@ -134,12 +134,12 @@ def read_quality(card: dict[str, Any]) -> Quality | None:
 
 def read_evaluations(card: dict[str, Any]) -> list[Evaluation]:
     """Return the evaluations on a card, the newest first, without those of another form."""
-    found = []
+    readable = []
     for entry in evaluations(card):
         quality = _quality(card, entry["quality"], entry)
         mistakes, left_out = entry.get("confident_mistakes"), entry.get("left_out")
         if quality:
-            found.append(
+            readable.append(
                 Evaluation(
                     corpus=str(entry.get("corpus")),
                     corpus_hash=str(entry.get("corpus_hash")),
@@ -156,7 +156,7 @@ def read_evaluations(card: dict[str, Any]) -> list[Evaluation]:
                     ],
                 )
             )
-    return found
+    return readable
 
 
 def _quality(card: dict[str, Any], quality: dict[str, Any], measured_on: dict[str, Any]) -> Quality | None:

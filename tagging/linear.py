@@ -87,9 +87,9 @@ class Linear:
     def load(cls, store: "Store", folder: str) -> "Linear":
         """As in `tagging.model.Model`."""
         path = f"{folder}/{FILE}"
-        about, found = arrays.load(store, path, FORMAT, {"weights": "i8", "bias": "i8"})
+        about, kept = arrays.load(store, path, FORMAT, {"weights": "i8", "bias": "i8"})
         try:
-            return cls(tuple(about["classes"]), found["weights"], found["bias"], int(about["power"]))
+            return cls(tuple(about["classes"]), kept["weights"], kept["bias"], int(about["power"]))
         except (TinyTagsError, KeyError, TypeError, ValueError) as error:
             raise arrays.damaged(store, path, error) from error
 

@@ -45,8 +45,8 @@ def vote_blocks(
         for block in read_partition(store, corpus, partition):
             own = None if codes is None else codes[block.row : block.row + len(block.images)]
             votes = votes_on(model, block.images, own)
-            found = hash_images(block.images) if hashed else None
-            yield Voted(block.row, votes, block.labels, block.images, block.bad, found)
+            of_block = hash_images(block.images) if hashed else None
+            yield Voted(block.row, votes, block.labels, block.images, block.bad, of_block)
         return
     labels = read_labels(store, corpus, partition)
     bad = np.zeros(len(labels), bool)

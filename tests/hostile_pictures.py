@@ -38,7 +38,7 @@ def hostile_files() -> dict[str, bytes]:
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("picture.png", whole["PNG"])
     zeros = zlib.compress(bytes(50_000_000))
-    found = {
+    pictures = {
         "nothing": b"",
         "one byte": b"\x89",
         "zeros": bytes(5000),
@@ -96,6 +96,8 @@ def hostile_files() -> dict[str, bytes]:
     }  # fmt: skip
     for name, data in whole.items():
         for percent in range(3, 92 if name == "PNG" else 99, 4):  # beyond that a PNG has all its pixels
-            found[f"{name} cut at {percent} %"] = data[: len(data) * percent // 100]
-        found[f"{name} with its middle overwritten by html"] = data[:20] + html + data[20 + len(html) : 200]
-    return found
+            pictures[f"{name} cut at {percent} %"] = data[: len(data) * percent // 100]
+        pictures[f"{name} with its middle overwritten by html"] = (
+            data[:20] + html + data[20 + len(html) : 200]
+        )
+    return pictures

@@ -186,15 +186,15 @@ def stop_group(process: subprocess.Popen, signal_number: int = signal.SIGKILL) -
 
 def alive(process: subprocess.Popen) -> list[int]:
     """Return the living processes of a started command's session: itself, Spark's JVM, workers."""
-    found = []
+    processes = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[3]) == process.pid and fields[0] not in "ZX":
-            found.append(int(stat.parent.name))
-    return found
+            processes.append(int(stat.parent.name))
+    return processes
 
 
 def contents(folder: Path, volatile: tuple[str, ...] = ("seconds", "host", "checksum")) -> dict[str, object]:
@@ -202,14 +202,14 @@ def contents(folder: Path, volatile: tuple[str, ...] = ("seconds", "host", "chec
 
     Files that only say when a job finished are left out.
     """
-    found = {}
+    files = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not path.name.endswith("-finished.json"):
             data: object = path.read_bytes()
             if path.suffix == ".json":
                 data = {key: value for key, value in json.loads(data).items() if key not in volatile}
-            found[str(path.relative_to(folder))] = data
-    return found
+            files[str(path.relative_to(folder))] = data
+    return files
 
 
 def times(folder: Path) -> dict[str, int]:

@@ -306,17 +306,17 @@ def test_each_step_reports_what_it_did(way):
 def test_status_shows_the_whole_way_and_writes_nothing(way):
     before = contents(way["folder"], volatile=())
     status = run_json("status", **way["settings"])
-    (found,) = status["runs"]
-    assert found["run"] == way["tag"]["run"] and found["published"] is True
-    assert found["tag"] == {"pending": 0, "done": 5, "failed": 0}
-    assert found["index"] == {
+    (of_run,) = status["runs"]
+    assert of_run["run"] == way["tag"]["run"] and of_run["published"] is True
+    assert of_run["tag"] == {"pending": 0, "done": 5, "failed": 0}
+    assert of_run["index"] == {
         "pending": 0, "done": 5, "failed": 0, "documents": way["tag"]["tagged"], "rejected": 0
     }  # fmt: skip
     assert [corpus["corpus"] for corpus in status["corpora"]] == ["cifar", "tiny"]
     assert status["models"][0]["accuracy"] == way["train"]["quality"]["accuracy"]
     finished = {
         job["step"]: job
-        for state in (status["corpora"][1], *status["models"], found)
+        for state in (status["corpora"][1], *status["models"], of_run)
         for job in state["finished"]
     }
     assert {step: (job["count"], job["seconds"]) for step, job in finished.items()} == {
@@ -343,14 +343,14 @@ def test_the_page_shows_what_was_tagged(way):
     address = f"http://127.0.0.1:{port}"
     try:
         wait_until(lambda: get_json(f"{address}/api/search"), process)
-        found = get_json(f"{address}/api/search")
-        assert found["total"] == way["tag"]["tagged"]
-        assert found["collections"] == [way["tag"]["run"]]
-        counts = {tag["tag"]: tag["count"] for tag in found["tags"]}
-        assert sum(counts.values()) == found["total"]
+        answer = get_json(f"{address}/api/search")
+        assert answer["total"] == way["tag"]["tagged"]
+        assert answer["collections"] == [way["tag"]["run"]]
+        counts = {tag["tag"]: tag["count"] for tag in answer["tags"]}
+        assert sum(counts.values()) == answer["total"]
         page = urllib3.request("GET", f"{address}/")
         assert page.status == 200
-        assert f"{found['total']:,}" in page.data.decode()
+        assert f"{answer['total']:,}" in page.data.decode()
         picture = urllib3.request("GET", f"{address}/images/tiny/4/7.png")
         assert picture.status == 200 and picture.data.startswith(b"\x89PNG")
         assert urllib3.request("GET", f"{address}/readyz").status == 200

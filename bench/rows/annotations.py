@@ -90,10 +90,10 @@ def page_rows(client: Client, database, kind: str, requests: list[Request], quer
         rows = database.execute(request.sql, request.values).fetchall()
         theirs.append(1000 * (time.perf_counter() - began))
         answer = json.loads(client.send(f"/api{request.path}"))
-        found = answer[request.total]
-        found = found if isinstance(found, int) else len(found)
-        if found != (rows[0][-1] if rows else 0):
-            raise UnequalError(f"{request.path}: {found:,} here, {rows[0][-1] if rows else 0:,} in DuckDB")
+        total = answer[request.total]
+        total = total if isinstance(total, int) else len(total)
+        if total != (rows[0][-1] if rows else 0):
+            raise UnequalError(f"{request.path}: {total:,} here, {rows[0][-1] if rows else 0:,} in DuckDB")
     for percent in (50, 99):
         yield single(f"annotations/page-p{percent}", percentile(ours, percent), kind=kind, pages=len(ours))
     yield single("annotations/duckdb", percentile(theirs, 50), kind=kind, queries=len(theirs))

@@ -59,9 +59,9 @@ def search_similar(place, corpus, run) -> tuple[list[float], float]:
     seconds = latencies(searched.tolist(), request).seconds
     neighbours = NearestNeighbors(n_neighbors=MOST_SIMILAR + 1).fit(descriptor.describe(images[tagged]))
     right = []
-    for n, found, distances, nearest in zip(
+    for n, own_hits, distances, nearest in zip(
         searched, hits, *neighbours.kneighbors(descriptor.describe(images[searched])), strict=True
     ):
         least = distances[tagged[nearest] != n][MOST_SIMILAR - 1]  # an image is not similar to itself
-        right.append(sum(hit["distance"] <= least + 0.05 for hit in found) / MOST_SIMILAR)
+        right.append(sum(hit["distance"] <= least + 0.05 for hit in own_hits) / MOST_SIMILAR)
     return seconds[WARM_UP:], float(np.mean(right))

@@ -16,12 +16,14 @@ def attack(place: Place, tries: int) -> Outcome:
         both = [place.start("index", run.name, "--beside") for run in runs]
         ended = [command.wait() for command in both]
         outcome.count()
-        shown = place.client.alias(ALIAS)
+        published = place.client.alias(ALIAS)
         for run, one in zip(runs, ended, strict=True):
             if one.code:
                 refused += 1
-            elif run.name not in shown:
-                outcome.lost(f"{run.name} is not behind the alias, which has {', '.join(shown) or 'nothing'}")
+            elif run.name not in published:
+                outcome.lost(
+                    f"{run.name} is not behind the alias, which has {', '.join(published) or 'nothing'}"
+                )
             if one.traceback:
                 outcome.lost(f"traceback: {one.last_line}")
     outcome.notes.append(f"{refused} commands ended with an error")

@@ -32,11 +32,11 @@ def attack(place: Place, tries: int) -> Outcome:
     ]
     with Proxy(urlsplit(place.solr.url).port or 0) as proxy:
         proxy.recording = True
-        with web.shown(place, proxy.address) as url:
+        with web.serving(place, proxy.address) as url:
             for search in searches:
                 web.get(url, search)
         requests = [request for request in proxy.seen if "/select" in request.target]
-    with web.shown(place) as url:
+    with web.serving(place) as url:
         web.get(url, "/")
         indexing.start()
         try:

@@ -21,7 +21,7 @@ REQUESTS = (
 def attack(place: Place, tries: int) -> Outcome:
     """Lost: an answer other than 400 and 403, or a redirect to that site."""
     outcome = Outcome(progress=place.progress)
-    with web.shown(place) as url:
+    with web.serving(place) as url:
         for number in range(tries):
             host = HOSTS[number % len(HOSTS)]
             method, target = REQUESTS[(number + number // len(HOSTS)) % len(REQUESTS)]

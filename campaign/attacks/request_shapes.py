@@ -21,7 +21,7 @@ Shape = tuple[str, str, str]
 def attack(place: Place, tries: int) -> Outcome:
     """Lost: a request of another shape than those for plain values."""
     outcome = Outcome(progress=place.progress)
-    with Proxy(urlsplit(place.solr.url).port or 0) as proxy, web.shown(place, proxy.address) as url:
+    with Proxy(urlsplit(place.solr.url).port or 0) as proxy, web.serving(place, proxy.address) as url:
         proxy.recording = True
         known: set[Shape] = set()
         for path in PATHS:

@@ -20,7 +20,7 @@ CLIENTS = 40
 def attack(place: Place, tries: int) -> Outcome:
     """Lost: a search or a probe that takes longer than a second, or gets no answer."""
     outcome, slowest = Outcome(progress=place.progress), 0.0
-    with web.shown(place) as url:
+    with web.serving(place) as url:
         web.get(url, "/")  # counts the index
         for _ in range(tries):
             with _held(url) as connections:

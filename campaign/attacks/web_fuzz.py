@@ -20,7 +20,7 @@ METHODS = ("GET",) * 8 + ("HEAD", "POST", "PUT", "OPTIONS", "TRACE")
 def attack(place: Place, tries: int) -> Outcome:
     """Lost: a status of 500 or more, no answer, an answer without the headers that keep other sites out, or a dead server."""
     outcome, slowest = Outcome(progress=place.progress), 0.0
-    with web.shown(place) as url:
+    with web.serving(place) as url:
         for number in range(tries):
             outcome.count()
             began = time.monotonic()

@@ -196,8 +196,8 @@ def find_images(
         else:
             counting = pool.submit(find, solr, alias, params | {"sort": BY_ID}, 0, 0, facets)
         documents = _first_images(solr, alias, len(groups), params, start, rows)
-        found = counting.result()
-    return Hits(found.total, documents, found.facets)
+        counted = counting.result()
+    return Hits(counted.total, documents, counted.facets)
 
 
 def _first_images(
@@ -240,14 +240,14 @@ def _count_any(
         facet_requests[f"none-{tag}"] = _facet(facet) | {"domain": {"excludeTags": tag}}
     body = params | classes | {"q": "*:*", "fq": filters, "rows": 0, "json.facet": json.dumps(facet_requests)}
     answer = select(solr, alias, body)
-    found = answer["facets"]
+    counted = answer["facets"]
     counts = {}
     for tag, facet in facets.items():
-        with_any = _counts(found.get(f"all-{tag}"))
-        for value, count in _counts(found.get(f"none-{tag}")).items():
+        with_any = _counts(counted.get(f"all-{tag}"))
+        for value, count in _counts(counted.get(f"none-{tag}")).items():
             with_any[value] -= count
         counts[tag] = most_frequent({value: n for value, n in with_any.items() if n}, facet.limit)
-    return Hits(found["all"]["count"] - answer["response"]["numFound"], [], counts)
+    return Hits(counted["all"]["count"] - answer["response"]["numFound"], [], counts)
 
 
 def every(solr: Solr, alias: str, params: Params, limit: int | None = None) -> Iterator[list[Document]]:
@@ -270,11 +270,11 @@ def find_image(solr: Solr, images: str, relations: str, image: str) -> tuple[Doc
         "rows": 1,
         "fl": "id,classes,absent,machine",
     }
-    found = select(solr, images, params)["response"]["docs"]
-    if not found:
+    documents = select(solr, images, params)["response"]["docs"]
+    if not documents:
         return None
     query = {"q": "{!term f=image v=$image}", "image": image, "fl": RELATION_FIELDS, "sort": BY_ID}
-    return found[0], [document for batch in every(solr, relations, query) for document in batch]
+    return documents[0], [document for batch in every(solr, relations, query) for document in batch]
 
 
 def select(solr: Solr, alias: str, params: Params, seconds: float = ANSWER_SECONDS) -> Any:
@@ -302,11 +302,11 @@ def _of_version(solr: Solr, alias: str, index: Index | None, count: Callable[[],
     """
     if index is None:
         return count()
-    known, found = _KEPT.get((solr.url, alias), (None, None))
+    known, value = _KEPT.get((solr.url, alias), (None, None))
     if known != index:
-        found = count()
-        _KEPT[solr.url, alias] = index, found
-    return cast(T, found)
+        value = count()
+        _KEPT[solr.url, alias] = index, value
+    return cast(T, value)
 
 
 def read_index(solr: Solr, alias: str) -> Index | None:
@@ -314,10 +314,12 @@ def read_index(solr: Solr, alias: str) -> Index | None:
     with _of_annotations(alias):
         about = {"show": "index", "numTerms": 0}
         read = solr.read(f"{quote(alias)}/admin/luke", about, ANSWER_SECONDS, "index")
-    found: dict[str, Any] = read["index"]
+    of_index: dict[str, Any] = read["index"]
     # Without the number of Solr's lock object, which differs after each start.
-    folder = found["directory"].partition(" lockFactory=")[0]
-    index = Index(folder, found["version"], found["numDocs"], found["maxDoc"], found.get("lastModified"))
+    folder = of_index["directory"].partition(" lockFactory=")[0]
+    index = Index(
+        folder, of_index["version"], of_index["numDocs"], of_index["maxDoc"], of_index.get("lastModified")
+    )
     if _WHOLE.get((solr.url, alias)) != index:
         if select(solr, alias, {"q": "*:*", "rows": 0})["response"]["numFound"] != index.documents:
             return None
@@ -337,8 +339,8 @@ def document_frequencies(
         return None
     parameters = {"terms.fl": field, "terms.limit": -1, "terms.sort": "index", "json.nl": "map"}
     answer = solr.read(f"{quote(alias)}/terms", parameters, ANSWER_SECONDS, "terms")
-    found: dict[str, int] = answer["terms"].get(field, {})
-    return found
+    frequencies: dict[str, int] = answer["terms"].get(field, {})
+    return frequencies
 
 
 def _facet(facet: Facet) -> dict[str, Any]:

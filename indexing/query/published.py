@@ -155,8 +155,8 @@ class PublishedIndex:
 
     def _comparison(self) -> Comparison:
         """Return the comparison of the models, which another thread makes, or `NOT_COMPARED` until it is done."""
-        found = self._comparing.get(COMPARISON_SECONDS, forever=True).value if self._comparing else None
-        return found or NOT_COMPARED
+        comparison = self._comparing.get(COMPARISON_SECONDS, forever=True).value if self._comparing else None
+        return comparison or NOT_COMPARED
 
     def _given(
         self, labelled: Mapping[str, LabelledDocuments], labels: PeoplesLabels

@@ -51,10 +51,10 @@ def relation_kinds(
     params = {"q": "{!term f=class1 v=$class}", "rows": 0, "json.facet": json.dumps({"relation": facet})}
     kinds: list[RelationKind] = []
     for one in classes:  # a request each: its answer has at most as many kinds as the class has relations
-        found = select(solr, alias, params | {"class": one}, seconds)["facets"]
+        facets = select(solr, alias, params | {"class": one}, seconds)["facets"]
         kinds += [
             RelationKind(one, relation["val"], second["val"], second["count"])
-            for relation in _buckets(found, "relation")
+            for relation in _buckets(facets, "relation")
             for second in _buckets(relation, "class2")
         ]
         if len(kinds) > most:
@@ -93,8 +93,8 @@ def matches(name: str, texts: Sequence[str]) -> bool:
         return left == first
     left = left.removeprefix(first)
     for text in filter(None, others[:-1]):
-        _, found, left = left.partition(text)
-        if not found:
+        _, matched, left = left.partition(text)
+        if not matched:
             return False
     return left.endswith(others[-1])
 

@@ -151,17 +151,17 @@ def find_image(solr: Solr, published: PublishedIndex, corpus: str, partition: in
     return _with_snapshot(published, query)[1]
 
 
-def other_tags(solr: Solr, snapshot: Snapshot, found: Iterable[Hit]) -> list[Hit]:
+def other_tags(solr: Solr, snapshot: Snapshot, listed: Iterable[Hit]) -> list[Hit]:
     """Return the documents of the same images that other runs among the collections of ``snapshot`` have, whatever the search."""
     of_corpus: dict[str, list[str]] = {}
     for source in snapshot.counts.sources:
         of_corpus.setdefault(source.value("corpus"), []).append(source.run[-8:])
-    shown = {hit["id"]: hit for hit in found}
+    by_id = {hit["id"]: hit for hit in listed}
     others = {
         f"{prefix}:{hit['partition']:d}:{hit['row']:d}"
-        for hit in shown.values()
+        for hit in by_id.values()
         for prefix in of_corpus.get(hit["corpus"], [])
-    } - shown.keys()
+    } - by_id.keys()
     if not others:
         return []
     parameters = {
@@ -390,10 +390,10 @@ def _with_snapshot(
         return again, query(again)
 
 
-def with_beside(snapshot: Snapshot, found: Iterable[Hit]) -> list[Hit]:
+def with_beside(snapshot: Snapshot, given_hits: Iterable[Hit]) -> list[Hit]:
     """Return hits with the fields that are beside the index."""
     hits = []
-    for hit in found:
+    for hit in given_hits:
         if given := snapshot.given.get(hit["id"]):
             hit = hit | given.fields
         agreements = snapshot.comparison.of_corpus(hit["corpus"])

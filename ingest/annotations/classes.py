@@ -27,17 +27,17 @@ class Classes:
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
+        labels: dict[str, list[str]] = {}
         for label, name in self.names.items():
-            found.setdefault(name, []).append(label)
-        return found
+            labels.setdefault(name, []).append(label)
+        return labels
 
     @cached_property
     def _by_lower(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
+        labels: dict[str, list[str]] = {}
         for label, name in self.names.items():
-            found.setdefault(name.lower(), []).append(label)
-        return found
+            labels.setdefault(name.lower(), []).append(label)
+        return labels
 
     def labels(self, name: str) -> list[str]:
         """Return the ids of the classes of this name, in any case where none has it exactly; the name itself where none has it.
@@ -48,31 +48,31 @@ class Classes:
 
     def with_kinds(self, labels: Iterable[str]) -> set[str]:
         """Return these classes and all kinds of them, at any depth."""
-        found: set[str] = set()
+        reached: set[str] = set()
         pending = list(labels)
         while pending:
             label = pending.pop()
-            if label not in found:
-                found.add(label)
+            if label not in reached:
+                reached.add(label)
                 pending += self.kinds.get(label, [])
-        return found
+        return reached
 
 
-def read_names(text: str, found: Layout) -> tuple[dict[str, str], list[tuple[int, str]]]:
+def read_names(text: str, table: Layout) -> tuple[dict[str, str], list[tuple[int, str]]]:
     """Return the names in a file of classes, and its bad rows as (line, reason)."""
     names: dict[str, str] = {}
     bad = []
     for number, line in enumerate(text.split("\n"), 1):
         line = line.removesuffix("\r")
-        if not line or (number == 1 and found.header):
+        if not line or (number == 1 and table.header):
             continue
         try:
             fields = split_row(line)
-            if len(fields) < found.width:
-                raise BadRowError(f"{len(fields)} of {found.width} fields")
-            if found.width == 2:  # a name with a comma that isn't quoted
+            if len(fields) < table.width:
+                raise BadRowError(f"{len(fields)} of {table.width} fields")
+            if table.width == 2:  # a name with a comma that isn't quoted
                 fields = [fields[0], ",".join(fields[1:])]
-            label, name = fields[found.columns["class"]].strip(), fields[found.columns["name"]].strip()
+            label, name = fields[table.columns["class"]].strip(), fields[table.columns["name"]].strip()
             if not label or not name:
                 raise BadRowError("an empty id or name")
             if names.setdefault(label, name) != name:
@@ -93,11 +93,11 @@ def read_hierarchy(text: str, path: str) -> Classes | None:
         raise TinyTagsError(f"{path}: is not JSON ({error})") from None
     if not isinstance(root, dict) or not isinstance(root.get("LabelName"), str):
         return None
-    found = Classes({}, roots=[root["LabelName"]])
+    classes = Classes({}, roots=[root["LabelName"]])
     pending = [root]
     while pending:
         node = pending.pop()
-        for key, children in (("Subcategory", found.kinds), ("Part", found.parts)):
+        for key, children in (("Subcategory", classes.kinds), ("Part", classes.parts)):
             for child in node.get(key) or []:
                 if not isinstance(child, dict) or not isinstance(child.get("LabelName"), str):
                     raise TinyTagsError(f"{path}: {node['LabelName']} has a child without a LabelName")
@@ -105,7 +105,7 @@ def read_hierarchy(text: str, path: str) -> Classes | None:
                 if child["LabelName"] not in known:
                     known.append(child["LabelName"])
                 pending.append(child)
-    return found
+    return classes
 
 
 def merge(parts: Iterable[Classes]) -> Classes:
@@ -131,5 +131,5 @@ def write_classes(store: Store, name: str, classes: Classes) -> None:
 
 def read_classes(store: Store, name: str) -> Classes:
     """Return the classes of annotations. Raises `StoreError`."""
-    found: dict[str, Any] = store.read_json(layout.annotations_classes(name))
-    return Classes(found["names"], found["kinds"], found["parts"], found["roots"])
+    document: dict[str, Any] = store.read_json(layout.annotations_classes(name))
+    return Classes(document["names"], document["kinds"], document["parts"], document["roots"])

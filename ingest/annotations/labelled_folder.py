@@ -54,15 +54,15 @@ def single_labels(
 
     Only of images whose hash is in ``wanted`` (n,), sorted.
     """
-    found = {}
+    labels = {}
     for document in read_images(store, annotations, partition):
         places = chosen.among(document.get("classes", ()))
         if len(places) == 1:
             number = np.uint64(hash_of(document["id"]))
             at = int(np.searchsorted(wanted, number))
             if at < len(wanted) and wanted[at] == number:
-                found[document["id"]] = places[0]
-    return {"partition": partition, "labels": found}
+                labels[document["id"]] = places[0]
+    return {"partition": partition, "labels": labels}
 
 
 def with_labels(

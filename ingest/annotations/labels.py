@@ -32,7 +32,7 @@ def choose_classes(classes: Classes, names: Sequence[str], descendants: bool = F
 
     Raises `TinyTagsError` for a name that no class has, and for one that is given twice.
     """
-    found, ids = [], []
+    chosen, ids = [], []
     for name in names:
         labels = classes.labels(name)
         if classes.names and labels == [name] and name not in classes.names and not name.startswith("/"):
@@ -41,9 +41,9 @@ def choose_classes(classes: Classes, names: Sequence[str], descendants: bool = F
                 f"class {name!r} is in no class file of these annotations"
                 + (f"; there are {listed(close, 3)}" if close else "")
             )
-        found.append(classes.name(labels[0]))
+        chosen.append(classes.name(labels[0]))
         ids.append(frozenset(classes.with_kinds(labels) if descendants else labels))
-    return Chosen(check_classes(found) or [], ids)
+    return Chosen(check_classes(chosen) or [], ids)
 
 
 def open_complete(store: Store, name: str) -> Annotations:

@@ -128,7 +128,7 @@ class Annotations:
 
 
 @dataclass(frozen=True)
-class Found:
+class Scanned:
     """What a folder holds: the manifest, the classes, and lines for the user."""
 
     annotations: Annotations
@@ -136,7 +136,9 @@ class Found:
     notes: list[str]
 
 
-def find(folder: str, name: str, partition_bytes: int = PARTITION_BYTES, webhdfs: str | None = None) -> Found:
+def scan(
+    folder: str, name: str, partition_bytes: int = PARTITION_BYTES, webhdfs: str | None = None
+) -> Scanned:
     """Return the annotations in a folder, local or remote, with its sub-folders.
 
     Raises `TinyTagsError` for a folder without labels and relations, and for a file that lacks a column.
@@ -165,22 +167,22 @@ def find(folder: str, name: str, partition_bytes: int = PARTITION_BYTES, webhdfs
                 classes.append(hierarchy)
                 used.append(entry.name)
             continue
-        found, start = _recognise(path, entry.size, webhdfs)
-        if found is None:
+        table, start = _recognise(path, entry.size, webhdfs)
+        if table is None:
             notes.append(
                 f"{path}: is not read; it holds neither classes nor labels nor relations by its header"
             )
             continue
         used.append(entry.name)
-        notes += [f"{path}: column {theirs!r} is read as {ours!r}" for theirs, ours in found.renamed.items()]
-        if found.kind == "classes":
-            names, bad = read_names(_text(path, entry.size, webhdfs), found)
+        notes += [f"{path}: column {theirs!r} is read as {ours!r}" for theirs, ours in table.renamed.items()]
+        if table.kind == "classes":
+            names, bad = read_names(_text(path, entry.size, webhdfs), table)
             classes.append(Classes(names))
             notes += [f"{path}:{line}: {reason}" for line, reason in bad[:10]]
             if len(bad) > 10:
                 notes.append(f"{path}: {counted(len(bad), 'bad row')} in all")
         else:
-            sources.append(Source(path, found.kind, dict(found.columns), found.width, start, entry.size))
+            sources.append(Source(path, table.kind, dict(table.columns), table.width, start, entry.size))
     if not sources:
         raise TinyTagsError(
             f"{folder}: has no CSV file of labels or relations; a header like ImageID,Source,LabelName,Confidence or "
@@ -190,7 +192,7 @@ def find(folder: str, name: str, partition_bytes: int = PARTITION_BYTES, webhdfs
     if not merged.names:
         notes.append(f"{folder}: has no file of class descriptions, so classes are shown by their ids")
     identity = files.identity([files.join(folder, one) for one in used], webhdfs, used)
-    return Found(Annotations(name, folder, identity, sources, partition_bytes), merged, notes)
+    return Scanned(Annotations(name, folder, identity, sources, partition_bytes), merged, notes)
 
 
 def _recognise(path: str, size: int, webhdfs: str | None) -> tuple[Layout | None, int]:
@@ -199,14 +201,14 @@ def _recognise(path: str, size: int, webhdfs: str | None) -> tuple[Layout | None
     bom = len(BOM) if head.startswith(BOM) else 0
     line, newline, _ = head[bom:].partition(b"\n")
     first, _, more = line.partition(b"\r")
-    found = recognise(first.decode(errors="replace"), path)
-    if found is not None and more:
+    table = recognise(first.decode(errors="replace"), path)
+    if table is not None and more:
         raise TinyTagsError(
             f"{path}: its lines end in a carriage return alone, as on old Macs; convert them: tr '\\r' '\\n' < FILE > NEW"
         )
-    if found is None or not found.header:
-        return found, bom
-    return found, bom + len(line) + len(newline)
+    if table is None or not table.header:
+        return table, bom
+    return table, bom + len(line) + len(newline)
 
 
 def _text(path: str, size: int, webhdfs: str | None) -> str:

@@ -29,7 +29,7 @@ COLUMNS = {
 }
 MACHINE = "machine"  # the source of labels that a model gives
 LISTED = 10  # ids without a name that statistics list
-SHOWN = 200  # characters of a bad row
+QUOTED_CHARACTERS = 200  # characters of a bad row
 Row = tuple[Any, ...]
 
 
@@ -54,7 +54,7 @@ def read_range(
         try:
             row = _parse(source, line)
         except BadRowError as error:
-            text = line[: SHOWN * 4].decode(errors="replace")[:SHOWN]
+            text = line[: QUOTED_CHARACTERS * 4].decode(errors="replace")[:QUOTED_CHARACTERS]
             bad.append({"byte": at, "line": lines, "reason": str(error), "row": text})
             continue
         if row is None:
@@ -158,15 +158,15 @@ def _lines(source: Source, start: int, stop: int, webhdfs: str | None) -> Iterat
 
 def _rest(source: Source, at: int, webhdfs: str | None) -> bytes:
     """Return what a line has beyond the end of a range, up to a limit."""
-    found = b""
-    while at < source.size and len(found) <= MOST_LINE:
+    rest = b""
+    while at < source.size and len(rest) <= MOST_LINE:
         block = bytes(files.read_range(source.path, at, min(1 << 16, source.size - at), webhdfs))
         line, newline, _ = block.partition(b"\n")
-        found += line + newline
+        rest += line + newline
         at += len(block)
         if newline:
             break
-    return found
+    return rest
 
 
 def _parse(source: Source, line: bytes) -> Row | None:

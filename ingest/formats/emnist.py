@@ -36,8 +36,8 @@ def recognise(source: Source) -> Match:
 
 def classes_of(names: list[str]) -> list[str]:
     """Return the classes of the set that is in the name of one of its files; the ten digits for digits and mnist."""
-    found = (classes for name in names for part, classes in _SETS.items() if f"-{part}-" in name)
-    return next(found, CLASSES)
+    of_sets = (classes for name in names for part, classes in _SETS.items() if f"-{part}-" in name)
+    return next(of_sets, CLASSES)
 
 
 def open_emnist(

@@ -109,18 +109,18 @@ def _numbered(
                 f"{path}: classes are given, but the pictures aren't in a folder for each class"
             )
         return Labelled(names, splits, None, np.full(len(names), -1, np.int32), None)
-    found = sorted(set(known.values()))
-    if classes and (unknown := [name for name in found if name not in classes]):
+    distinct = sorted(set(known.values()))
+    if classes and (unknown := [name for name in distinct if name not in classes]):
         where = file or files.join(path, unknown[0])
         raise TinyTagsError(
             f"{where}: {unknown[0]!r}, the name of a class, isn't among the {len(classes)} classes given"
         )
-    if len(found) > MOST_CLASSES:
+    if len(distinct) > MOST_CLASSES:
         raise TinyTagsError(
-            f"{path}: has {len(found):,} classes; there can be {MOST_CLASSES:,} (--labels {NONE} ingests it without labels)"
+            f"{path}: has {len(distinct):,} classes; there can be {MOST_CLASSES:,} (--labels {NONE} ingests it without labels)"
         )
     try:
-        used = classes or check_classes(found) or []
+        used = classes or check_classes(distinct) or []
     except TinyTagsError as error:
         raise TinyTagsError(
             f"{file or path}: {error}; rename it, or leave labels out with --labels {NONE}"
@@ -133,10 +133,10 @@ def _numbered(
 def _splits(pictures: list[str]) -> Callable[[str], str]:
     """Return the function that returns the split of a name: by its first folder, where all of these are splits and one is train."""
     tops = {name.partition("/")[0] for name in pictures if "/" in name}
-    found = {top: split_of(top, whole=True) for top in tops}
-    if len(tops) < 2 or not all(found.values()) or "train" not in found.values():
-        found = {}
-    return lambda name: found.get(name.partition("/")[0], "") if "/" in name else ""
+    by_folder = {top: split_of(top, whole=True) for top in tops}
+    if len(tops) < 2 or not all(by_folder.values()) or "train" not in by_folder.values():
+        by_folder = {}
+    return lambda name: by_folder.get(name.partition("/")[0], "") if "/" in name else ""
 
 
 def _most(known: dict[str, str], pictures: list[str], split: Callable[[str], str]) -> bool:
@@ -172,12 +172,12 @@ def _from_file(
     rows = 0
     for key, label in read_labels(at, webhdfs, required):
         rows += 1
-        found = by_name.get(key, ())
-        if len(found) == 1:
-            labels[found[0]] = label
-        elif found and required:
+        named = by_name.get(key, ())
+        if len(named) == 1:
+            labels[named[0]] = label
+        elif named and required:
             raise TinyTagsError(
-                f"{at}: {key!r} names {len(found)} pictures ({', '.join(map(printable, found[:2]))}, ...)"
+                f"{at}: {key!r} names {len(named)} pictures ({', '.join(map(printable, named[:2]))}, ...)"
             )
     if required and not labels:
         raise TinyTagsError(f"{at}: none of its {rows:,} rows names a picture in {path}")

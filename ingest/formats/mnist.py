@@ -221,16 +221,16 @@ def _labels_named(there: Iterable[str], images: re.Match[str]) -> str | None:
 def _find_pairs(path: str, webhdfs: str | None) -> list[tuple[str, str | None]]:
     """Return the images file and labels file of each split that the folder has, the training images first."""
     there = {entry.name for entry in files.list_dir(path, webhdfs) if not entry.is_dir}
-    found = {name: match for name in there if (match := _IMAGES_NAME.fullmatch(name))}
-    if len(sets := sorted({match["set"] for match in found.values()})) > 1:
+    matches = {name: match for name in there if (match := _IMAGES_NAME.fullmatch(name))}
+    if len(sets := sorted({match["set"] for match in matches.values()})) > 1:
         raise TinyTagsError(
             f"{path}: holds several data sets ({', '.join(sets)}); give the images file of one of them"
         )
     pairs = []
     for split in ("train", "t10k", "test"):
-        images = _preferred(name for name, match in found.items() if match["split"] == split)
+        images = _preferred(name for name, match in matches.items() if match["split"] == split)
         if images:
-            labels = _labels_named(there, found[images])
+            labels = _labels_named(there, matches[images])
             pairs.append((files.join(path, images), files.join(path, labels) if labels else None))
         elif labels := next((name for name in sorted(there) if name.startswith(f"{split}-labels")), None):
             raise TinyTagsError(f"{path}: has {labels}, but no {split}-images-idx3-ubyte[.gz]")

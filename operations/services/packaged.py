@@ -70,7 +70,7 @@ def find_program(name: str, package: str, folders: Sequence[Path] = ()) -> str:
     """Return the path of a program, which may be in ``folders`` or on the PATH; raises `MissingToolError`."""
     # Debian has servers in /usr/sbin, which isn't on every user's PATH.
     path = os.pathsep.join([*map(str, folders), os.environ.get("PATH", ""), "/usr/sbin"])
-    if found := shutil.which(name, path=path):
-        return found
+    if program := shutil.which(name, path=path):
+        return program
     fix = f"sudo apt-get install --no-install-recommends {package}"
     raise MissingToolError(f"no {name}, which is in the package {package}", fix)

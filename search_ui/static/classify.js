@@ -17,8 +17,8 @@ async function classify(files, detector) {
   try {
     const answer = await fetch(form.action, { method: "POST", body });
     const there = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const found = there.getElementById("results");
-    if (found) results.replaceChildren(...document.adoptNode(found).children);
+    const section = there.getElementById("results");
+    if (section) results.replaceChildren(...document.adoptNode(section).children);
     else showError(there.querySelector("main p")?.textContent || `The server answered with ${answer.status}.`);
   } catch {
     showError("The server does not answer. Try again.");

@@ -260,16 +260,16 @@ function start() {
   // Go to the next images; where labels took some out of the search, the next ones are on this page.
   async function goToNext() {
     const here = location.pathname + location.search;
-    const gone = form.dataset.results && form.dataset.saved && !(await allFound());
+    const gone = form.dataset.results && form.dataset.saved && !(await allStillMatch());
     location.assign(gone ? here : form.dataset.next);
   }
 
-  async function allFound() {
+  async function allStillMatch() {
     try {
       const answer = await fetch(`${root}api/search${form.dataset.results}`);
       const { hits } = await answer.json();
-      const found = new Set(hits.map(placeOf));
-      return images.every((image) => found.has(placeOf(image)));
+      const matches = new Set(hits.map(placeOf));
+      return images.every((image) => matches.has(placeOf(image)));
     } catch {
       return false; // to stay skips none
     }

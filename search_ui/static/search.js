@@ -93,7 +93,7 @@ function prepare() {
 
 let request = null;
 const address = (url) => url.pathname + url.search;
-let shown = address(location); // the search on the page
+let displayed = address(location); // the search on the page
 
 // Replace the results by those at a URL; where that fails, navigate to it.
 async function load(url, push) {
@@ -121,7 +121,7 @@ async function load(url, push) {
   const scrolled = [...old.querySelectorAll(".long")].map((list) => list.scrollTop);
   old.replaceWith(document.adoptNode(main));
   document.querySelector(".skip").replaceWith(document.adoptNode(there.querySelector(".skip")));
-  shown = address(new URL(url));
+  displayed = address(new URL(url));
   document.title = there.title;
   if (push) history.pushState(null, "", url);
   prepare();
@@ -158,6 +158,6 @@ document.addEventListener("submit", (event) => {
   load(`${root}?${new URLSearchParams(new FormData(event.target))}`, true);
 });
 addEventListener("popstate", () => {
-  if (isSearch(location) && address(location) !== shown) load(location.href, false);
+  if (isSearch(location) && address(location) !== displayed) load(location.href, false);
 });
 prepare();

@@ -35,10 +35,10 @@ Facet = dict[str, Any]
 def index() -> str:
     """All annotations in the store."""
     library = sources().library
-    found = [(name, library.annotations(name)) for name in library.annotation_names()]
+    kept = [(name, library.annotations(name)) for name in library.annotation_names()]
     return render_template(
         "annotations/index.html",
-        found=[Opened(name, classes) for name, classes in found if classes is not None],
+        kept=[Opened(name, classes) for name, classes in kept if classes is not None],
     )
 
 
@@ -46,14 +46,14 @@ def index() -> str:
 def classes(name: str) -> str:
     """Every class with the number of images that have it."""
     opened, page = open_named(name), Page.parse(request.args, LONG_PAGE)
-    found = class_counts(opened)
+    counts = class_counts(opened)
     return _render(
         "classes",
         opened,
-        len(found),
+        len(counts),
         page,
         {"sort": request.args.get("sort")},
-        rows=cut(found, page),
+        rows=cut(counts, page),
         sort=parse_sort(request.args, SORTS),
     )
 
@@ -94,9 +94,9 @@ def images(name: str) -> str:
     narrows = (search.every or len(search.classes) < 2) and not search.descendants
     narrowed = narrows and bool(search.classes or search.relation)
     facets = {tag: facet for tag, facet in FACETS.items() if narrowed or tag != "class"}
-    found = search.find(opened, page.start, page.limit or PER_PAGE, facets)
+    hits = search.find(opened, page.start, page.limit or PER_PAGE, facets)
     # Without a class it is one of all images, whose counts the page of classes has.
-    narrowed_counts = found.facets.get("class")
+    narrowed_counts = hits.facets.get("class")
     if narrowed_counts is None and narrows:
         narrowed_counts = query.most_frequent(annotations.class_counts(opened), SUGGESTED)
     counts = by_name(opened.classes, narrowed_counts or {})
@@ -110,7 +110,7 @@ def images(name: str) -> str:
             "name": one, "count": count, "selected": one == search.relation,
             "url": opened.url("images", **search.parameters(relation=None if one == search.relation else one)),
         }
-        for one, count in found.facets["relation"].items()
+        for one, count in hits.facets["relation"].items()
     ]  # fmt: skip
     chips = [
         (
@@ -123,7 +123,7 @@ def images(name: str) -> str:
         for one in search.classes
     ]
     return _render(
-        "images", opened, found.total, page, search.parameters(), rows=list(search.hits(opened, found.documents)), search=search,
+        "images", opened, hits.total, page, search.parameters(), rows=list(search.hits(opened, hits.documents)), search=search,
         facets=[_facet("Also in these images", more), _facet("Relations", types)], chips=chips,
         suggestions=list(counts) if narrows else annotations.frequent_classes(opened),
     )  # fmt: skip
@@ -138,10 +138,10 @@ def relation_search(name: str) -> str:
         Page.parse(request.args, PER_PAGE),
     )
     facets = {part: query.Facet(part, SUGGESTED) for part in relation_query.PARTS}
-    found = search.find(opened, page.start, page.limit or PER_PAGE, facets)
+    hits = search.find(opened, page.start, page.limit or PER_PAGE, facets)
     headings = {"class1": "First class", "relation": "Relation", "class2": "Second class"}
     listed, suggestions = [], {}
-    for part, counts in found.facets.items():
+    for part, counts in hits.facets.items():
         named = counts if part == "relation" else by_name(opened.classes, counts)
         suggestions[part] = list(named)
         values = [
@@ -153,7 +153,7 @@ def relation_search(name: str) -> str:
         ]  # fmt: skip
         listed.append(_facet(headings[part], values))
     return _render(
-        "relation-search", opened, found.total, page, search.parameters(), rows=list(relation_rows(opened, found.documents)),
+        "relation-search", opened, hits.total, page, search.parameters(), rows=list(relation_rows(opened, hits.documents)),
         search=search, sorts=list(relation_query.RELATION_SORTS), facets=listed, suggestions=suggestions, headings=headings,
     )  # fmt: skip
 
@@ -163,9 +163,13 @@ def image(name: str, image: str) -> str:
     """One image: its labels, its relations as a graph, and what other images share."""
     check_parameters(request.args, ())
     opened = open_named(name)
-    found = describe_image(opened, image)
+    described = describe_image(opened, image)
     return render_template(
-        "annotations/image.html", opened=opened, page="images", found=found, graph=draw(found["relations"])
+        "annotations/image.html",
+        opened=opened,
+        page="images",
+        described=described,
+        graph=draw(described["relations"]),
     )
 
 

@@ -40,18 +40,18 @@ RELATION_SORTS = (*SORTS, "rows")
 def api_list() -> Response:
     """All annotations in the store."""
     library = sources().library
-    found: list[api.AnnotationsSummary] = []
+    summaries: list[api.AnnotationsSummary] = []
     for name in library.annotation_names():
         classes = library.annotations(name)
         if classes is not None:
-            found.append(
+            summaries.append(
                 {
                     "annotations": name,
                     "classes": len(classes.names),
                     "url": Opened(name, classes).url("classes"),
                 }
             )
-    answer: api.AnnotationsList = {"annotations": found}
+    answer: api.AnnotationsList = {"annotations": summaries}
     return jsonify(answer)
 
 
@@ -60,27 +60,27 @@ def class_counts(opened: Opened) -> list[api.ClassCount]:
     check_parameters(request.args, ("sort", "limit", "page"))
     sort = parse_sort(request.args, SORTS)
     counts = annotations.class_counts(opened)
-    found: list[api.ClassCount] = [
+    rows: list[api.ClassCount] = [
         {"class": opened.classes.name(label), "label": label, "images": count}
         for label, count in counts.items()
     ]
-    found.sort(key=lambda one: (one["class"].lower(), one["class"], one["label"]))
+    rows.sort(key=lambda one: (one["class"].lower(), one["class"], one["label"]))
     if sort == "images":
-        found.sort(key=lambda one: -one["images"])
-    return found
+        rows.sort(key=lambda one: -one["images"])
+    return rows
 
 
 def relation_counts(opened: Opened) -> list[api.RelationCount]:
     """Return the types of relations with their counts, in the order of ``sort``."""
     check_parameters(request.args, ("sort",))
     sort = parse_sort(request.args, RELATION_SORTS)
-    found: list[api.RelationCount] = [
+    listed: list[api.RelationCount] = [
         {"relation": relation, "images": images, "rows": rows}
         for relation, images, rows in annotations.relation_counts(opened)
     ]
     if sort != "name":
-        found.sort(key=lambda one: -(one["images"] if sort == "images" else one["rows"]))
-    return found
+        listed.sort(key=lambda one: -(one["images"] if sort == "images" else one["rows"]))
+    return listed
 
 
 def cut(rows: list[Any], page: Page) -> list[Any]:
@@ -91,20 +91,20 @@ def cut(rows: list[Any], page: Page) -> list[Any]:
 @blueprint.get("/api/annotations/<name>/classes")
 def api_classes(name: str) -> Response:
     """Every class with the number of images that have it."""
-    found = class_counts(open_named(name))
-    answer: api.ClassCounts = {"total": len(found), "classes": cut(found, Page.parse(request.args, None))}
+    counts = class_counts(open_named(name))
+    answer: api.ClassCounts = {"total": len(counts), "classes": cut(counts, Page.parse(request.args, None))}
     return jsonify(answer)
 
 
 @blueprint.get("/annotations/<name>/classes.csv")
 def csv_classes(name: str) -> Response:
     """The same as CSV."""
-    found = class_counts(open_named(name))
+    counts = class_counts(open_named(name))
     return _exported(
         "classes",
         ("class", "label", "images"),
-        iter([cut(found, Page.parse(request.args, None))]),
-        len(found),
+        iter([cut(counts, Page.parse(request.args, None))]),
+        len(counts),
     )
 
 
@@ -118,8 +118,8 @@ def api_relations(name: str) -> Response:
 @blueprint.get("/annotations/<name>/relations.csv")
 def csv_relations(name: str) -> Response:
     """The same as CSV."""
-    found = relation_counts(open_named(name))
-    return _exported("relations", ("relation", "images", "rows"), iter([found]), len(found))
+    counts = relation_counts(open_named(name))
+    return _exported("relations", ("relation", "images", "rows"), iter([counts]), len(counts))
 
 
 @blueprint.get("/api/annotations/<name>/images")
@@ -127,8 +127,8 @@ def api_images(name: str) -> Response:
     """Images with at least one of several classes, or with all, those with most of them first."""
     opened, search = open_named(name), ImageSearch.parse(request.args)
     page = Page.parse(request.args, PER_PAGE)
-    found = search.find(opened, page.start, page.limit or PER_PAGE, {})
-    answer: api.AnnotatedImages = {"total": found.total, "images": list(search.hits(opened, found.documents))}
+    hits = search.find(opened, page.start, page.limit or PER_PAGE, {})
+    answer: api.AnnotatedImages = {"total": hits.total, "images": list(search.hits(opened, hits.documents))}
     return jsonify(answer)
 
 
@@ -148,8 +148,8 @@ def api_relation_search(name: str) -> Response:
     """Relations by a pattern of each part; ``%`` stands for any characters."""
     opened, search = open_named(name), RelationSearch.parse(request.args)
     page = Page.parse(request.args, PER_PAGE)
-    found = search.find(opened, page.start, page.limit or PER_PAGE, {})
-    answer: api.RelationRows = {"total": found.total, "rows": list(relation_rows(opened, found.documents))}
+    hits = search.find(opened, page.start, page.limit or PER_PAGE, {})
+    answer: api.RelationRows = {"total": hits.total, "rows": list(relation_rows(opened, hits.documents))}
     return jsonify(answer)
 
 
@@ -188,14 +188,14 @@ def api_image(name: str, image: str) -> Response:
 def csv_image(name: str, image: str) -> Response:
     """The same as CSV: a row a label or relation."""
     check_parameters(request.args, ())
-    found = describe_image(open_named(name), image)
-    rows: list[dict[str, Any]] = [{"kind": "present", "class1": one} for one in found["present"]]
-    rows += [{"kind": "absent", "class1": one} for one in found["absent"]]
+    described = describe_image(open_named(name), image)
+    rows: list[dict[str, Any]] = [{"kind": "present", "class1": one} for one in described["present"]]
+    rows += [{"kind": "absent", "class1": one} for one in described["absent"]]
     rows += [
         {"kind": "machine", "class1": one["class"], "confidence": one["confidence"]}
-        for one in found["machine"]
+        for one in described["machine"]
     ]
-    rows += [{"kind": "relation", **one} for one in found["relations"]]
+    rows += [{"kind": "relation", **one} for one in described["relations"]]
     columns = ("kind", "class1", "relation", "class2", "confidence")
     return _exported("image", columns, iter([rows]), len(rows))
 

@@ -133,11 +133,11 @@ def _classify_one(chosen: Chosen, given: Given, until: float) -> Result:
 
 def _with_similar(results: list[Result]) -> list[Result]:
     """Add the nearest tagged images to the first results, unless Solr or the store is unavailable."""
-    found = []
+    completed = []
     for place, result in enumerate(results):
         similar = nearest(result.prediction.image) if result.prediction and place < MOST_SIMILAR else None
-        found.append(replace(result, similar=similar))
-    return found
+        completed.append(replace(result, similar=similar))
+    return completed
 
 
 def nearest(image: bytes) -> list[dict[str, Any]] | None:

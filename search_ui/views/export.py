@@ -43,9 +43,9 @@ def export_hits(ending: str) -> Response:
     def begin() -> tuple[int, Iterator[str]]:
         total, batches = export(sources().solr, sources().index(state), state)
         if ending == "txt":
-            return total, ("".join(f"{hit['id']}\n" for hit in found) for found in batches)
+            return total, ("".join(f"{hit['id']}\n" for hit in hits) for hits in batches)
         lines = _csv_lines if ending == "csv" else _json_lines
-        return total, lines(_with_records(library, found) for found in batches)
+        return total, lines(_with_records(library, hits) for hits in batches)
 
     return exported(f"{file_name(state)}.{ending}", begin)
 
@@ -94,13 +94,13 @@ def _begin(client: str) -> None:
     raise TooManyRequests(f"{reason}; try again later", retry_after=RETRY_SECONDS)
 
 
-def _with_records(library: Library, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _with_records(library: Library, hits: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return hits with every one of `COLUMNS`, None for what is not known: without the store, record and offset."""
-    corpora = dict.fromkeys(hit["corpus"] for hit in found)
+    corpora = dict.fromkeys(hit["corpus"] for hit in hits)
     with contextlib.suppress(StoreUnavailableError):  # the hits are useful without
         corpora = {name: library.corpus(name) for name in corpora}
     lines = []
-    for hit in documents(found):
+    for hit in documents(hits):
         line = dict.fromkeys(COLUMNS) | hit
         if corpus := corpora[hit["corpus"]]:
             record = corpus.partition_images * hit["partition"] + hit["row"]
@@ -110,14 +110,14 @@ def _with_records(library: Library, found: list[dict[str, Any]]) -> list[dict[st
 
 
 def _json_lines(batches: Iterable[list[dict[str, Any]]]) -> Iterator[str]:
-    for found in batches:
-        yield "".join(json.dumps(hit, ensure_ascii=False) + "\n" for hit in found)
+    for hits in batches:
+        yield "".join(json.dumps(hit, ensure_ascii=False) + "\n" for hit in hits)
 
 
 def _csv_lines(batches: Iterable[list[dict[str, Any]]]) -> Iterator[str]:
     yield ",".join(COLUMNS) + "\r\n"
-    for found in batches:
+    for hits in batches:
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS)
-        writer.writerows({key: guarded(value) for key, value in hit.items()} for hit in found)
+        writer.writerows({key: guarded(value) for key, value in hit.items()} for hit in hits)
         yield text.getvalue()

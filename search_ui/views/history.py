@@ -43,17 +43,17 @@ def index() -> str:
     """Predictions, newest first, by ``answer``, ``model``, ``since``, ``until`` and ``corrected``."""
     filters, before, after = _parse(request.args)
     history = _history()
-    found = history.page(filters, before, after, PER_PAGE)
+    listed = history.page(filters, before, after, PER_PAGE)
     given = _given(request.args)
     deleted = request.args.get("deleted", type=int)
     return render_template(
         "history.html",
-        page=found,
+        page=listed,
         total=history.count(filters),
         filters=given,
         query=urlencode(given),
-        older=urlencode(given | {"before": found.older}) if found.older is not None else None,
-        newer=urlencode(given | {"after": found.newer}) if found.newer is not None else None,
+        older=urlencode(given | {"before": listed.older}) if listed.older is not None else None,
+        newer=urlencode(given | {"after": listed.newer}) if listed.newer is not None else None,
         done=None if deleted is None else f"{counted(deleted, 'prediction')} deleted.",
         days=sources().settings.retention_days,
         deletable=_may_delete(),
@@ -63,12 +63,14 @@ def index() -> str:
 @blueprint.get(f"/history/{NUMBER}")
 def one(number: int) -> Response:
     """One prediction, as after it was made."""
-    found = _known(number)
-    result = Result(name=found.name, prediction=found, record=number, similar=nearest(found.image))
+    prediction = _known(number)
+    result = Result(
+        name=prediction.name, prediction=prediction, record=number, similar=nearest(prediction.image)
+    )
     html = render_template(
         "prediction.html",
         result=result,
-        prediction=found,
+        prediction=prediction,
         by=name(),
         most_classes=TABLE_CLASSES,
         deletable=_may_delete(),
@@ -80,9 +82,9 @@ def one(number: int) -> Response:
 def pixels(number: int) -> Response:
     """The image as the model saw it."""
     scale = png.parse_scale(1)
-    found = _known(number)
-    image = np.frombuffer(found.image, np.uint8)
-    return png.answer(f"{number}-{found.sha256[:8]}-{scale}", None, lambda: to_png(image, scale))
+    prediction = _known(number)
+    image = np.frombuffer(prediction.image, np.uint8)
+    return png.answer(f"{number}-{prediction.sha256[:8]}-{scale}", None, lambda: to_png(image, scale))
 
 
 @blueprint.get("/api/history")
@@ -90,13 +92,13 @@ def api_index() -> Response:
     """The same as JSON."""
     filters, before, after = _parse(request.args)
     history = _history()
-    found, total = history.page(filters, before, after, PER_PAGE), history.count(filters)
+    listed, total = history.page(filters, before, after, PER_PAGE), history.count(filters)
     answer: api.History = {
         "total": total.number,
         "complete": total.complete,
-        "records": [_as_json(prediction) for prediction in found.predictions],
-        "older": found.older,
-        "newer": None if found.newer is None else max(found.newer, 0),
+        "records": [_as_json(prediction) for prediction in listed.predictions],
+        "older": listed.older,
+        "newer": None if listed.newer is None else max(listed.newer, 0),
     }
     return jsonify(answer)
 
@@ -110,8 +112,8 @@ def export(ending: str) -> Response:
 
     def begin() -> tuple[int | None, Iterator[str]]:
         total = history.count(filters)  # an unavailable database is an error now, not in the middle of a file
-        found = history.every(filters)
-        lines = _csv_lines(found) if ending == "csv" else _json_lines(found)
+        predictions = history.every(filters)
+        lines = _csv_lines(predictions) if ending == "csv" else _json_lines(predictions)
         return total.number if total.complete else None, lines
 
     return exported(f"history.{ending}", begin)
@@ -121,12 +123,12 @@ def export(ending: str) -> Response:
 def correct(number: int) -> Answer:
     """Store the ``label`` that a person gives, or remove it with ``undo``."""
     history = _writable()
-    found = _known(number)
+    prediction = _known(number)
     by = given_name()
     label = None if request.form.get("undo") else request.form.get("label", "")
-    if label and label not in (classes := [one for one, _ in found.classes]):
+    if label and label not in (classes := [one for one, _ in prediction.classes]):
         raise BadCorrectionError(
-            f"{label[:80]!r} is not a class of {found.model}, which has {len(classes):,}"
+            f"{label[:80]!r} is not a class of {prediction.model}, which has {len(classes):,}"
         )
     if not history.correct(number, label, by):
         abort(404, f"There is no prediction {number}.")
@@ -181,10 +183,10 @@ def _may_delete() -> bool:
 
 
 def _known(number: int) -> Prediction:
-    found = _history().get(number)
-    if found is None:
+    prediction = _history().get(number)
+    if prediction is None:
         abort(404, f"There is no prediction {number}.")
-    return found
+    return prediction
 
 
 def _given(args: MultiDict[str, str]) -> dict[str, Any]:
@@ -242,14 +244,14 @@ def _as_json(prediction: Prediction) -> api.Record:
     }
 
 
-def _json_lines(found: Iterator[Prediction]) -> Iterator[str]:
-    for prediction in found:
+def _json_lines(predictions: Iterator[Prediction]) -> Iterator[str]:
+    for prediction in predictions:
         yield json.dumps(_as_json(prediction), ensure_ascii=False) + "\n"
 
 
-def _csv_lines(found: Iterator[Prediction]) -> Iterator[str]:
+def _csv_lines(predictions: Iterator[Prediction]) -> Iterator[str]:
     yield ",".join(CSV_COLUMNS) + "\r\n"
-    for prediction in found:
+    for prediction in predictions:
         text = io.StringIO()
         values: dict[str, Any] = dict(_as_json(prediction))
         csv.writer(text).writerow([guarded(values[column]) for column in CSV_COLUMNS])

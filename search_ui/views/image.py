@@ -102,9 +102,9 @@ def _around_in_search(state: SearchState, at: int, place: Place) -> dict[str, st
     if here is None or image_of(here[1]) != place:
         return None
     links: dict[str, str | None] = {"previous": None, "next": None}
-    for name, found in (("previous", before), ("next", after)):
-        if found is not None and found[0] < NUMBERED_ROWS:
-            links[name] = state.with_page(1).url(image_url(*image_of(found[1])), at=found[0])
+    for name, neighbour in (("previous", before), ("next", after)):
+        if neighbour is not None and neighbour[0] < NUMBERED_ROWS:
+            links[name] = state.with_page(1).url(image_url(*image_of(neighbour[1])), at=neighbour[0])
     return links
 
 

@@ -19,7 +19,7 @@ from records.corrections import Label, check_name
 from records.majority import majority
 from search_ui import api, suggestions
 from search_ui.facets import Choice
-from search_ui.label_state import SHOWN, LabelState, parse_classes
+from search_ui.label_state import CHOICES, LabelState, parse_classes
 from search_ui.library import image_urls, known_corpus, version_of
 from search_ui.login import given_name, user
 from search_ui.people import Labels
@@ -65,24 +65,24 @@ def label() -> ResponseReturnValue:
     labelled = sorted({label for label in given.values() if label})
     classes = list(dict.fromkeys([*own, *state.classes, *labelled]))
     try:
-        shown = _suggested(state, corpus, labels, here) if classes else Suggested([], None)
+        suggested = _suggested(state, corpus, labels, here) if classes else Suggested([], None)
         error = None
     except SolrError as solr_error:
         if state.show not in ("search", "uncertain") or "show" in request.args or corpus is None:
             raise
         state, error = replace(state, show="random"), solr_error
-        shown = _suggested(state, corpus, labels, here)
+        suggested = _suggested(state, corpus, labels, here)
     counts = Counter(given.values())
     return render_template(
         "label.html",
         state=state,
         corpus=corpus,
         error=error is not None,
-        items=list(_with_labels(shown.items, labels)),
-        following=shown.following.url() if shown.following else None,
+        items=list(_with_labels(suggested.items, labels)),
+        following=suggested.following.url() if suggested.following else None,
         classes=[{"name": one, "count": counts[one], "own": one in own} for one in classes],
         labelled=len(given),
-        shown=_choices(state, corpus, here),
+        show_choices=_choices(state, corpus, here),
         by=name(),
         menu=len(classes) <= MENU_CLASSES,
         field=FIELD,
@@ -159,8 +159,8 @@ def _with_typed_classes(args: MultiDict[str, str]) -> LabelState:
 
 def _corpora(state: LabelState) -> list[dict[str, Any]]:
     store = sources().library.store
-    found = [corpus for one in list_corpora(store) if (corpus := sources().library.corpus(one)) is not None]
-    return [{"name": one.name, "images": one.images, "url": state.of(one.name).url()} for one in found]
+    corpora = [corpus for one in list_corpora(store) if (corpus := sources().library.corpus(one)) is not None]
+    return [{"name": one.name, "images": one.images, "url": state.of(one.name).url()} for one in corpora]
 
 
 def _corpus_of(state: LabelState, runs: list[Run]) -> Corpus | None:
@@ -184,17 +184,17 @@ def _what_to_show(state: LabelState, runs: list[Run]) -> str:
 
 def _suggested(state: LabelState, corpus: Corpus | None, labels: Labels, runs: list[Run]) -> Suggested:
     """Return the images of the page. Raises `SolrError` where they come from a search and Solr is unavailable."""
-    found, library = sources(), sources().library
+    open_sources, library = sources(), sources().library
     unlabelled = _unlabelled(labels)
     if state.show == "search":
-        result = search(found.solr, found.published, state.search)
+        result = search(open_sources.solr, open_sources.published, state.search)
         more = result.total > result.state.page * state.search.per_page
         after = result.state.with_page(result.state.page + 1, result.after)
         more = more and (after.after is not None or after.page <= after.last_numbered_page)
         following = replace(state, search=after) if more else None
         return Suggested([suggestions.item_of(hit) for hit in result.hits], following)
     if state.show == "uncertain":
-        return suggestions.uncertain_images(found.solr, found.published, unlabelled, state)
+        return suggestions.uncertain_images(open_sources.solr, open_sources.published, unlabelled, state)
     images = unlabelled(corpus.name) if corpus is not None else None
     if images is None:
         abort(404, "Choose one corpus to label.")
@@ -227,7 +227,7 @@ def _choices(state: LabelState, corpus: Corpus | None, runs: list[Run]) -> list[
     several = ("disagreeing",) if len(runs) > 1 else ()
     return [
         Choice(text, state.first(show).url(), show == state.show)
-        for show, text in SHOWN.items()
+        for show, text in CHOICES.items()
         if show in (*indexed, *stored, *several) or show == state.show
     ]
 

@@ -30,54 +30,54 @@ def index() -> ResponseReturnValue:
         return redirect(parse_form(request.args).url())
     state = SearchState.parse(request.args)
     index = sources().index(state)
-    found = search(sources().solr, index, state)
-    counts = found.searched.counts
+    result = search(sources().solr, index, state)
+    counts = result.searched.counts
     return render_template(
         "search.html",
-        found=found,
+        result=result,
         state=state,
         preview=None if index is sources().published else state.values("run")[0],
-        milliseconds=_milliseconds(found),
-        answers=facets.answer_values(counts, state) if found.total or state.answer else [],
-        facets=facets.facet_values(found, zeros=found.total > 0),
-        estimates=_estimates(found),
-        trained=_trained(found),
-        several=_several(found),
+        milliseconds=_milliseconds(result),
+        answers=facets.answer_values(counts, state) if result.total or state.answer else [],
+        facets=facets.facet_values(result, zeros=result.total > 0),
+        estimates=_estimates(result),
+        trained=_trained(result),
+        several=_several(result),
         bars=facets.histogram(counts, state),
         range=facets.range_box(counts, state),
         filters=facets.filters(state),
-        ways_out=facets.ways_out(found.published.counts, state) if not found.total else [],
+        ways_out=facets.ways_out(result.published.counts, state) if not result.total else [],
         sorts=facets.sorts(state),
         sizes=facets.sizes(state),
         thumbnail_sizes=facets.thumbnail_sizes(state),
-        pages=facets.pages(found),
-        last_page=facets.last_page(found),
-        previous_url=facets.previous_url(found),
-        next_url=facets.next_url(found),
+        pages=facets.pages(result),
+        last_page=facets.last_page(result),
+        previous_url=facets.previous_url(result),
+        next_url=facets.next_url(result),
         api_url=state.url("/api/search"),
-        label_url=state.url("/label", show="search") if enabled() and may_write() and found.total else None,
+        label_url=state.url("/label", show="search") if enabled() and may_write() and result.total else None,
         exports=facets.exports(state),
-        thumbnails=list(_thumbnails(found)),
+        thumbnails=list(_thumbnails(result)),
     )
 
 
-def _thumbnails(found: SearchResult) -> Iterator[dict[str, Any]]:
+def _thumbnails(result: SearchResult) -> Iterator[dict[str, Any]]:
     """Yield what the page shows of each image, with its tags by all models that are searched.
 
     An image whose tags are several hits of the page is shown once, at the place of the first. Reads nothing from the store but
     manifests, which are cached.
     """
-    query = found.state.with_page(1).url("")
+    query = result.state.with_page(1).url("")
     join = "&" if query else "?"
-    versions = sources().library.versions(found.hits)
-    places = {hit["id"]: place for place, hit in enumerate(found.hits, found.state.start)}
+    versions = sources().library.versions(result.hits)
+    places = {hit["id"]: place for place, hit in enumerate(result.hits, result.state.start)}
     tags: dict[tuple[str, int, int], list[dict[str, Any]]] = {}
-    for hit in (*found.hits, *_other_tags(found)):
+    for hit in (*result.hits, *_other_tags(result)):
         tags.setdefault(image_of(hit), []).append(hit)
     for hit, *others in tags.values():
         place = places[hit["id"]]
         urls = image_urls(hit, versions[hit["corpus"]])
-        at = f"{query}{join}at={place}" if found.state.after is None and place < NUMBERED_ROWS else ""
+        at = f"{query}{join}at={place}" if result.state.after is None and place < NUMBERED_ROWS else ""
         yield {
             "place": place,
             "url": urls["url"] + at,
@@ -99,52 +99,52 @@ def _thumbnails(found: SearchResult) -> Iterator[dict[str, Any]]:
         }
 
 
-def _other_tags(found: SearchResult) -> list[dict[str, Any]]:
+def _other_tags(result: SearchResult) -> list[dict[str, Any]]:
     """Return the tags by other models of the images of a page."""
-    if _several(found):
+    if _several(result):
         with contextlib.suppress(SolrError):  # the results are useful without
-            return other_tags(sources().solr, found.searched, found.hits)
+            return other_tags(sources().solr, result.searched, result.hits)
     return []
 
 
-def _estimates(found: SearchResult) -> list[PrecisionEstimate]:
+def _estimates(result: SearchResult) -> list[PrecisionEstimate]:
     with contextlib.suppress(StoreUnavailableError):  # the results are useful without
-        return precision_estimates(sources().library, found.searched.counts, found.state)
+        return precision_estimates(sources().library, result.searched.counts, result.state)
     return []
 
 
-def _several(found: SearchResult) -> bool:
+def _several(result: SearchResult) -> bool:
     """Return whether several runs of one corpus are searched: an image is then found once for each that gave it a tag."""
-    found_in = found.searched.counts.sources
-    return len({source.value("corpus") for source in found_in}) < len(found_in)
+    collections = result.searched.counts.sources
+    return len({source.value("corpus") for source in collections}) < len(collections)
 
 
-def _trained(found: SearchResult) -> list[str]:
+def _trained(result: SearchResult) -> list[str]:
     """Return the models that were trained on images of what is searched."""
-    runs = {source.run: source.model for source in found.searched.counts.sources}
+    runs = {source.run: source.model for source in result.searched.counts.sources}
     return sorted({model for run, model in runs.items() if sources().library.was_trained_on(run)})
 
 
-def _milliseconds(found: SearchResult) -> int:
-    return max(1, round(found.seconds * 1000))
+def _milliseconds(result: SearchResult) -> int:
+    return max(1, round(result.seconds * 1000))
 
 
 @blueprint.get("/api/search")
 def api_search() -> Response:
     """The data of the search page."""
     state = SearchState.parse(request.args)
-    found = search(sources().solr, sources().index(state), state)
-    counts = found.searched.counts
-    answers, values = counts.by_answer(state), facets.facet_values(found)
-    versions = sources().library.versions(found.hits)
-    following = facets.next_url(found)
+    result = search(sources().solr, sources().index(state), state)
+    counts = result.searched.counts
+    answers, values = counts.by_answer(state), facets.facet_values(result)
+    versions = sources().library.versions(result.hits)
+    following = facets.next_url(result)
     answer: api.Search = {
-        "total": found.total,
-        "images": found.images,
-        "milliseconds": _milliseconds(found),
-        "collections": list(found.searched.collections),
+        "total": result.total,
+        "images": result.images,
+        "milliseconds": _milliseconds(result),
+        "collections": list(result.searched.collections),
         "page": state.page,
-        "pages": facets.last_page(found),
+        "pages": facets.last_page(result),
         "per_page": state.per_page,
         "sort": state.sort,
         "tags": [
@@ -159,10 +159,10 @@ def api_search() -> Response:
             "known": sum(answers.values()),
             "right": answers["right"],
             "wrong": answers["wrong"],
-            "trained": _trained(found),
+            "trained": _trained(result),
         },
-        "expected": [_api_estimate(entry) for entry in _estimates(found)],
-        "hits": [hit | image_urls(hit, versions[hit["corpus"]]) for hit in documents(found.hits)],
+        "expected": [_api_estimate(entry) for entry in _estimates(result)],
+        "hits": [hit | image_urls(hit, versions[hit["corpus"]]) for hit in documents(result.hits)],
         "next": _api_url(following) if following else None,
     }
     lists = {

@@ -60,24 +60,26 @@ def changes() -> str:
     corpus = sources().library.corpus(new.corpus)
     if corpus is None or corpus.hash != new.corpus_hash:
         abort(404, f"The corpus of run {new.name!r} is not in the store.")
-    shown = [run for run in published_runs() if run.corpus_hash == corpus.hash]
-    published = any(run.name == new.name for run in shown)
+    of_corpus = [run for run in published_runs() if run.corpus_hash == corpus.hash]
+    published = any(run.name == new.name for run in of_corpus)
     other = request.args.get("with")
-    old = _known_run(other) if other else next((run for run in shown if run.name != new.name), None)
+    old = _known_run(other) if other else next((run for run in of_corpus if run.name != new.name), None)
     if old is not None and old.corpus_hash != corpus.hash:
         abort(404, f"Run {old.name!r} is of another corpus.")
-    found = compare_runs(sources().library.store, corpus, old, new, labels_of(corpus) if enabled() else {})
+    comparison = compare_runs(
+        sources().library.store, corpus, old, new, labels_of(corpus) if enabled() else {}
+    )
     version = version_of(corpus)
     examples = [
         vars(one) | image_urls({"corpus": corpus.name, "partition": one.partition, "row": one.row}, version)
-        for one in found.examples
+        for one in comparison.examples
     ]
     return render_template(
         "changes.html",
         new=new,
         old=old,
         corpus=corpus,
-        changes=found,
+        changes=comparison,
         examples=examples,
         published=published,
         publishable=may_train() and not published,
@@ -90,16 +92,16 @@ def publish_run() -> Response:
     """Publish ``run`` instead of the other runs of its corpus; those of other corpora stay."""
     _check_form()
     new = _known_run(request.form.get("run", ""))
-    found = sources()
-    solr = Solr(found.settings.solr, patience=PUBLISH_SECONDS)
-    found.published.expire()
+    open_sources = sources()
+    solr = Solr(open_sources.settings.solr, patience=PUBLISH_SECONDS)
+    open_sources.published.expire()
     others = [run.name for run in published_runs() if run.corpus == new.corpus]
     try:
-        publish(found.library.store, new.name, solr, found.settings.alias, instead_of=others)
+        publish(open_sources.library.store, new.name, solr, open_sources.settings.alias, instead_of=others)
     except LeaseHeldError as error:
         abort(409, details.reason(error))
-    found.published.now(fresh=True)
-    found.board.expire()
+    open_sources.published.now(fresh=True)
+    open_sources.board.expire()
     return redirect("/", 303)
 
 

@@ -110,11 +110,11 @@ class KMeans(Features):
         variances, directions = np.linalg.eigh(np.cov(patches - mean, rowvar=False).astype(np.float64))
         whitening = (directions / np.sqrt(variances + WHITENING)) @ directions.T
         patches = (patches - mean) @ whitening.astype(np.float32)
-        found = MiniBatchKMeans(count, batch_size=10_000, n_init=1, max_iter=20, random_state=seed).fit(
+        fitted = MiniBatchKMeans(count, batch_size=10_000, n_init=1, max_iter=20, random_state=seed).fit(
             patches
         )
         mean, whitening, centres = (
-            array.astype(np.float32) for array in (mean, whitening, found.cluster_centers_)
+            array.astype(np.float32) for array in (mean, whitening, fitted.cluster_centers_)
         )
         raw = cls(name, mean, whitening, centres, np.ones(4 * count, np.float32))
         high = np.percentile(raw._values(pixels[:SCALE_IMAGES]), HIGH, axis=0)
@@ -125,9 +125,9 @@ class KMeans(Features):
         """As in `tagging.features.Features`."""
         path = f"{folder}/{FILE}"
         kinds = dict.fromkeys(("mean", "whitening", "centres", "scale"), "f4")
-        _, found = arrays.load(store, path, "tinytags-kmeans", kinds)
-        count = len(found["centres"])
-        shapes: dict[str, Any] = {name: array.shape for name, array in found.items()}
+        _, kept = arrays.load(store, path, "tinytags-kmeans", kinds)
+        count = len(kept["centres"])
+        shapes: dict[str, Any] = {name: array.shape for name, array in kept.items()}
         if shapes != {
             "mean": (VALUES,),
             "whitening": (VALUES, VALUES),
@@ -135,7 +135,7 @@ class KMeans(Features):
             "scale": (4 * count,),
         }:
             raise arrays.damaged(store, path, ValueError("its arrays don't fit together"))
-        return cls(name, **found)
+        return cls(name, **kept)
 
 
 def _patches(image: npt.NDArray[np.uint8]) -> Floats:

@@ -102,9 +102,9 @@ class Pca(Features):
     def load(cls, name: str, store: "Store", folder: str) -> Self:
         """As in `tagging.features.Features`."""
         path = f"{folder}/{FILE}"
-        about, found = arrays.load(store, path, "tinytags-pca", {"weights": "i8", "bias": "i8"})
+        about, kept = arrays.load(store, path, "tinytags-pca", {"weights": "i8", "bias": "i8"})
         try:
-            weights, bias = found["weights"], found["bias"]
+            weights, bias = kept["weights"], kept["bias"]
             if bias.ndim != 1 or weights.shape != (IMAGE_BYTES, len(bias)):
                 raise ValueError("its arrays don't fit together")
             return cls(name, weights, bias, int(about["power"]), float(about["explained"]))

@@ -169,17 +169,17 @@ def one_line(error: Exception) -> str:
 def check_signature(session: Any, classes: int) -> None:
     """Raise `NetworkError` where a session is not from (batch, 3072) uint8 to (batch, ``classes``) float32."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
-    found = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
+    signature = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
     if len(inputs) != 1 or inputs[0].type != "tensor(uint8)" or list(inputs[0].shape[1:]) != [IMAGE_BYTES]:
         raise NetworkError(
-            f"the network's input is {found or 'nothing'}, not canonical images, tensor(uint8) ['batch', {IMAGE_BYTES}]; "
+            f"the network's input is {signature or 'nothing'}, not canonical images, tensor(uint8) ['batch', {IMAGE_BYTES}]; "
             "`tinytags import` adds what turns these into its input",
             "input",
         )
-    found = ", ".join(f"{one.name} {one.type} {one.shape}" for one in outputs)
+    signature = ", ".join(f"{one.name} {one.type} {one.shape}" for one in outputs)
     if len(outputs) != 1 or outputs[0].type != "tensor(float)" or len(outputs[0].shape) != 2:
         raise NetworkError(
-            f"the network's output is {found}, not a probability a class, tensor(float) ['batch', {classes}]",
+            f"the network's output is {signature}, not a probability a class, tensor(float) ['batch', {classes}]",
             "output",
         )
     numbers = outputs[0].shape[1]

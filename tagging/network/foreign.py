@@ -157,7 +157,7 @@ def choose(
             )
         noise = np.random.default_rng(0).integers(0, 256, (NOISE_IMAGES, 3072)).astype(np.uint8)
         return Choice(_probabilities(foreign, taken[0], classes, noise)[0], _words(taken[0]), [])
-    found: list[tuple[float, int, Model]] = []
+    candidates: list[tuple[float, int, Model]] = []
     errors: list[NetworkError] = []
     for place, one in enumerate(taken):
         try:
@@ -165,21 +165,21 @@ def choose(
         except NetworkError as error:
             errors.append(error)
             continue
-        found.append((float((votes.argmax(axis=1) == labels).mean()), -place, model))
-    if not found:
+        candidates.append((float((votes.argmax(axis=1) == labels).mean()), -place, model))
+    if not candidates:
         raise errors[0]
-    found.sort(key=lambda entry: entry[:2], reverse=True)
-    tried = [(_words(taken[-place]), round(accuracy, 4)) for accuracy, place, _ in found]
+    candidates.sort(key=lambda entry: entry[:2], reverse=True)
+    tried = [(_words(taken[-place]), round(accuracy, 4)) for accuracy, place, _ in candidates]
     guessing = np.bincount(labels).max() / len(labels)
     margin = _Z * np.sqrt(guessing * (1 - guessing) / len(labels))
-    if found[0][0] <= guessing + margin:
+    if candidates[0][0] <= guessing + margin:
         raise UselessNetworkError(
-            f"the network is right in {found[0][0]:.1%} of {counted(len(labels), 'labelled image')} at best "
+            f"the network is right in {candidates[0][0]:.1%} of {counted(len(labels), 'labelled image')} at best "
             f"({tried[0][0]}), and always the same class in {guessing:.1%}: its classes are others or in another order "
             "(--classes A,B,...), or it takes images in none of the ways that are tried",
             tried,
         )
-    return Choice(found[0][2], tried[0][0], tried)
+    return Choice(candidates[0][2], tried[0][0], tried)
 
 
 def _probabilities(

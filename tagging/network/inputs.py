@@ -84,14 +84,14 @@ def possible_inputs(
     ``size``, ``scale``, ``order`` and ``layout`` are known where they are given.
     Raises `NetworkError` for a shape that is none of images, or of another size or layout than given.
     """
-    found = [
+    inputs = [
         (side, channels, flat, where)
         for side, channels, flat, where in _shapes(
             [d if isinstance(d, int) and d > 0 else None for d in shape], size
         )
         if layout in (None, where)
     ]
-    if not found:
+    if not inputs:
         given = "".join(f", {name} {value}" for name, value in (("size", size), ("layout", layout)) if value)
         raise NetworkError(
             f"the network's input has the shape {list(shape)}{given}: no images of 32x32 pixels can be turned into that; "
@@ -100,7 +100,7 @@ def possible_inputs(
         )
     return [
         NetworkInput(side, channels, where, one_scale, one_order, flat)
-        for side, channels, flat, where in found
+        for side, channels, flat, where in inputs
         for one_scale, one_order in itertools.product(
             [scale] if scale else list(SCALES), [order] if order else ORDERS if channels == 3 else ORDERS[:1]
         )
@@ -122,7 +122,7 @@ def described(one: NetworkInput) -> str:
 def _shapes(shape: list[int | None], size: int | None) -> list[tuple[int, int, bool, str]]:
     """Return the sizes, channels and layouts that fit a shape: (size, channels, flat, layout)."""
     if len(shape) == 4:
-        found = []
+        shapes = []
         for layout, (channels, height, width) in (("nhwc", (3, 1, 2)), ("nchw", (1, 2, 3))):
             side = shape[height] or shape[width] or size or SIDE
             if (
@@ -132,8 +132,8 @@ def _shapes(shape: list[int | None], size: int | None) -> list[tuple[int, int, b
                 and side <= LARGEST_SIZE
                 and size in (side, None)
             ):
-                found.append((side, shape[channels] or 3, False, layout))
-        return found
+                shapes.append((side, shape[channels] or 3, False, layout))
+        return shapes
     if len(shape) == 2 and shape[1]:
         for channels in (3, 1):
             side = round((shape[1] / channels) ** 0.5)

@@ -27,13 +27,14 @@ class OnnxGraph:
         session = open_session(data)
         inputs, outputs = session.get_inputs(), session.get_outputs()
         if len(inputs) != 1 or inputs[0].type not in ("tensor(float)", "tensor(uint8)"):
-            found = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
+            signature = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
             raise NetworkError(
-                f"the network's input is {found or 'nothing'}, not one tensor of float32 or uint8", "input"
+                f"the network's input is {signature or 'nothing'}, not one tensor of float32 or uint8",
+                "input",
             )
         if len(outputs) != 1 or outputs[0].type != "tensor(float)":
-            found = ", ".join(f"{one.name} {one.type} {one.shape}" for one in outputs)
-            raise NetworkError(f"the network's output is {found}, not one tensor of float32", "output")
+            signature = ", ".join(f"{one.name} {one.type} {one.shape}" for one in outputs)
+            raise NetworkError(f"the network's output is {signature}, not one tensor of float32", "output")
         self.shape = list(inputs[0].shape)
         self.takes_bytes = inputs[0].type == "tensor(uint8)"
         self.is_canonical = self.takes_bytes and self.shape[1:] == [IMAGE_BYTES]

@@ -21,7 +21,7 @@ def test_gains_against_pixels_and_accuracies_with_few_labels_are_measured_once(t
     result = features.measure(settings, "cifar", 20, 5, names, few=True)
     assert [row["name"] for row in result["rows"]] == names
     assert result["images"] == 100
-    few = {count: sum(found) / 3 for count, found in result["few"][0]["accuracies"].items()}
+    few = {count: sum(of_draws) / 3 for count, of_draws in result["few"][0]["accuracies"].items()}
     assert 0.1 < few["2"] < few["10"] < 1
     text = features.section(result)
     pixels, flips, pca = result["rows"]

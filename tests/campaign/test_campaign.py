@@ -46,12 +46,12 @@ def test_a_loss_is_exit_code_1_and_an_attack_that_fails_itself_is_a_loss(monkeyp
 
     class Module:
         def __init__(self, name):
-            self.found = outcomes[name.rpartition(".")[2]]
+            self.outcome = outcomes[name.rpartition(".")[2]]
 
         def attack(self, place, tries):
-            if isinstance(self.found, Exception):
-                raise self.found
-            return Outcome(tried=tries, losses=self.found)
+            if isinstance(self.outcome, Exception):
+                raise self.outcome
+            return Outcome(tried=tries, losses=self.outcome)
 
     monkeypatch.setattr(command.importlib, "import_module", Module)
     codes = {name: CliRunner().invoke(command.main, ["-n", "2", "--only", name]) for name in outcomes}

@@ -55,8 +55,8 @@ class Project:
         return self.engine.compose("-p", self.name, "-f", FILE, *arguments, environment=self.environment)
 
     def containers(self, service: str) -> list[str]:
-        found = (f"project={self.name}", f"service={service}", "oneoff=False")
-        filters = [part for one in found for part in ("--filter", f"label=com.docker.compose.{one}")]
+        labels = (f"project={self.name}", f"service={service}", "oneoff=False")
+        filters = [part for one in labels for part in ("--filter", f"label=com.docker.compose.{one}")]
         return self.engine.docker("ps", "-q", *filters).split()
 
     def inspect(self, container: str) -> dict:
@@ -147,9 +147,9 @@ def published(project, tmp_path_factory):
 def test_both_pages_show_what_commands_in_a_container_have_published(published):
     pages = published.containers("page")
     assert len(pages) == 2
-    found = [published.json("/api/search", address=published.address(page)) for page in pages]
-    assert found[0]["total"] == found[1]["total"] > 0
-    with published.open(found[0]["hits"][0]["png"]) as answer:
+    answers = [published.json("/api/search", address=published.address(page)) for page in pages]
+    assert answers[0]["total"] == answers[1]["total"] > 0
+    with published.open(answers[0]["hits"][0]["png"]) as answer:
         assert answer.read(4) == b"\x89PNG"
 
 

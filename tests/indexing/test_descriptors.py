@@ -75,7 +75,7 @@ def test_a_run_with_descriptors_ends_in_the_index_and_is_verified_on_every_shard
 def test_the_nearest_are_those_of_comparing_with_all(store, client, run):
     posted = list(documents(store, run).values())
     numbers = np.array([document["descriptor"] for document in posted])
-    found = 0
+    recall = 0
     for place in range(0, len(posted), 25):
         squared = ((numbers - numbers[place]) ** 2).sum(axis=1)
         hits = nearest(client, run, numbers[place].tolist(), 12)
@@ -85,8 +85,8 @@ def test_the_nearest_are_those_of_comparing_with_all(store, client, run):
         assert [hit["score"] for hit in hits] == pytest.approx(
             [1 / (1 + by_id[hit["id"]]) for hit in hits], rel=1e-6
         )
-        found += sum(by_id[hit["id"]] <= np.sort(squared)[11] for hit in hits) / 12
-    assert found / len(range(0, len(posted), 25)) > 0.97
+        recall += sum(by_id[hit["id"]] <= np.sort(squared)[11] for hit in hits) / 12
+    assert recall / len(range(0, len(posted), 25)) > 0.97
 
 
 def test_a_descriptor_that_changed_is_found_and_repaired(store, client, run):

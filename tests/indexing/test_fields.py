@@ -64,6 +64,6 @@ def test_documents_have_the_fields_of_the_table_in_its_order(trees):
 
 def test_the_schema_of_annotations_has_their_fields():
     schema = ElementTree.parse(CONFIGSETS / "annotations" / "schema.xml").getroot()
-    found = {(field.get("name"), field.get("type"), field.get("indexed")) for field in schema.iter("field")}
+    defined = {(field.get("name"), field.get("type"), field.get("indexed")) for field in schema.iter("field")}
     ours = {(field.name, field.type, str(field.indexed).lower()) for field in ANNOTATION_FIELDS}
-    assert found == ours | {("_version_", "long", "false")}
+    assert defined == ours | {("_version_", "long", "false")}

@@ -40,8 +40,8 @@ def test_annotations_are_indexed_verified_repaired_and_shown(annotated, client):
     counts = annotated.read_json(path)
     for wrong in (counts | {"rows": {"at": 1}}, counts | {"of_class": []}, {}):
         annotated.write_json(path, wrong)
-        found = verify_annotations(annotated, "made", client)
-        assert [problem["kind"] for problem in found["problems"]] == ["counts"] and not found["ok"]
+        verified = verify_annotations(annotated, "made", client)
+        assert [problem["kind"] for problem in verified["problems"]] == ["counts"] and not verified["ok"]
     assert verify_annotations(annotated, "made", client, repair=True)["ok"]
     assert annotated.read_json(path) == counts
 
@@ -59,8 +59,8 @@ def test_annotations_are_indexed_verified_repaired_and_shown(annotated, client):
     more = related | {"id": f"{related['image']}{BEFORE_NUMBER}999999"}
     client.update(relations.name, json.dumps([more]).encode())
     client.commit(relations.name)
-    found = verify_annotations(annotated, "made", client)
-    assert not found["ok"] and {problem["kind"] for problem in found["problems"]} == {"index"}
+    verified = verify_annotations(annotated, "made", client)
+    assert not verified["ok"] and {problem["kind"] for problem in verified["problems"]} == {"index"}
     assert verify_annotations(annotated, "made", client, repair=True)["ok"]
     assert verify_annotations(annotated, "made", client)["problems"] == []
     # Of the index after the repair, with the same counts.
@@ -81,5 +81,5 @@ def test_annotations_are_indexed_verified_repaired_and_shown(annotated, client):
     )
 
     annotated.write_bytes(documents_file(images, 1), b"{}\n")
-    found = verify_annotations(annotated, "made", None)
-    assert [(problem["kind"], problem["partition"]) for problem in found["problems"]] == [("documents", 1)]
+    verified = verify_annotations(annotated, "made", None)
+    assert [(problem["kind"], problem["partition"]) for problem in verified["problems"]] == [("documents", 1)]

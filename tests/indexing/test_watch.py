@@ -55,8 +55,8 @@ def fail(store, name, partition, error, **more):
     store.write_json(layout.run_failed(name, partition), {"partition": partition, "error": error, **more})
 
 
-def only(found):
-    (status,) = found
+def only(statuses):
+    (status,) = statuses
     return status
 
 
@@ -260,8 +260,8 @@ def test_the_last_job_that_did_something_is_kept(store):
     record_finished(store, folder, "index", 50, "documents", 2.0)
     record_finished(store, folder, "tag", 400, "images", 2.5, 200.04)
     record_finished(store, folder, "tag", 0, "images", 0.1)
-    found = only(watch.scan().runs)["finished"]
-    assert [(job["step"], job["count"], job["seconds"], job["per_second"]) for job in found] == [
+    jobs = only(watch.scan().runs)["finished"]
+    assert [(job["step"], job["count"], job["seconds"], job["per_second"]) for job in jobs] == [
         ("tag", 400, 2.5, 200.0),
         ("index", 50, 2.0, None),
     ]
@@ -400,9 +400,9 @@ def test_rejected_documents_are_counted_with_solrs_reason_and_the_command(store,
 
 def test_a_solr_that_is_down_leaves_the_index_unknown_and_the_rest_known(store):
     make_run(store)
-    found = read_status(store, NOBODY, ALIAS)
-    assert "does not answer" in found["solr_error"]
-    status = only(found["runs"])
+    read = read_status(store, NOBODY, ALIAS)
+    assert "does not answer" in read["solr_error"]
+    status = only(read["runs"])
     assert (status["index"], status["published"], status["tag"]["done"]) == (None, False, 3)
     with pytest.raises(SolrError):
         SolrWatch(NOBODY, ALIAS).scan([])

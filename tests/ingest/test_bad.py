@@ -152,15 +152,15 @@ def test_a_run_leaves_bad_records_out_and_its_sums_add_up(ingested, settings):
         for document in map(json.loads, store.read_bytes(layout.run_tags(tagged["run"], p)).splitlines())
     ]
     assert rows == [row for row in range(20) if row not in BROKEN]
-    found = verify_run(store, tagged["run"], None)
-    assert found["ok"] and (found["images"], found["bad"]) == (20, 6)
+    verified = verify_run(store, tagged["run"], None)
+    assert verified["ok"] and (verified["images"], verified["bad"]) == (20, 6)
     whole = store.read_bytes(layout.corpus_bad("p", 2))
     store.write_bytes(layout.corpus_bad("p", 2), whole.partition(b"\n")[2])
-    found = verify_run(store, tagged["run"], None)
-    assert [(one["kind"], one["partition"]) for one in found["problems"]] == [("corpus-statistics", 2)]
+    verified = verify_run(store, tagged["run"], None)
+    assert [(one["kind"], one["partition"]) for one in verified["problems"]] == [("corpus-statistics", 2)]
     write_bad(store, "p", 2, [])
-    found = verify_run(store, tagged["run"], None)
-    assert [(one["kind"], one["partition"]) for one in found["problems"]] == [
+    verified = verify_run(store, tagged["run"], None)
+    assert [(one["kind"], one["partition"]) for one in verified["problems"]] == [
         ("corpus-statistics", 2),
         ("statistics", 2),
     ]
@@ -205,8 +205,8 @@ def test_repaired_and_added_pictures_replace_the_corpus_unless_a_run_was_tagged_
     )
     store = open_store(str(tmp_path / "store"))
     corpus = open_corpus(store, "p")
-    found = np.concatenate([block.images for p in range(3) for block in read_partition(store, corpus, p)])
-    np.testing.assert_array_equal(found, images)
+    stored = np.concatenate([block.images for p in range(3) for block in read_partition(store, corpus, p)])
+    np.testing.assert_array_equal(stored, images)
     assert store.list(layout.corpus_bad_folder("p")) == []
     forest, parameters = train(*make_images(100, seed=1), CLASSES, trees=2, depth=2)
     save_model(store, "forest", forest, {"engine": "scikit-learn", "parameters": parameters})

@@ -65,9 +65,9 @@ def test_every_record_of_the_dump_is_in_exactly_one_partition(
     expected, labels = make_images(images)
     corpus = make_corpus(store, "tiny", path, partition_images, labels=str(tmp_path / "labels.bin"))
     assert [corpus.rows(p)[1] - corpus.rows(p)[0] for p in range(corpus.partitions)] == sizes
-    found, found_labels = read_all(store, corpus)
-    np.testing.assert_array_equal(found, expected)
-    np.testing.assert_array_equal(found_labels, labels)
+    stored, stored_labels = read_all(store, corpus)
+    np.testing.assert_array_equal(stored, expected)
+    np.testing.assert_array_equal(stored_labels, labels)
     assert done_partitions(store, corpus) == list(range(len(sizes)))
     for p, size in enumerate(sizes):
         statistics = store.read_json(layout.corpus_statistics("tiny", p))
@@ -143,9 +143,9 @@ def test_a_corpus_whose_labels_are_int8_is_still_read(local, tmp_path, labelled,
     monkeypatch.undo()
     parquet = pyarrow.parquet.read_schema(local.url(layout.corpus_images("old", 1)))
     assert parquet.field("label").type == pyarrow.int8()
-    found, found_labels = read_all(local, made)
-    np.testing.assert_array_equal(found, images)
-    assert found_labels.tolist() == (labels.tolist() if labelled else [-1] * 600)
+    stored, stored_labels = read_all(local, made)
+    np.testing.assert_array_equal(stored, images)
+    assert stored_labels.tolist() == (labels.tolist() if labelled else [-1] * 600)
     for block in (read_image(local, made, 1, 7), next(read_partition(local, made, 0, names=True))):
         assert block.labels.dtype == np.int32
     assert measure_partition(local, made, 1)["images"] == 300
@@ -331,13 +331,13 @@ def test_every_flipped_byte_is_noticed_or_changes_nothing(local, corpus):
         data[place] ^= 1 << int(random.integers(8))
         path.write_bytes(data)
         try:
-            found = [
+            blocks = [
                 (block.images.tobytes(), block.labels.tobytes()) for block in read_partition(local, corpus, 1)
             ]
         except TinyTagsError:
             noticed += 1
         else:
-            assert found == expected, f"byte {place} of {len(original)}"
+            assert blocks == expected, f"byte {place} of {len(original)}"
     assert noticed >= 60, "a byte of a page is always noticed"
 
 

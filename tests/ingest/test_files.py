@@ -85,9 +85,9 @@ def test_all_files_below_a_folder_are_listed_by_path_without_hidden_ones(tmp_pat
     for name in ("b/2", "b/1", "a", "c/d/e", ".hidden", "b/.git/x"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x" * 3)
-    found = files.list_files(str(tmp_path))
-    assert [entry.name for entry in found] == ["a", "b/1", "b/2", "c/d/e"]
-    assert {entry.size for entry in found} == {3}
+    entries = files.list_files(str(tmp_path))
+    assert [entry.name for entry in entries] == ["a", "b/1", "b/2", "c/d/e"]
+    assert {entry.size for entry in entries} == {3}
     assert [entry.name for entry in files.list_dir(str(tmp_path))] == [".hidden", "a", "b", "c"]
 
 

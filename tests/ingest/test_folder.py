@@ -363,8 +363,8 @@ def test_real_jpegs_come_out_with_the_pixels_and_labels_they_have(tmp_path):
     with tarfile.open(
         os.path.join(os.environ["TINYTAGS_SHARED_DATA"], "cifar10-jpeg.tar.xz"), "r|xz"
     ) as archive:
-        found = (member for member in archive if member.isfile())
-        for member in itertools.islice(found, 0, 300):
+        members = (member for member in archive if member.isfile())
+        for member in itertools.islice(members, 0, 300):
             _, label, name = member.name.split("/")
             (tmp_path / label).mkdir(exist_ok=True)
             (tmp_path / label / name).write_bytes(archive.extractfile(member).read())

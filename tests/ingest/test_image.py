@@ -158,8 +158,8 @@ def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded():
 
 def test_a_scan_of_20_megapixels_is_read(monkeypatch):
     for mode, colour in (("L", 90), ("P", 0)):
-        found = decode_picture(encode(Image.new(mode, (5000, 4000), colour)), ("PNG",))
-        assert colours(found) == {(colour, colour, colour)}
+        decoded = decode_picture(encode(Image.new(mode, (5000, 4000), colour)), ("PNG",))
+        assert colours(decoded) == {(colour, colour, colour)}
     monkeypatch.setattr("ingest.image.MAX_DECODED_BYTES", 1_000_000)
     webp = encode(Image.new("RGB", (300, 300)), "WEBP")  # its decoder has every pixel in memory four times
     with pytest.raises(PictureTooLargeError):
@@ -200,11 +200,11 @@ def test_a_jpeg_without_its_end_is_read_where_it_has_all_pixels_and_refused_wher
     refused = 0
     for length in range(2, len(whole) - 2):
         try:
-            found = decode_picture(io.BytesIO(whole[:length]), ("JPEG",))
+            decoded = decode_picture(io.BytesIO(whole[:length]), ("JPEG",))
         except PictureError:
             refused += 1
         else:
-            np.testing.assert_array_equal(found, expected, err_msg=f"{length} of {len(whole)} bytes")
+            np.testing.assert_array_equal(decoded, expected, err_msg=f"{length} of {len(whole)} bytes")
     assert refused > len(whole) - 8, "only bits that fill up the last byte may be missing"
 
 
@@ -244,11 +244,11 @@ def test_a_flipped_byte_of_a_png_is_an_error_or_changes_no_pixel(options):
         flipped = bytearray(whole)
         flipped[at] ^= 8
         try:
-            found = decode_picture(io.BytesIO(flipped), ("PNG",))
+            decoded = decode_picture(io.BytesIO(flipped), ("PNG",))
         except PictureError:
             continue
         assert options, "there are only pixels"
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(decoded, expected)
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -266,13 +266,13 @@ def test_metadata_that_cannot_be_read_does_not_spoil_sound_pixels():
         wrong_checksum,
     ):
         for at in (33, len(png) - 12):  # before the pixels, and after them
-            found = decode_picture(io.BytesIO(png[:at] + inserted + png[at:]), ("PNG",))
-            np.testing.assert_array_equal(found, expected)
+            decoded = decode_picture(io.BytesIO(png[:at] + inserted + png[at:]), ("PNG",))
+            np.testing.assert_array_equal(decoded, expected)
     np.testing.assert_array_equal(decode_picture(io.BytesIO(png[:-12]), ("PNG",)), expected)
     plain = decode_picture(io.BytesIO(jpeg), ("JPEG",))
     for exif in (b"Exif\0\0\x07garbage", b"Exif\0\0II*\0\x08", b"Exif\0\0"):
-        found = decode_picture(encode(picture, "JPEG", exif=exif), ("JPEG",))
-        np.testing.assert_array_equal(found, plain)
+        decoded = decode_picture(encode(picture, "JPEG", exif=exif), ("JPEG",))
+        np.testing.assert_array_equal(decoded, plain)
 
 
 def test_a_jpeg_of_any_camera_is_decoded_at_an_eighth_of_its_size(monkeypatch):

@@ -82,27 +82,31 @@ def expected(world, kinds: dict[str, set[str]], training_data_too=False):
 def test_each_class_is_counted_where_people_verified_it(world, descendants, too):
     settings, _, run_name, _ = world
     kinds = {"Boat": {"Boat"}, "cat": {"Cat"}, "Animal": {"Animal", "Cat"} if descendants else {"Animal"}}
-    found = evaluate_annotations(settings, run_name, "made", descendants, too)
+    report = evaluate_annotations(settings, run_name, "made", descendants, too)
     counts, measured = expected(world, kinds, too)
-    assert {name: {key: one[key] for key in counts[name]} for name, one in found["classes"].items()} == counts
-    assert found["images"] == measured and found["not_measured"] == ["elsewhere"]
-    assert (found["left_out"] > 0) == (not too)
+    assert {
+        name: {key: one[key] for key in counts[name]} for name, one in report["classes"].items()
+    } == counts
+    assert report["images"] == measured and report["not_measured"] == ["elsewhere"]
+    assert (report["left_out"] > 0) == (not too)
     for name, one in counts.items():
-        row, tagged = found["classes"][name], one["right"] + one["wrong"]
+        row, tagged = report["classes"][name], one["right"] + one["wrong"]
         assert row["precision"] == (round(one["right"] / tagged, 6) if tagged else None)
         assert row["recall"] == round(one["right"] / one["present"], 6)
     assert sum(one["right"] for one in counts.values()) > 0 < sum(one["wrong"] for one in counts.values())
 
 
 def test_shares_of_nothing_are_none_and_means_leave_them_out():
-    found = multi_label_quality(
+    quality = multi_label_quality(
         np.array([[4, 3, 2, 1, 9], [0, 5, 0, 0, 2], [2, 0, 0, 0, 0]]), ["a", "b", "c"]
     )
-    assert found["classes"]["a"]["precision"] == round(2 / 3, 6) and found["classes"]["a"]["recall"] == 0.5
-    assert found["classes"]["a"]["recall_interval"] == [round(end, 6) for end in wilson(2, 4)]
-    assert found["classes"]["b"]["precision"] is None is found["classes"]["b"]["recall"]
-    assert (found["classes"]["c"]["precision"], found["classes"]["c"]["recall"]) == (None, 0.0)
-    assert found["micro"]["recall"] == round(2 / 6, 6) and found["macro"] == {
+    assert (
+        quality["classes"]["a"]["precision"] == round(2 / 3, 6) and quality["classes"]["a"]["recall"] == 0.5
+    )
+    assert quality["classes"]["a"]["recall_interval"] == [round(end, 6) for end in wilson(2, 4)]
+    assert quality["classes"]["b"]["precision"] is None is quality["classes"]["b"]["recall"]
+    assert (quality["classes"]["c"]["precision"], quality["classes"]["c"]["recall"]) == (None, 0.0)
+    assert quality["micro"]["recall"] == round(2 / 6, 6) and quality["macro"] == {
         "precision": round(2 / 3, 6),
         "recall": 0.25,
     }

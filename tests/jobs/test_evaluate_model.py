@@ -229,9 +229,9 @@ def test_the_report_is_one_file_with_its_plots_and_pictures(learnt, tmp_path):
     corpus = open_corpus(learnt, "parted")
     assert len(pictures) == len(result["confident_mistakes"]) > 5
     for picture, one in zip(pictures, result["confident_mistakes"], strict=True):
-        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))))
+        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))))
         image = read_image(learnt, corpus, one["partition"], one["row"]).images[0]
-        assert np.array_equal(shown.transpose(2, 0, 1).ravel(), image)
+        assert np.array_equal(pixels.transpose(2, 0, 1).ravel(), image)
     run(*words, "--training-data-too", "--report", file)
     assert "These figures are too good: the model was trained on 400 of these 600 images." in file.read_text()
     _, err = run(*words, "--report", tmp_path / "no" / "report.html", code=1)

@@ -229,12 +229,12 @@ def test_what_tinytags_exported_is_imported_as_it_is(store, tmp_path):
     ],
 )
 def test_shapes_of_pictures_have_their_ways(shape, count, first):
-    found = possible_inputs(shape)
-    assert (len(found), found[0].layout) == (count, first)
+    inputs = possible_inputs(shape)
+    assert (len(inputs), inputs[0].layout) == (count, first)
     images = make_images(2)[0]
     expected = [2, *(d if isinstance(d, int) else 32 for d in shape[1:])]
     expected = expected if shape != [None] * 4 else [2, 32, 32, 3]
-    assert list(found[0].prepare(images).shape) == expected
+    assert list(inputs[0].prepare(images).shape) == expected
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from conf.errors import LeaseHeldError, TinyTagsError
 from conf.settings import Settings
 from indexing.index_annotations import verify_annotations
 from ingest.annotations.layouts import recognise
-from ingest.annotations.manifest import find, open_annotations
+from ingest.annotations.manifest import open_annotations, scan
 from jobs.read_annotations import check, read_annotations
 from storage import layout
 from storage.documents import documents_file
@@ -49,14 +49,14 @@ def many(tmp_path_factory):
 
 def documents(store, name="made"):
     """Return the documents of a set in order, without their partition."""
-    found = {}
+    by_kind = {}
     for part in open_annotations(store, name).sets:
         lines = b"".join(
             store.read_bytes(f"{part.documents_folder}/{file}") for file in store.list(part.documents_folder)
         )
         rows = [json.loads(line) for line in lines.splitlines()]
-        found[part.kind] = sorted((row | {"partition": None} for row in rows), key=lambda row: row["id"])
-    return found
+        by_kind[part.kind] = sorted((row | {"partition": None} for row in rows), key=lambda row: row["id"])
+    return by_kind
 
 
 @pytest.mark.slow
@@ -183,9 +183,9 @@ def test_damage_is_found_marked_and_written_again(made, tmp_path):
     assert list(result["failed"]["documents"]) == [0]
     store.remove(layout.annotations_bad("made", 2))
     store.write_bytes(documents_file(images, 1), b"{}\n")
-    found = verify_annotations(store, "made", None)["problems"]
+    reported = verify_annotations(store, "made", None)["problems"]
     problems = [("rows", 1), ("rows", 2), ("documents", 0), ("documents", 1)]
-    assert [(problem["kind"], problem["partition"]) for problem in found] == problems
+    assert [(problem["kind"], problem["partition"]) for problem in reported] == problems
     with lease(store, layout.annotations_lease("made"), "x"), pytest.raises(LeaseHeldError):
         verify_annotations(store, "made", None, repair=True)
     assert not verify_annotations(store, "made", None, repair=True)["ok"]
@@ -204,15 +204,15 @@ def test_other_files_under_the_same_name_are_refused(made, tmp_path):
 
 def test_a_folder_without_annotations_is_one_clear_line(tmp_path):
     with pytest.raises(TinyTagsError, match="no CSV file"):
-        find(str(tmp_path), "x")
+        scan(str(tmp_path), "x")
     with pytest.raises(TinyTagsError, match="not a folder"):
-        find(str(tmp_path / "missing"), "x")
+        scan(str(tmp_path / "missing"), "x")
     (tmp_path / "labels.csv").write_text("ImageID,Source,LabelName\na,verification,/m/0\n")
     with pytest.raises(TinyTagsError, match="'confidence'"):
-        find(str(tmp_path), "x")
+        scan(str(tmp_path), "x")
     (tmp_path / "labels.csv").write_bytes(b"ImageID,Source,LabelName,Confidence\ra,verification,/m/0,1\r")
     with pytest.raises(TinyTagsError, match="carriage return"):
-        find(str(tmp_path), "x")
+        scan(str(tmp_path), "x")
 
 
 def test_a_file_that_is_cut_loses_its_last_row_only(tmp_path):
@@ -259,10 +259,10 @@ def test_a_confidence_of_0_is_verified_absent_in_every_layout_of_labels(tmp_path
     ],
 )
 def test_a_layout_is_known_by_its_header(header, kind):
-    found = recognise(header, "x.csv")
-    assert (found and found.kind) == kind
+    recognised = recognise(header, "x.csv")
+    assert (recognised and recognised.kind) == kind
     if kind == "labels" and "Source" in header:
         names = [name.lower() for name in header.split(",")]
-        assert found.columns["class"] == names.index("labelname") and found.columns["image"] == names.index(
-            "imageid"
-        )
+        assert recognised.columns["class"] == names.index("labelname") and recognised.columns[
+            "image"
+        ] == names.index("imageid")

@@ -35,8 +35,8 @@ def count(partition: int) -> dict:
 
 def test_every_partition_is_done_by_a_worker_and_its_result_comes_back(runner):
     results, errors, seconds = runner.run("count", [3, 1, 2], count)
-    found = sorted((result["partition"], result["images"]) for result in results)
-    assert found == [(1, 10), (2, 20), (3, 30)]
+    counts = sorted((result["partition"], result["images"]) for result in results)
+    assert counts == [(1, 10), (2, 20), (3, 30)]
     assert errors == {}
     assert seconds > 0
     assert os.getpid() not in {result["pid"] for result in results}

@@ -38,8 +38,8 @@ def having(truth, names, one):
 def test_each_class_has_its_images_in_three_parts_that_share_none(made):
     settings, truth, _ = made
     names = ["Boat", "x, y", "Cat"]
-    found = sample(settings, "made", ["boat", "x, y", "/m/c"], per_class=20, seed=7)
-    rows = found["rows"]
+    drawn = sample(settings, "made", ["boat", "x, y", "/m/c"], per_class=20, seed=7)
+    rows = drawn["rows"]
     for name in names:
         images = [uri.removesuffix(".jpg") for _, uri, label in rows if label == name]
         assert len(images) == len(set(images)) == 20 and set(images) <= having(truth, names, name)
@@ -48,8 +48,8 @@ def test_each_class_has_its_images_in_three_parts_that_share_none(made):
             "VALIDATION": 2,
             "TEST": 2,
         }
-        assert found["classes"][name] == {"images": len(having(truth, names, name)), "drawn": 20}
-    assert len({uri for _, uri, _ in rows}) == 60 == found["images"]
+        assert drawn["classes"][name] == {"images": len(having(truth, names, name)), "drawn": 20}
+    assert len({uri for _, uri, _ in rows}) == 60 == drawn["images"]
     assert sample(settings, "made", names, per_class=20, seed=7)["rows"] == rows
     assert sample(settings, "made", names, per_class=20, seed=8)["rows"] != rows
     more = sample(settings, "made", names, per_class=25, seed=7)["rows"]
@@ -59,22 +59,22 @@ def test_each_class_has_its_images_in_three_parts_that_share_none(made):
 def test_fewer_images_than_wanted_are_all_drawn_and_an_image_with_two_classes_is_in_one_part(made):
     settings, truth, _ = made
     names = ["Boat", "Cat"]
-    found = sample(settings, "made", names, per_class=10_000, several="both")
+    drawn = sample(settings, "made", names, per_class=10_000, several="both")
     parts = {}
-    for split, uri, label in found["rows"]:
+    for split, uri, label in drawn["rows"]:
         parts.setdefault(uri, set()).add(split)
         assert label in truth[uri.removesuffix(".jpg")]["present"]
     for name in names:
         images = {image for image, labels in truth.items() if name in labels["present"]}
-        assert found["classes"][name] == {"images": len(images), "drawn": len(images)}
-    assert all(len(one) == 1 for one in parts.values()) and len(found["rows"]) > len(parts) == found["images"]
+        assert drawn["classes"][name] == {"images": len(images), "drawn": len(images)}
+    assert all(len(one) == 1 for one in parts.values()) and len(drawn["rows"]) > len(parts) == drawn["images"]
 
 
 def test_a_kind_of_a_class_counts_as_the_class_by_option(made):
     settings, truth, _ = made
     kinds = {image for image, labels in truth.items() if labels["present"] & {"Animal", "Cat"}}
-    found = sample(settings, "made", ["Animal"], per_class=10_000, descendants=True)
-    assert {uri for _, uri, _ in found["rows"]} == {f"{image}.jpg" for image in kinds}
+    drawn = sample(settings, "made", ["Animal"], per_class=10_000, descendants=True)
+    assert {uri for _, uri, _ in drawn["rows"]} == {f"{image}.jpg" for image in kinds}
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,9 @@ def test_a_picture_that_cannot_be_decoded_is_not_drawn(made, tmp_path):
     write_pictures(tmp_path / "pictures", [f"{image}.png" for image in images])
     (tmp_path / "pictures" / f"{images[2]}.png").write_bytes(b"no picture")
     split_dump(settings, str(tmp_path / "pictures"), "broken")
-    found = sample(settings, "made", ["Boat"], corpus="broken", copies=tmp_path / "copies")
+    drawn = sample(settings, "made", ["Boat"], corpus="broken", copies=tmp_path / "copies")
     assert {path.stem for path in (tmp_path / "copies").rglob("*.png")} == {*images} - {images[2]}
-    assert found["classes"]["Boat"] == {"images": 5, "drawn": 5}
+    assert drawn["classes"]["Boat"] == {"images": 5, "drawn": 5}
 
 
 def test_the_command_writes_what_automl_reads(made, tmp_path):

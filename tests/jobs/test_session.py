@@ -15,8 +15,8 @@ pytestmark = pytest.mark.spark
 
 def test_a_session_that_is_running_is_used_and_stays(spark):
     for light in (True, False):
-        with open_session(MASTER, "tests", light=light) as found:
-            assert found.sparkContext is spark.sparkContext
+        with open_session(MASTER, "tests", light=light) as session:
+            assert session.sparkContext is spark.sparkContext
     assert spark.sparkContext.parallelize([1, 2]).sum() == 3
 
 

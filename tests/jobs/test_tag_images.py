@@ -316,7 +316,7 @@ def test_similar_adds_a_descriptor_to_each_document_of_a_run_of_its_own_and_chan
     tag, store, world, folder, tmp_path
 ):
     result = run_json(*tag, "--similar")
-    found = Path(store.url(layout.run_folder(result["run"])))
+    original = Path(store.url(layout.run_folder(result["run"])))
     made = runs.open_run(store, result["run"])
     assert made == replace(world[1], descriptor=descriptor.NAME) and made.name != world[1].name
     corpus = open_corpus(store, "tiny")
@@ -330,13 +330,13 @@ def test_similar_adds_a_descriptor_to_each_document_of_a_run_of_its_own_and_chan
         for before, now in ((world[1].name, made.name), (f'"{world[1].prefix}:', f'"{made.prefix}:')):
             plain = plain.replace(before, now)
         assert output == [json.loads(line) for line in plain.splitlines()]
-    shutil.copytree(found, tmp_path / "copy")
+    shutil.copytree(original, tmp_path / "copy")
     for p in (3, 58):
-        (found / "statistics" / f"{p:05d}.json").unlink()
-        (found / "tags" / f"{p:05d}.jsonl").write_bytes(b"cut off")
+        (original / "statistics" / f"{p:05d}.json").unlink()
+        (original / "tags" / f"{p:05d}.jsonl").write_bytes(b"cut off")
     again = run_json(*tag, "--similar")
     assert (again["run"], again["partitions_tagged"]) == (made.name, 2)
-    assert contents(found) == contents(tmp_path / "copy")
+    assert contents(original) == contents(tmp_path / "copy")
     assert not folder.exists(), "the run without descriptors is another one"
 
 

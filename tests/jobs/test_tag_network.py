@@ -79,5 +79,5 @@ def test_the_page_shows_the_probabilities_that_the_job_used(world):
     run = runs.open_run(world.store, tagged["run"])
     library = Library(world.store)
     block = read_image(world.store, open_corpus(world.store, "tiny"), 1, 17)
-    shown = library.votes(run, block)
-    assert shown == dict(zip(CLASSES, world.votes[220 + 17].tolist(), strict=True))
+    probabilities = library.votes(run, block)
+    assert probabilities == dict(zip(CLASSES, world.votes[220 + 17].tolist(), strict=True))

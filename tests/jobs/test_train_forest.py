@@ -265,8 +265,8 @@ def test_corrections_take_the_place_of_labels_and_nothing_is_learnt_that_is_meas
         np.concatenate([np.delete(images, 5, axis=0), images[[5]], make_images(1000)[0][[609, 999]]]),
         np.concatenate([np.delete(labels, 5), [7, 7, 6]]),
     ]
-    found = [np.array([row.features.toArray() for row in rows]), np.array([row.label for row in rows])]
-    for there, expected in zip(found, wanted, strict=True):
+    learnt = [np.array([row.features.toArray() for row in rows]), np.array([row.label for row in rows])]
+    for there, expected in zip(learnt, wanted, strict=True):
         np.testing.assert_array_equal(there, expected)
 
 
@@ -290,8 +290,8 @@ def test_pictures_of_the_history_are_learnt_by_the_last_label_that_people_gave_t
     _, corrected, about = with_corrections(
         settings, store, corpus, part, held_out_blocks(store, corpus), CLASSES
     )
-    found = {(image.tobytes(), CLASSES[label]) for image, label in zip(*corrected, strict=True)}
-    assert found == {(new[0].tobytes(), "deer"), (new[3].tobytes(), "ship")}
+    learnt = {(image.tobytes(), CLASSES[label]) for image, label in zip(*corrected, strict=True)}
+    assert learnt == {(new[0].tobytes(), "deer"), (new[3].tobytes(), "ship")}
     assert (about["corrections"], about["corrections_of"]) == (2, [])
 
 
@@ -365,10 +365,10 @@ def test_an_image_is_either_trained_on_or_measured_on():
 @pytest.mark.parametrize("sizes", [[700, 700, 0, 100], [1], [0, 0, 5], [3] * 50, [0]])
 @pytest.mark.parametrize("slices", [1, 4, 8])
 def test_slices_are_even_and_hold_every_row_once(sizes, slices):
-    found = even_slices(sizes, slices)
-    rows = [(p, row) for parts in found for p, first, last in parts for row in range(first, last)]
+    parts_of_slices = even_slices(sizes, slices)
+    rows = [(p, row) for parts in parts_of_slices for p, first, last in parts for row in range(first, last)]
     assert rows == [(p, row) for p, size in enumerate(sizes) for row in range(size)]
-    counts = [sum(last - first for _, first, last in parts) for parts in found]
+    counts = [sum(last - first for _, first, last in parts) for parts in parts_of_slices]
     assert not counts or max(counts) - min(counts) <= 1
 
 

@@ -157,12 +157,12 @@ def test_what_another_training_left_is_not_continued(store, tmp_path):
     kept.save([0.1], b"weights of epoch 1")
     kept.save([0.1, 0.2], b"weights of epoch 2")
     assert store.list("models/other") == ["checkpoint-2.weights.h5", "checkpoint.json"]
-    found = jobs.network.StoredCheckpoints(store, "other", "a" * 64)
-    assert found.load() == ([0.1, 0.2], b"weights of epoch 2")
+    other = jobs.network.StoredCheckpoints(store, "other", "a" * 64)
+    assert other.load() == ([0.1, 0.2], b"weights of epoch 2")
     assert jobs.network.StoredCheckpoints(store, "other", "b" * 64).load() is None
     store.write_bytes("models/other/checkpoint-2.weights.h5", b"weights of ep")
-    assert found.load() is None
-    found.remove()
+    assert other.load() is None
+    other.remove()
     assert store.list("models/other") == []
 
 
@@ -211,10 +211,10 @@ def test_only_networks_are_exported_and_what_keras_trained_only_by_keras(store, 
 def test_muon_steps_along_an_orthogonal_matrix_and_keeps_kernels_at_their_size(keras):
     matrix = np.random.default_rng(0).normal(size=(40, 12)).astype(np.float32)
     for some in (matrix, matrix.T):
-        found = keras.ops.convert_to_numpy(orthogonal(keras.ops, keras.ops.convert_to_tensor(some)))
+        update = keras.ops.convert_to_numpy(orthogonal(keras.ops, keras.ops.convert_to_tensor(some)))
         left, _, right = np.linalg.svd(some, full_matrices=False)
-        assert np.linalg.svd(found, compute_uv=False) == pytest.approx(1, abs=0.35)
-        assert np.abs(found - left @ right).max() < 0.15
+        assert np.linalg.svd(update, compute_uv=False) == pytest.approx(1, abs=0.35)
+        assert np.abs(update - left @ right).max() < 0.15
     kernel, row, gradient = np.ones((3, 3, 2, 8)), np.ones(5), np.zeros((3, 3, 2, 8))
     gradient[1, 1, 0, 0] = 1e-3  # whose size has no effect
     variables = [keras.Variable(value, dtype="float32") for value in (kernel, row)]

@@ -75,12 +75,12 @@ def test_the_demo_goes_the_whole_way_and_again_at_once(place, tmp_path):
     try:
         wait_until(lambda: get_json(f"http://127.0.0.1:{port}/api/search"), process)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/search") as answer:
-            found = json.load(answer)
+            result = json.load(answer)
     finally:
         stop_group(process, 2)  # Ctrl-C
     _, err = finish(process, 130 if process.poll() == 130 else 0)
-    assert found["total"] > 0
-    assert "cat, tabby" in json.dumps(found)
+    assert result["total"] > 0
+    assert "cat, tabby" in json.dumps(result)
     for verb in ("ingest", "train", "tag", "index", "verify"):
         assert f"$ tinytags {verb} " in err
     assert "300 images that the model was not trained on are now a dump" in err

@@ -63,10 +63,12 @@ class MemoryCorrections(Corrections):
 
     def restore(self, by=None, since=None):
         names = {c.number: c.by for c in self.rows}
-        found = [n for n, at in self.undone.items() if by in (None, names[n]) and (not since or at >= since)]
-        for number in found:
+        numbers = [
+            n for n, at in self.undone.items() if by in (None, names[n]) and (not since or at >= since)
+        ]
+        for number in numbers:
             del self.undone[number]
-        return len(found)
+        return len(numbers)
 
     def names(self):
         def one(name):

@@ -55,14 +55,14 @@ def library(tmp_path_factory):
     first, second = make_run(store, corpus, "ten", 10, seed=1), make_run(store, corpus, "seven", 7, seed=4)
     network = make_network_run(store, corpus, "network", seed=5)
     learnt = train_models(store, folder)
-    found = {run.name: read_documents(store, run) for run in (first, second, network)}
+    by_run = {run.name: read_documents(store, run) for run in (first, second, network)}
     return SimpleNamespace(
         store=store,
         corpus=corpus,
         first=first,
         second=second,
         network=network,
-        documents=found,
+        documents=by_run,
         learnt=learnt,
     )
 

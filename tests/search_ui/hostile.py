@@ -59,8 +59,8 @@ def documents(
     ]  # fmt: skip
 
 
-def insert(solr, run: str, found: list[dict]) -> None:
+def insert(solr, run: str, inserted: list[dict]) -> None:
     """Make a collection of documents as they are, as no job of ours would."""
     solr.create(run)
-    solr.update(run, json.dumps(found).encode())
+    solr.update(run, json.dumps(inserted).encode())
     solr.commit(run)

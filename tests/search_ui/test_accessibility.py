@@ -161,10 +161,12 @@ def screenshots() -> Path | None:
 
 def complaints(page, options: dict | None = None) -> list[str]:
     """Return what axe-core finds that is serious or critical, by its rules with these options."""
-    found = Axe().run(page, options={"resultTypes": ["violations"]} | (options or {})).response["violations"]
+    violations = (
+        Axe().run(page, options={"resultTypes": ["violations"]} | (options or {})).response["violations"]
+    )
     return [
         f"{rule['impact']}: {rule['id']}, {rule['help']}: {node['html'][:200]} {node['any'] or node['all']}"
-        for rule in found
+        for rule in violations
         if rule["impact"] in ("serious", "critical")
         for node in rule["nodes"]
     ]
@@ -180,7 +182,9 @@ def check_everywhere(page, name: str, screenshots: Path | None) -> list[str]:
             if screenshots:
                 page.screenshot(path=screenshots / f"{name}-{width}-{scheme}.png", full_page=True)
             if (width, scheme) in AXE:
-                wrong += [f"{width} {scheme}: {found}" for found in complaints(page, AXE[width, scheme])]
+                wrong += [
+                    f"{width} {scheme}: {complaint}" for complaint in complaints(page, AXE[width, scheme])
+                ]
         if page.evaluate("document.documentElement.scrollWidth") > width:
             wrong.append(f"{width}: scrolls sideways")
     return wrong
@@ -290,8 +294,8 @@ def test_axe_finds_what_is_broken_on_purpose(open_page):
     page.evaluate("document.querySelector('.brand span').remove()")
     page.evaluate("document.querySelector('.grid img').removeAttribute('alt')")
     page.evaluate("document.body.style.color = '#999'")
-    found = "".join(complaints(page))
-    assert "link-name" in found and "image-alt" in found and "color-contrast" in found
+    text = "".join(complaints(page))
+    assert "link-name" in text and "image-alt" in text and "color-contrast" in text
 
 
 # Everything that a mouse can work, by what it is called, in the order of the page.

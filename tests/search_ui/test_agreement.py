@@ -30,8 +30,8 @@ def runs(searchable, show):
     return with_agreement([d for run in both for d in searchable.documents[run.name]])
 
 
-def number_of_images(found):
-    return len({(d["partition"], d["row"]) for d in found})
+def number_of_images(documents):
+    return len({(d["partition"], d["row"]) for d in documents})
 
 
 @pytest.mark.services
@@ -39,20 +39,20 @@ def number_of_images(found):
 def test_where_models_disagree_is_a_filter_a_facet_and_a_column(page, runs, sort, monkeypatch):
     value = {"confidence": "disagree", "confidence-low": "agree", "corpus": "disagree"}[sort]
     chosen = [d for d in runs if matches(d, ("frog", "ship"), (50, 100))]
-    found = sorted((d for d in chosen if d.get("agreement") == value), key=ORDERS[sort])
+    wanted = sorted((d for d in chosen if d.get("agreement") == value), key=ORDERS[sort])
     query = f"tag=frog&tag=ship&confidence=50-100&agreement={value}&sort={sort}"
     answer = page.get(f"/api/search?{query}").json
-    assert answer["total"] == len(found) > 30
-    assert answer["images"] == number_of_images(found)
+    assert answer["total"] == len(wanted) > 30
+    assert answer["images"] == number_of_images(wanted)
     counts = Counter(d.get("agreement") for d in chosen)
     assert {v["value"]: (v["count"], v["selected"]) for v in answer["agreements"]} == {
         name: (counts[name], name == value) for name in ("agree", "disagree")
     }
-    assert [hit["id"] for hit in answer["hits"]] == [d["id"] for d in found[:30]]
+    assert [hit["id"] for hit in answer["hits"]] == [d["id"] for d in wanted[:30]]
     assert [hit["agreement"] for hit in answer["hits"]] == [value] * 30
     monkeypatch.setattr("indexing.query.search.EXPORT_ROWS", 37)
     with page.get(f"/export.jsonl?{query}") as export:
-        assert [line["id"] for line in exported(export.text)] == [d["id"] for d in found]
+        assert [line["id"] for line in exported(export.text)] == [d["id"] for d in wanted]
     html = page.get(f"/?{query}").text
     assert f'data-keep="agreement:{value}" aria-current="true"' in html and f"models {value}" in html
 
@@ -123,13 +123,13 @@ def test_an_image_with_tags_by_two_models_is_shown_once_with_both(page, runs, qu
     hits = page.get(f"/api/search?{query}").json["hits"]
     images = list(dict.fromkeys((hit["partition"], hit["row"]) for hit in hits))
     html = page.get(f"/?{query}").text
-    shown = re.findall(
+    entries = re.findall(
         r'<li><a id="image-(\d+)" href="/images/small/(\d+)/(\d+)\?(.*?)</li>', html, re.DOTALL
     )
-    assert [(int(p), int(row)) for _, p, row, _ in shown] == images
+    assert [(int(p), int(row)) for _, p, row, _ in entries] == images
     if "corpus" in query:
         assert len(images) < len(hits), "both of its tags are on the page"
-    for at, p, row, inner in shown:
+    for at, p, row, inner in entries:
         of_image = {d["model"]: d["tag"] for d in runs if (d["partition"], d["row"]) == (int(p), int(row))}
         models = re.findall(r'class="model note">(\w+)<', inner)
         tags = re.findall(r'<span class="tag">(\w+|cat, tabby|&lt;b&gt;deer&lt;/b&gt;)<', inner)

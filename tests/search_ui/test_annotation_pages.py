@@ -147,9 +147,9 @@ def as_text(values) -> list[str]:
 
 def test_classes_are_counted_by_images(annotated):
     wanted = annotated.sql.execute("SELECT name, label, count(*) FROM named GROUP BY label").fetchall()
-    found = annotated.get("classes")
-    rows = [(one["class"], one["label"], one["images"]) for one in found["classes"]]
-    assert sorted(rows) == sorted(wanted) and found["total"] == len(rows)
+    answer = annotated.get("classes")
+    rows = [(one["class"], one["label"], one["images"]) for one in answer["classes"]]
+    assert sorted(rows) == sorted(wanted) and answer["total"] == len(rows)
     assert [name.lower() for name, _, _ in rows] == sorted(name.lower() for name, _, _ in rows)
     most = annotated.get("classes", sort="images", limit=5, page=2)["classes"]
     assert [one["images"] for one in most] == sorted((row[2] for row in rows), reverse=True)[5:10]
@@ -160,8 +160,8 @@ def test_relations_are_counted_by_images_and_rows(annotated):
     wanted = annotated.sql.execute(
         "SELECT relation, count(DISTINCT image), count(*) FROM rows GROUP BY relation ORDER BY relation"
     ).fetchall()
-    found = annotated.get("relations")["relations"]
-    assert [(one["relation"], one["images"], one["rows"]) for one in found] == wanted
+    relations = annotated.get("relations")["relations"]
+    assert [(one["relation"], one["images"], one["rows"]) for one in relations] == wanted
     assert annotated.csv("relations")[1:] == [as_text(row) for row in wanted]
 
 
@@ -200,14 +200,14 @@ def expected_images(annotated, classes, every=False):
         images = [image for (image,) in annotated.sql.execute("SELECT image FROM images ORDER BY image")]
         return [(image, [], sorted(having.get(image, ()))) for image in images]
     marks = ",".join("?" * len(classes))
-    found = annotated.sql.execute(
+    rows = annotated.sql.execute(
         f"SELECT image, count(DISTINCT name) AS n FROM named WHERE name IN ({marks}) GROUP BY image"
         f" HAVING n >= ? ORDER BY n DESC, image",
         (*classes, len(classes) if every else 1),
     )
     return [
         (image, [name for name in classes if name in having[image]], sorted(having[image]))
-        for image, _ in found
+        for image, _ in rows
     ]
 
 
@@ -219,9 +219,9 @@ def test_images_with_most_of_several_classes_come_first(annotated):
         for every in (False, True):
             wanted = expected_images(annotated, classes, every)
             match = {"match": "all"} if every else {}
-            found = annotated.get("images", **{"class": classes}, **match, limit=100_000)
-            assert found["total"] == len(wanted)
-            rows = [(one["image"], one["matching"], one["classes"]) for one in found["images"]]
+            answer = annotated.get("images", **{"class": classes}, **match, limit=100_000)
+            assert answer["total"] == len(wanted)
+            rows = [(one["image"], one["matching"], one["classes"]) for one in answer["images"]]
             assert rows == wanted, classes
             second = annotated.get("images", **{"class": classes}, **match, limit=7, page=2)
             assert [one["image"] for one in second["images"]] == [image for image, _, _ in wanted[7:14]]
@@ -233,19 +233,19 @@ def test_images_with_most_of_several_classes_come_first(annotated):
 
 def kinds_of(folder: Path, label: str) -> set[str]:
     """Return a class and all below it in the hierarchy's own tree, wherever it stands; parts are left out."""
-    found = set()
+    kinds = set()
 
     def walk(node, inside):
         inside = inside or node["LabelName"] == label
         if inside:
-            found.add(node["LabelName"])
+            kinds.add(node["LabelName"])
         for child in node.get("Subcategory", []):
             walk(child, inside)
         for child in node.get("Part", []):
             walk(child, False)
 
     walk(json.loads(next(folder.glob("*hierarchy.json")).read_text()), False)
-    return found
+    return kinds
 
 
 def test_a_class_is_widened_to_all_kinds_of_it_by_option(annotated):
@@ -262,8 +262,8 @@ def test_a_class_is_widened_to_all_kinds_of_it_by_option(annotated):
             wanted.setdefault(image, set()).add(top)
     for every in (False, True):
         match = {"match": "all"} if every else {}
-        found = annotated.get("images", **{"class": tops}, **match, descendants="1", limit=100_000)
-        assert {one["image"]: set(one["matching"]) for one in found["images"]} == {
+        answer = annotated.get("images", **{"class": tops}, **match, descendants="1", limit=100_000)
+        assert {one["image"]: set(one["matching"]) for one in answer["images"]} == {
             image: names for image, names in wanted.items() if not every or len(names) == 2
         }
 
@@ -287,10 +287,10 @@ def test_relations_are_searched_by_patterns(annotated):
             " AND low(relation) LIKE ? ESCAPE '\\' AND low(class2) LIKE ? ESCAPE '\\'",
             tuple(likes.values()),
         ).fetchall()
-        found = annotated.get("relation-search", **patterns, limit=100_000)
-        rows = [tuple(one.values()) for one in found["rows"]]
+        answer = annotated.get("relation-search", **patterns, limit=100_000)
+        rows = [tuple(one.values()) for one in answer["rows"]]
         assert sorted(rows) == sorted(wanted), patterns
-        assert found["total"] == len(wanted)
+        assert answer["total"] == len(wanted)
         assert [row[0] for row in rows] == sorted(row[0] for row in rows)
         some += len(wanted) > 0
     assert some > 10
@@ -304,8 +304,8 @@ def test_after_an_escape_character_every_character_stands_for_itself(annotated):
         wanted = annotated.sql.execute(
             "SELECT count(*) FROM rows WHERE low(relation) LIKE ? ESCAPE '!'", (like.lower(),)
         )
-        found = annotated.get("relation-search", relation=pattern, escape="!")
-        assert found["total"] == wanted.fetchone()[0], pattern
+        answer = annotated.get("relation-search", relation=pattern, escape="!")
+        assert answer["total"] == wanted.fetchone()[0], pattern
     assert annotated.get("relation-search", relation=percent.replace("%", "!%"), escape="!")["total"] > 0
 
 
@@ -328,10 +328,10 @@ def test_answers_come_in_the_order_that_is_given(annotated):
 def test_names_are_suggested_from_all_that_there_are(annotated):
     known = {name for (name,) in annotated.sql.execute("SELECT name FROM classes")}
     for text in ("a", "APP", annotated.names[0], "nothing of this kind", ""):
-        found = annotated.get("suggestions", part="class", text=text)["suggestions"]
+        suggestions = annotated.get("suggestions", part="class", text=text)["suggestions"]
         having = {name for name in known if text.lower() in name.lower()}
-        assert set(found) <= having and len(found) == min(len(having), 15)
-        begins = [name.lower().startswith(text.lower()) for name in found]
+        assert set(suggestions) <= having and len(suggestions) == min(len(having), 15)
+        begins = [name.lower().startswith(text.lower()) for name in suggestions]
         assert begins == sorted(begins, reverse=True)
     types = {
         name
@@ -362,23 +362,23 @@ def test_an_image_has_its_labels_and_relations(annotated):
         image for (image,) in annotated.sql.execute("SELECT DISTINCT image FROM rows ORDER BY image")
     ]
     for image in [*images[:3], *draw.sample(images, 15), *draw.sample(with_relations, 5)]:
-        found = annotated.get(f"images/{image}")
+        answer = annotated.get(f"images/{image}")
         labels = annotated.sql.execute(
             "SELECT coalesce(name, label), source, confidence FROM labels LEFT JOIN classes USING (label) WHERE image = ?",
             (image,),
         ).fetchall()
-        assert found["present"] == sorted({n for n, source, c in labels if source != "machine" and c == 1})
-        assert found["absent"] == sorted({n for n, source, c in labels if source != "machine" and c == 0})
-        assert {one["class"] for one in found["machine"]} == {
+        assert answer["present"] == sorted({n for n, source, c in labels if source != "machine" and c == 1})
+        assert answer["absent"] == sorted({n for n, source, c in labels if source != "machine" and c == 0})
+        assert {one["class"] for one in answer["machine"]} == {
             n for n, source, _ in labels if source == "machine"
         }
-        assert all((one["class"], "machine", one["confidence"]) in labels for one in found["machine"])
+        assert all((one["class"], "machine", one["confidence"]) in labels for one in answer["machine"])
         relations = annotated.sql.execute(
             "SELECT class1, relation, class2 FROM rows WHERE image = ?", (image,)
         )
-        assert sorted(tuple(one.values()) for one in found["relations"]) == sorted(relations)
+        assert sorted(tuple(one.values()) for one in answer["relations"]) == sorted(relations)
         assert len(annotated.csv(f"images/{image}")) == 1 + sum(
-            len(found[key]) for key in ("present", "absent", "machine", "relations")
+            len(answer[key]) for key in ("present", "absent", "machine", "relations")
         )
 
 
@@ -397,14 +397,14 @@ def test_an_image_is_shown_with_its_picture_and_the_tags_of_a_published_run(anno
     try:
         lines = read_documents(store, run)
         for row, image in zip((0, 2, None), images, strict=True):
-            found = page.get(f"/api/annotations/{annotated.name}/images/{image}").json
-            assert found["page"].endswith(image) and found["page"].startswith("https://")
+            answer = page.get(f"/api/annotations/{annotated.name}/images/{image}").json
+            assert answer["page"].endswith(image) and answer["page"].startswith("https://")
             text = page.get(f"/annotations/{annotated.name}/images/{image}").text
-            assert 'src="http' not in text and found["page"] in text
+            assert 'src="http' not in text and answer["page"] in text
             if row is None:
-                assert found["pictures"] == [] and "<figure" not in text
+                assert answer["pictures"] == [] and "<figure" not in text
                 continue
-            (picture,) = found["pictures"]
+            (picture,) = answer["pictures"]
             assert (picture["corpus"], picture["partition"], picture["row"]) == (name, 0, row)
             wanted = [one for one in lines if one["row"] == row]
             assert [tag["tag"] for tag in picture["tags"]] == [one["tag"] for one in wanted]

@@ -159,13 +159,13 @@ def test_schemathesis_finds_nothing(address, tmp_path):
     """Its own runner: examples, edge cases and random ones of every operation, allowed and not, against a real server."""
 
     def requests() -> Counter:
-        found = Counter()
+        counts = Counter()
         with urllib.request.urlopen(f"{address}/metrics") as answer:
             for family in text_string_to_metric_families(answer.read().decode()):
                 for sample in family.samples:
                     if sample.name == "tinytags_requests_total":
-                        found[int(sample.labels["status"])] += int(sample.value)
-        return found
+                        counts[int(sample.labels["status"])] += int(sample.value)
+        return counts
 
     # What is allowed, and what is not, is the next test's: to Schemathesis two queries differ that are the same as sent.
     command = [
@@ -208,7 +208,7 @@ def allowed(query: MultiDict) -> bool:
 def test_a_search_is_accepted_where_the_document_allows_it_and_refused_where_not(schema, page, library, path):
     operation = schema[path]["GET"]
     known = {"tag": "frog", "runner_up": "ship", "corpus": "small", "model": "ten", "run": library.first.name}
-    found = Counter()
+    statuses = Counter()
 
     @settings(settings.get_profile("bounded"), max_examples=60)
     @given(
@@ -226,10 +226,10 @@ def test_a_search_is_accepted_where_the_document_allows_it_and_refused_where_not
                 query,
                 answer.text,
             )
-            found[answer.status_code] += 1
+            statuses[answer.status_code] += 1
 
     ask()
-    assert found[200] > 8 and found[400] > 8, found
+    assert statuses[200] > 8 and statuses[400] > 8, statuses
 
 
 @pytest.mark.services

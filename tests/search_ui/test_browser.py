@@ -308,9 +308,9 @@ def test_there_is_a_dark_page_that_can_be_read(browse):
     }"""
     for scheme in ("light", "dark"):
         page = browse("/?tag=frog&confidence=50-100", color_scheme=scheme)
-        found = page.evaluate(script)
-        assert len(found) > 50
-        for name, ink, paper in found:
+        colours = page.evaluate(script)
+        assert len(colours) > 50
+        for name, ink, paper in colours:
             light, dark = sorted((luminance(ink), luminance(paper)), reverse=True)
             # Web Content Accessibility Guidelines 2.1, 1.4.3, level AA
             assert (light + 0.05) / (dark + 0.05) >= 4.5, SimpleNamespace(

@@ -104,9 +104,9 @@ def test_a_histogram_has_a_bar_for_every_vote_from_the_lowest_that_there_is():
 def test_a_histogram_of_a_large_forest_has_at_most_a_bar_for_every_percent():
     random = np.random.default_rng(0)
     cells = [cell(votes, 500, int(random.integers(1, 9))) for votes in range(200, 501)]
-    found = Counts.of(cells).by_percent(SearchState())
-    assert list(found) == list(range(40, 101))
-    assert sum(found.values()) == sum(int(cell.documents.sum()) for cell in cells)
+    bars = Counts.of(cells).by_percent(SearchState())
+    assert list(bars) == list(range(40, 101))
+    assert sum(bars.values()) == sum(int(cell.documents.sum()) for cell in cells)
 
 
 def test_a_networks_histogram_has_a_bar_for_every_percent_from_the_lowest_that_there_is():

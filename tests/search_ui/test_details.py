@@ -68,15 +68,15 @@ def test_nothing_of_the_machine_is_on_any_page_whatever_fails(library, tmp_path)
     user = re.escape(getpass.getuser())
     own = re.compile("|".join([*secrets, f"by {user} on", f'"user": ?"{user}"']))
     with lease(store, layout.run_lease(run.name), "run"):
-        found = {}
-        for shown in ("no", "yes"):
+        leaks = {}
+        for with_details in ("no", "yes"):
             page = create_app(
-                replace(settings, details=shown), {"CHECK_SECONDS": 0, "REFRESH_SECONDS": 0}
+                replace(settings, details=with_details), {"CHECK_SECONDS": 0, "REFRESH_SECONDS": 0}
             ).test_client()
             paths = (*PAGES, f"/runs/{run.name}", f"/api/runs/{run.name}", f"/runs/{library.first.name}")
             texts = {path: own.search(page.get(path).text) for path in paths}
-            found[shown] = {path: match[0] for path, match in texts.items() if match}
-    assert found["no"] == {}
+            leaks[with_details] = {path: match[0] for path, match in texts.items() if match}
+    assert leaks["no"] == {}
     assert {
         "/",
         "/runs",
@@ -85,4 +85,4 @@ def test_nothing_of_the_machine_is_on_any_page_whatever_fails(library, tmp_path)
         "/images/small/0/0",
         "/models/broken",
         f"/runs/{run.name}",
-    } <= set(found["yes"])
+    } <= set(leaks["yes"])

@@ -46,8 +46,10 @@ def hostile_settings(searchable, tmp_path_factory):
     settings = Settings(store=str(folder / "store"), solr=searchable.solr.url, alias=ALIAS)
     make_hostile_corpus(settings, folder)
     # The documents that are right have images in the store; the wrong ones have none, as no test opens them.
-    found = hostile.documents(RUN, STORED + ODD) + hostile.documents(RUN, STORED, label="wrong", first=700)
-    hostile.insert(searchable.solr, RUN, found)
+    documents = hostile.documents(RUN, STORED + ODD) + hostile.documents(
+        RUN, STORED, label="wrong", first=700
+    )
+    hostile.insert(searchable.solr, RUN, documents)
     hostile.insert(searchable.solr, SECOND, hostile.documents(SECOND, [PLAIN, "frog"], CORPUS, MODEL))
     searchable.solr.set_alias(ALIAS, [RUN, SECOND])
     yield settings
@@ -93,15 +95,15 @@ def requests(app):
 
 def shape(requests: list[tuple]) -> list:
     """Return the requests of Solr, with a mark where a whole value is one of the strings, and nowhere else."""
-    found = []
+    shapes = []
     for method, url, body in requests:
         parts = urlsplit(url)
         pairs = parse_qsl(parts.query) + parse_qsl((body or b"").decode(), keep_blank_values=True)
         marked = [
             (name, ["§" if one in WRITTEN else one for one in value.split("\x1f")]) for name, value in pairs
         ]
-        found.append((method, parts.path, sorted(marked)))
-    return found
+        shapes.append((method, parts.path, sorted(marked)))
+    return shapes
 
 
 @pytest.mark.parametrize(
@@ -121,8 +123,8 @@ def test_a_stored_value_finds_its_images_by_the_request_of_a_plain_value(app, re
     wanted, _ = ask(PLAIN)
     assert len(wanted) == 1 and "§" in str(wanted)
     for word in TAGS[:: 20 if more else 5]:
-        found, hits = ask(word)
-        assert found == wanted, word
+        sent, hits = ask(word)
+        assert sent == wanted, word
         labels = {"right": [word], "wrong": ["wrong"]}.get(more.get("answer"), [word, "wrong"])
         assert sorted(hits) == sorted((word, label) for label in labels), word
 
@@ -141,10 +143,10 @@ def test_a_parameter_of_any_value_makes_a_known_request_or_none(app, requests, n
     # What a word that is there, one that isn't, none at all, and a collection's name make of the page.
     allowed = [ask({name: word})[1] for word in (PLAIN, "unicorn", "")] + [ask({"run": SECOND})[1]]
     for word in REPRESENTATIVES:
-        status, found = ask({name: word})
+        status, sent = ask({name: word})
         statuses[status] += 1
         assert status in (200, 400), word
-        assert found in allowed if status == 200 else found == [], (word, found)
+        assert sent in allowed if status == 200 else sent == [], (word, sent)
     assert statuses[400] > 5
     assert (statuses[200] > 50) == (name in FACETS)
 

@@ -102,25 +102,25 @@ def test_twenty_wrong_tags_are_corrected_by_at_most_25_keys(browse, searchable, 
 
 def test_no_image_is_skipped_where_labels_take_some_out_of_a_search(browse, labels, searchable, press):
     page = open_label(browse, "?answer=right&show=search")
-    shown = places(page)
+    listed = places(page)
     tags = page.locator("#to-label .tag").all_inner_texts()
     others = [str(1 + (CLASSES.index(tag) + 1) % len(CLASSES)) for tag in tags[:3]]
     press(page, *others, "Enter")
-    expect(page.locator("#to-label > li").first).to_have_attribute("data-row", str(shown[3][1]))
-    assert "page=" not in page.url and places(page)[:27] == shown[3:]
+    expect(page.locator("#to-label > li").first).to_have_attribute("data-row", str(listed[3][1]))
+    assert "page=" not in page.url and places(page)[:27] == listed[3:]
     last = places(page)[27:]
     press(page, "Enter")
     page.wait_for_url("**page=2**")
-    assert not {*map(tuple, [*shown, *last])} & {*map(tuple, places(page))}
+    assert not {*map(tuple, [*listed, *last])} & {*map(tuple, places(page))}
 
 
 def test_a_selection_gets_its_label_by_one_key_and_loses_it_by_another(browse, labels, press):
     page = open_label(browse, "?show=random")
-    shown = places(page)
-    assert len(shown) == 30
+    listed = places(page)
+    assert len(listed) == 30
     press(page, "ArrowRight", "Shift+ArrowRight", "Shift+ArrowRight", "4")
     saved(page, 3)
-    assert labels() == sorted((*place, CLASSES[3], "Ada") for place in shown[1:4])
+    assert labels() == sorted((*place, CLASSES[3], "Ada") for place in listed[1:4])
     ship = page.locator("#classes li").nth(3).locator(".count")
     expect(ship).to_have_text("3")
     press(page, "a")
@@ -216,12 +216,12 @@ def test_enter_shows_the_next_images_and_nothing_is_lost_on_the_way(browse, labe
 
 def test_labels_are_given_by_touch(browse, labels):
     page = open_label(browse, "?show=diverse", has_touch=True, is_mobile=True)
-    shown = places(page)
+    listed = places(page)
     page.locator("#to-label button").nth(2).tap()
     page.locator("#to-label button").nth(5).tap()
     page.get_by_role("button", name="frog").tap()
     saved(page, 2)
-    assert labels() == sorted((*shown[place], "frog", "Ada") for place in (2, 5))
+    assert labels() == sorted((*listed[place], "frog", "Ada") for place in (2, 5))
 
 
 def test_a_new_class_is_typed_and_gets_a_key_and_that_of_a_digit_is_the_digit(browse, labels, press):
@@ -278,13 +278,13 @@ def test_labels_that_the_server_limits_are_kept_and_sent_later(chromium, setting
 
 def test_without_javascript_each_image_has_a_menu_and_one_button_saves_all(browse, labels):
     page = open_label(browse, "?tag=frog&show=search", java_script_enabled=False)
-    shown = places(page)
+    listed = places(page)
     page.get_by_label("Your name").fill("Ada")
     page.locator("#to-label select").nth(0).select_option("ship")
     page.locator("#to-label select").nth(4).select_option("<b>deer</b>")
     page.get_by_role("button", name="Save labels").click()
     page.wait_for_load_state()
-    assert labels() == sorted([(*shown[0], "ship", "Ada"), (*shown[4], "<b>deer</b>", "Ada")])
+    assert labels() == sorted([(*listed[0], "ship", "Ada"), (*listed[4], "<b>deer</b>", "Ada")])
     assert page.url.endswith("/label?tag=frog&show=search")
 
 
@@ -296,12 +296,12 @@ def test_what_two_models_disagree_on_is_suggested(page, show, searchable, settin
         for run in (searchable.first, searchable.second)
     ]
     html = page.get("/label?show=disagreeing&corpus=small&per_page=120").text
-    found = shown_places(html)
-    assert len(found) > 5
-    assert all(tags[0][place] != tags[1][place] for place in found)
+    suggested = listed_places(html)
+    assert len(suggested) > 5
+    assert all(tags[0][place] != tags[1][place] for place in suggested)
 
 
-def shown_places(html):
+def listed_places(html):
     return [tuple(map(int, place)) for place in re.findall(r'data-partition="(\d+)" data-row="(\d+)"', html)]
 
 

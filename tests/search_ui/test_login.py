@@ -78,14 +78,16 @@ def writing_paths(app):
 )
 def test_every_view_that_may_change_something_is_refused_to_those_who_may_not(settings, changed, status):
     app = create_app(replace(settings, **changed))
-    found = {
+    answers = {
         f"{method} {path}": app.test_client().open(path, method=method) for method, path in writing_paths(app)
     }
-    assert len(found) >= 7 and "POST /history/delete" in found
+    assert len(answers) >= 7 and "POST /history/delete" in answers
     if status is None:  # the paths reach their views
-        assert not {401, 405} & {answer.status_code for answer in found.values()}
+        assert not {401, 405} & {answer.status_code for answer in answers.values()}
     else:
-        assert {path: answer.status_code for path, answer in found.items()} == dict.fromkeys(found, status)
+        assert {path: answer.status_code for path, answer in answers.items()} == dict.fromkeys(
+            answers, status
+        )
 
 
 def test_views_that_answer_everyone_are_there_and_are_no_others(settings):

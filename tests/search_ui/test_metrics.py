@@ -30,14 +30,14 @@ def test_requests_are_counted_by_route_and_status_never_by_url(page):
     for row in range(3):
         page.get(f"/images/small/0/{row}.png")
     page.get("/images/small/0/9999.png")
-    found = counted(page)
+    counts = counted(page)
     png = "/images/<corpus>/<int:partition>/<int:row>.png"
     wanted = {("/", "200"): 2, ("/", "400"): 1, ("/api/search", "200"): 1, ("none", "404"): 2,
               (png, "200"): 3, (png, "404"): 1}  # fmt: skip
-    requests = {key[1:]: n for key, n in found.items() if key[0] == "tinytags_requests_total"}
+    requests = {key[1:]: n for key, n in counts.items() if key[0] == "tinytags_requests_total"}
     assert requests == wanted
-    assert found["tinytags_request_seconds_count", "/"] == 3
-    assert 0 < found["tinytags_request_seconds_sum", "/"] < 10
+    assert counts["tinytags_request_seconds_count", "/"] == 3
+    assert 0 < counts["tinytags_request_seconds_sum", "/"] < 10
     assert counted(page)["tinytags_requests_total", "/metrics", "200"] == 1
 
 
@@ -74,9 +74,9 @@ def test_exports_count_while_they_run(page):
         assert counted(page)["tinytags_exports_running",] == 2
         assert page.get("/export.jsonl").status_code == 429
         assert counted(page)["tinytags_exports_running",] == 2
-    found = counted(page)
-    assert found["tinytags_exports_running",] == 0
-    assert found["tinytags_solr_failures_total",] == 0, "too many at once is no failure of Solr"
+    counts = counted(page)
+    assert counts["tinytags_exports_running",] == 0
+    assert counts["tinytags_solr_failures_total",] == 0, "too many at once is no failure of Solr"
 
 
 @pytest.mark.services
@@ -89,9 +89,9 @@ def test_an_export_that_solr_cuts_short_is_a_failure(page, monkeypatch):
         monkeypatch.setattr(solr, "url", "http://127.0.0.1:1/solr")
         with pytest.raises(search_module.SolrError, match="does not answer"):
             list(parts)
-    found = counted(page)
-    assert found["tinytags_solr_failures_total",] == 1
-    assert found["tinytags_exports_running",] == 0
+    counts = counted(page)
+    assert counts["tinytags_solr_failures_total",] == 1
+    assert counts["tinytags_exports_running",] == 0
 
 
 @pytest.mark.slow

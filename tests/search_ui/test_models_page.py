@@ -118,8 +118,8 @@ def test_hundreds_of_trees_give_twenty_bins_that_hold_every_tag_and_twenty_thres
     # Of 476 to 500 votes, each as often as its number says.
     votes = np.arange(476, 501)
     assert quality.bins[-1].confidence == pytest.approx((votes * votes).sum() / votes.sum() / 500)
-    shown = few(quality.thresholds)
-    assert (len(shown), shown[-1].votes) == (20, 500)
+    listed = few(quality.thresholds)
+    assert (len(listed), listed[-1].votes) == (20, 500)
     assert few([1, 2, 3]) == [1, 2, 3]
 
 
@@ -266,8 +266,8 @@ def test_a_page_has_the_calibration_of_each_class(world, card):
         assert sum(cell.images for cell in cells if cell) == row["tagged"]
         assert sum(cell.right for cell in cells if cell) == round(row["precision"] * row["tagged"])
     name, cells = calibration.rows[0]
-    shown = " ".join(f"{100 * cell.share:.0f}" if cell else "–" for cell in cells)
-    assert f"{name} {shown} {calibration.rows[1][0]}" in text(world.page.get("/models/trained"))
+    shares = " ".join(f"{100 * cell.share:.0f}" if cell else "–" for cell in cells)
+    assert f"{name} {shares} {calibration.rows[1][0]}" in text(world.page.get("/models/trained"))
 
 
 def test_probabilities_of_classes_are_shown_in_ten_ranges():
@@ -523,12 +523,12 @@ def test_each_threshold_leads_to_the_search_of_the_run_that_is_shown(page, searc
             total = page.get(url.replace("&amp;", "&").replace("/?", "/api/search?")).json["total"]
             documents = searchable.documents[searchable.first.name]
             assert total == sum(100 * d["votes"] >= int(percent) * d["trees"] for d in documents)
-        found = Counter((d["label"], d["tag"]) for d in documents if "label" in d)
+        counts = Counter((d["label"], d["tag"]) for d in documents if "label" in d)
         pairs = set(re.findall(r'href="(/\?tag=[^"]*&amp;label=[^"]*&amp;model=ten)"', html))
         assert pairs, "of the cells of the matrix and the most frequent mistakes"
         for url in (unescape(pair) for pair in pairs):
             (tag,), (label,) = (parse_qs(urlsplit(url).query)[name] for name in ("tag", "label"))
-            assert page.get(url.replace("/?", "/api/search?")).json["total"] == found[label, tag]
+            assert page.get(url.replace("/?", "/api/search?")).json["total"] == counts[label, tag]
         for name in ("tag", "label"):
             assert f'href="/?{name}=frog&amp;model=ten"' in html, "of the rows of the classes"
         thresholds = page.get("/api/models/ten").json["thresholds"]

@@ -159,8 +159,8 @@ def test_an_images_page_has_the_probability_of_each_class(world, page):
     hit = page.get("/api/search").json["hits"][0]
     row = world.corpus.rows(hit["partition"])[0] + hit["row"]
     votes = dict(zip(CLASSES, world.model.votes(world.images[[row]])[0].tolist(), strict=True))
-    shown = page.get(f"/api{hit['url']}").json["tags"][0]["class_votes"]
-    assert shown == pytest.approx(votes) and max(shown, key=shown.get) == hit["tag"]
+    probabilities = page.get(f"/api{hit['url']}").json["tags"][0]["class_votes"]
+    assert probabilities == pytest.approx(votes) and max(probabilities, key=probabilities.get) == hit["tag"]
     assert page.get(hit["url"]).status_code == 200
 
 

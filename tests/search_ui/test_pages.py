@@ -92,16 +92,16 @@ def offline(library):
 def test_the_page_shows_tags_with_counts_and_thirty_thumbnails(page, searchable):
     answer = page.get("/?tag=frog&tag=ship&confidence=50-100")
     documents = searchable.documents[searchable.first.name]
-    found = [d for d in documents if matches(d, ("frog", "ship"), (50, 100))]
+    wanted = [d for d in documents if matches(d, ("frog", "ship"), (50, 100))]
     shape = Shape(answer.text)
     text = " ".join(shape.text.split())
-    assert f"{len(found):,} images" in text
+    assert f"{len(wanted):,} images" in text
     for tag in ("frog", "ship", "cat, tabby", "<b>deer</b>"):
         assert re.search(
             rf"{re.escape(tag)}\W.*?\b{sum(matches(d, (tag,), (50, 100)) for d in documents)}\b", text
         )
     assert sum(".png?v=" in link for link in shape.links) == 30
-    known = [d for d in found if "label" in d]
+    known = [d for d in wanted if "label" in d]
     right = sum(d["tag"] == d["label"] for d in known)
     assert f"{100 * right / len(known):.0f} % of {len(known)} labelled tags are right" in text
     assert "<b>deer</b>" not in answer.text, "a tag is text, whatever it holds"
@@ -116,7 +116,7 @@ def test_every_link_of_the_page_leads_somewhere(page):
         with page.get(link) as answer:
             assert answer.status_code == 200, link
             if answer.mimetype == "text/html":
-                links |= {found for found in Shape(answer.text).links if found.startswith("/")}
+                links |= {address for address in Shape(answer.text).links if address.startswith("/")}
     assert len(seen) == 150
 
 
@@ -180,23 +180,25 @@ def test_an_invalid_search_is_explained_on_the_page_and_in_json(page):
 @pytest.mark.services
 def test_the_api_states_what_the_page_shows(page, searchable):
     documents = searchable.documents[searchable.first.name]
-    found = sorted(
+    wanted = sorted(
         (d for d in documents if matches(d, ("ship",), (50, 70))), key=lambda d: (-d["votes"], d["id"])
     )
     answer = page.get("/api/search?tag=ship&confidence=50-70").json
-    assert answer["total"] == len(found)
+    assert answer["total"] == len(wanted)
     assert answer["collections"] == [searchable.first.name]
-    assert [{k: v for k, v in hit.items() if k not in ("url", "png")} for hit in answer["hits"]] == found[:30]
+    assert [{k: v for k, v in hit.items() if k not in ("url", "png")} for hit in answer["hits"]] == wanted[
+        :30
+    ]
     assert answer["tags"][-1] == {
         "tag": "ship",
-        "count": len(found),
+        "count": len(wanted),
         "selected": True,
         "toggle": "/api/search?confidence=50-70",
     }
     assert [bar["percent"] for bar in answer["confidence"] if bar["selected"]] == [50, 60, 70]
-    assert answer["labelled"]["known"] == sum("label" in d for d in found)
+    assert answer["labelled"]["known"] == sum("label" in d for d in wanted)
     following = page.get(answer["next"]).json
-    assert [hit["id"] for hit in following["hits"]] == [d["id"] for d in found[30:60]]
+    assert [hit["id"] for hit in following["hits"]] == [d["id"] for d in wanted[30:60]]
 
 
 @pytest.mark.services
@@ -251,14 +253,14 @@ def test_an_image_that_the_model_was_trained_on_is_shown_as_such(page, searchabl
 def test_an_export_is_all_that_is_found_in_the_order_of_the_page(page, searchable, monkeypatch, sort):
     monkeypatch.setattr(search_module, "EXPORT_ROWS", 37)
     documents = searchable.documents[searchable.first.name]
-    found = [d for d in documents if matches(d, ("frog", "ship"), (50, 100))]
+    wanted = [d for d in documents if matches(d, ("frog", "ship"), (50, 100))]
     with page.get(f"/export.jsonl?tag=frog&tag=ship&confidence=50-100&sort={sort}&page=2") as answer:
         lines = exported(answer.text)
     assert answer.mimetype == "application/x-ndjson"
-    assert len(lines) == len(found) == int(answer.headers["X-Total-Count"])
-    assert {line["id"]: line for line in lines} == {d["id"]: d for d in found}
-    shown = page.get(f"/api/search?tag=frog&tag=ship&confidence=50-100&sort={sort}").json["hits"]
-    assert [line["id"] for line in lines[:30]] == [hit["id"] for hit in shown]
+    assert len(lines) == len(wanted) == int(answer.headers["X-Total-Count"])
+    assert {line["id"]: line for line in lines} == {d["id"]: d for d in wanted}
+    hits = page.get(f"/api/search?tag=frog&tag=ship&confidence=50-100&sort={sort}").json["hits"]
+    assert [line["id"] for line in lines[:30]] == [hit["id"] for hit in hits]
     with page.get("/export.jsonl?tag=unicorn") as answer:
         assert answer.text == ""
     assert page.get("/export.jsonl?colour=red").status_code == 400
@@ -271,20 +273,20 @@ def test_an_export_as_csv_is_the_same_and_nothing_in_it_is_a_formula(page, searc
     show(searchable.first, searchable.second)
     runs = searchable.first, searchable.second
     documents = with_agreement([d for run in runs for d in searchable.documents[run.name]])
-    found = {d["id"]: d for d in documents if matches(d, runners_up=("frog", "<b>deer</b>"))}
+    wanted = {d["id"]: d for d in documents if matches(d, runners_up=("frog", "<b>deer</b>"))}
     with page.get("/export.csv?runner_up=frog&runner_up=<b>deer</b>&sort=random&seed=3") as answer:
         rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
     assert answer.mimetype == "text/csv"
-    assert len(rows) == len(found) == int(answer.headers["X-Total-Count"])
+    assert len(rows) == len(wanted) == int(answer.headers["X-Total-Count"])
     confidences = [float(row["confidence"]) for row in rows]
     assert confidences == sorted(confidences, reverse=True), "what is shuffled comes by confidence"
     for row in rows:
         expected = {key: f"'{value}" if str(value).startswith("<") else str(value)
-                for key, value in found.pop(row["id"]).items()}  # fmt: skip
+                for key, value in wanted.pop(row["id"]).items()}  # fmt: skip
         assert float(row["confidence"]) == pytest.approx(float(expected.pop("confidence")), abs=1e-6)
         beside = ("confidence", "record", "offset")
         assert {key: value for key, value in row.items() if value and key not in beside} == expected
-    assert found == {}
+    assert wanted == {}
 
 
 @pytest.mark.services

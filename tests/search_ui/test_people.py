@@ -23,8 +23,8 @@ def test_all_threads_get_what_one_of_them_reads_once_for_each_change(corrections
     monkeypatch.setattr(corrections, "newest", lambda: reads.append(1) or newest())
     current = CurrentLabels(corrections)
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda _: current.now(), range(8)))
-    assert len(reads) == 1 and len(set(map(id, found))) == 1
+        read = list(threads.map(lambda _: current.now(), range(8)))
+    assert len(reads) == 1 and len(set(map(id, read))) == 1
     corrections.add_many([Label(HERE, 1, 3, "cat")], "Ada")
     assert len(current.now().of_corpus(HERE)) == 2 and len(reads) == 2
 
@@ -50,5 +50,5 @@ def test_applications_in_one_process_have_the_labels_of_their_own_databases(corr
     other = open_corrections(f"sqlite:///{tmp_path}/other.db")
     corrections.add_many([Label(HERE, 0, 0, "frog")], "Ada")
     other.add_many([Label(HERE, 0, 0, "cat")], "Ada")
-    found = [CurrentLabels(one).now().of_image(HERE, 0, 0) for one in (corrections, other)]
-    assert found == ["frog", "cat"]
+    labels = [CurrentLabels(one).now().of_image(HERE, 0, 0) for one in (corrections, other)]
+    assert labels == ["frog", "cat"]

@@ -51,15 +51,15 @@ def given(searchable, corrections):
 
 def expected(searchable, given, run):
     """Return the documents of a run, with what people give them, the slow way."""
-    found = []
+    of_people = []
     for document in searchable.documents[run.name]:
         place = document["partition"], document["row"]
         if place in given:
             label = given[place]
             state = "disputed" if label is None else "agreed" if label == document["tag"] else "corrected"
             document = document | {"correction": state} | ({"people_label": label} if label else {})
-        found.append(document)
-    return found
+        of_people.append(document)
+    return of_people
 
 
 def right(document):

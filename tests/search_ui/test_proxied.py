@@ -62,9 +62,9 @@ def test_every_link_of_every_page_is_below_the_path_of_the_proxy(nginx):
     for page in PAGES:
         answer = requests.get(base + page, timeout=30)
         assert answer.status_code == (404 if "none" in page else 200), page
-        found = LINK.findall(answer.text) + re.findall(r'"(?:url|png|next|toggle)": ?"([^"]*)', answer.text)
-        assert found, page
-        for link in map(unescape, found):
+        links = LINK.findall(answer.text) + re.findall(r'"(?:url|png|next|toggle)": ?"([^"]*)', answer.text)
+        assert links, page
+        for link in map(unescape, links):
             url = urljoin(answer.url, link)
             assert url.startswith((base, "https://")), (page, link)
             kind = urlsplit(url).path.rstrip("/0123456789")

@@ -73,8 +73,8 @@ def tag(world, run, *partitions):
         tag_partition(world.store, world.corpus, run, p)
 
 
-def one(found: dict, run) -> dict:
-    (state,) = [state for state in found["runs"] if state["run"] == run.name]
+def one(status: dict, run) -> dict:
+    (state,) = [state for state in status["runs"] if state["run"] == run.name]
     return state
 
 
@@ -82,10 +82,10 @@ def one(found: dict, run) -> dict:
 
 
 def test_the_api_states_what_tinytags_status_states(page, settings):
-    found, status = page.get("/api/runs").json, read_status(settings)
+    answer, status = page.get("/api/runs").json, read_status(settings)
     for key in ("store", "solr", "solr_error", "alias", "published", "corpora", "runs"):
-        assert found[key] == status[key], key
-    assert found["store_error"] is None and found["working"] is False
+        assert answer[key] == status[key], key
+    assert answer["store_error"] is None and answer["working"] is False
 
 
 def test_every_corpus_and_run_stands_on_the_page_with_each_step(page, searchable):
@@ -154,9 +154,9 @@ def test_a_training_and_the_last_job_of_each_step_are_shown(world):
     made, page = new_run(world), client(world.settings)
     record_finished(world.store, layout.run_folder(made.name), "tag", 700, "images", 3.2, 350.5)
     with lease(world.store, layout.model_lease("new"), "x"):
-        words, found = text(page.get("/runs")), page.get("/api/runs").json
+        words, answer = text(page.get("/runs")), page.get("/api/runs").json
         assert re.search(r"train of new : since \d\d:\d\d:\d\d UTC", words)
-        assert f"process {os.getpid()}" in words and found["working"]
+        assert f"process {os.getpid()}" in words and answer["working"]
         status = read_status(world.settings)
         assert (
             f"model new: in training (being written by {status['models'][-1]['writer']['user']}"
@@ -206,8 +206,8 @@ def test_without_solr_the_page_reports_it_and_what_the_store_knows(world, limits
     words = text(quickly(client(Settings(store=world.store.root, solr=NO_SOLR, details="yes"))))
     assert "Solr is unavailable: Solr at http://127.0.0.1:1/solr does not answer" in words
     assert "tag 3 0 0 index unknown Solr is unavailable" in words
-    found = quickly(client(Settings(store=world.store.root, solr=NO_SOLR, details="yes")), "/api/runs").json
-    assert [state["index"] for state in found["runs"]] == [None, None, None]
+    answer = quickly(client(Settings(store=world.store.root, solr=NO_SOLR, details="yes")), "/api/runs").json
+    assert [state["index"] for state in answer["runs"]] == [None, None, None]
 
 
 def test_a_solr_that_hangs_or_is_down_leaves_the_last_state_and_recovers(searchable, limits, monkeypatch):
@@ -225,11 +225,11 @@ def test_a_solr_that_hangs_or_is_down_leaves_the_last_state_and_recovers(searcha
         halve(monkeypatch)
         for mode, error in (("silent", "does not answer"), ("refuse", "does not answer")):
             relay.become(mode)
-            found = quickly(page, "/api/runs").json
-            while not found["solr_error"]:
-                found = quickly(page, "/api/runs").json
-            assert error in found["solr_error"]
-            assert found["runs"] == before["runs"] and found["solr_seen"]
+            answer = quickly(page, "/api/runs").json
+            while not answer["solr_error"]:
+                answer = quickly(page, "/api/runs").json
+            assert error in answer["solr_error"]
+            assert answer["runs"] == before["runs"] and answer["solr_seen"]
             words = text(quickly(page))
             assert "This page shows the index at" in words and "published" in words
         relay.become("pass")
@@ -306,8 +306,8 @@ def test_browsers_poll_often_while_something_is_written_and_rarely_otherwise(wor
     page, made = client(world.settings), new_run(world)
     assert page.get("/api/runs").json["ask_again_seconds"] == 3
     with lease(world.store, layout.run_lease(made.name), "x"):
-        found = page.get("/api/runs").json
-        assert (found["working"], found["ask_again_seconds"]) == (True, 2)
+        answer = page.get("/api/runs").json
+        assert (answer["working"], answer["ask_again_seconds"]) == (True, 2)
 
 
 # In the browser
@@ -352,8 +352,8 @@ def often(monkeypatch):
 
 def row(page, run, step: str) -> list[str]:
     """Return done, pending, failed of one step of a run, as the page shows them."""
-    found = page.locator(f"[id='run-{run.name}'] tr.step").filter(has=page.get_by_text(step, exact=True))
-    return found.locator("td.number").all_inner_texts()
+    matching = page.locator(f"[id='run-{run.name}'] tr.step").filter(has=page.get_by_text(step, exact=True))
+    return matching.locator("td.number").all_inner_texts()
 
 
 def wait_for_row(page, run, step: str, *numbers: int) -> None:

@@ -25,8 +25,8 @@ def published(searchable):
     return PublishedIndex(Solr(searchable.solr.url, patience=0), ALIAS, check_seconds=3600)
 
 
-def ids(found):
-    return [hit["id"] for hit in found.hits]
+def ids(result):
+    return [hit["id"] for hit in result.hits]
 
 
 SEARCHES = list(
@@ -81,9 +81,9 @@ def test_every_search_finds_counts_and_orders_as_the_documents_do(searchable, pu
         wanted = tags, confidence or (0, 100), answer, runners_up, models, labels
         hits = [d for d in documents if matches(d, *wanted)]
         hits.sort(key=ORDERS[sort])
-        found = search(published.solr, published, state)
-        assert found.total == len(hits), state
-        assert ids(found) == [d["id"] for d in hits[:30]], state
+        result = search(published.solr, published, state)
+        assert result.total == len(hits), state
+        assert ids(result) == [d["id"] for d in hits[:30]], state
         last = state.with_page(max(1, -(-len(hits) // 30)))
         assert ids(search(published.solr, published, last)) == [d["id"] for d in hits][last.start :], state
         assert ids(search(published.solr, published, last.with_page(last.page + 1))) == []
@@ -92,9 +92,9 @@ def test_every_search_finds_counts_and_orders_as_the_documents_do(searchable, pu
 @pytest.mark.services
 def test_a_hit_is_the_document_that_was_indexed(searchable, published):
     documents = {document["id"]: document for document in searchable.documents[searchable.first.name]}
-    found = search(published.solr, published, SearchState(per_page=120))
-    assert len(found.hits) == 120
-    for hit in search_module.documents(found.hits):
+    result = search(published.solr, published, SearchState(per_page=120))
+    assert len(result.hits) == 120
+    for hit in search_module.documents(result.hits):
         assert hit == documents[hit["id"]]
 
 
@@ -113,11 +113,11 @@ def test_pages_that_go_on_from_a_document_show_everything_once(
     wanted.sort(key=ORDERS[sort])
     state, listed = SearchState(confidence=(50, 100), sort=sort), []
     while True:
-        found = search(published.solr, published, state)
-        listed += ids(found)
-        if len(found.hits) < state.per_page:
+        result = search(published.solr, published, state)
+        listed += ids(result)
+        if len(result.hits) < state.per_page:
             break
-        state = state.with_page(state.page + 1, found.after)
+        state = state.with_page(state.page + 1, result.after)
     assert state.after is not None
     assert listed == [d["id"] for d in wanted]
 
@@ -134,9 +134,9 @@ def test_a_shuffled_search_shows_everything_once_in_an_order_that_its_seed_decid
     for seed in (0, 1, 1, 999_999_999):
         state, listed = SearchState({"tag": ("frog", "ship")}, sort="random", seed=seed), []
         for page in range(1, -(-len(wanted) // 30) + 1):
-            found = search(published.solr, published, state.with_page(page))
-            assert found.after is None
-            listed += ids(found)
+            result = search(published.solr, published, state.with_page(page))
+            assert result.after is None
+            listed += ids(result)
         assert sorted(listed) == sorted(wanted)
         orders.append(listed)
     assert orders[1] == orders[2]
@@ -217,8 +217,8 @@ def test_what_a_user_writes_is_never_part_of_the_request(searchable, published, 
 @pytest.mark.services
 def test_nothing_published_is_no_error(searchable):
     published = PublishedIndex(Solr(searchable.solr.url, patience=0), "no-such-alias")
-    found = search(published.solr, published, SearchState())
-    assert (found.searched.collections, found.total, found.hits) == ((), 0, [])
+    result = search(published.solr, published, SearchState())
+    assert (result.searched.collections, result.total, result.hits) == ((), 0, [])
 
 
 def test_what_expires_during_a_check_is_checked_again(monkeypatch):
@@ -334,9 +334,9 @@ def test_a_collection_that_goes_away_between_two_requests_is_no_error(searchable
         show(searchable.first)
     finally:
         client.delete("search-ui-passing")
-    found = search(published.solr, published, SearchState())
-    assert found.searched.collections == (searchable.first.name,)
-    assert len(found.hits) == 30
+    result = search(published.solr, published, SearchState())
+    assert result.searched.collections == (searchable.first.name,)
+    assert len(result.hits) == 30
 
 
 def test_levels_of_every_forest_are_further_apart_than_the_ends_of_a_range():

@@ -57,12 +57,12 @@ def test_a_solr_that_is_down_is_reported_within_three_seconds_and_its_return_is_
     usual = max(seconds for _, seconds in at_once().values())
     relay.become(mode)
     for moment in ("at once", "later"):
-        found = at_once()
-        assert {path: status for path, (status, _) in found.items()} == dict.fromkeys(paths, 503), moment
-        assert max(found[path][1] for path in PAGES) < 3 + usual, (moment, usual, found)
-        assert max(found[path][1] for path in EXPORTS) < search_module.EXPORT_SECONDS + 3 + usual, (
+        answers = at_once()
+        assert {path: status for path, (status, _) in answers.items()} == dict.fromkeys(paths, 503), moment
+        assert max(answers[path][1] for path in PAGES) < 3 + usual, (moment, usual, answers)
+        assert max(answers[path][1] for path in EXPORTS) < search_module.EXPORT_SECONDS + 3 + usual, (
             moment,
-            found,
+            answers,
         )
     status, seconds = timed(app, "/readyz")
     assert status == 503 and seconds < 3 + usual

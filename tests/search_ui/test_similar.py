@@ -107,8 +107,8 @@ def tagged(alike, *runs) -> list[int]:
 def nearest(alike, to: int, *runs) -> list[float]:
     """Return the 12 least distances to the tagged images of runs, the slow way."""
     others = [other for other in tagged(alike, *runs) if other != to]
-    found = np.sqrt(((alike.numbers[others] - alike.numbers[to]) ** 2).sum(axis=1))
-    return np.sort(found)[:12].round(1).tolist()
+    distances = np.sqrt(((alike.numbers[others] - alike.numbers[to]) ** 2).sum(axis=1))
+    return np.sort(distances)[:12].round(1).tolist()
 
 
 def test_a_copy_comes_first_and_the_rest_are_those_of_comparing_with_all(alike, show):
@@ -122,28 +122,28 @@ def test_a_copy_comes_first_and_the_rest_are_those_of_comparing_with_all(alike, 
     assert len(pairs) > 50
     for original, copy in pairs[:20]:
         for image, expected in ((original, copy), (copy, original)):
-            found = page.get(f"/api{path(image)}").json["similar"]
-            assert record(found[0]) == expected
-            assert len(found) == 12 and image not in map(record, found)
-            assert [hit["distance"] for hit in found] == nearest(alike, image, alike.ten)
+            hits = page.get(f"/api{path(image)}").json["similar"]
+            assert record(hits[0]) == expected
+            assert len(hits) == 12 and image not in map(record, hits)
+            assert [hit["distance"] for hit in hits] == nearest(alike, image, alike.ten)
     described = openapi.document()
     schema = {"$ref": "#/components/schemas/Image", "components": described["components"]}
     jsonschema_rs.validate(schema, page.get(f"/api{path(original)}").json)
-    document = next(d for d in alike.documents[alike.ten.name] if record(d) == record(found[0]))
+    document = next(d for d in alike.documents[alike.ten.name] if record(d) == record(hits[0]))
     del document["descriptor"]
     version = f"?v={alike.corpus.hash[:8]}"
-    assert found[0] == document | {
-        "distance": found[0]["distance"], "url": path(original), "png": f"{path(original)}.png{version}",
+    assert hits[0] == document | {
+        "distance": hits[0]["distance"], "url": path(original), "png": f"{path(original)}.png{version}",
     }  # fmt: skip
 
 
 def test_the_page_links_to_them_with_tag_and_percent(alike, show):
     page = show(alike.ten)
     text = page.get(path(3)).text
-    found = page.get(f"/api{path(3)}").json["similar"]
+    hits = page.get(f"/api{path(3)}").json["similar"]
     section = text[text.index('<section class="similar"') :]
-    assert [section.count(f'href="{hit["url"]}"') for hit in found] == [1] * 12
-    for hit in found:
+    assert [section.count(f'href="{hit["url"]}"') for hit in hits] == [1] * 12
+    for hit in hits:
         assert f'src="{hit["png"]}"' in section
         assert f'<span class="percent">{shares(hit)} %</span>' in section
         with page.get(hit["png"]) as answer:
@@ -174,10 +174,10 @@ def test_several_runs_are_searched_at_once_and_an_image_comes_once(alike, show):
     both = alike.ten, alike.seven
     for image in range(0, IMAGES, 35):
         answer = page.get(f"/api{path(image)}").json
-        found = answer["similar"]
-        assert len({record(hit) for hit in found}) == 12 and image not in map(record, found)
-        assert [hit["distance"] for hit in found] == nearest(alike, image, *both)
-        assert {hit["run"] for hit in found} <= {run.name for run in both}
+        hits = answer["similar"]
+        assert len({record(hit) for hit in hits}) == 12 and image not in map(record, hits)
+        assert [hit["distance"] for hit in hits] == nearest(alike, image, *both)
+        assert {hit["run"] for hit in hits} <= {run.name for run in both}
         assert len(answer["tags"]) == sum(
             record(d) == image for documents in alike.documents.values() for d in documents
         )
@@ -266,8 +266,8 @@ def test_a_person_goes_from_one_to_the_next(alike, show, chromium, width):
         )
         assert min(sizes) > 70, "large enough to see and to touch"
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        found = Axe().run(page).response["violations"]
-        assert [rule["id"] for rule in found if rule["impact"] in ("serious", "critical")] == []
+        violations = Axe().run(page).response["violations"]
+        assert [rule["id"] for rule in violations if rule["impact"] in ("serious", "critical")] == []
         assert any(name in thumbnails.first.inner_text() for name in CLASSES)
         thumbnails.first.click()
         page.wait_for_url(f"**{path(3 + IMAGES - COPIES)}")

@@ -37,8 +37,8 @@ def records(suggested):
 def test_random_images_are_unlabelled_and_each_draw_is_another(images):
     first = suggestions.random_images(images, LabelState.parse(MultiDict()))
     second = suggestions.random_images(images, first.following)
-    for found in first, second:
-        assert len(set(records(found))) == 30 and min(records(found)) >= 50
+    for suggested in first, second:
+        assert len(set(records(suggested))) == 30 and min(records(suggested)) >= 50
     assert records(first) != records(second)
     nearly_all = Unlabelled(images.corpus, frozenset(range(3, 700)))
     assert sorted(records(suggestions.random_images(nearly_all, first.following))) == [0, 1, 2]
@@ -47,9 +47,9 @@ def test_random_images_are_unlabelled_and_each_draw_is_another(images):
 def test_images_in_order_come_each_once(images):
     state, seen = LabelState.parse(MultiDict({"per_page": "120"})), []
     while state:
-        found = suggestions.images_in_order(images, state)
-        seen += records(found)
-        state = found.following
+        suggested = suggestions.images_in_order(images, state)
+        seen += records(suggested)
+        state = suggested.following
     assert seen == list(range(50, 700))
 
 
@@ -57,10 +57,10 @@ def test_images_kept_for_measuring_are_not_suggested(images):
     from dataclasses import replace
 
     corpus = replace(images.corpus, splits={"train": (0, 600), "test": (600, 700)})
-    found = suggestions.images_in_order(
+    suggested = suggestions.images_in_order(
         Unlabelled(corpus, frozenset()), LabelState.parse(MultiDict({"start": "590"}))
     )
-    assert records(found) == list(range(590, 600)) and found.following is None
+    assert records(suggested) == list(range(590, 600)) and suggested.following is None
 
 
 def test_the_farthest_first_are_one_of_each_group_and_none_like_what_is_known():
@@ -96,9 +96,9 @@ def test_diverse_images_are_of_more_classes_than_random_ones_by_descriptors_and_
     codes = read_any_codes(store, images.corpus, 0)
     assert (codes[rows] == features.codes(read_rows(store, images.corpus, 0, rows))).all()
     by_features = suggestions.diverse_images(store, images, state)
-    for found in by_descriptor, by_features:
-        assert len(set(records(found))) == 30 and min(records(found)) >= 50
-        assert len({record // 300 for record in records(found)}) == 1, "of one partition"
+    for suggested in by_descriptor, by_features:
+        assert len(set(records(suggested))) == 30 and min(records(suggested)) >= 50
+        assert len({record // 300 for record in records(suggested)}) == 1, "of one partition"
     assert records(by_descriptor) != records(by_features)
 
 

@@ -74,10 +74,10 @@ def test_labels_become_a_published_run_in_the_browser_alone(solr, chromium, worl
         page.wait_for_url("**/")
         assert page.locator("#total strong").inner_text() == str(world.corpus.images)
         page.goto("/label")
-        shown = page.locator("#to-label > li").evaluate_all(
+        listed = page.locator("#to-label > li").evaluate_all(
             "all => all.map(one => 60 * Number(one.dataset.partition) + Number(one.dataset.row))"
         )
-        assert 0 < len(shown) <= 30 and not set(shown) & set(places), "the least certain without a label"
+        assert 0 < len(listed) <= 30 and not set(listed) & set(places), "the least certain without a label"
     run = open_run(world.store, training.result["run"])
     tags = {
         60 * d["partition"] + d["row"]: d["tag"]
@@ -196,19 +196,21 @@ def test_what_changes_is_counted_image_by_image(library):
         for run in (library.first, library.second)
     ]
     labels = dict.fromkeys(range(0, 700, 7), "frog")
-    found = compare_runs(library.store, library.corpus, library.first, library.second, labels)
+    comparison = compare_runs(library.store, library.corpus, library.first, library.second, labels)
     every = tags[0].keys() | tags[1].keys()
-    assert found.images == 700
-    assert found.changed == sum(tags[0].get(place) != tags[1].get(place) for place in every) > 0
+    assert comparison.images == 700
+    assert comparison.changed == sum(tags[0].get(place) != tags[1].get(place) for place in every) > 0
     before, after = (Counter(of_run.values()) for of_run in tags)
-    assert {name: (old, new) for name, old, new in found.counts} == {
+    assert {name: (old, new) for name, old, new in comparison.counts} == {
         name: (before[name], after[name]) for name in before | after
     }
-    assert sum(count for *_, count in found.moves) <= found.changed
-    for agreement, of_run in zip((found.before, found.after), tags, strict=True):
+    assert sum(count for *_, count in comparison.moves) <= comparison.changed
+    for agreement, of_run in zip((comparison.before, comparison.after), tags, strict=True):
         right = sum(of_run.get(divmod(record, 300)) == "frog" for record in labels)
         assert (agreement.right, agreement.images) == (right, 100)
-    assert all(tags[0].get((one.partition, one.row)) == one.before != one.after for one in found.examples)
+    assert all(
+        tags[0].get((one.partition, one.row)) == one.before != one.after for one in comparison.examples
+    )
     alone = compare_runs(library.store, library.corpus, None, library.second, {})
     assert (alone.changed, alone.before, alone.moves) == (0, None, [])
 

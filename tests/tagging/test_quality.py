@@ -75,11 +75,11 @@ def test_the_table_reads_as_text():
     ]
 
 
-@pytest.mark.parametrize(("trees", "shown"), [(1, 1), (7, 7), (10, 10), (11, 10), (37, 10), (500, 10)])
-def test_the_table_of_any_forest_is_short_and_ends_with_all_trees(trees, shown):
+@pytest.mark.parametrize(("trees", "lines"), [(1, 1), (7, 7), (10, 10), (11, 10), (37, 10), (500, 10)])
+def test_the_table_of_any_forest_is_short_and_ends_with_all_trees(trees, lines):
     votes = np.random.default_rng(1).multinomial(trees, [0.5, 0.3, 0.2], 100).astype(np.uint16)
     text = describe(measure(votes, np.zeros(100, int), CLASSES, trees)).splitlines()
-    assert len(text) == 2 + shown and text[-1].startswith("   >= 100%")
+    assert len(text) == 2 + lines and text[-1].startswith("   >= 100%")
 
 
 def test_probabilities_have_a_threshold_for_each_percent():

@@ -90,10 +90,10 @@ def test_the_folder_of_a_run_is_a_dataset_where_only_a_later_file_has_labels(
             run, partition, winners(given), np.array([label]), NAMES, names=[name], descriptors=descriptors
         )
         (tmp_path / "run" / "tags" / f"{partition:05d}.jsonl").write_bytes(data)
-    found = datasets.load_dataset(str(tmp_path / "run"), cache_dir=str(tmp_path / "cache"))["train"]
-    assert found["label"][:] == [None, NAMES[3]] and found["name"][:] == [None, "a.png"]
-    assert found["runner_up_votes"][:] == [None, 4] and found["confidence"][:] == [1.0, 0.6]
-    assert ("descriptor" in found.column_names) == (descriptors is not None)
+    dataset = datasets.load_dataset(str(tmp_path / "run"), cache_dir=str(tmp_path / "cache"))["train"]
+    assert dataset["label"][:] == [None, NAMES[3]] and dataset["name"][:] == [None, "a.png"]
+    assert dataset["runner_up_votes"][:] == [None, 4] and dataset["confidence"][:] == [1.0, 0.6]
+    assert ("descriptor" in dataset.column_names) == (descriptors is not None)
 
 
 def test_the_types_of_a_dataset_are_those_of_the_fields():
