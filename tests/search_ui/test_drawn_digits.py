@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 from served import served
 
-from bench.drawn_digits import CANVAS, Digit, draw, made_digits
+from studies.drawn_digits import CANVAS, Digit, draw, made_digits
 from conf.settings import Settings
 from ingest.digit import from_digit
 from search_ui import create_app
@@ -45,5 +45,5 @@ def test_digits_drawn_in_any_width_size_place_and_colour_come_out_right(chromium
         page = context.new_page()
         page.goto("/classify?model=digits")
         answers = [draw(page, digit) for digit in drawn]
-    # The command measures handwriting: python -m bench.drawn_digits
+    # The command measures handwriting: python -m studies.drawn_digits
     assert [digit.digit for digit in drawn] == answers

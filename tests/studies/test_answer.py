@@ -1,4 +1,4 @@
-"""Tests of `bench.answer`: figures, costs and plots from the models of a store, written into the document."""
+"""Tests of `studies.answer`: figures, costs and plots from the models of a store, written into the document."""
 
 import re
 from xml.etree import ElementTree
@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from small_world import CLASSES, make_corpus, make_images, write_cifar
 
-from bench import answer, report
+from bench import report
+from studies import answer
 from conf.settings import Settings
 from storage.store import open_store
 from tagging import comparison

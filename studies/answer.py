@@ -1,4 +1,4 @@
-"""Answers what a forest gives up against a network, from the models of a store: ``python -m bench.answer --corpus cifar-10``.
+"""Answers what a forest gives up against a network, from the models of a store: ``python -m studies.answer --corpus cifar-10``.
 
 Measures accuracy, precision, training and tagging on labelled images, computes the cost of 79.3 million images, and writes the measured
 section of docs/forest-or-network.md and its plots.
@@ -37,7 +37,7 @@ from tagging.model import KINDS
 from tagging.models import list_models, load_model, read_card
 
 DOCUMENT = ROOT / "docs" / "forest-or-network.md"
-RESULTS = ROOT / "bench" / "results" / "answer.json"
+RESULTS = ROOT / "studies" / "results" / "answer.json"
 PLOTS = ("answer-cost", "answer-precision", "answer-training")
 # Images of 80 Million Tiny Images.
 DUMP_IMAGES = 79_302_017

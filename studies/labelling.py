@@ -1,4 +1,4 @@
-"""Labels an unlabelled corpus in a browser, trains on the labels from the page and measures the model: ``python -m bench.labelling --source STORE``."""
+"""Labels an unlabelled corpus in a browser, trains on the labels from the page and measures the model: ``python -m studies.labelling --source STORE``."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Draws digits on the page's canvas in a browser and counts those that are classified right: ``python -m bench.drawn_digits --model MNIST_MODEL``."""
+"""Draws digits on the page's canvas in a browser and counts those that are classified right: ``python -m studies.drawn_digits --model MNIST_MODEL``."""
 
 import functools
 import logging

@@ -1,4 +1,4 @@
-"""Measures what each kind of features gains or loses against pixels, and how few labels are enough: ``python -m bench.features --corpus cifar-10``.
+"""Measures what each kind of features gains or loses against pixels, and how few labels are enough: ``python -m studies.features --corpus cifar-10``.
 
 Writes the measured section of docs/models.md.
 """
@@ -33,7 +33,7 @@ from tagging.training import (
 )
 
 DOCUMENT = ROOT / "docs" / "models.md"
-RESULTS = ROOT / "bench" / "results"
+RESULTS = ROOT / "studies" / "results"
 # Another way to measure needs another number.
 VERSION = 1
 BASELINE = "pixels"
@@ -55,7 +55,7 @@ SEEDS = (0, 1, 2)
 def main(corpus, per_class, trees, only, few, dry_run, settings):
     """Train a forest and a linear model on each kind of features, and measure them on the same images.
 
-    What is measured is kept in bench/results, so that the same command continues.
+    What is measured is kept in studies/results, so that the same command continues.
     """
     text = section(measure(settings, corpus, per_class, trees, list(only) or list(FEATURES), few))
     if dry_run:

@@ -1,9 +1,9 @@
-"""A test of `bench.calibration`: errors before and after calibration, of made confidences."""
+"""A test of `studies.calibration`: errors before and after calibration, of made confidences."""
 
 import numpy as np
 import pytest
 
-from bench import calibration
+from studies import calibration
 from tagging.tags import winners
 
 

@@ -1,9 +1,9 @@
-"""Tests of `bench.features`: what is measured of features, kept, and written into the document."""
+"""Tests of `studies.features`: what is measured of features, kept, and written into the document."""
 
 import pytest
 from small_world import make_corpus, write_cifar
 
-from bench import features
+from studies import features
 from conf.settings import Settings
 from storage.store import open_store
 

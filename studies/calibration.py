@@ -1,4 +1,4 @@
-"""Measures what the tables of calibration gain: ``python -m bench.calibration --corpus cifar-10 --model forest-10``.
+"""Measures what the tables of calibration gain: ``python -m studies.calibration --corpus cifar-10 --model forest-10``.
 
 Writes the measured table of docs/measuring.md. The tables are made from one half of the test images, and the errors are those on
 the other half.

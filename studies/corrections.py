@@ -1,6 +1,6 @@
 """How a correction can reach searches: an atomic update of Solr, an in-place one, or kept beside the index.
 
-    python -m bench.corrections --documents 2000000
+    python -m studies.corrections --documents 2000000
 
 prints the figures of docs/performance.md, *Corrections*. Solr's fields for the two updates exist only here.
 """
