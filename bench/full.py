@@ -18,17 +18,14 @@ DOCUMENT_BYTES, IMAGE_BYTES, SPARE_BYTES = 450, 6_500, 8_000_000_000
 ANNOTATED_BYTES = 2_500
 IMAGES = 5_000_000
 GROUPS = ("full", "whole", "annotations")
+COUNT = click.IntRange(min=100)
 
 
 @click.command("bench-full")
-@click.option("--documents", type=click.IntRange(min=100), default=FULL.documents, show_default=True)
-@click.option("--images", type=click.IntRange(min=100), default=IMAGES, show_default=True)
+@click.option("--documents", type=COUNT, default=FULL.documents, show_default=True)
+@click.option("--images", type=COUNT, default=IMAGES, show_default=True)
 @click.option(
-    "--annotated",
-    type=click.IntRange(min=100),
-    default=FULL.annotated,
-    show_default=True,
-    help="Images with labels.",
+    "--annotated", type=COUNT, default=FULL.annotated, show_default=True, help="Images with labels."
 )
 @click.option("--only", multiple=True, type=click.Choice(GROUPS), help="Only this group; repeatable.")
 @out_option
@@ -45,11 +42,8 @@ def main(documents, images, annotated, only, out):
     sizes = dataclasses.replace(
         FULL if full else QUICK, documents=documents, whole=images, annotated=annotated, annotation_pages=pages, heap="2g"
     )  # fmt: skip
-    needed = (
-        max(documents * DOCUMENT_BYTES, images * IMAGE_BYTES, annotated * ANNOTATED_BYTES)
-        + full * SPARE_BYTES
-    )
-    with Place(sizes, needed=needed) as place:
+    needed = max(documents * DOCUMENT_BYTES, images * IMAGE_BYTES, annotated * ANNOTATED_BYTES)
+    with Place(sizes, needed=needed + full * SPARE_BYTES) as place:
         results = measure(place, [name for name in GROUPS if name in (only or GROUPS)])
     report.write_json(out / "scale.json", results)
     if full:

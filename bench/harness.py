@@ -7,7 +7,7 @@ import math
 import time
 import tomllib
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -112,18 +112,18 @@ def compare(comparison: Comparison, rounds: int = 5) -> list[dict]:
         if checked and not comparison.same(*(result for _, result in runs)):
             raise UnequalError(f"{comparison.name}: the results of the two ways differ")
     pairs = pairs[comparison.warm_ups :]
-    ours, theirs = (
-        {
-            "work": sides[0].work,
-            "seconds": median(second for side in sides for second in side.seconds),
-            "rate": median(side.rate for side in sides),
-        }
-        for sides in zip(*pairs, strict=True)
-    )
+    ours, theirs = map(medians, zip(*pairs, strict=True))
+    figures = comparison.figures or {comparison.name: speed}
     return [
         row(name, [figure(*pair) for pair in pairs], comparison.about, ours, theirs)
-        for name, figure in (comparison.figures or {comparison.name: speed}).items()
+        for name, figure in figures.items()
     ]
+
+
+def medians(sides: Sequence[Side]) -> dict:
+    """Return work, seconds and rate of one way over its rounds."""
+    seconds = median(second for side in sides for second in side.seconds)
+    return {"work": sides[0].work, "seconds": seconds, "rate": median(side.rate for side in sides)}
 
 
 @functools.cache

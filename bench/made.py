@@ -1,68 +1,36 @@
 """Makes what a bench works on: images, forests trained on them, dumps, and runs drawn from a forest's votes."""
 
 import dataclasses
-import hashlib
-import io
-import os
-import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ingest.corpus import Corpus, create_corpus
 from ingest.formats.cifar_10 import CLASSES
 from ingest.formats.tiny_images import TinyImages
 from ingest.image import IMAGE_BYTES, SIDE, from_column_major
 from ingest.partition import write_partition
-from storage import layout
+from operations.sample import read_digits, read_jpegs, write_votes
 from storage.runs import Run, create_run, read_statistics
-from tagging import tags
 from tagging.forest import PackedForest, Tree, pack
 from tagging.forest.scikit_learn import plain_tree
 
-ARCHIVE = "cifar10-jpeg.tar.xz"
 # Images are varied in blocks of this many.
 BLOCK = 1_000
 
 
-def shared_archive() -> Path | None:
-    """Return CIFAR-10 as JPEGs, ``train|test/CLASS/N.jpg``, in the folder TINYTAGS_SHARED_DATA; None without it."""
-    archive = Path(os.environ.get("TINYTAGS_SHARED_DATA", ""), ARCHIVE)
-    return archive if archive.is_file() else None
-
-
 def images(archive: Path | None, train: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return about ``train`` training images with their labels, and others, from the JPEGs; without them some of digits.
+    """Return about ``train`` training images with their labels, and others, of CIFAR-10; without it some of digits.
 
     (n, 3072) uint8, (n,) int64, (m, 3072) uint8.
     """
     if archive is None:
-        images, labels = digits()
+        images, labels = read_digits()
         return images[:-400], labels[:-400], images[-400:]
-    every = {"train": max(1, 50_000 // train), "test": min(5, max(1, 50_000 // train))}
-    images, labels = {"train": [], "test": []}, []
-    with tarfile.open(archive) as files:
-        for count, member in enumerate(member for member in files if member.isfile()):
-            split, name, _ = member.name.split("/")
-            if count % every[split]:
-                continue
-            with Image.open(io.BytesIO(files.extractfile(member).read()), formats=["JPEG"]) as picture:
-                images[split].append(np.asarray(picture.convert("RGB")).transpose(2, 0, 1).ravel())
-            if split == "train":
-                labels.append(CLASSES.index(name))
-    return np.stack(images["train"]), np.array(labels), np.stack(images["test"])
-
-
-def digits() -> tuple[np.ndarray, np.ndarray]:
-    """Return scikit-learn's 1,797 handwritten digits as images, (1797, 3072) uint8, and the digits (1797,)."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    grey = (digits.images * 15).astype(np.uint8).repeat(SIDE // 8, axis=1).repeat(SIDE // 8, axis=2)
-    return np.repeat(grey[:, None], 3, axis=1).reshape(-1, IMAGE_BYTES), digits.target
+    parts = read_jpegs(archive, {"train": train, "test": min(8_000, max(1_600, train // 6))})
+    return *parts["train"], parts["test"][0]
 
 
 def varied(pool: np.ndarray, count: int, seed: int = 0) -> Iterator[np.ndarray]:
@@ -148,21 +116,14 @@ def drawn_run(place, corpus: str, documents: int) -> tuple[Run, int]:
     place.note(f"writing a run of {documents:,} documents")
     store, pool, partition = place.store, place.votes, place.sizes.partition
     images = round(documents / float((pool.max(axis=1) >= 4).mean()))  # at a confidence of 40 %
-    run = Run(
-        corpus, "c" * 64, "forest-10", "m" * 64, 0.4, list(CLASSES), images, -(-images // partition), 10
-    )
+    partitions = -(-images // partition)
+    run = Run(corpus, "c" * 64, "forest-10", "m" * 64, 0.4, list(CLASSES), images, partitions, 10)
     create_run(store, run)
 
     def write(p: int) -> int:
         count = min(partition, images - p * partition)
         votes = pool[np.random.default_rng([images, p]).integers(0, len(pool), count)]
-        lines, counts = tags.documents(run, p, tags.winners(votes))
-        store.write_bytes(layout.run_tags(run.name, p), lines)
-        histogram = {str(k): n for k, n in enumerate(counts.pop("votes")) if n}
-        statistics = {"partition": p, "bad": 0, **counts, "votes": histogram, "bytes": len(lines)}
-        statistics |= {"sha256": hashlib.sha256(lines).hexdigest(), "seconds": 0.0, "host": "bench"}
-        store.write_json(layout.run_statistics(run.name, p), statistics)
-        return counts["tagged"]
+        return write_votes(store, run, p, votes)
 
     with ThreadPoolExecutor() as threads:
         return run, sum(threads.map(write, range(run.partitions)))

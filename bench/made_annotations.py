@@ -50,11 +50,11 @@ def _invented() -> Sample:
     names = {f"/m/0{number:03x}": f"Class {number}" for number in range(600)}
     shares = 1 / np.arange(1, len(names) + 1)
     classes = random.choice(list(names), 10_000, p=shares / shares.sum()).tolist()
-    relations = [
-        (str(random.choice(classes)), f"relation {random.zipf(2) % 10}", str(random.choice(classes)))
-        for _ in range(3_000)
-    ]
-    return Sample(names, classes, relations)
+
+    def relation() -> tuple[str, str, str]:
+        return str(random.choice(classes)), f"relation {random.zipf(2) % 10}", str(random.choice(classes))
+
+    return Sample(names, classes, [relation() for _ in range(3_000)])
 
 
 def image_id(number: int) -> str:
@@ -72,10 +72,8 @@ def write(folder: Path, images: int, drawn: Sample, seed: int = 1) -> dict[str, 
     with open(folder / "class-descriptions.csv", "w", newline="") as file:
         csv.writer(file).writerows(drawn.names.items())
     counts = {"labels": 0, "relations": 0}
-    with (
-        open(folder / "human-imagelabels.csv", "w") as labels,
-        open(folder / "relations.csv", "w") as relations,
-    ):
+    files = folder / "human-imagelabels.csv", folder / "relations.csv"
+    with open(files[0], "w") as labels, open(files[1], "w") as relations:
         labels.write("ImageID,Source,LabelName,Confidence\n")
         relations.write("ImageId,Label1,Relation,Label2\n")
         for label_rows, relation_rows in _blocks(images, drawn, seed):

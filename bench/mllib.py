@@ -101,9 +101,8 @@ def tag(spark, model, paths: list[str], folder: Path) -> None:
 def votes_of(model, frame) -> np.ndarray:
     """Return the votes in the output of `transform`, (n, classes) uint16 in the order of partitions and rows."""
     table = frame.toArrow()
-    table = table.sort_by(
-        [(name, "ascending") for name in ("partition", "row") if name in table.column_names]
-    )
+    keys = [(name, "ascending") for name in ("partition", "row") if name in table.column_names]
+    table = table.sort_by(keys)
     shares = table["shares"].combine_chunks().flatten().to_numpy()
     return np.rint(shares.reshape(len(table), -1) * model.getNumTrees).astype(np.uint16)
 

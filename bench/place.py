@@ -26,6 +26,7 @@ from indexing.solr import Solr
 from ingest.corpus import Corpus
 from ingest.formats.tiny_images import TinyImages, open_tiny_images
 from operations import services
+from operations.sample import shared_archive
 from storage import layout
 from storage.store import Store, open_store
 from tagging.forest import PackedForest
@@ -51,11 +52,8 @@ class Place:
     def __init__(self, sizes: Sizes, folder: Path | str | None = None, needed: int = 0) -> None:
         self.sizes, self.cores, self._needed = sizes, cores(), needed
         self._base = folder or os.environ.get("TINYTAGS_BENCH_DIR")
-        self._began, self._stack, self._spark = (
-            time.monotonic(),
-            contextlib.ExitStack(),
-            contextlib.ExitStack(),
-        )
+        self._stack, self._spark = contextlib.ExitStack(), contextlib.ExitStack()
+        self._began = time.monotonic()
         self.session = self._options = None
 
     def __enter__(self) -> "Place":
@@ -89,7 +87,7 @@ class Place:
 
     @cached_property
     def _images(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self._kept(made.images)(made.shared_archive(), self.sizes.train)
+        return self._kept(made.images)(shared_archive(), self.sizes.train)
 
     @property
     def labelled(self) -> tuple[np.ndarray, np.ndarray]:
@@ -99,7 +97,7 @@ class Place:
     @property
     def real(self) -> bool:
         """Whether the images are real ones."""
-        return made.shared_archive() is not None
+        return shared_archive() is not None
 
     @property
     def pool(self) -> np.ndarray:
@@ -207,10 +205,8 @@ class Place:
     def hdfs(self):
         """A running HDFS of one DataNode (`operations.services.Hdfs`)."""
         self.note("starting HDFS")
-        ports = {"datanode_port": services.free_port(-2, 1), "heap": "512m"}
-        return self._start(
-            services.Hdfs(self.folder / "hdfs", services.free_port(), services.free_port(), **ports)
-        )
+        ports, datanode = (services.free_port(), services.free_port()), services.free_port(-2, 1)
+        return self._start(services.Hdfs(self.folder / "hdfs", *ports, datanode_port=datanode, heap="512m"))
 
     def _start(self, service):
         service.start()
@@ -228,9 +224,7 @@ class Place:
             try:
                 while not services.get_json(f"http://127.0.0.1:{port}/healthz"):
                     if process.poll() is not None or time.monotonic() > until:
-                        raise TinyTagsError(
-                            "the search page does not start; run `tinytags serve` for the reason"
-                        )
+                        raise TinyTagsError("the page does not start; run `tinytags serve` for the reason")
                     time.sleep(0.1)
                 yield f"http://127.0.0.1:{port}", process.pid
             finally:

@@ -39,16 +39,10 @@ def _ratios(rows: pandas.DataFrame):
 
 def _kernel(rows: pandas.DataFrame):
     rows = rows[rows.name == "kernel/curve"]
-    frame = pandas.DataFrame(
-        [about | {"rate": ours["rate"]} for about, ours in zip(rows.about, rows.ours, strict=True)]
-    )
-    frame = frame.pivot(index="trees", columns="depth", values="rate").add_prefix("depth ")
+    rates = [about | {"rate": ours["rate"]} for about, ours in zip(rows.about, rows.ours, strict=True)]
+    frame = pandas.DataFrame(rates).pivot(index="trees", columns="depth", values="rate").add_prefix("depth ")
     axis = frame.plot(style="o-", logx=True, logy=True, figsize=(6, 3.4), ylabel="images/s, one core")
-    axis.axhline(
-        max(side["rate"] for side in rows.theirs),
-        color="grey",
-        linestyle="--",
-        label="reading every byte once",
-    )
+    read = max(side["rate"] for side in rows.theirs)
+    axis.axhline(read, color="grey", linestyle="--", label="reading every byte once")
     axis.legend()
     return axis

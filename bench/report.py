@@ -51,14 +51,8 @@ def section(results: dict, plots: Iterable[str] = ()) -> str:
     rows = results["rows"]
     images = "varied CIFAR-10 images" if results["real_images"] else "synthetic images"
     columns = ("step", "against", "ours", "theirs", "figure (least-most of the rounds)", "to reach")
-    names = ("step", "against")
-    cells = [
-        (*(row[n] for n in names), rate(row, "ours"), rate(row, "theirs"), figure(row), goal(row))
-        for row in rows
-    ]
-    notes = dict.fromkeys(
-        f"- *{row['step']}, against {row['against']}*: {row['note']}." for row in rows if row["note"]
-    )
+    cells = [(r["step"], r["against"], rate(r, "ours"), rate(r, "theirs"), figure(r), goal(r)) for r in rows]
+    notes = dict.fromkeys(f"- *{r['step']}, against {r['against']}*: {r['note']}." for r in rows if r["note"])
     return "\n\n".join(
         [
             f"Measured in one run of {results['seconds'] / 60:.0f} minutes on {words(results['machine'])}; {images}.",

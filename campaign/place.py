@@ -1,7 +1,6 @@
 """Where the attacks take place: a folder, a store, servers and the command, all of the campaign's own."""
 
 import contextlib
-import hashlib
 import json
 import os
 import random
@@ -21,6 +20,7 @@ import numpy as np
 from conf.errors import TinyTagsError
 from indexing.solr import Solr
 from ingest.image import IMAGE_BYTES
+from operations.sample import write_votes
 from operations.services import Cassandra, Hdfs, MariaDb, PostgreSql, Service, free_port, get_json
 from operations.services import Solr as SolrService
 from storage import layout
@@ -28,7 +28,6 @@ from storage.runs import Run, create_run
 from storage.store import Store, open_store
 from tagging.forest import Tree, pack
 from tagging.models import save_model
-from tagging.tags import documents, winners
 
 ROOT = Path(__file__).parents[1]
 ALIAS = "campaign"
@@ -194,12 +193,7 @@ class Place:
             votes = np.random.default_rng([self.seed, p]).multinomial(10, [0.1] * 10, images)
             votes[:, 0] += 4 * (votes[:, 0] > 1)  # so that most images have a tag
             votes = np.minimum(votes, 10).astype(np.uint8)
-            lines, counts = documents(run, p, winners(votes))
-            self.store.write_bytes(layout.run_tags(run.name, p), lines)
-            histogram = {str(k): int(n) for k, n in enumerate(counts.pop("votes")) if n}
-            statistics = {"partition": p, "bad": 0, **counts, "votes": histogram, "bytes": len(lines)}
-            statistics |= {"sha256": hashlib.sha256(lines).hexdigest(), "seconds": 0.0, "host": "campaign"}
-            self.store.write_json(layout.run_statistics(run.name, p), statistics)
+            write_votes(self.store, run, p, votes)
         return run
 
     def make_tagged(self, name: str, images: int = 6_000, partition: int = 1_000) -> tuple[str, str]:

@@ -1,16 +1,13 @@
 """The labelled images that the notebooks work on: some of CIFAR-10 where it is at hand, else scikit-learn's digits."""
 
-import io
 import os
 import sys
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # bench/ isn't installed
@@ -18,13 +15,11 @@ sys.path.insert(0, str(ROOT))  # bench/ isn't installed
 from conf.settings import Settings, load_settings  # noqa: E402
 from ingest.corpus import done_partitions, open_corpus  # noqa: E402
 from ingest.formats.cifar_10 import CLASSES  # noqa: E402
-from ingest.image import IMAGE_BYTES, SIDE  # noqa: E402
+from ingest.image import SIDE  # noqa: E402
 from jobs.split_dump import split_dump  # noqa: E402
+from operations.sample import read_digits, read_jpegs, shared_archive  # noqa: E402
 from storage import layout  # noqa: E402
 from storage.store import Store, open_store  # noqa: E402
-
-# CIFAR-10 as JPEGs, train|test/CLASS/N.jpg.
-ARCHIVE = "cifar10-jpeg.tar.xz"
 
 
 def open_sample(images: int, master: str = "processes", store: str = "") -> tuple[Settings, str]:
@@ -35,12 +30,12 @@ def open_sample(images: int, master: str = "processes", store: str = "") -> tupl
     """
     place = store or os.environ.get("TINYTAGS_STORE") or str(ROOT / "data")
     settings = replace(load_settings(folder=ROOT), store=place, master=master)
-    archive = Path(os.environ.get("TINYTAGS_SHARED_DATA", ""), ARCHIVE)
-    corpus = f"{'cifar-10' if archive.is_file() else 'digits'}-{images}"
+    archive = shared_archive()
+    corpus = f"{'cifar-10' if archive else 'digits'}-{images}"
     opened = open_store(settings.store, settings.webhdfs or None)
     if not opened.exists(layout.corpus_manifest(corpus)) or not _complete(opened, corpus):
         folder = ROOT / "data" / corpus if "://" in place else Path(place) / "notebooks" / corpus
-        write_batches(folder, *(_jpegs(archive, images) if archive.is_file() else _digits(images)))
+        write_batches(folder, *(_jpegs(archive, images) if archive else _digits(images)))
         split_dump(settings, str(folder), corpus, partition_images=max(images // 4, 100))
     return settings, corpus
 
@@ -63,32 +58,16 @@ def write_batches(folder: Path, train: tuple[Any, Any], test: tuple[Any, Any], c
 
 
 def _jpegs(archive: Path, images: int) -> tuple[Any, ...]:
-    """Return images and labels of both parts, drawn evenly from the classes, and the classes."""
-    wanted = {"train": images, "test": max(images // 2, 1)}
-    every = {part: max(size // wanted[part], 1) for part, size in (("train", 50_000), ("test", 8_000))}
-    parts: dict[str, tuple[list[Any], list[int]]] = {"train": ([], []), "test": ([], [])}
-    with tarfile.open(archive) as files:
-        for count, member in enumerate(member for member in files if member.isfile()):
-            part, name, _ = member.name.split("/")
-            if count % every[part] == 0 and len(parts[part][0]) < wanted[part]:
-                data = files.extractfile(member).read()  # type: ignore[union-attr]  # it is a file
-                with Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
-                    parts[part][0].append(np.asarray(picture.convert("RGB")).transpose(2, 0, 1).ravel())
-                parts[part][1].append(CLASSES.index(name))
-    return *((np.stack(pixels), np.array(labels)) for pixels, labels in parts.values()), CLASSES
+    """Return images and labels of both parts, and the classes."""
+    parts = read_jpegs(archive, {"train": images, "test": max(images // 2, 1)})
+    return parts["train"], parts["test"], CLASSES
 
 
 def _digits(images: int) -> tuple[Any, ...]:
-    """Return scikit-learn's 1,797 digits in two parts, enlarged to 32x32, and the names of the classes."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    grey = (digits.images * 15).astype(np.uint8).repeat(SIDE // 8, axis=1).repeat(SIDE // 8, axis=2)
-    pixels = np.repeat(grey[:, None], 3, axis=1).reshape(-1, IMAGE_BYTES)
-    train = slice(0, min(images, 1_200))
-    test = slice(1_200, 1_200 + max(images // 2, 1))
-    parts = ((pixels[part], digits.target[part]) for part in (train, test))
-    return *parts, [str(digit) for digit in range(10)]
+    """Return scikit-learn's digits in two parts, and the names of the classes."""
+    parts = slice(0, min(images, 1_200)), slice(1_200, 1_200 + max(images // 2, 1))
+    pixels, digits = read_digits()
+    return *((pixels[part], digits[part]) for part in parts), [str(digit) for digit in range(10)]
 
 
 def show(images: Any, titles: list[str], columns: int = 10) -> None:

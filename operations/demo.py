@@ -181,12 +181,10 @@ def download(url: str, path: Path, sha256: str, size: int) -> Path:
 
 def write_digits(folder: Path) -> Path:
     """Write scikit-learn's 8x8 digits in CIFAR-10's binary format, enlarged to 32x32."""
-    from sklearn.datasets import load_digits
+    from operations.sample import read_digits
 
-    digits = load_digits()
-    grey = (digits.images * (255 / 16)).astype(np.uint8).repeat(4, axis=1).repeat(4, axis=2)
-    pixels = np.repeat(grey.reshape(-1, 1, 1024), 3, axis=1).reshape(-1, 3072)
-    records = np.concatenate([digits.target[:, None].astype(np.uint8), pixels], axis=1)
+    images, digits = read_digits()
+    records = np.column_stack([digits.astype(np.uint8), images])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "batches.meta.txt").write_text("".join(f"{digit}\n" for digit in range(10)))
     temporary = folder / ".data_batch_1.bin.tmp"

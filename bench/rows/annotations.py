@@ -35,16 +35,8 @@ def measured(place):
     files = place.folder / "annotations"
     made = made_annotations.write(files, images, drawn)
     place.stop_spark()
-    result = place.run_tinytags(
-        "annotations",
-        str(files),
-        "--name",
-        NAME,
-        "--master",
-        f"local[{place.cores}]",
-        "--solr",
-        place.solr.url,
-    )
+    options = ("--name", NAME, "--master", f"local[{place.cores}]", "--solr", place.solr.url)
+    result = place.run_tinytags("annotations", str(files), *options)
     read = {"labels": result["label_rows"], "relations": result["relation_rows"]}
     if read != made:
         raise UnequalError(f"rows made: {made}, read: {read}")

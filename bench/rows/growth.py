@@ -59,10 +59,8 @@ def way_of(place, megabytes: list[float], step: str, images: int, partition: int
         return tag_partition(store, corpus, run, p)
 
     def work() -> None:
-        partitions = range(corpus.partitions)
-        results = tag.run_job(
-            place.spark_on(cores), step, corpus, partitions, lambda p: watched(lambda: task(p))
-        )
+        spark, partitions = place.spark_on(cores), range(corpus.partitions)
+        results = tag.run_job(spark, step, corpus, partitions, lambda p: watched(lambda: task(p)))
         megabytes.extend(result["megabytes"] for result in results)
 
     def forget() -> None:

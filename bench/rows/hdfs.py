@@ -1,5 +1,6 @@
 """Ingest and tag in HDFS, against HdfsCLI moving the same bytes."""
 
+import functools
 from concurrent.futures import ThreadPoolExecutor
 
 from bench import made
@@ -30,15 +31,20 @@ def measured(place):
     parquet = [layout.corpus_images(corpus.name, p) for p in partitions]
 
     def compared(step: str, ours: Way, moves: list[tuple], written: list[str]) -> Comparison:
-        megabytes = sum(length for _, _, length, _ in moves) / 1e6, sum(map(store.size, written)) / 1e6
+        def same(result: int, lengths: list[int]) -> bool:
+            return result == expected[step] and lengths == list(map(store.size, written))
+
+        theirs = Way(
+            functools.partial(move, webhdfs, moves, place.cores),
+            count,
+            lambda: client.delete(MOVED, recursive=True),
+        )
+        megabytes = [
+            sum(lengths) / 1e6
+            for lengths in ((length for _, _, length, _ in moves), map(store.size, written))
+        ]
         return Comparison(
-            f"hdfs/{step}",
-            ours,
-            Way(
-                lambda: move(webhdfs, moves, place.cores), count, lambda: client.delete(MOVED, recursive=True)
-            ),
-            lambda result, lengths: result == expected[step] and lengths == list(map(store.size, written)),
-            about={"read": megabytes[0], "written": megabytes[1]},
+            f"hdfs/{step}", ours, theirs, same, about=dict(zip(("read", "written"), megabytes, strict=True))
         )
 
     ours, expected = ingest.way(place, corpus, source, store), {"ingest": count}

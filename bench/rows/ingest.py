@@ -23,10 +23,8 @@ def measured(place):
     sizes, spark, store = place.sizes, place.spark, place.store
     count = min(sizes.ingest, sizes.images)
     source, corpus = place.part("ingested", count, min(sizes.partition, count // place.cores))
-    ours, about = (
-        way(place, corpus, source),
-        {"megabytes": count * IMAGE_BYTES / 1e6, "files": corpus.partitions},
-    )
+    ours = way(place, corpus, source)
+    about = {"megabytes": count * IMAGE_BYTES / 1e6, "files": corpus.partitions}
 
     def same(images: int, size: int) -> bool:
         return images == count and size == count * IMAGE_BYTES
@@ -57,10 +55,8 @@ def way(place, corpus: Corpus, source, store=None) -> Way:
 
     def ingest() -> int:
         create_corpus(store, corpus)
-        partitions = range(corpus.partitions)
-        results = run_job(
-            place.spark, "ingest", corpus, partitions, lambda p: write_partition(store, corpus, p, source)
-        )
+        task = functools.partial(write_partition, store, corpus, dump=source)
+        results = run_job(place.spark, "ingest", corpus, range(corpus.partitions), task)
         return sum(result["images"] for result in results)
 
     return Way(ingest, corpus.images, lambda: store.remove_tree(layout.corpus_folder(corpus.name)))

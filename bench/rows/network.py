@@ -89,67 +89,57 @@ def predict_batch_udf(spark, paths: list[str], graph: bytes, folder) -> int:
     frame = mllib.read_images(spark, paths)
     frame = frame.select("partition", "row", predict("image").alias("shares"))
     frame = frame.select("partition", "row", "shares", functions.array_max("shares").alias("confidence"))
-    frame = frame.where(
-        functions.round(frame.confidence * runs.PROBABILITY_STEPS) >= LEAST * runs.PROBABILITY_STEPS
-    )
-    frame = frame.select(
-        "partition",
-        "row",
-        "confidence",
-        functions.expr("array_position(shares, confidence) - 1").alias("tag"),
-    )
-    frame.write.json(str(folder))
+    steps = runs.PROBABILITY_STEPS
+    frame = frame.where(functions.round(frame.confidence * steps) >= LEAST * steps)
+    tag = functions.expr("array_position(shares, confidence) - 1").alias("tag")
+    frame.select("partition", "row", "confidence", tag).write.json(str(folder))
     return spark.read.json(str(folder)).count()
 
 
 def graph(recipe: Recipe = RECIPES["medium"], seed: int = 0) -> bytes:
     """Return an ONNX network of the layers of a recipe, with random weights: it is as fast as a trained one without the mean with mirror images."""
-    from onnx import TensorProto, helper, numpy_helper
+    import onnx.parser
+    from onnx import numpy_helper
 
-    random, nodes, arrays = np.random.default_rng(seed), [], {}
+    random = np.random.default_rng(seed)
+    arrays = {"middle": np.float32(127.5), "scale": np.float32(1 / 64), "planes": np.array([-1, 3, 32, 32])}
+    steps = ["x1 = Cast<to = 1>(image)"]
 
-    def layer(operator: str, *inputs: str, **attributes) -> str:
-        name = f"n{len(nodes)}"
-        nodes.append(helper.make_node(operator, list(inputs), [name], **attributes))
-        return name
+    def layer(operator: str, *more: str) -> None:
+        inputs = f"x{len(steps)}", *more
+        steps.append(f"x{len(steps) + 1} = {operator}({', '.join(inputs)})")
 
-    def constant(array: np.ndarray) -> str:
-        arrays[name := f"c{len(arrays)}"] = array
-        return name
-
-    def convolution(x: str, channels: int, before: int, side: int, **attributes) -> str:
+    def convolution(channels: int, before: int, side: int, pad: int, step: int = 1) -> None:
         weights = random.normal(size=(channels, before, side, side)) * np.sqrt(2 / (before * side * side))
-        bias = np.zeros(channels, np.float32)
-        return layer("Conv", x, constant(weights.astype(np.float32)), constant(bias), **attributes)
+        names = f"w{len(arrays)}", f"b{len(arrays)}"
+        arrays.update(zip(names, (weights.astype(np.float32), np.zeros(channels, np.float32)), strict=True))
+        layer(f"Conv<pads = {[pad] * 4}, strides = {[step] * 2}>", *names)
 
-    def silu(x: str) -> str:
-        return layer("Mul", x, layer("Sigmoid", x))
+    def silu() -> None:
+        layer("Sigmoid")
+        layer("Mul", f"x{len(steps) - 1}")
 
-    x = layer("Cast", "image", to=TensorProto.FLOAT)
-    x = layer("Mul", layer("Sub", x, constant(np.float32(127.5))), constant(np.float32(1 / 64)))
-    x = layer("Reshape", x, constant(np.array([-1, 3, 32, 32])))
+    for operator, array in (("Sub", "middle"), ("Mul", "scale"), ("Reshape", "planes")):
+        layer(operator, array)
     before = 2 * recipe.components
-    pads = [(recipe.patch - recipe.step) // 2] * 4
-    x = layer("Relu", convolution(x, before, 3, recipe.patch, strides=[recipe.step] * 2, pads=pads))
+    convolution(before, 3, recipe.patch, (recipe.patch - recipe.step) // 2, recipe.step)
+    layer("Relu")
     for width in recipe.widths:
-        x = convolution(x, width, before, 3, pads=[1] * 4)
-        x = silu(layer("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2]))
-        x = silu(convolution(x, width, width, 3, pads=[1] * 4))
+        convolution(width, before, 3, pad=1)
+        layer("MaxPool<kernel_shape = [2, 2], strides = [2, 2]>")
+        silu()
+        convolution(width, width, 3, pad=1)
+        silu()
         before = width
-    x = layer("Flatten", layer("GlobalMaxPool", x))
-    last = random.normal(size=(before, CLASSES)).astype(np.float32) * np.float32(6 / before)
-    probabilities = layer("Softmax", layer("MatMul", x, constant(last)))
-    model = helper.make_model(
-        helper.make_graph(
-            nodes,
-            "bench",
-            [helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", 3072])],
-            [helper.make_tensor_value_info(probabilities, TensorProto.FLOAT, ["batch", CLASSES])],
-            [numpy_helper.from_array(array, name) for name, array in arrays.items()],
-        ),
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
-    )
+    layer("GlobalMaxPool")
+    layer("Flatten")
+    arrays["last"] = random.normal(size=(before, CLASSES)).astype(np.float32) * np.float32(6 / before)
+    layer("MatMul", "last")
+    layer("Softmax")
+    signature = f"bench (uint8[batch, 3072] image) => (float[batch, {CLASSES}] x{len(steps)})"
+    head = '<ir_version: 8, opset_import: ["": 17]>'
+    model = onnx.parser.parse_model(f"{head} {signature} {{ {' '.join(steps)} }}")
+    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
     data: bytes = model.SerializeToString()
     return data
 

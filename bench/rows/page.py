@@ -84,6 +84,5 @@ def same_hits(browser: Client, bare: Client, requests: Requests, state: SearchSt
     """Return whether the page has the images of the documents that the request finds, in their order."""
     images = re.findall(r"/images/[^\"'?]+\.png", browser.send(state.url()).decode())
     documents = json.loads(bare.send(*requests.of(state)))["response"]["docs"]
-    return list(dict.fromkeys(images)) == [
-        f"/images/{d['corpus']}/{d['partition']}/{d['row']}.png" for d in documents
-    ]
+    expected = [f"/images/{d['corpus']}/{d['partition']}/{d['row']}.png" for d in documents]
+    return list(dict.fromkeys(images)) == expected

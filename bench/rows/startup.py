@@ -26,12 +26,14 @@ def measured(place):
     def compared(name: str, ours, rounds: int, before=None) -> Comparison:
         nothing = Way(functools.partial(_exit_code, [sys.executable, "-c", "pass"]))
         figures = {f"startup/{name}": lambda ours, _: median(ours.seconds)}
-        return Comparison(
-            f"startup/{name}", Way(ours, before=before), nothing, figures=figures, rounds=rounds
-        )
+        ours = Way(ours, before=before)
+        return Comparison(f"startup/{name}", ours, nothing, figures=figures, rounds=rounds)
 
-    dry_run = ("index", run.name, "--dry-run", *solr)
-    commands = {"help": ("--help",), "status": ("status", *solr), "index-dry-run": dry_run}
+    commands = {
+        "help": ("--help",),
+        "status": ("status", *solr),
+        "index-dry-run": ("index", run.name, "--dry-run", *solr),
+    }
     for name, words in commands.items():
         yield compared(name, functools.partial(_exit_code, place.tinytags(*words)), 2 * rounds - 1)
     for name, words, before in _sixty(place):

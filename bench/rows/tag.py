@@ -1,5 +1,6 @@
 """The tag job on all cores, from Parquet to JSON lines on disk, against the alternatives within Spark."""
 
+import functools
 import io
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,10 +27,8 @@ def measured(place):
     )
     sample = place.split("sample", count, count // place.cores)
     paths, output = place.parquet_paths(sample, range(sample.partitions)), place.folder / "tagged-by-mllib"
-    model, votes = (
-        mllib.to_ml(spark, place.forest, place.folder / "tag-ml"),
-        place.forest.votes(place.images(count)),
-    )
+    model = mllib.to_ml(spark, place.forest, place.folder / "tag-ml")
+    votes = place.forest.votes(place.images(count))
     yield Comparison(
         "tag/mllib",
         ours,
@@ -63,10 +62,8 @@ def way(place, run, partitions, corpus=None, store=None) -> Way:
     corpus, store = corpus or place.corpus, store or place.store
 
     def tag() -> int:
-        results = run_job(
-            place.spark, "tag", corpus, partitions, lambda p: tag_partition(store, corpus, run, p)
-        )
-        return sum(result["tagged"] for result in results)
+        task = functools.partial(tag_partition, store, corpus, run)
+        return sum(result["tagged"] for result in run_job(place.spark, "tag", corpus, partitions, task))
 
     images = sum(stop - start for start, stop in map(corpus.rows, partitions))
     return Way(tag, images, lambda: forget(store, run))
@@ -108,21 +105,14 @@ def map_in_arrow(spark, paths: list[str], store, run, folder: Path) -> None:
             partition, row = (batch[name].to_numpy()[kept] for name in ("partition", "row"))
             votes, others = best.votes[kept].astype(np.int32), best.runner_up_votes[kept].astype(np.int32)
             ids = [f"{run.prefix}:{p}:{r}" for p, r in zip(partition.tolist(), row.tolist(), strict=True)]
-            columns = {
-                "id": ids,
-                "corpus": [run.corpus] * len(kept),
-                "partition": partition.astype(np.int32),
-                "row": row,
-                "tag": classes[best.tag[kept]],
-                "votes": votes,
-                "trees": np.full(len(kept), run.trees, np.int32),
-                "confidence": votes / run.trees,
-                "runner_up": pyarrow.array(classes[best.runner_up[kept]], mask=others == 0),
-                "runner_up_votes": pyarrow.array(others, mask=others == 0),
-                "model": [run.model] * len(kept),
-                "run": [run.name] * len(kept),
-            }
-            yield pyarrow.RecordBatch.from_pydict(columns)
+            runners_up = (pyarrow.array(a, mask=others == 0) for a in (classes[best.runner_up[kept]], others))
+            columns = [
+                ids, [run.corpus] * len(kept), partition.astype(np.int32), row, classes[best.tag[kept]], votes,
+                np.full(len(kept), run.trees, np.int32), votes / run.trees, *runners_up, [run.model] * len(kept),
+                [run.name] * len(kept),
+            ]  # fmt: skip
+            names = [column.split()[0] for column in schema.split(", ")]
+            yield pyarrow.RecordBatch.from_pydict(dict(zip(names, columns, strict=True)))
 
     mllib.read_images(spark, paths).mapInArrow(documents, schema).write.json(str(folder))
 

@@ -28,10 +28,8 @@ def measured(place):
     yield compared("cold", sample.thumbnails)
     yield compared("warm", sample.thumbnails, cold=False)
     # Pixels come from the store alone, without Solr.
-    with (
-        place.page("none", solr="http://127.0.0.1:1/solr") as (url, _),
-        ThreadPoolExecutor(CONNECTIONS) as pool,
-    ):
+    no_solr = "http://127.0.0.1:1/solr"
+    with place.page("none", no_solr) as (url, _), ThreadPoolExecutor(CONNECTIONS) as pool:
         client, figures = Client(url), {"thumbnails/page": lambda ours, _: 1000 * sum(ours.seconds)}
         yield compared("page", lambda: list(pool.map(client.send, sample.paths())), **figures)
 
@@ -66,9 +64,8 @@ class Sample:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def thumbnails(self) -> list[bytes]:
-        return [
-            to_png(read_image(self.store, self.corpus, p, row).images[0]) for p, row in enumerate(self._rows)
-        ]
+        images = (read_image(self.store, self.corpus, p, row).images[0] for p, row in enumerate(self._rows))
+        return [to_png(image) for image in images]
 
     def read(self) -> list[np.ndarray]:
         """Read the same images' records of the dump."""

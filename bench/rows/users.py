@@ -2,6 +2,7 @@
 
 import http.client
 import io
+import itertools
 import time
 from collections import defaultdict
 from urllib.parse import urlencode, urlsplit
@@ -25,8 +26,7 @@ TURNS = ("search", "label", "search", "classify", "search", "label")
 def measured(place):
     sizes = place.sizes
     corpus = place.split("users", sizes.users_images, max(sizes.users_images // 4, 1))
-    tagged = place.run_tinytags(
-        "tag",
+    words = (
         "--corpus",
         corpus.name,
         "--model",
@@ -36,6 +36,7 @@ def measured(place):
         "--master",
         "processes",
     )
+    tagged = place.run_tinytags("tag", *words)
     index_run(place.store, tagged["run"], place.solr_client, ALIAS)
     database = f"sqlite:///{place.folder}/users.db"
     with place.page(ALIAS, None, "--database", database) as (url, pid):
@@ -67,9 +68,7 @@ class Users:
 
     def __init__(self, place, corpus) -> None:
         self.corpus, self.classes = corpus, place.forest.classes
-        self.searches = [
-            state.url() for state, _ in zip(unseen_searches(self.classes, 9), range(200), strict=False)
-        ]
+        self.searches = [state.url() for state in itertools.islice(unseen_searches(self.classes, 9), 200)]
         self.pictures = [enlarged(image) for image in place.images(50)]
         self.seconds: dict[str, list[float]] = defaultdict(list)
 

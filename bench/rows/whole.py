@@ -49,11 +49,8 @@ def measured(place):
         open_run(store, tagged["run"]),
         open_tiny_images(str(path)),
     )
-    ingest_folder, tag_folder = (
-        layout.corpus_statistics_folder("whole"),
-        layout.run_statistics_folder(run.name),
-    )
-    for step, done, folder in (("ingest", ingested, ingest_folder), ("tag", tagged, tag_folder)):
+    folders = layout.corpus_statistics_folder("whole"), layout.run_statistics_folder(run.name)
+    for step, done, folder in zip(("ingest", "tag"), (ingested, tagged), folders, strict=True):
         yield single(f"whole/{step}", done["images_per_second"], images=images)
         ended = sorted(file.stat().st_mtime for file in Path(store.url(folder)).iterdir())
         times = [ended[-1] - images / done["images_per_second"], *ended]
@@ -71,9 +68,8 @@ def measured(place):
         """Return rows of a job: its start, its parts on all cores, and the time in which they did not run."""
         seconds = images / command["images_per_second"]
         parts = profile(functions, lambda: list(map(task, profiled)))
-        parts = {"start: Python, Spark, manifests": command["wall"] - seconds} | {
-            part: value / share for part, value in parts.items()
-        }
+        parts = {part: value / share for part, value in parts.items()}
+        parts = {"start: Python, Spark, manifests": command["wall"] - seconds} | parts
         return rows(step, parts | {"scheduling, waiting": max(command["wall"] - sum(parts.values()), 0.0)})
 
     yield from job("ingest", ingested, INGEST, lambda p: write_partition(store, corpus, p, source))

@@ -5,11 +5,11 @@ import pytest
 from PIL import Image, ImageDraw
 from served import served
 
-from studies.drawn_digits import CANVAS, Digit, draw, made_digits
 from conf.settings import Settings
 from ingest.digit import from_digit
 from search_ui import create_app
 from storage.store import open_store
+from studies.drawn_digits import CANVAS, Digit, draw, made_digits
 from tagging import linear
 from tagging.featured import Featured
 from tagging.features.hog import Hog

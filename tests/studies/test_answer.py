@@ -8,9 +8,9 @@ import pytest
 from small_world import CLASSES, make_corpus, make_images, write_cifar
 
 from bench import report
-from studies import answer
 from conf.settings import Settings
 from storage.store import open_store
+from studies import answer
 from tagging import comparison
 from tagging.forest.scikit_learn import train
 from tagging.models import save_model

@@ -3,9 +3,9 @@
 import pytest
 from small_world import make_corpus, write_cifar
 
-from studies import features
 from conf.settings import Settings
 from storage.store import open_store
+from studies import features
 
 pytestmark = pytest.mark.slow
 
