@@ -374,9 +374,9 @@ def doctor(settings, as_json):
 
 
 def _store(settings):
-    from storage.store import open_store
+    from storage.store import store_of
 
-    return open_store(settings.store, settings.webhdfs or None)
+    return store_of(settings)
 
 
 def _solr(settings):

@@ -192,8 +192,7 @@ class Place:
         for p in range(partitions):
             votes = np.random.default_rng([self.seed, p]).multinomial(10, [0.1] * 10, images)
             votes[:, 0] += 4 * (votes[:, 0] > 1)  # so that most images have a tag
-            votes = np.minimum(votes, 10).astype(np.uint8)
-            write_votes(self.store, run, p, votes)
+            write_votes(self.store, run, p, np.minimum(votes, 10).astype(np.uint8))
         return run
 
     def make_tagged(self, name: str, images: int = 6_000, partition: int = 1_000) -> tuple[str, str]:

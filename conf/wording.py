@@ -1,4 +1,4 @@
-"""How messages and pages word counts, shares, lists and durations."""
+"""How messages and pages word counts, shares, lists, durations and errors of libraries."""
 
 from collections.abc import Sequence
 
@@ -11,6 +11,11 @@ def counted(count: int, noun: str) -> str:
 def listed(names: Sequence[object], most: int) -> str:
     """Return the first ``most`` names, and whether there are more: ``12, 13, 14, ...``."""
     return ", ".join(map(str, names[:most])) + (", ..." if len(names) > most else "")
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message; the name of its type where it has none."""
+    return next(filter(str.strip, str(error).splitlines()), type(error).__name__)
 
 
 def percent(votes: int, trees: int) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conf.errors import TinyTagsError
+from conf.wording import first_line
 from ingest.bad import BadRecord, describe, read_bad, strict_error, write_bad
 from ingest.corpus import Corpus
 from ingest.image import IMAGE_BYTES
@@ -379,5 +380,5 @@ def _parquet_errors(store: Store, corpus: Corpus, partition: int) -> Iterator[No
     try:
         yield
     except (pyarrow.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise _damaged(store, corpus, partition, f"is corrupt ({reason})") from None

@@ -134,13 +134,13 @@ def compare_models(
     Raises `TinyTagsError` for a corpus without labels, a model with other classes or trained on images that are measured on.
     """
     from ingest.corpus import open_corpus
-    from storage.store import open_store
+    from storage.store import store_of
     from tagging.classics import CLASSICS, classic_named, versions
     from tagging.comparison import model_row
     from tagging.models import load_model, read_card
     from tagging.tags import renumbering
 
-    store = open_store(settings.store, settings.webhdfs or None)
+    store = store_of(settings)
     source = labelled_corpus(open_corpus(store, corpus))
     names = list(CLASSICS) if classics is None else list(dict.fromkeys(classics))
     for name in names:

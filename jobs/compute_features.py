@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -73,14 +73,14 @@ def compute_features(
     from jobs.runner import open_runner
     from storage.finished import record_finished
     from storage.lease import lease
-    from storage.store import open_store
+    from storage.store import store_of
     from tagging.features import kept
     from tagging.features.pixels import Pixels
     from tagging.training import make_features
 
     if bool(features) == bool(model):
         raise TinyTagsError("give --features NAME or --model NAME")
-    store = open_store(settings.store, settings.webhdfs or None)
+    store = store_of(settings)
     source = open_corpus(store, corpus)
     fit = kept.Fit(seed, None if source.splits else holdout)
     part = functools.partial(choose, source, seed, holdout, train=True)
@@ -138,15 +138,14 @@ def features_of(store: "Store", model: str, corpus: "Corpus") -> "tuple[Features
     from tagging.model import OnFeatures
     from tagging.models import load_model, read_card
 
-    loaded: Any = load_model(store, model)
-    if not hasattr(loaded, "votes_of"):
+    loaded = load_model(store, model)
+    if not isinstance(loaded, OnFeatures):
         raise TinyTagsError(f"model {model!r} votes on the pixels: it has no features to keep")
-    on_features: OnFeatures = loaded
     card = read_card(store, model)
     parameters = card.get("parameters") or {}
     trained_here = (card.get("trained_on") or {}).get("corpus_hash") == corpus.hash
     seed = parameters.get("seed", SEED) if trained_here else -1  # no seed: not to train other models on
-    return on_features.features, Fit(seed, parameters.get("holdout"))
+    return loaded.features, Fit(seed, parameters.get("holdout"))
 
 
 if __name__ == "__main__":

@@ -33,10 +33,10 @@ def evaluate_annotations(
     from jobs.runner import open_runner
     from storage.documents import done_partitions
     from storage.runs import open_run
-    from storage.store import open_store
+    from storage.store import store_of
     from tagging.multi_label import multi_label_quality
 
-    store = open_store(settings.store, settings.webhdfs or None)
+    store = store_of(settings)
     run, annotations = open_run(store, run_name), open_complete(store, name)
     corpus = open_corpus(store, run.corpus)
     if missing := run.partitions - len(done_partitions(store, run)):

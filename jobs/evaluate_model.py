@@ -125,7 +125,7 @@ def evaluate_model(
     from ingest.corpus import open_corpus
     from jobs.partitions import partitions_error
     from jobs.runner import open_runner
-    from storage.store import open_store
+    from storage.store import store_of
     from tagging.evaluations import record
     from tagging.mistakes import most_confident
     from tagging.models import load_model, read_card
@@ -136,7 +136,7 @@ def evaluate_model(
 
     if report_file and not report_file.parent.is_dir():  # not after minutes of measuring
         raise TinyTagsError(f"there is no folder {report_file.parent} for the report {report_file.name}")
-    store = open_store(settings.store, settings.webhdfs or None)
+    store = store_of(settings)
     source = open_corpus(store, corpus)
     tagger, card = load_model(store, model), read_card(store, model)
     if not source.classes:

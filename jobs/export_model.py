@@ -53,10 +53,10 @@ def export_model(settings: Settings, model: str, form: str, file: Path) -> int:
     Raises `TinyTagsError` for a model that is no network, for a format that it can't be written in, and where a package is
     missing.
     """
-    from storage.store import open_store
+    from storage.store import store_of
     from tagging.models import load_model, read_card
 
-    store = open_store(settings.store, settings.webhdfs or None)
+    store = store_of(settings)
     card = read_card(store, model)
     if card.get("kind") != "network":
         raise TinyTagsError(

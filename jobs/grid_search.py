@@ -11,7 +11,7 @@ from conf.settings import Settings
 from ingest.corpus import Corpus, open_corpus
 from jobs.kept_results import kept_results, result_path
 from jobs.samples import IMAGES, labelled_corpus, training_codes, training_sample
-from storage.store import Store, open_store
+from storage.store import Store, store_of
 from tagging.classics import versions
 from tagging.features import features_class
 from tagging.grid import Cell, cells, measure_fold, summarise
@@ -30,7 +30,7 @@ def grid_search(
     Each fold of each combination is a task, and its result is kept in the store. The result has ``rows`` as
     `tagging.grid.summarise` returns them. Raises `TinyTagsError` where the corpus has too few labelled images.
     """
-    store = open_store(settings.store, settings.webhdfs or None)
+    store = store_of(settings)
     source = labelled_corpus(open_corpus(store, corpus))
     if features_class(features).mirrored:
         raise TinyTagsError(

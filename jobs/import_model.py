@@ -92,14 +92,14 @@ def import_model(
     """
     from ingest.corpus import open_corpus
     from storage import lease as leases
-    from storage.store import check_name, open_store
+    from storage.store import check_name, store_of
     from tagging.models import model_exists, save_model
     from tagging.network import named
     from tagging.network.foreign import choose, choose_classes, open_foreign, ways
     from tagging.training import held_out_blocks, measure_model
 
     check_name("model", model)
-    store = open_store(settings.store, settings.webhdfs or None)
+    store = store_of(settings)
     if not corpus and not unmeasured:
         raise TinyTagsError(
             f"{file}: the accuracy of this network is not known; give labelled images by --corpus NAME, or --unmeasured"

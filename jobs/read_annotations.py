@@ -54,11 +54,11 @@ def read_annotations(
     from jobs.runner import open_runner
     from storage.finished import record_finished
     from storage.lease import lease
-    from storage.store import open_store
+    from storage.store import store_of
 
     began = time.monotonic()
     webhdfs = settings.webhdfs or None
-    store = open_store(settings.store, webhdfs)
+    store = store_of(settings)
     scanned = scan(folder, name, partition_bytes or PARTITION_BYTES, webhdfs)
     made = scanned.annotations
     for line in scanned.notes:

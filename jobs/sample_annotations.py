@@ -135,7 +135,7 @@ def sample(
     from jobs.drawn_pictures import find_pictures, write_copies, write_links
     from jobs.partitions import partitions_error
     from jobs.runner import open_runner
-    from storage.store import open_store
+    from storage.store import store_of
 
     if links and copies:
         raise TinyTagsError("--links and --copies: give one of them")
@@ -143,7 +143,7 @@ def sample(
         raise TinyTagsError(
             f"{'--links' if links else '--copies'} needs --corpus NAME, where the pictures are"
         )
-    store = open_store(settings.store, settings.webhdfs or None)
+    store = store_of(settings)
     made = open_complete(store, name)
     chosen = choose_classes(read_classes(store, name), classes, descendants)
     source = open_corpus(store, corpus) if corpus else None

@@ -161,10 +161,10 @@ def split_dump(
     contents without ``replace``, and for one that a run was tagged from.
     """
     from jobs.environment import check_start
-    from storage.store import check_name, open_store
+    from storage.store import check_name, store_of
 
     check_name("corpus", corpus)
-    store = open_store(settings.store, settings.webhdfs or None)
+    store = store_of(settings)
     if not store.exists(layout.corpus_manifest(corpus)) and ("://" in dump or os.path.exists(dump)):
         check_start(
             settings.master, "ingest"

@@ -129,13 +129,13 @@ def tag_images(
     from storage import runs
     from storage.finished import record_finished
     from storage.lease import lease
-    from storage.store import open_store
+    from storage.store import store_of
     from tagging import descriptor
     from tagging.evaluations import threshold_for
     from tagging.models import load_model, read_card
     from tagging.quality import wilson
 
-    store = open_store(settings.store, settings.webhdfs or None)
+    store = store_of(settings)
     source = open_corpus(store, corpus)
     tagger = load_model(store, model)
     if min_precision is not None:

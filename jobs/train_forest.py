@@ -154,7 +154,7 @@ def train_forest(
     from jobs.environment import check_start
     from jobs.runner import is_local, runner_module
     from storage.lease import lease
-    from storage.store import check_name, open_store
+    from storage.store import check_name, store_of
     from tagging.featured import Featured
     from tagging.models import model_exists, save_model
 
@@ -165,7 +165,7 @@ def train_forest(
     head, trainer = choose_trainer(engine, head)
     if features and not trainer.features:
         raise TinyTagsError(f"a {head} of engine {engine} learns from the pixels; leave --features out")
-    store = open_store(settings.store, settings.webhdfs or None)
+    store = store_of(settings)
     source = open_corpus(store, corpus)
     if not source.classes and not (corrections and trainer.in_memory):
         raise TinyTagsError(

@@ -19,7 +19,7 @@ from ingest.image import SIDE  # noqa: E402
 from jobs.split_dump import split_dump  # noqa: E402
 from operations.sample import read_digits, read_jpegs, shared_archive  # noqa: E402
 from storage import layout  # noqa: E402
-from storage.store import Store, open_store  # noqa: E402
+from storage.store import Store, store_of  # noqa: E402
 
 
 def open_sample(images: int, master: str = "processes", store: str = "") -> tuple[Settings, str]:
@@ -32,7 +32,7 @@ def open_sample(images: int, master: str = "processes", store: str = "") -> tupl
     settings = replace(load_settings(folder=ROOT), store=place, master=master)
     archive = shared_archive()
     corpus = f"{'cifar-10' if archive else 'digits'}-{images}"
-    opened = open_store(settings.store, settings.webhdfs or None)
+    opened = store_of(settings)
     if not opened.exists(layout.corpus_manifest(corpus)) or not _complete(opened, corpus):
         folder = ROOT / "data" / corpus if "://" in place else Path(place) / "notebooks" / corpus
         write_batches(folder, *(_jpegs(archive, images) if archive else _digits(images)))

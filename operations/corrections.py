@@ -12,7 +12,7 @@ from conf.settings import Settings, user_name
 from conf.wording import counted
 from records.corrections import open_corrections, parse_time
 from records.importing import import_labels
-from storage.store import open_store
+from storage.store import store_of
 
 
 @click.group("corrections")
@@ -72,7 +72,7 @@ def import_corrections(file: TextIO, by: str, dry_run: bool, settings: Settings,
     """
     done = import_labels(
         file,
-        open_store(settings.store, settings.webhdfs or None),
+        store_of(settings),
         open_corrections(settings.database),
         by,
         dry_run,

@@ -61,9 +61,9 @@ def delete(settings: Settings, kind: Kind, name: str, force: bool = False) -> di
     while it is being written.
     """
     from storage.lease import lease
-    from storage.store import check_name, open_store
+    from storage.store import check_name, store_of
 
-    store = open_store(settings.store, settings.webhdfs or None)
+    store = store_of(settings)
     check_name(kind, name)
     folder, manifest, writer = (place(name) for place in _PLACES[kind])
     # One that was deleted in part, or whose manifest is damaged, can be deleted, too.

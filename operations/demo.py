@@ -94,9 +94,9 @@ def demo(
 def _annotations(settings: Settings, corpus: str, model: str, folder: Path) -> None:
     """Write scenes of a corpus' images, ingest them, and read and index their annotations."""
     from operations.demo_annotations import write_scenes
-    from storage.store import open_store
+    from storage.store import store_of
 
-    store = open_store(settings.store, settings.webhdfs or None)
+    store = store_of(settings)
     name = f"{corpus}-scenes"
     pictures, annotations = write_scenes(store, corpus, model, folder / name)
     note(f"\ndemo: scenes of four of these images each, with labels and relations, are in {folder / name}")
@@ -201,10 +201,10 @@ def write_dump(settings: Settings, corpus: str, folder: Path) -> list[str]:
     """
     from ingest.corpus import open_corpus
     from ingest.image import from_column_major
-    from storage.store import open_store
+    from storage.store import store_of
     from tagging.training import held_out_blocks
 
-    store = open_store(settings.store, settings.webhdfs or None)
+    store = store_of(settings)
     source = open_corpus(store, corpus)
     out = folder / f"{corpus}-dump"
     out.mkdir(parents=True, exist_ok=True)
@@ -265,7 +265,7 @@ def _corpus_name(settings: Settings, path: str) -> str:
     """Return the name for the corpus of the images at ``path``; two folders of the same name get different ones."""
     from ingest import files
     from ingest.corpus import open_corpus
-    from storage.store import open_store
+    from storage.store import store_of
 
     name = Path(path).name.removesuffix(".tar.gz")
     for ending in ("-batches-bin", "-batches-py", "-binary", "-python"):
@@ -274,16 +274,16 @@ def _corpus_name(settings: Settings, path: str) -> str:
     name = name[:40] or "images"
     path = files.absolute(path)
     with contextlib.suppress(TinyTagsError):  # no corpus of that name yet
-        if open_corpus(open_store(settings.store, settings.webhdfs or None), name).dump != path:
+        if open_corpus(store_of(settings), name).dump != path:
             name += "-" + hashlib.sha256(path.encode()).hexdigest()[:6]
     return name
 
 
 def _model_exists(settings: Settings, model: str) -> bool:
-    from storage.store import open_store
+    from storage.store import store_of
     from tagging.models import model_exists
 
-    return model_exists(open_store(settings.store, settings.webhdfs or None), model)
+    return model_exists(store_of(settings), model)
 
 
 def _solr(settings: Settings) -> Service | None:

@@ -188,10 +188,10 @@ def _solr(settings: Settings) -> Check:
 def _hdfs(settings: Settings) -> list[Check]:
     from operations.services.hadoop import get_bean
     from storage.hdfs import HdfsStore
-    from storage.store import open_store
+    from storage.store import store_of
 
     try:
-        store = open_store(settings.store, settings.webhdfs or None)
+        store = store_of(settings)
     except TinyTagsError:  # the check of the store reports it
         return []
     if not isinstance(store, HdfsStore):
@@ -211,10 +211,10 @@ def _hdfs(settings: Settings) -> list[Check]:
 
 def _store(settings: Settings) -> Check:
     from storage import layout
-    from storage.store import open_store
+    from storage.store import store_of
 
     try:
-        store = open_store(settings.store, settings.webhdfs or None)
+        store = store_of(settings)
         count = len(store.list(layout.CORPORA))
     except TinyTagsError as error:
         return _check("store", "bad", str(error), "check the setting store (TINYTAGS_STORE)")

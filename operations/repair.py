@@ -15,9 +15,9 @@ def verify(settings: Settings, run_name: str, repair: bool) -> dict[str, Any]:
     """Return the result of `verify_run`; with ``repair``, after ingesting, tagging and indexing again what needs it."""
     from indexing.index_annotations import verify_annotations
     from indexing.verify import verify_run
-    from storage.store import open_store
+    from storage.store import store_of
 
-    store = open_store(settings.store, settings.webhdfs or None)
+    store = store_of(settings)
     solr = Solr(settings.solr)
     if store.exists(layout.annotations_manifest(run_name)) and not store.exists(
         layout.run_manifest(run_name)

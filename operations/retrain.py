@@ -81,9 +81,9 @@ def retrain(
     from jobs.partitions import partitions_error
     from jobs.tag_images import tag_images
     from jobs.train_forest import train_forest
-    from storage.store import open_store
+    from storage.store import store_of
 
-    store = open_store(settings.store, settings.webhdfs or None)
+    store = store_of(settings)
     check_master(settings.master)
     features = features or best_features()
     model = model or free_name(store)

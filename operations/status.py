@@ -9,12 +9,12 @@ from indexing import status as steps
 from indexing.solr import Solr
 from indexing.watch_models import BrokenModel, ModelStatus
 from storage import layout
-from storage.store import Store, open_store
+from storage.store import Store, store_of
 
 
 def read_status(settings: Settings) -> dict[str, Any]:
     """Return {"store", "solr", "alias", "published", "corpora", "models", "runs", "annotations"}, each step's partitions counted."""
-    store = open_store(settings.store, settings.webhdfs or None)
+    store = store_of(settings)
     solr = Solr(settings.solr, patience=0)
     state = steps.read_status(store, solr, settings.alias)
     return {

@@ -2,6 +2,7 @@
 
 import time
 
+from conf.wording import first_line
 from records.corrections import DatabaseError
 
 # For so many seconds after a failure, reads fail at once instead of each waiting for the database again.
@@ -31,7 +32,7 @@ class Database:
 
     def failed(self, error: BaseException) -> DatabaseError:
         """Remember a failure; return the error to raise for it."""
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         message = f"database {self.address!r} (setting database): {reason}"
         self._failure = time.monotonic() + FAILURE_SECONDS, message
         return DatabaseError(message)

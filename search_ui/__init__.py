@@ -42,7 +42,7 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
     from search_ui.sources import Sources
     from search_ui.training import Trainings
     from search_ui.views import BLUEPRINTS
-    from storage.store import open_store
+    from storage.store import store_of
 
     app = Flask(__name__)
     app.request_class = RequestWithoutAdded
@@ -58,7 +58,7 @@ def create_app(settings: Settings, test_config: dict[str, Any] | None = None, ho
 
     solr = Solr(settings.solr, patience=0)
     counted = metrics.make_metrics()
-    library = Library(open_store(settings.store, settings.webhdfs or None))
+    library = Library(store_of(settings))
     corrections = open_corrections(settings.database)
     labels = CurrentLabels(corrections)
     people = DatabasePeople(labels, library) if settings.database != NONE else None

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from conf.addresses import without_passwords
 from conf.errors import TinyTagsError
 from conf.settings import user_name
+from conf.wording import first_line
 
 T = TypeVar("T")
 Kind = Literal["missing", "file", "file unavailable", "unavailable"]
@@ -94,7 +95,7 @@ def retry(url: str, address: str, action: Callable[[], T]) -> T:
                 raise WebHdfsError(
                     f"{url}: no DataNode that is up has all of it", "file unavailable"
                 ) from None
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             broken_off += isinstance(error, urllib3.exceptions.ProtocolError)
             request = getattr(error, "request", None)

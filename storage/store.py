@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from conf.errors import TinyTagsError
 from conf.notes import note_at_end
+from conf.settings import Settings
 from storage import checked_json
 
 if TYPE_CHECKING:
@@ -239,6 +240,11 @@ def open_store(url: str, webhdfs: str | None = None) -> Store:
         )
     store: Store = pkgutil.resolve_name(BACKENDS[scheme])(url, webhdfs)
     return store
+
+
+def store_of(settings: Settings) -> Store:
+    """Return the store that the settings name, as `open_store` does."""
+    return open_store(settings.store, settings.webhdfs or None)
 
 
 def temporary_path(path: str) -> str:

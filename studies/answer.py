@@ -29,7 +29,7 @@ from jobs.engines import ENGINES
 from jobs.tag_images import tag_partition
 from storage import layout
 from storage.runs import Run
-from storage.store import Store, open_store
+from storage.store import Store, open_store, store_of
 from tagging.classics import CLASSICS
 from tagging.comparison import SHARES, accuracy_text, fit_text, percent, rate_text, size_text
 from tagging.features import FEATURES
@@ -90,7 +90,7 @@ def measure(
     images: int = 5_000,
 ) -> dict[str, Any]:
     """Return the rows of ``models``, the most accurate first, and of scikit-learn's ``classics`` (None: all); fit for JSON."""
-    store = open_store(settings.store, settings.webhdfs or None)
+    store = store_of(settings)
     source = open_corpus(store, corpus)
     names = list(models) or comparable_models(store, source)
     if not names:

@@ -18,7 +18,7 @@ from conf.command import note, run, settings_options
 from conf.settings import Settings
 from ingest.corpus import open_corpus
 from storage.runs import PROBABILITY_STEPS
-from storage.store import open_store
+from storage.store import store_of
 from tagging.calibration import BINS, calibration, expected_precision
 from tagging.models import load_model
 from tagging.tags import Winners, winners
@@ -54,7 +54,7 @@ def measure(
     settings: Settings, corpus: str, models: list[str]
 ) -> tuple[int, dict[str, list[tuple[float, float]]]]:
     """Return the number of test images, and for each model its errors in the order of `WAYS`: overall, and within classes."""
-    store = open_store(settings.store, settings.webhdfs or None)
+    store = store_of(settings)
     source = open_corpus(store, corpus)
     images, labels = labelled_part(store, source, functools.partial(choose, source, 0, HOLDOUT, train=False))
     results = {}

@@ -19,7 +19,7 @@ from ingest.corpus import open_corpus
 from ingest.image import SIDE
 from operations.chromium import find_chromium
 from search_ui import create_app
-from storage.store import open_store
+from storage.store import store_of
 from tagging.models import read_card
 from tagging.training import HOLDOUT, choose, labelled_part
 
@@ -164,7 +164,7 @@ def main(model, corpus, digits, fonts, seed, settings):
     Each is drawn along the middle of its strokes, in a width, size, place, ink and paper drawn by chance.
     """
     # The page would choose another model for one that isn't there.
-    read_card(open_store(settings.store, settings.webhdfs or None), model)
+    read_card(store_of(settings), model)
     drawn = list(made_digits(*some_of_mnist(settings, corpus, digits, seed), fonts, seed))
     answers = draw_all(settings, model, drawn)
     for source in dict.fromkeys(digit.source for digit in drawn):
@@ -182,7 +182,7 @@ def some_of_mnist(
     settings: Settings, corpus: str, count: int, seed: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """Return ``count`` test images (n, 3072) uint8 of MNIST and their labels (n,) int32, drawn by ``seed``."""
-    store = open_store(settings.store, settings.webhdfs or None)
+    store = store_of(settings)
     source = open_corpus(store, corpus)
     images, labels = labelled_part(
         store, source, functools.partial(choose, source, seed, HOLDOUT, train=False)

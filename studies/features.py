@@ -18,7 +18,7 @@ from conf.command import note, run, settings_options
 from conf.errors import TinyTagsError
 from conf.settings import Settings
 from ingest.corpus import Corpus, open_corpus
-from storage.store import Store, open_store
+from storage.store import Store, store_of
 from tagging import linear
 from tagging.comparison import figures
 from tagging.features import FEATURES
@@ -69,7 +69,7 @@ def measure(
     settings: Settings, corpus: str, per_class: int, trees: int, names: list[str], few: bool
 ) -> dict[str, Any]:
     """Return the figures of each kind of features, and the accuracies with few labels; fit for JSON."""
-    store = open_store(settings.store, settings.webhdfs or None)
+    store = store_of(settings)
     source = open_corpus(store, corpus)
     if not source.classes:
         raise TinyTagsError(f"corpus {corpus!r} has no labels")

@@ -1,7 +1,7 @@
 """The interface of a model, and the registry of the kinds of model."""
 
 import importlib
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -85,6 +85,7 @@ class Explained(Protocol):
         ...
 
 
+@runtime_checkable
 class OnFeatures(Protocol):
     """A model that votes on features of an image, which the store may have; optional for a kind."""
 

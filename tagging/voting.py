@@ -1,7 +1,7 @@
 """The votes of a model on a partition: from the features that the store has, else from the pixels."""
 
 from collections.abc import Iterator
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,10 +38,10 @@ def vote_blocks(
     """
     codes = kept_codes(store, corpus, partition, model)
     hashes = None
-    if codes is not None and hashed and not pixels:
-        hashes = read_hashes(store, corpus, cast(OnFeatures, model).features, partition)
+    if codes is not None and hashed and not pixels and isinstance(model, OnFeatures):
+        hashes = read_hashes(store, corpus, model.features, partition)
         pixels = hashes is None
-    if codes is None or pixels:
+    if codes is None or pixels or not isinstance(model, OnFeatures):
         for block in read_partition(store, corpus, partition):
             own = None if codes is None else codes[block.row : block.row + len(block.images)]
             votes = votes_on(model, block.images, own)
@@ -53,8 +53,14 @@ def vote_blocks(
     bad[[record["row"] for record in read_bad(store, corpus.name, partition)]] = True
     for row in range(0, len(codes), ROW_GROUP_IMAGES):
         rows = slice(row, row + ROW_GROUP_IMAGES)
-        votes = cast(OnFeatures, model).votes_of(codes[rows])
-        yield Voted(row, votes, labels[rows], None, bad[rows], None if hashes is None else hashes[rows])
+        yield Voted(
+            row,
+            model.votes_of(codes[rows]),
+            labels[rows],
+            None,
+            bad[rows],
+            None if hashes is None else hashes[rows],
+        )
 
 
 def kept_codes(store: Store, corpus: Corpus, partition: int, model: Model) -> Codes | None:
@@ -62,11 +68,11 @@ def kept_codes(store: Store, corpus: Corpus, partition: int, model: Model) -> Co
 
     Raises `FeaturesDamagedError`.
     """
-    if not hasattr(model, "votes_of"):
-        return None
-    return read_codes(store, corpus, cast(OnFeatures, model).features, partition)
+    return read_codes(store, corpus, model.features, partition) if isinstance(model, OnFeatures) else None
 
 
 def votes_on(model: Model, images: Images, codes: Codes | None) -> Votes:
     """Return a model's votes (n, classes) on images (n, 3072), from their ``codes`` (n, k) where these are known."""
-    return model.votes(images) if codes is None else cast(OnFeatures, model).votes_of(codes)
+    return (
+        model.votes_of(codes) if codes is not None and isinstance(model, OnFeatures) else model.votes(images)
+    )

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from conf.garbage import no_collection
+from conf.wording import first_line
 from ingest import files
 from ingest.annotations.classes import Classes
 from ingest.annotations.layouts import BOXES, BadRowError, split_row
@@ -105,7 +106,7 @@ def read_range_rows(
                 ]
             return parquet.read_row_groups(groups, use_threads=False)
     except (pyarrow.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise DamagedFileError(
             f"{store.url(path)}: is corrupt ({reason}); `tinytags verify {annotations.name} --repair` marks it, "
             "`tinytags annotations` on the same files then writes it again",

@@ -17,6 +17,7 @@ import numpy as np
 
 from conf.command import note
 from conf.errors import TinyTagsError
+from conf.wording import first_line
 from ingest import files
 from ingest.formats.dump import Batch, FileDump, check_classes, check_labels, check_rows, overlaps
 from ingest.formats.folder import PILLOW_FORMATS
@@ -264,7 +265,7 @@ def _open_parquet(path: str, webhdfs: str | None) -> Iterator[Any]:
         try:
             yield pyarrow.parquet.ParquetFile(file, page_checksum_verification=True)
         except (pyarrow.ArrowException, OSError, EOFError, UnicodeDecodeError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise TinyTagsError(f"{path}: is a damaged Parquet file ({reason}); fetch it again") from None
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conf.errors import TinyTagsError
+from conf.wording import first_line
 
 if TYPE_CHECKING:
     from storage.store import Store
@@ -56,7 +57,7 @@ def load(
 
 def damaged(store: "Store", path: str, error: Exception) -> TinyTagsError:
     """Return the error for a file of a model that isn't as it was written."""
-    reason = (str(error) or type(error).__name__).splitlines()[0]
+    reason = first_line(error)
     return TinyTagsError(f"{store.url(path)}: {reason}; train or copy the model again")
 
 

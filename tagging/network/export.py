@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conf.errors import TinyTagsError
+from conf.wording import first_line
 from tagging.network import BATCH, NetworkError
 from tagging.network.training import file_of, load_keras, without_optimizer
 
@@ -58,7 +59,7 @@ def from_keras(data: bytes, name: str) -> Any:
         try:
             return keras.models.load_model(path, compile=False)
         except Exception as error:  # zipfile, h5py and Keras each have their own
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            reason = first_line(error)
             raise TinyTagsError(f"{name}: is no Keras model ({reason}); train the model again") from None
 
 
