@@ -28,7 +28,7 @@ def read_failures(folder: FolderCache, done: Iterable[int] = ()) -> tuple[dict[i
     A record is read once for each time at which it was written. Raises `StoreUnavailableError`.
     """
     known = set(done)
-    failed = {p: written for p, written in folder.numbers("failed").items() if p not in known}
+    failed = {p: written for p, written in folder.numbers(layout.FAILED).items() if p not in known}
     first = list(failed.items())[:NAMED]
     return failed, [
         Failure(p, *folder.read(layout.failed(folder.path, p), written, lambda path: _read(folder, path)))

@@ -367,7 +367,7 @@ def _add_checksums(store: Store, folder: str) -> None:
         return
     paths = [
         f"{folder}/{part}/{name}"
-        for part in ("statistics", "failed", "rejected", "bad")
+        for part in (layout.STATISTICS, layout.FAILED, layout.REJECTED, layout.BAD)
         for name in store.list(f"{folder}/{part}")
         if name.endswith((".json", ".jsonl"))
     ]

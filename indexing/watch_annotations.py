@@ -94,7 +94,7 @@ class AnnotationsWatch:
             ("documents", annotations.documents("images").folder, annotations.partitions),
         ):
             there = self._folder(path)
-            done = there.numbers("statistics")
+            done = there.numbers(layout.STATISTICS)
             failed, failures = read_failures(there, done)
             steps[step] = states(partitions, done, failed)
             all_problems += problems(step, failures)
@@ -124,13 +124,13 @@ class AnnotationsWatch:
                 lambda path: number_of_documents(self.store.read_json(path)),
             )
 
-        done = folder.numbers("statistics")
+        done = folder.numbers(layout.STATISTICS)
         counts = zip(done, pool.map(read, done.items()), strict=True)
         rejected = {
             p: folder.read(
                 layout.rejected(part.folder, p), written, lambda path: count_rejected(self.store, path)
             )
-            for p, written in folder.numbers("rejected", ".jsonl").items()
+            for p, written in folder.numbers(layout.REJECTED, ".jsonl").items()
             if p in done
         }
         return ExpectedCounts(part, {p: {"documents": count} for p, count in counts}, rejected)

@@ -77,7 +77,9 @@ class FeaturesWatch:
             raise StoreError(
                 f"{there}: these features are of other images, those of a corpus that had this name; remove that folder"
             )
-        done = {p: written for p, written in folder.numbers("statistics").items() if p < corpus.partitions}
+        done = {
+            p: written for p, written in folder.numbers(layout.STATISTICS).items() if p < corpus.partitions
+        }
         failed, failures = read_failures(folder, done)
         counts = states(corpus.partitions, done, failed)
         lease = layout.features_lease(corpus.name, name)

@@ -200,7 +200,7 @@ class StoreWatch:
             features, computing = self._features.scan(corpus, folder)
             bad = [
                 folder.read(layout.corpus_bad(name, p), written, functools.partial(self._read_bad, name, p))
-                for p, written in folder.numbers("bad", ".jsonl").items()
+                for p, written in folder.numbers(layout.BAD, ".jsonl").items()
                 if p in done
             ]
             return _ScannedCorpus(
@@ -232,7 +232,7 @@ class StoreWatch:
             failed, failures = read_failures(folder, done)
             rejected = {
                 p: folder.read(layout.run_rejected(name, p), written, self._read_rejected)
-                for p, written in folder.numbers("rejected", ".jsonl").items()
+                for p, written in folder.numbers(layout.REJECTED, ".jsonl").items()
                 if p in done
             }
             tagging = self._writer(folder, layout.run_lease(name))
@@ -320,7 +320,7 @@ class StoreWatch:
 
 def _done(folder: FolderCache, partitions: int) -> dict[int, float]:
     """Return the partitions that are done, each with its time."""
-    return {p: written for p, written in folder.numbers("statistics").items() if p < partitions}
+    return {p: written for p, written in folder.numbers(layout.STATISTICS).items() if p < partitions}
 
 
 def _expected(scanned: _ScannedRun) -> tuple[ExpectedCounts | None, int]:

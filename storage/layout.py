@@ -7,6 +7,8 @@ ANNOTATIONS = "annotations"
 COMPARISONS = "comparisons"
 MANIFEST = "manifest.json"
 CARD = "model.json"
+# Folders with a file for each partition, in those of corpora, features, runs and annotations.
+STATISTICS, FAILED, REJECTED, BAD = "statistics", "failed", "rejected", "bad"
 
 
 def corpus_folder(name: str) -> str:
@@ -61,7 +63,7 @@ def corpus_names(name: str) -> str:
 
 def corpus_bad_folder(name: str) -> str:
     """Return the folder that lists the partitions with records that can't be decoded."""
-    return f"{corpus_folder(name)}/bad"
+    return f"{corpus_folder(name)}/{BAD}"
 
 
 def corpus_bad(name: str, partition: int) -> str:
@@ -112,7 +114,7 @@ def features_statistics(corpus: str, features: str, partition: int) -> str:
 def features_folders(corpus: str, features: str) -> list[str]:
     """Return the folders in which files of a corpus' features are written."""
     folder = features_folder(corpus, features)
-    return [folder, *(f"{folder}/{name}" for name in ("codes", "hashes", "statistics", "failed"))]
+    return [folder, *(f"{folder}/{name}" for name in ("codes", "hashes", STATISTICS, FAILED))]
 
 
 def features_failed(corpus: str, features: str, partition: int) -> str:
@@ -217,7 +219,7 @@ def run_index_lease(name: str) -> str:
 
 def statistics_folder(folder: str) -> str:
     """Return the folder that lists the partitions of ``folder`` that are done."""
-    return f"{folder}/statistics"
+    return f"{folder}/{STATISTICS}"
 
 
 def statistics(folder: str, partition: int) -> str:
@@ -227,7 +229,7 @@ def statistics(folder: str, partition: int) -> str:
 
 def failed_folder(folder: str) -> str:
     """Return the folder that lists the partitions of ``folder`` that failed."""
-    return f"{folder}/failed"
+    return f"{folder}/{FAILED}"
 
 
 def failed(folder: str, partition: int) -> str:
@@ -237,7 +239,7 @@ def failed(folder: str, partition: int) -> str:
 
 def rejected_folder(folder: str) -> str:
     """Return the folder that lists the partitions of which Solr rejected documents."""
-    return f"{folder}/rejected"
+    return f"{folder}/{REJECTED}"
 
 
 def rejected(folder: str, partition: int) -> str:
@@ -287,7 +289,7 @@ def annotations_rows(name: str, kind: str, partition: int) -> str:
 
 def annotations_bad(name: str, partition: int) -> str:
     """Return the rows of a range that can't be read, one JSON line each with its place and the reason."""
-    return f"{annotations_rows_folder(name)}/bad/{partition:05d}.jsonl"
+    return f"{annotations_rows_folder(name)}/{BAD}/{partition:05d}.jsonl"
 
 
 def annotations_lease(name: str) -> str:
