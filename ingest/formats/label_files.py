@@ -38,6 +38,8 @@ def read_labels(at: str, webhdfs: str | None, required: bool) -> list[tuple[str,
     if not size:  # of one that is not required
         return []
     if size > _FILE_BYTES:
+        if not required:
+            return []
         raise TinyTagsError(f"{at}: has {size:,} bytes; a file of labels has at most {_FILE_BYTES:,}")
     try:
         rows = _rows(bytes(files.read_range(at, 0, size, webhdfs)).decode("utf-8-sig"))
@@ -88,8 +90,9 @@ def note_unused(
     ``meant`` returns the pictures that a file means by its names.
     These are the files with "label" in their name, and those whose rows begin with names of pictures.
     """
-    likely = [entry for entry in beside if 0 < entry.size <= _FILE_BYTES]
-    likely.sort(key=lambda entry: (not _is_named(entry.name), entry.name))
+    likely = sorted(
+        filter(lambda entry: entry.size, beside), key=lambda entry: (not _is_named(entry.name), entry.name)
+    )
     known: dict[tuple[int, str], dict[str, list[str]]] = {}
     noted = 0
     for entry in likely[:_MOST_READ]:
@@ -112,6 +115,8 @@ def note_unused(
             return
         if not usable:
             how = "--labels takes a CSV file with the columns name and label"
+        elif entry.size > _FILE_BYTES:
+            how = f"it has {entry.size:,} bytes, and --labels takes a file of at most {_FILE_BYTES:,}"
         elif any("\N{REPLACEMENT CHARACTER}" in line for line in lines):
             how = f"save it in UTF-8, then --labels {at} takes it"
         else:

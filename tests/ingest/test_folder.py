@@ -158,6 +158,20 @@ def test_a_file_of_labels_that_is_not_in_utf_8_is_noted_as_such(tmp_path, capsys
     )
 
 
+def test_a_file_of_labels_that_is_too_large_is_noted_as_such(tmp_path, capsys):
+    save(tmp_path / "1.png", size=(4, 4))
+    for name, how in (
+        ("any.csv", "it has 300,000,000 bytes, and --labels takes a file of at most"),
+        ("any.json", WRITE),
+    ):
+        large = tmp_path / name
+        large.write_text("id,label\n1,cat\n" if name == "any.csv" else '{"file_name": "1.png"}\n')
+        os.truncate(large, 300_000_000)  # sparse
+        assert open_folder(str(tmp_path)).classes is None
+        assert f"{name} may hold labels and is not used: {how}" in capsys.readouterr().err
+        large.unlink()
+
+
 TAKES = "--labels {at} takes it"
 WRITE = "--labels takes a CSV file with the columns name and label"
 
