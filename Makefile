@@ -19,7 +19,7 @@ help:
 	@echo "make bench   measure every step against its alternatives (QUICK=1: in 3 to 6 minutes)"
 	@echo "make bench-full   the whole scale once: 56 million documents, 5 million images, annotations of 9 million (40 GB of disk)"
 	@echo "make lint    check style, types and the order of the folders"
-	@echo "make campaign N=1   attack the whole chain and count what is lost (N=100: the figures of docs/reliability.md)"
+	@echo "make campaign N=1   attack the whole chain and count what is lost (N times the tries: docs/reliability.md)"
 	@echo "make audit   check the versions of Python packages and jars against known vulnerabilities"
 	@echo "make zip     write dist/tinytags.zip, for spark-submit --py-files"
 	@echo "make clean   stop the services; remove .venv and build products, not data"

@@ -116,7 +116,7 @@ def command(context, /, **options):
     Every step can be stopped or killed, and goes on where it was when the same command is given again. Settings come
     from options, TINYTAGS_* variables, tinytags.toml or the defaults, in this order.
 
-    Exit codes: 0 done; 1 a clear error; 2 usage; 3 done, but some records, documents or rows are bad; 75 another process is writing
+    Exit codes: 0 done; 1 a clear error; 2 usage; 3 done, but some records, documents or rows of an import are bad; 75 another process is writing
     the same thing; 130 interrupted.
     """
     context.obj = {name: value for name, value in options.items() if value}

@@ -39,7 +39,7 @@ out_option = click.option(
 
 
 @click.command("bench")
-@click.option("--quick", is_flag=True, help="In 3 minutes: less of everything, and only the quick groups.")
+@click.option("--quick", is_flag=True, help="In 3 to 6 minutes: less of everything, and only the quick groups.")
 @click.option("--only", multiple=True, type=click.Choice(GROUPS), help="Only this group; repeatable.")
 @click.option("--list", "listed", is_flag=True, help="List the groups.")
 @out_option
@@ -50,7 +50,7 @@ def main(quick, only, listed, out):
     plots. Exit code 1 where two ways have different results, or a figure is less than a tenth of its target.
 
     Works in a temporary folder, or in one below TINYTAGS_BENCH_DIR. TINYTAGS_SHARED_DATA may name a folder with
-    cifar10-jpeg.tar.xz; without it, images are synthetic.
+    cifar10-jpeg.tar.xz; without it, images are scikit-learn's digits.
     """
     if listed:
         for name in GROUPS:

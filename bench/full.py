@@ -33,8 +33,8 @@ def main(documents, images, annotated, only, out):
     """Index as many documents as 80 million images have, request pages of them, tag 5 million images from a dump, and explore the
     labels and relations of as many images as Open Images has.
 
-    Takes about 40 minutes, 10 of them for the labels and relations, and about 40 GB of disk, which it checks first and frees
-    at the end. At full size it also writes the measured figures into docs/scale.md.
+    Takes about half an hour, 10 minutes of it for the labels and relations, and about 40 GB of disk, which it checks first and
+    frees at the end. At full size it also writes the measured figures into docs/scale.md.
     """
     full = documents >= FULL.documents and images >= IMAGES and annotated >= FULL.annotated and not only
     # As many pages as a figure for 99 % needs.

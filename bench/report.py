@@ -49,7 +49,7 @@ def write_json(path: Path, results: dict) -> None:
 def section(results: dict, plots: Iterable[str] = ()) -> str:
     """Return the measured section of a document, which begins with the plots of these names."""
     rows = results["rows"]
-    images = "varied CIFAR-10 images" if results["real_images"] else "synthetic images"
+    images = "varied CIFAR-10 images" if results["real_images"] else "varied digits of scikit-learn"
     columns = ("step", "against", "ours", "theirs", "figure (least-most of the rounds)", "to reach")
     cells = [(r["step"], r["against"], rate(r, "ours"), rate(r, "theirs"), figure(r), goal(r)) for r in rows]
     notes = dict.fromkeys(f"- *{r['step']}, against {r['against']}*: {r['note']}." for r in rows if r["note"])

@@ -1,4 +1,4 @@
-"""The amounts that a bench measures: in full or in under 3 minutes."""
+"""The amounts that a bench measures: in full or in 3 to 6 minutes."""
 
 import dataclasses
 

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # bench/ isn't installed
+sys.path.insert(0, str(ROOT))  # studies/ and bench/ aren't installed
 
 from conf.settings import Settings, load_settings  # noqa: E402
 from ingest.corpus import done_partitions, open_corpus  # noqa: E402

@@ -1,1 +1,1 @@
-"""The comparisons, a module for each step; ``measured(place)`` yields those of a module, and tables that it filled itself."""
+"""The comparisons, a module for each step; ``measured(place)`` yields those of a module, as a `Comparison` or a row."""
