@@ -127,7 +127,7 @@ host_option = click.option(
     "--host",
     default="127.0.0.1",
     show_default=True,
-    help="Where the page listens; 0.0.0.0 for all addresses. The setting `password` asks those for one who change something.",
+    help="Where the page listens; 0.0.0.0 for all addresses. With the setting `password`, changes need a password.",
 )
 port_option = click.option(
     "--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="The page's port."
@@ -187,10 +187,10 @@ def demo(data, engine, host, port, no_serve, annotations, settings):
 @settings_options("store", "webhdfs", "solr", "alias")
 @json_option
 def index(run_name, publish, shards, partition, dry_run, settings, as_json):
-    """Bring a run's tags into Solr; when all are in, the page shows them.
+    """Index a run's tags in Solr; the page shows the run when it is complete.
 
     The index is its own ledger: Solr is queried for what it holds, and what is missing is posted. Killed at any moment, the
-    same command completes it. Documents that Solr refuses end in the run's rejected/ with the reason, and exit code 3.
+    same command completes it. Documents that Solr rejects are in the run's rejected/ with the reason; the exit code is 3 then.
     """
     from indexing.index import index_run
 
@@ -217,7 +217,7 @@ def index(run_name, publish, shards, partition, dry_run, settings, as_json):
         raise TinyTagsError(f"run {run_name} is not complete: {'; '.join(_reasons(result))}")
     if result["rejected"]:
         note(
-            f"tinytags: Solr refused {counted(result['rejected'], 'document')}: see {store.url(f'runs/{run_name}/rejected')}"
+            f"tinytags: Solr rejected {counted(result['rejected'], 'document')}: see {store.url(f'runs/{run_name}/rejected')}"
         )
         raise click.exceptions.Exit(REJECTED)
 
@@ -241,11 +241,11 @@ def publish(run_name, settings, as_json):
 @settings_options("store", "webhdfs", "solr", "alias")
 @json_option
 def retire(run_name, force, settings, as_json):
-    """Drop a run's collection from Solr. Its files stay, and `tinytags index` brings it back."""
+    """Drop a run's collection from Solr. Its files stay, and `tinytags index` indexes it again."""
     from indexing.publishing import retire as retire_run
 
     result = retire_run(_store(settings), run_name, _solr(settings), settings.alias, force)
-    report(result, f"run {run_name} is out of Solr; `tinytags index {run_name}` brings it back", as_json)
+    report(result, f"run {run_name} is removed from Solr; `tinytags index {run_name}` indexes it again", as_json)
 
 
 @command.command()
@@ -304,7 +304,7 @@ def verify(run_name, repair, settings, as_json):
 @settings_options("store", "webhdfs", "solr", "master")
 @json_option
 def annotations(folder, name, no_index, settings, as_json):
-    """Bring labels and relations of images into the store and Solr.
+    """Read labels and relations of images into the store and index them in Solr.
 
     DIR is a folder, local or at hdfs://, https:// or s3:// (the last two need tinytags[remote]), with the CSV files of Open
     Images or of its layouts: class descriptions, image labels, relations, and the hierarchy as JSON. Files are known by their
@@ -327,7 +327,7 @@ def annotations(folder, name, no_index, settings, as_json):
             raise TinyTagsError(f"annotations {name} are not complete in Solr: {'; '.join(_reasons(index))}")
         if index["rejected"]:
             note(
-                f"tinytags: Solr refused {counted(index['rejected'], 'document')}: see rejected/ in {_store(settings).url(f'annotations/{name}')}"
+                f"tinytags: Solr rejected {counted(index['rejected'], 'document')}: see rejected/ in {_store(settings).url(f'annotations/{name}')}"
             )
             raise click.exceptions.Exit(REJECTED)
 

@@ -71,7 +71,7 @@ def main(n: float, only: tuple[str, ...], seed: int, write: bool, listed: bool) 
 
 
 def perform(attack: Attack, place: Place, tries: int) -> Outcome:
-    """Return what came of an attack; an attack that fails itself counts as a loss."""
+    """Return the outcome of an attack; an attack that fails itself counts as a loss."""
     began = time.monotonic()
     try:
         with Progress(attack.name, tries, "tries") as progress:

@@ -1,4 +1,4 @@
-"""What an attack is, and what came of it."""
+"""An attack and its outcome."""
 
 import math
 from collections.abc import Callable, Iterator

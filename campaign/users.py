@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 USERS = 50
-# What a person does with a page before the next one, in seconds.
-THINKING = 1.0
+# The seconds between two requests of a person.
+PAUSE_SECONDS = 1.0
 
 # What a user does: a request over the connection, by its number, which differs between all requests of all users.
 Request = Callable[[http.client.HTTPConnection, int], None]
@@ -16,7 +16,7 @@ Request = Callable[[http.client.HTTPConnection, int], None]
 def use(seconds: float, request: Request, host: str, users: int = USERS) -> tuple[list[float], list[str]]:
     """Return the seconds of each request of all users, and the failures as lines: each `OSError` of a request.
 
-    Every user sends a request, waits for the answer, and thinks for `THINKING` seconds.
+    Every user sends a request, waits for the answer, and pauses for `PAUSE_SECONDS` seconds.
     """
     waited: list[float] = []
     failed: list[str] = []
@@ -25,7 +25,7 @@ def use(seconds: float, request: Request, host: str, users: int = USERS) -> tupl
     def use_page(user: int) -> None:
         source = f"127.0.2.{user + 1}", 0  # each user has an address of the loopback
         connection, number = http.client.HTTPConnection(host, timeout=30, source_address=source), user
-        time.sleep(THINKING * user / users)
+        time.sleep(PAUSE_SECONDS * user / users)
         while time.monotonic() < until:
             began = time.monotonic()
             try:
@@ -35,7 +35,7 @@ def use(seconds: float, request: Request, host: str, users: int = USERS) -> tupl
                 connection.close()
             waited.append(time.monotonic() - began)
             number += users
-            time.sleep(THINKING)
+            time.sleep(PAUSE_SECONDS)
         connection.close()
 
     threads = [threading.Thread(target=use_page, args=[user]) for user in range(users)]

@@ -18,7 +18,7 @@ from conf.errors import TinyTagsError
 from conf.notes import take_notes
 from conf.settings import HELP, Settings, load_settings
 
-# Exit codes: done, but Solr refused some documents, or rows of a file can't be used; and interrupted.
+# Exit codes: done, but Solr rejected some documents, or rows of a file can't be used; and interrupted.
 REJECTED, INTERRUPTED = 3, 130
 # What stands for the value of a setting in --help, where it isn't a URL.
 METAVARS = {

@@ -17,7 +17,7 @@ from conf.errors import TinyTagsError
 
 LONGEST_RETENTION = 36_500  # days
 SHORTEST_PASSWORD = 8
-# SQLAlchemy takes the ~ of a home folder for a folder of this name.
+# To SQLAlchemy the ~ of a home folder is a folder of this name.
 _SQLITE_HOME = re.compile(r"^(sqlite(?:\+\w+)?:///)(~[^/?]*)(?=/)")
 DEFAULT_STORE, DATABASE_FILE = "data", "tinytags.db"
 

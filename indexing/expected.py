@@ -37,15 +37,19 @@ class ExpectedCounts:
 
     @property
     def untagged(self) -> list[int]:
+        """The partitions that aren't tagged."""
         return [p for p in range(self.run.partitions) if p not in self.statistics]
 
     def count(self, partition: int) -> int:
+        """Return the number of documents that a partition should have in the index: without the rejected ones."""
         return self.documents(partition) - self.rejected.get(partition, 0)
 
     def documents(self, partition: int) -> int:
+        """Return the number of documents in the tags file of a partition."""
         return number_of_documents(self.statistics[partition])
 
     def pending(self, counts: dict[int | None, int]) -> list[int]:
+        """Return the tagged partitions of which the index has another number of documents, by its ``counts``."""
         return [p for p in self.statistics if counts.get(p, 0) != self.count(p)]
 
     def foreign(self, counts: dict[int | None, int]) -> list[int | None]:

@@ -9,7 +9,7 @@ from storage import layout
 from storage.store import Store
 
 # A file may come into a folder within one tick of the store's clock after a listing, and the folder's time stay the same.
-SETTLED_SECONDS = 2.0
+STABLE_SECONDS = 2.0
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ class FolderCache:
         if written is None:
             return {}
         now, known = time.monotonic(), self._listings.get(name)
-        if known and known.written == written and known.last - known.first >= SETTLED_SECONDS:
+        if known and known.written == written and known.last - known.first >= STABLE_SECONDS:
             return known.numbers
         numbers = {
             int(file.removesuffix(ending)): at

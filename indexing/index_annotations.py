@@ -20,7 +20,7 @@ from storage.store import FileUnavailableError, Store, StoreError, StoreUnavaila
 
 
 def index_annotations(store: Store, name: str, solr: Solr) -> dict[str, Any]:
-    """Bring the images and the relations into their collections, and move each alias when all of its set is in; then count.
+    """Index the images and the relations in their collections, and move each alias when its set is complete; then count.
 
     Raises as `indexing.index.index_run` does.
     """

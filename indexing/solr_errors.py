@@ -28,7 +28,7 @@ class RefusedError(SolrError):
 
 
 class NotNowError(SolrError):
-    """What is asked for isn't there yet, or too many ask at once; later the same may work. Its message names nothing of the machine."""
+    """The result isn't ready, or there are too many requests; the same request may succeed later. The message has no details of the machine."""
 
 
 class HalfCreatedError(SolrError):

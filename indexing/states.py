@@ -56,6 +56,7 @@ def states(partitions: int, done: Iterable[int], failed: Iterable[int]) -> State
 
 
 def writer_of(holder: Holder | None) -> Writer | None:
+    """Return the holder of a lease as the API has it."""
     if holder is None:
         return None
     return {"user": holder.user, "host": holder.host, "pid": holder.pid, "since": holder.since}
@@ -93,6 +94,7 @@ def start_working(step: str, writer: Writer, unit: str) -> Working:
 
 
 def set_rates(entry: Working, per_second: float | None, seconds_left: float | None) -> None:
+    """Set the rate, units a second, and the seconds left of a job, to a tenth; None where they aren't known."""
     entry["per_second"] = per_second and round(per_second, 1)
     entry["seconds_left"] = None if seconds_left is None else round(seconds_left, 1)
 

@@ -70,6 +70,7 @@ class RunStatus(TypedDict):
     writer: Writer | None
     problems: list[Problem]
     redo: list[str]
+    redo_index: str | None  # of these the one that indexes again
     working: list[Working]
     finished: list[Finished]
     published: bool
@@ -171,7 +172,8 @@ class StoreWatch:
             if name in errors:
                 run_statuses.append({"run": name, "error": errors[name]})
                 continue
-            scanned.status["redo"] = _redo(scanned, sources.get(scanned.run.corpus))
+            scanned.status["redo_index"] = reindex = _redo_index(scanned)
+            scanned.status["redo"] = [*_redo(scanned, sources.get(scanned.run.corpus)), *([reindex] if reindex else [])]
             run_statuses.append(scanned.status)
             expected[name], read[name] = _expected(scanned)
         return StoreStatus(
@@ -242,7 +244,7 @@ class StoreWatch:
                 "run": name, "corpus": run.corpus, "model": run.model, "model_hash": run.model_hash, "trees": run.trees,
                 "min_confidence": run.min_confidence, "min_precision": run.min_precision, "similar": run.descriptor is not None, "images": run.images,
                 "partitions": run.partitions, "tag": tag, "writer": tagging or indexing,
-                "problems": problems("tag", failures), "redo": [],
+                "problems": problems("tag", failures), "redo": [], "redo_index": None,
                 "working": working("tag", tagging, run.images, run.partitions, tag["pending"], done),
                 "finished": finished_jobs(folder, "tag", "index"), "published": False, "index": None,
             }  # fmt: skip
@@ -344,7 +346,7 @@ def _ingest_command(corpus: Corpus) -> list[str]:
 
 
 def _redo(scanned: _ScannedRun, corpus: Corpus | None) -> list[str]:
-    """Return the commands that repeat what failed of a run of ``corpus``, in order."""
+    """Return the commands that tag again what failed of a run of ``corpus``, in order."""
     run, commands = scanned.run, []
     if scanned.failures:
         damaged = [str(failure.partition) for failure in scanned.failures if failure.remedy == "ingest"]
@@ -355,7 +357,11 @@ def _redo(scanned: _ScannedRun, corpus: Corpus | None) -> list[str]:
         words = ["tinytags", "tag", "--corpus", run.corpus, "--model", run.model]
         words += ["--min-confidence", str(run.min_confidence)]
         commands.append([*words, *(["--similar"] if run.descriptor is not None else [])])
-    if rejected := list(scanned.rejected)[:NAMED]:
-        options = (word for p in rejected for word in ("--partition", str(p)))
-        commands.append(["tinytags", "index", run.name, *options])
     return [shlex.join(command) for command in commands]
+
+
+def _redo_index(scanned: _ScannedRun) -> str | None:
+    """Return the command that indexes again what Solr rejected of a run; None where it rejected nothing."""
+    rejected = list(scanned.rejected)[:NAMED]
+    options = (word for p in rejected for word in ("--partition", str(p)))
+    return shlex.join(["tinytags", "index", scanned.run.name, *options]) if rejected else None

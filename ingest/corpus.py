@@ -163,8 +163,3 @@ def done_partitions(store: Store, corpus: Corpus) -> list[int]:
     """Return the partitions whose marker, the statistics file, is there."""
     done = layout.partitions_in(store.list(layout.corpus_statistics_folder(corpus.name)))
     return [p for p in done if p < corpus.partitions]
-
-
-def failed_partitions(store: Store, corpus: Corpus) -> list[int]:
-    """Return the partitions that could not be split; `layout.corpus_failed` holds the reason."""
-    return layout.partitions_in(store.list(layout.corpus_failed_folder(corpus.name)))

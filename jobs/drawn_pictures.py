@@ -86,7 +86,7 @@ def _path(place: Place, suffix: str) -> str:
 
 
 def _write(paths: dict[Place, str], folder: Path, write: Callable[[Path, str], None]) -> dict[Place, str]:
-    """Write each file; one that is there already is taken for the same, so that a stopped command can be repeated."""
+    """Write each file; one that is there already is kept, so that a stopped command can be repeated."""
     there = {
         str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir() or path.is_symlink()
     }

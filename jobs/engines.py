@@ -108,6 +108,7 @@ class Trainer:
     ignored: tuple[str, ...] = ()  # options that it takes and doesn't need
     needs_spark: bool = False
     features: bool = True  # it can learn from features
+    feature_per_class: bool = False  # it needs as many features as there are classes
     in_memory: bool = False  # it learns from `Training.examples` alone, so that cross-validation costs little
 
     def load(self) -> Callable[[Training], Fitted]:
@@ -130,11 +131,11 @@ class Trainer:
 # By the engine's name and what it fits; an engine's first is its default.
 ENGINES: dict[str, dict[str, Trainer]] = {
     "mllib": {
-        "forest": Trainer("jobs.mllib:fit", {"trees": 10, "depth": 10, "bins": 50}, needs_spark=True),
+        "forest": Trainer("jobs.mllib:fit", {"trees": 10, "depth": 10, "bins": 50}, needs_spark=True, feature_per_class=True),
     },
     "scikit-learn": {
         "forest": Trainer(
-            "jobs.scikit_learn:fit_forest", {"trees": 10, "depth": 10}, ignored=("bins",), in_memory=True
+            "jobs.scikit_learn:fit_forest", {"trees": 10, "depth": 10}, ignored=("bins",), feature_per_class=True, in_memory=True
         ),
         "linear": Trainer("jobs.scikit_learn:fit_linear", in_memory=True),
     },
@@ -144,6 +145,15 @@ ENGINES: dict[str, dict[str, Trainer]] = {
         ),
     },
 }
+
+
+def default_engine(head: str | None, on_features: bool) -> str:
+    """Return the first engine that fits such a head; for features the first that learns it from them in memory."""
+    for engine, heads in ENGINES.items():
+        trainer = heads.get(head) if head else next(iter(heads.values()))
+        if trainer and (trainer.in_memory or not on_features):
+            return engine
+    return "scikit-learn"
 
 
 def choose_trainer(engine: str, head: str | None = None) -> tuple[str, Trainer]:

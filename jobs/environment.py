@@ -13,7 +13,7 @@ from pathlib import Path
 from conf.command import note
 from conf.errors import TinyTagsError
 from conf.java import MissingToolError, java_command
-from jobs.runner import runner_module, under_spark_submit
+from jobs.runner import runner_kind, under_spark_submit
 
 _SHELL = "pyspark-shell"
 # Others have a scheme: spark://, k8s://, those of plugins.
@@ -21,7 +21,6 @@ _MASTERS = re.compile(r"local(\[(\d+|\*)(\s*,\s*\d+)?\])?|local-cluster\[.*\]|ya
 _YARN_FOLDERS = ("HADOOP_CONF_DIR", "YARN_CONF_DIR")  # Spark reads both
 # Where Java keeps temporary files; it does not read TMPDIR.
 _TEMPORARY = "/tmp"
-SPARK = "jobs.spark"
 # The verb that said that Spark starts, until the session starts: so that it is said once, and again for the next session.
 _announced: list[str] = []
 
@@ -36,7 +35,7 @@ class EnvironmentFaultError(TinyTagsError):
 
 def check_master(master: str) -> None:
     """Raise `EnvironmentFaultError` where what runs tasks on ``master`` can't start here. Takes no time for processes."""
-    if runner_module(master) != SPARK or under_spark_submit():
+    if not runner_kind(master).spark or under_spark_submit():
         return
     without = "or use --master processes, which needs no Spark and no Java"
     if importlib.util.find_spec("pyspark") is None:
@@ -83,7 +82,7 @@ def _check_java(home: str | None, path: str | None, without: str) -> None:
 def check_start(master: str, verb: str) -> None:
     """Raise as `check_master` does, and say that Spark starts where this takes seconds: before ``verb`` reads and writes."""
     check_master(master)
-    if runner_module(master) == SPARK and "pyspark" not in sys.modules and not _announced:
+    if runner_kind(master).spark and "pyspark" not in sys.modules and not _announced:
         _announced.append(verb)
         note(start_line(verb))
 

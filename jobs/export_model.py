@@ -54,15 +54,16 @@ def export_model(settings: Settings, model: str, form: str, file: Path) -> int:
     missing.
     """
     from storage.store import store_of
+    from tagging.model import AsOnnx
     from tagging.models import load_model, read_card
 
     store = store_of(settings)
-    card = read_card(store, model)
-    if card.get("kind") != "network":
+    card, network = read_card(store, model), load_model(store, model)
+    if not isinstance(network, AsOnnx):
         raise TinyTagsError(
-            f"model {model!r} is of kind {card.get('kind')}; only those of kind network are written in other formats"
+            f"model {model!r} is of kind {card.get('kind')}; only networks are written in other formats"
         )
-    data = FORMS[form](store, model, card, load_model(store, model))
+    data = FORMS[form](store, model, card, network)
     temporary = file.with_name(f".{file.name}.tmp")
     try:
         temporary.write_bytes(data)

@@ -140,7 +140,7 @@ def import_model(
         ways_tried = [f"{one}: {accuracy:.1%}" for one, accuracy in tried]
         best_and_worst = [*ways_tried[:3], *(["..."] if len(tried) > 4 else []), *ways_tried[3:][-1:]]
         note(
-            f"import: tried {len(tried)} ways to give it an image, on {counted(len(images), 'labelled image')}: {'; '.join(best_and_worst)}"
+            f"import: tried {len(tried)} input formats, on {counted(len(images), 'labelled image')}: {'; '.join(best_and_worst)}"
         )
     if source is not None:
         quality = measure_model(network, renumbered(held_out_blocks(store, source), source.classes, names))

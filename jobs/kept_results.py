@@ -12,7 +12,7 @@ from jobs.runner import Task, open_runner
 from storage import layout
 from storage.store import Store
 
-# Another result of the same command needs another number, or those of an earlier version are taken for it.
+# Another result of the same command needs another number, or those of an earlier version are used in its place.
 VERSION = 1
 
 

@@ -1,4 +1,4 @@
-"""Runs a task for each partition and collects what comes back; what runs the tasks is chosen by the master."""
+"""Runs a task for each partition and collects the results; what runs the tasks is chosen by the master."""
 
 import contextlib
 import functools
@@ -8,6 +8,7 @@ import pickle
 import re
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from conf.errors import TinyTagsError
@@ -17,12 +18,25 @@ from storage.store import StoreUnavailableError
 # A task does one partition and returns a small dict of counts. It is pickled: a function of a module, or a partial of one.
 Task = Callable[[int], dict[str, Any]]
 
-# The module that runs tasks, by the form of the master; each has ``open_runner(master, name)``.
-RUNNERS = {r"processes(\[(\d+|\*)\])?": "jobs.processes", r".*": "jobs.spark"}
+
+@dataclass(frozen=True)
+class RunnerKind:
+    """What runs tasks: a module with ``open_runner(master, name)``, and what is known of it without importing it."""
+
+    module: str
+    spark: bool  # whether it is Spark, which needs Java
+    local: str  # the form of the masters on which all work is done on this machine
+
+
+# By the form of the master: the first one that fits.
+RUNNERS = {
+    r"processes(\[(\d+|\*)\])?": RunnerKind("jobs.processes", spark=False, local=".*"),
+    r".*": RunnerKind("jobs.spark", spark=True, local="local.*"),
+}
 
 
 class Outcomes(NamedTuple):
-    """What came of all partitions: the results of the tasks, the errors by partition, and the seconds it took."""
+    """The results of the tasks, the errors by partition, and the seconds that all took."""
 
     results: list[dict[str, Any]]
     errors: dict[int, TinyTagsError]
@@ -49,20 +63,20 @@ def open_runner(master: str, name: str) -> Iterator[Runner]:
 
     Under spark-submit it is always Spark, on the master that spark-submit was given.
     """
-    with importlib.import_module(runner_module(master)).open_runner(master, name) as runner:
+    with importlib.import_module(runner_kind(master).module).open_runner(master, name) as runner:
         yield runner
 
 
-def runner_module(master: str) -> str:
-    """Return the module that runs tasks on ``master``."""
+def runner_kind(master: str) -> RunnerKind:
+    """Return what runs tasks on ``master``."""
     if under_spark_submit():
-        return "jobs.spark"
-    return next(module for form, module in RUNNERS.items() if re.fullmatch(form, master))
+        return next(kind for kind in RUNNERS.values() if kind.spark)
+    return next(kind for form, kind in RUNNERS.items() if re.fullmatch(form, master))
 
 
 def is_local(master: str) -> bool:
     """Return whether all work on ``master`` is done on this machine."""
-    return not under_spark_submit() and (runner_module(master) != "jobs.spark" or master.startswith("local"))
+    return not under_spark_submit() and re.fullmatch(runner_kind(master).local, master) is not None
 
 
 def under_spark_submit() -> bool:
@@ -71,7 +85,7 @@ def under_spark_submit() -> bool:
 
 
 class Outcome(NamedTuple):
-    """What came of one partition, as a worker sends it: a result, or a pickled error."""
+    """What a worker sends for one partition: a result, or a pickled error."""
 
     partition: int
     result: dict[str, Any] | None

@@ -69,7 +69,7 @@ def one_line_errors(name: str) -> Iterator[None]:
     try:
         yield
     except (PySparkException, Py4JError, ConnectionError) as error:
-        raise TinyTagsError(f"Spark gave up on {name}: {reason(error)}") from error
+        raise TinyTagsError(f"Spark failed at {name}: {reason(error)}") from error
 
 
 def _start(master: str, name: str, light: bool, options: dict[str, str]) -> Any:

@@ -118,7 +118,7 @@ class WorkerErrors:
 
 def _missing(error: ImportError, what: str) -> TinyTagsError:
     return TinyTagsError(
-        f"Spark gave up on {what}: {error} on an executor; PYSPARK_PYTHON says which Python there has it"
+        f"Spark failed at {what}: {error} on an executor; set PYSPARK_PYTHON to a Python on those machines that has it"
     )
 
 

@@ -49,8 +49,8 @@ MIN_CONFIDENCE = 0.4
 def _check_share(_context, _option, value: float | None) -> float | None:
     if value is None or 0 <= value <= 1:
         return value
-    meant = f"; {value:g} % is {value / 100:g}" if 1 < value <= 100 else ""
-    raise click.BadParameter(f"{value:g} is not a number from 0 to 1{meant}.")
+    hint = f"; {value:g} % is {value / 100:g}" if 1 < value <= 100 else ""
+    raise click.BadParameter(f"{value:g} is not a number from 0 to 1{hint}.")
 
 
 @click.command("tag")
@@ -101,7 +101,7 @@ def main(corpus, model, min_confidence, min_precision, similar, partition, setti
     if result["labelled"]:
         summary += f"; {result['right'] / result['labelled']:.1%} of {result['labelled']:,} tags with a known label are right"
     if result["trained"]:
-        summary += f"; {result['trained']:,} more labels are of images that the model was trained on, and say nothing"
+        summary += f"; {result['trained']:,} more labelled images are not counted: the model was trained on them"
     report(result, summary, as_json)
     if result["failed"]:
         raise partitions_error("tagged", result["failed"], result["partitions"])

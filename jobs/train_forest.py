@@ -20,7 +20,7 @@ from conf.processor import processor_seconds
 from conf.settings import Settings
 from conf.wording import counted, duration
 from jobs.corrected import Corrected, corrected_classes, with_corrections
-from jobs.engines import ENGINES, Training, choose_trainer
+from jobs.engines import ENGINES, Training, choose_trainer, default_engine
 from storage import layout
 from tagging.features import FEATURES, describe_features, features_class
 from tagging.network.recipes import RECIPES, recipes_help
@@ -54,7 +54,7 @@ def trainer_option(name: str, kind: click.ParamType, help: str, default: object)
 @trainer_option(
     "--recipe", click.Choice(list(RECIPES)), f"The network of engine keras: {recipes_help()}.", "medium"
 )
-@trainer_option("--epochs", click.IntRange(1, 10_000), "How often a network sees each image.", "the recipe's")
+@trainer_option("--epochs", click.IntRange(1, 10_000), "How many times a network is trained on each image.", "the recipe's")
 @click.option(
     "--flip/--no-flip",
     default=None,
@@ -152,7 +152,7 @@ def train_forest(
     from ingest.corpus import open_corpus
     from jobs.cross_validation import FOLDS, cross_validate
     from jobs.environment import check_start
-    from jobs.runner import is_local, runner_module
+    from jobs.runner import is_local, runner_kind
     from storage.lease import lease
     from storage.store import check_name, store_of
     from tagging.featured import Featured
@@ -161,7 +161,7 @@ def train_forest(
     check_name("model", model)
     if features:
         head = head or features_class(features).head
-    engine = engine or ("mllib" if not features and head in (None, "forest") else "scikit-learn")
+    engine = engine or default_engine(head, bool(features))
     head, trainer = choose_trainer(engine, head)
     if features and not trainer.features:
         raise TinyTagsError(f"a {head} of engine {engine} learns from the pixels; leave --features out")
@@ -172,7 +172,7 @@ def train_forest(
             f"corpus {corpus!r} has no labels to learn from; ingest one that has, like CIFAR-10, or label images on their pages "
             "and train with --features pretrained --corrections"
         )
-    if trainer.needs_spark and runner_module(settings.master) != "jobs.spark":
+    if trainer.needs_spark and not runner_kind(settings.master).spark:
         raise TinyTagsError(
             f"MLlib needs Spark, and the master is {settings.master!r}: train with `--engine scikit-learn`, or on a Spark master "
             "like --master 'local[*]'"
@@ -209,9 +209,9 @@ def train_forest(
         store.remove_tree(layout.model_spark(model))
         began = time.monotonic()
         chosen = make_features(store, source, features, training_part, seed, holdout) if features else None
-        if chosen and head == "forest" and chosen.length < len(classes):
+        if chosen and trainer.feature_per_class and chosen.length < len(classes):
             raise TinyTagsError(
-                f"a forest of {len(classes):,} classes needs as many features or more, and {features!r} has {chosen.length:,}; "
+                f"a {head} of {len(classes):,} classes needs as many features or more, and {features!r} has {chosen.length:,}; "
                 "name more, as in pca-100, or train with --head linear"
             )
         ready = time.monotonic()

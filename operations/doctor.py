@@ -22,8 +22,6 @@ DISK_BYTES = 1 << 30
 OLDEST_SOLR = (9, 10, 1)
 # How the address of a cluster of Spark's own begins.
 _CLUSTER = "spark://"
-# The module that runs partitions on processes of this machine, without Spark and Java.
-PROCESSES = "jobs.processes"
 
 Check = dict[str, str]
 
@@ -95,12 +93,12 @@ def _packages() -> Check:
 
 def _java(settings: Settings) -> Check:
     from conf.java import MissingToolError, java_command
-    from jobs.runner import runner_module
+    from jobs.runner import runner_kind
 
     try:
         return _check("Java", "good", java_command())
     except MissingToolError as error:
-        if runner_module(settings.master) == PROCESSES:
+        if not runner_kind(settings.master).spark:
             what = (
                 f"{error.reason}; master {settings.master} needs none, but Solr and HDFS on this machine do"
             )
@@ -114,9 +112,9 @@ def _java(settings: Settings) -> Check:
 
 def _spark(settings: Settings) -> Check:
     from jobs.environment import EnvironmentFaultError, check_master, local_folders
-    from jobs.runner import runner_module
+    from jobs.runner import runner_kind
 
-    if runner_module(settings.master) == PROCESSES:
+    if not runner_kind(settings.master).spark:
         return _check("Spark", "good", f"not used by master {settings.master}")
     try:
         check_master(settings.master)

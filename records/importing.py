@@ -30,7 +30,7 @@ class BadFileError(BadCorrectionError):
 
 @dataclass
 class Imported:
-    """What became of a file: rows with a label, those of them that can't be used, with line number and reason, and what was added."""
+    """The result of an import: rows with a label, those that can't be used, with line number and reason, and what was added."""
 
     rows: int = 0
     bad: list[tuple[int, str]] = field(default_factory=list)

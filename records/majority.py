@@ -1,4 +1,4 @@
-"""What the labels that several people give to one image come to: that of the majority; a tie is open."""
+"""The label of an image that several people labelled: that of the majority; with a tie it is disputed."""
 
 from collections import Counter
 from collections.abc import Iterable

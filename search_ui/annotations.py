@@ -127,7 +127,7 @@ def relation_counts(opened: Opened) -> list[tuple[str, int, int]]:
     known = images and relations and sources().library.annotation_counts(opened.name, images, relations)
     if (
         counts := known or None
-    ) and counts.relations.keys() == counts.rows.keys():  # not where Solr refused some
+    ) and counts.relations.keys() == counts.rows.keys():  # not where Solr rejected some
         return [(one, counts.relations[one], rows) for one, rows in sorted(counts.rows.items())]
     return query.relation_counts(solr(), opened.images, opened.relations)
 

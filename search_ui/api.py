@@ -167,7 +167,7 @@ ClassShare = TypedDict("ClassShare", {"class": str, "confidence": Share})
 
 
 class ClassifiedFile(TypedDict):
-    """What a model makes of a picture, the most confident class first; its number in the history, or null."""
+    """The prediction of a picture, the most confident class first; its number in the history, or null."""
 
     filename: str
     model: str

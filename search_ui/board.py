@@ -21,7 +21,7 @@ WAIT_SECONDS = 2.5
 SOLR_SECONDS = 0.5
 # A scan reads statistics of partitions, or counts documents, for this time; the next one continues.
 READ_SECONDS = 1.0
-# A browser asks again after this time: while a job writes, and otherwise.
+# A browser requests the state again after this time: while a job writes, and otherwise.
 POLL_BUSY, POLL_IDLE = 2, 3
 
 

@@ -34,7 +34,7 @@ class Chosen:
 
 
 @dataclass(frozen=True)
-class Given:
+class UploadedFile:
     """A file that a client sends; its name is only shown."""
 
     name: str
@@ -51,8 +51,8 @@ def load(store: Store, name: str, model_hash: str) -> Chosen:
         raise ModelUnusableError(f"model {name!r} can't be used here: {error}") from error
 
 
-def classify(chosen: Chosen, given: Given, decoder: Decoder) -> NewPrediction:
-    """Return what a model makes of a file. Raises `ingest.image.PictureError` for one that is no picture, or too large,
+def classify(chosen: Chosen, given: UploadedFile, decoder: Decoder) -> NewPrediction:
+    """Return the prediction of a file. Raises `ingest.image.PictureError` for one that is no picture, or too large,
     and `ModelUnusableError`.
 
     The image is the one that ``tinytags ingest`` makes of the same file in a folder, so its votes are those of

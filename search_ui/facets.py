@@ -167,7 +167,7 @@ def exports(state: SearchState) -> dict[str, str]:
     return {what: state.with_page(1).url(f"/export.{ending}") for what, ending in endings.items()}
 
 
-def ways_out(counts: Counts, state: SearchState) -> list[tuple[str, int, str]]:
+def wider_searches(counts: Counts, state: SearchState) -> list[tuple[str, int, str]]:
     """Return for an empty search the filters to remove, how many images that gives, and the link; fewest images first."""
     wider = []
     if state.confidence:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from conf.errors import TinyTagsError
 from conf.settings import Settings
-from search_ui.classifying import UNNAMED, Given
+from search_ui.classifying import UNNAMED, UploadedFile
 
 NAME = "Google Cloud Vision"
 MOST_LABELS = 50  # of one picture
@@ -75,7 +75,7 @@ class Detector:
                 "account (the server's log has the details)"
             ) from error
 
-    def detect(self, given: Given) -> Detected:
+    def detect(self, given: UploadedFile) -> Detected:
         """Send a file as it is and return its labels, up to `MOST_LABELS`.
 
         Raises `DetectionUnavailableError`, and `DetectionRefusedError` for a picture that Google Cloud Vision can't read.

@@ -30,7 +30,7 @@ class Labels:
 
     @classmethod
     def of(cls, newest: Iterable[Correction]) -> "Labels":
-        """Return what `Corrections.newest` comes to."""
+        """Return the labels of images by `Corrections.newest`."""
         newest = list(newest)
         by_place: dict[tuple[str, str], dict[Place, str | None]] = {}
         for one in peoples_labels(newest):

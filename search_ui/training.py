@@ -30,7 +30,7 @@ class TrainingRunsError(TinyTagsError):
 
 @dataclass
 class Training:
-    """A training: its progress, and what came of it."""
+    """A training: its progress and its result."""
 
     corpus: str
     by: str

@@ -13,21 +13,21 @@ from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 from ingest.image import PictureError, PictureTooLargeError
 from ingest.picture import MOST_BYTES
 from search_ui import UPLOAD_BYTES
-from search_ui.classifying import Given
+from search_ui.classifying import UploadedFile
 
 MOST_FILES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one file; each view adds what it answers where there is no error."""
+    """The result of one file; each view adds what it answers where there is no error."""
 
     name: str
     error: str | None = None
     too_large: bool = False
 
 
-def bad_picture(given: Given, error: PictureError) -> dict[str, Any]:
+def bad_picture(given: UploadedFile, error: PictureError) -> dict[str, Any]:
     """Return the parts of the `Outcome` of a file that is no picture, or too large."""
     return {"name": given.name, "error": str(error), "too_large": isinstance(error, PictureTooLargeError)}
 
@@ -39,7 +39,7 @@ def check_any(outcomes: Sequence[Outcome]) -> None:
         raise refused(f"{outcomes[0].name}: {outcomes[0].error}")
 
 
-def read_request(*, model: bool) -> tuple[list[Given], str, float]:
+def read_request(*, model: bool) -> tuple[list[UploadedFile], str, float]:
     """Return the files, the model's name and the minimum confidence (0-1) of a request of the API; aborts for what is none.
 
     ``files`` of a multipart form, or ``image`` in JSON. Without ``model`` there is none to choose.
@@ -58,15 +58,15 @@ def read_request(*, model: bool) -> tuple[list[Given], str, float]:
     return given, name, least
 
 
-def files() -> list[Given]:
+def files() -> list[UploadedFile]:
     """Return the files of the form; a browser sends an empty one where none was chosen."""
     sent = [file for file in request.files.getlist("files") if file.filename or file.content_length]
     if len(sent) > MOST_FILES:
         raise RequestEntityTooLarge(f"{len(sent):,} pictures; send up to {MOST_FILES} at once.")
-    return [Given(_display_name(file.filename), file.read(MOST_BYTES + 1)) for file in sent]
+    return [UploadedFile(_display_name(file.filename), file.read(MOST_BYTES + 1)) for file in sent]
 
 
-def _json_request(known: tuple[str, ...]) -> tuple[list[Given], str, float]:
+def _json_request(known: tuple[str, ...]) -> tuple[list[UploadedFile], str, float]:
     """Return the file, the model's name and the minimum confidence of a request in JSON; 400 for what is none."""
     try:
         body = request.get_json()
@@ -84,7 +84,7 @@ def _json_request(known: tuple[str, ...]) -> tuple[list[Given], str, float]:
         data = base64.b64decode(body["image"], validate=True)
     except (binascii.Error, ValueError):
         abort(400, "image is not base64.")
-    return [Given(_display_name(name), data)], model, _share(body.get("min_confidence") or 0)
+    return [UploadedFile(_display_name(name), data)], model, _share(body.get("min_confidence") or 0)
 
 
 def _only(known: tuple[str, ...], *fields: Any) -> None:

@@ -22,7 +22,7 @@ LOG_IN = "Log in first: only people who are logged in may change or record somet
 
 
 def register(app: Flask) -> None:
-    """Let an application check every request that is not `SAFE`, before its view: a new view need not think of it."""
+    """Let an application check every request that is not `SAFE`, before its view: a new view needs no code for it."""
     app.before_request(_check)
     app.add_template_global(may_write)
     app.add_template_global(may_log_in)

@@ -1,4 +1,4 @@
-"""Documents of a store in partitions, as JSON lines: what the indexer brings into a Solr collection of their own."""
+"""Documents of a store in partitions, as JSON lines: what the indexer posts to a Solr collection of their own."""
 
 import hashlib
 import json

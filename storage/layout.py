@@ -1,4 +1,4 @@
-"""The layout of a store: every path in it, and the partition in the name of a file."""
+"""The layout of a store: every path in it, relative to its root, and the partition in the name of a file."""
 
 from collections.abc import Iterable
 
@@ -17,7 +17,7 @@ def corpus_folder(name: str) -> str:
 
 
 def corpus_manifest(name: str) -> str:
-    """Return the manifest of a corpus: what it was split from and into, written once."""
+    """Return the path of the manifest of a corpus: what it was split from and into, written once."""
     return f"{corpus_folder(name)}/{MANIFEST}"
 
 
@@ -32,7 +32,7 @@ def corpus_partition_folder(name: str, partition: int) -> str:
 
 
 def corpus_images(name: str, partition: int) -> str:
-    """Return the Parquet file with the images of a partition."""
+    """Return the path of the Parquet file with the images of a partition."""
     return f"{corpus_partition_folder(name, partition)}/images.parquet"
 
 
@@ -42,7 +42,7 @@ def corpus_statistics_folder(name: str) -> str:
 
 
 def corpus_statistics(name: str, partition: int) -> str:
-    """Return the statistics of a partition that is split; written last, it marks the partition as done."""
+    """Return the path of the statistics of a partition that is split; written last, it marks the partition as done."""
     return statistics(corpus_folder(name), partition)
 
 
@@ -52,12 +52,12 @@ def corpus_failed_folder(name: str) -> str:
 
 
 def corpus_failed(name: str, partition: int) -> str:
-    """Return the reason why a partition could not be split."""
+    """Return the path of the file with the reason why a partition could not be split."""
     return failed(corpus_folder(name), partition)
 
 
 def corpus_names(name: str) -> str:
-    """Return the index of a corpus' pictures by their names; corpora without names have none."""
+    """Return the path of the index of a corpus' pictures by their names; corpora without names have none."""
     return f"{corpus_folder(name)}/names.bin"
 
 
@@ -67,12 +67,12 @@ def corpus_bad_folder(name: str) -> str:
 
 
 def corpus_bad(name: str, partition: int) -> str:
-    """Return the records of a partition that can't be decoded, one JSON line each: row, name and reason."""
+    """Return the path of the records of a partition that can't be decoded, one JSON line each: row, name and reason."""
     return f"{corpus_bad_folder(name)}/{partition:05d}.jsonl"
 
 
 def corpus_lease(name: str) -> str:
-    """Return the lease of the process that writes a corpus."""
+    """Return the path of the lease of the process that writes a corpus."""
     return f"{corpus_folder(name)}/lease.json"
 
 
@@ -87,17 +87,17 @@ def features_folder(corpus: str, features: str) -> str:
 
 
 def features_manifest(corpus: str, features: str) -> str:
-    """Return the manifest of a corpus' features: what they are and what they were fitted to."""
+    """Return the path of the manifest of a corpus' features: what they are and what they were fitted to."""
     return f"{features_folder(corpus, features)}/{MANIFEST}"
 
 
 def features_codes(corpus: str, features: str, partition: int) -> str:
-    """Return the features of a partition, an array of numpy's own format."""
+    """Return the path of the features of a partition, an array of numpy's own format."""
     return f"{features_folder(corpus, features)}/codes/{partition:05d}.npy"
 
 
 def features_hashes(corpus: str, features: str, partition: int) -> str:
-    """Return the hashes of a partition's images, an array of numpy's own format: which of them a model was trained on."""
+    """Return the path of the hashes of a partition's images, an array of numpy's own format: which of them a model was trained on."""
     return f"{features_folder(corpus, features)}/hashes/{partition:05d}.npy"
 
 
@@ -107,7 +107,7 @@ def features_statistics_folder(corpus: str, features: str) -> str:
 
 
 def features_statistics(corpus: str, features: str, partition: int) -> str:
-    """Return the statistics of a partition's features; written last, it marks them as done."""
+    """Return the path of the statistics of a partition's features; written last, it marks them as done."""
     return statistics(features_folder(corpus, features), partition)
 
 
@@ -118,12 +118,12 @@ def features_folders(corpus: str, features: str) -> list[str]:
 
 
 def features_failed(corpus: str, features: str, partition: int) -> str:
-    """Return the reason why a partition's features could not be computed."""
+    """Return the path of the file with the reason why a partition's features could not be computed."""
     return failed(features_folder(corpus, features), partition)
 
 
 def features_lease(corpus: str, features: str) -> str:
-    """Return the lease of the process that computes a corpus' features."""
+    """Return the path of the lease of the process that computes a corpus' features."""
     return f"{features_folder(corpus, features)}/lease.json"
 
 
@@ -133,17 +133,17 @@ def model_folder(name: str) -> str:
 
 
 def model_card(name: str) -> str:
-    """Return the card of a model; written last, it marks the model as complete."""
+    """Return the path of the card of a model; written last, it marks the model as complete."""
     return f"{model_folder(name)}/{CARD}"
 
 
 def model_file(name: str, file: str) -> str:
-    """Return a file of a model that only its kind knows, such as ``forest.npz``."""
+    """Return the path of a file of a model that only its kind knows, such as ``forest.npz``."""
     return f"{model_folder(name)}/{file}"
 
 
 def model_trained(name: str) -> str:
-    """Return the hashes of the images that a model was trained on."""
+    """Return the path of the hashes of the images that a model was trained on."""
     return model_file(name, "trained.npy")
 
 
@@ -153,7 +153,7 @@ def model_spark(name: str) -> str:
 
 
 def model_lease(name: str) -> str:
-    """Return the lease of the process that writes a model."""
+    """Return the path of the lease of the process that writes a model."""
     return f"{model_folder(name)}/lease.json"
 
 
@@ -163,12 +163,12 @@ def run_folder(name: str) -> str:
 
 
 def run_manifest(name: str) -> str:
-    """Return the manifest of a run: corpus, model and threshold with their hashes, written once."""
+    """Return the path of the manifest of a run: corpus, model and threshold with their hashes, written once."""
     return f"{run_folder(name)}/{MANIFEST}"
 
 
 def run_readme(name: str) -> str:
-    """Return the file that says what is in the folder of a run."""
+    """Return the path of the file that says what is in the folder of a run."""
     return f"{run_folder(name)}/README.md"
 
 
@@ -178,7 +178,7 @@ def run_tags_folder(name: str) -> str:
 
 
 def run_tags(name: str, partition: int) -> str:
-    """Return the documents of a tagged partition, one JSON line each."""
+    """Return the path of the documents of a tagged partition, one JSON line each."""
     return f"{run_tags_folder(name)}/{partition:05d}.jsonl"
 
 
@@ -188,7 +188,7 @@ def run_statistics_folder(name: str) -> str:
 
 
 def run_statistics(name: str, partition: int) -> str:
-    """Return the statistics of a tagged partition; written last, it marks the partition as done."""
+    """Return the path of the statistics of a tagged partition; written last, it marks the partition as done."""
     return statistics(run_folder(name), partition)
 
 
@@ -198,22 +198,22 @@ def run_failed_folder(name: str) -> str:
 
 
 def run_failed(name: str, partition: int) -> str:
-    """Return the reason why a partition could not be tagged."""
+    """Return the path of the file with the reason why a partition could not be tagged."""
     return failed(run_folder(name), partition)
 
 
 def run_rejected(name: str, partition: int) -> str:
-    """Return the documents of a partition that Solr rejected, one JSON line each with its reason."""
+    """Return the path of the documents of a partition that Solr rejected, one JSON line each with its reason."""
     return rejected(run_folder(name), partition)
 
 
 def run_lease(name: str) -> str:
-    """Return the lease of the process that tags a run."""
+    """Return the path of the lease of the process that tags a run."""
     return f"{run_folder(name)}/lease.json"
 
 
 def run_index_lease(name: str) -> str:
-    """Return the lease of the process that indexes a run."""
+    """Return the path of the lease of the process that indexes a run."""
     return index_lease(run_folder(name))
 
 
@@ -223,7 +223,7 @@ def statistics_folder(folder: str) -> str:
 
 
 def statistics(folder: str, partition: int) -> str:
-    """Return the statistics of a partition; written last, it marks the partition as done."""
+    """Return the path of the statistics of a partition; written last, it marks the partition as done."""
     return f"{statistics_folder(folder)}/{partition:05d}.json"
 
 
@@ -233,7 +233,7 @@ def failed_folder(folder: str) -> str:
 
 
 def failed(folder: str, partition: int) -> str:
-    """Return the reason why a partition failed."""
+    """Return the path of the file with the reason why a partition failed."""
     return f"{failed_folder(folder)}/{partition:05d}.json"
 
 
@@ -243,17 +243,17 @@ def rejected_folder(folder: str) -> str:
 
 
 def rejected(folder: str, partition: int) -> str:
-    """Return the documents of a partition that Solr rejected, one JSON line each with its reason."""
+    """Return the path of the documents of a partition that Solr rejected, one JSON line each with its reason."""
     return f"{rejected_folder(folder)}/{partition:05d}.jsonl"
 
 
 def finished(folder: str, step: str) -> str:
-    """Return when a job of a step finished last in ``folder``, and how long it took; for people only."""
+    """Return the path of the file that says when a job of a step finished last in ``folder``, and how long it took; for people only."""
     return f"{folder}/{step}-finished.json"
 
 
 def index_lease(folder: str) -> str:
-    """Return the lease of the process that indexes the documents of ``folder``."""
+    """Return the path of the lease of the process that indexes the documents of ``folder``."""
     return f"{folder}/index-lease.json"
 
 
@@ -263,17 +263,17 @@ def annotations_folder(name: str) -> str:
 
 
 def annotations_manifest(name: str) -> str:
-    """Return the manifest of annotations: the files that they are read from, written once."""
+    """Return the path of the manifest of annotations: the files that they are read from, written once."""
     return f"{annotations_folder(name)}/{MANIFEST}"
 
 
 def annotations_classes(name: str) -> str:
-    """Return the classes of annotations: their names and their hierarchy."""
+    """Return the path of the classes of annotations: their names and their hierarchy."""
     return f"{annotations_folder(name)}/classes.json"
 
 
 def annotations_counts(name: str) -> str:
-    """Return the counts of searches that have many images, of one state of the index; left out where they aren't made yet."""
+    """Return the path of the counts of searches that have many images, of one state of the index; left out where they aren't made yet."""
     return f"{annotations_folder(name)}/counts.json"
 
 
@@ -283,17 +283,17 @@ def annotations_rows_folder(name: str) -> str:
 
 
 def annotations_rows(name: str, kind: str, partition: int) -> str:
-    """Return the Parquet file with the rows of a range; ``kind`` is labels or relations."""
+    """Return the path of the Parquet file with the rows of a range; ``kind`` is labels or relations."""
     return f"{annotations_rows_folder(name)}/{kind}/{partition:05d}.parquet"
 
 
 def annotations_bad(name: str, partition: int) -> str:
-    """Return the rows of a range that can't be read, one JSON line each with its place and the reason."""
+    """Return the path of the rows of a range that can't be read, one JSON line each with its place and the reason."""
     return f"{annotations_rows_folder(name)}/{BAD}/{partition:05d}.jsonl"
 
 
 def annotations_lease(name: str) -> str:
-    """Return the lease of the process that writes annotations."""
+    """Return the path of the lease of the process that writes annotations."""
     return f"{annotations_folder(name)}/lease.json"
 
 
@@ -303,12 +303,12 @@ def comparisons(corpus: str) -> str:
 
 
 def comparison(corpus: str, key: str) -> str:
-    """Return one such result: a classifier, or a fold of a grid; ``key`` is derived from all that decides it."""
+    """Return the path of one such result: a classifier, or a fold of a grid; ``key`` is derived from all that decides it."""
     return f"{comparisons(corpus)}/{key}.json"
 
 
 def alias_lease(alias: str) -> str:
-    """Return the lease of the process that moves an alias."""
+    """Return the path of the lease of the process that moves an alias."""
     return f"{ALIASES}/{alias}/lease.json"
 
 

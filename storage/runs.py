@@ -8,7 +8,6 @@ from typing import Any
 from storage import layout
 from storage.documents import done_partitions as done_partitions
 from storage.documents import read_statistics as read_statistics
-from storage.documents import rejected_partitions as rejected_partitions
 from storage.manifests import list_names, open_manifest
 from storage.store import DamagedFileError, Store
 
@@ -134,10 +133,3 @@ def remove_temporary(store: Store, run: Run) -> None:
         layout.run_failed_folder(run.name),
     ):
         store.remove_temporary(folder)
-
-
-def failed_partitions(store: Store, run: Run) -> list[int]:
-    """Return the partitions that could not be tagged; `layout.run_failed` holds the reason."""
-    done = set(done_partitions(store, run))
-    failed = layout.partitions_in(store.list(layout.run_failed_folder(run.name)))
-    return [p for p in failed if p not in done]

@@ -96,6 +96,13 @@ class OnFeatures(Protocol):
         ...
 
 
+@runtime_checkable
+class AsOnnx(Protocol):
+    """A model that is an ONNX network, which other programs run; optional for a kind."""
+
+    graph: bytes
+
+
 def kind_class(kind: object) -> type[Model]:
     """Import the class of a kind of model. Raises `UnknownKindError` where this version has no such kind."""
     place = KINDS.get(kind) if isinstance(kind, str) else None

@@ -18,6 +18,8 @@ APART = 3  # between the points of two models at one place
 
 @dataclass(frozen=True)
 class Point:
+    """A point of a plot; coordinates are in the plot's units."""
+
     x: float
     y: float
     least: float  # the ends of its interval, in y
@@ -28,6 +30,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Bar:
+    """A bar of a plot; coordinates are in the plot's units."""
+
     x: float
     y: float
     width: float

@@ -1,4 +1,4 @@
-"""Annotations made for the tests: every layout, odd names, duplicates, bad rows, and what a plain reader makes of them."""
+"""Annotations made for the tests: every layout, odd names, duplicates, bad rows, and the rows that a plain reader reads of them."""
 
 import csv
 import io

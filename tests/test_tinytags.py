@@ -420,7 +420,7 @@ def test_documents_that_solr_refuses_are_kept_and_the_exit_code_is_3(tmp_path, s
         out, err = run(*words, code=3)
         assert "1 document in" in out and "1 rejected" in out
         assert error_line(err) == (
-            f"tinytags: Solr refused 1 document: see {store.url(f'runs/{made.name}/rejected')}"
+            f"tinytags: Solr rejected 1 document: see {store.url(f'runs/{made.name}/rejected')}"
         )
         assert run_json(*words, code=3)["rejected"] == 1, "and again, as nothing has changed"
     finally:

@@ -8,7 +8,7 @@ from campaign import web
 from campaign.attack import Outcome
 from campaign.place import CLASSES, Command, Place
 from campaign.proxy import Proxy, Request
-from campaign.users import THINKING, USERS, read, use
+from campaign.users import PAUSE_SECONDS, USERS, read, use
 
 MOST_SECONDS = 60.0
 SLOWER_SECONDS = 0.1
@@ -20,7 +20,7 @@ def attack(place: Place, tries: int) -> Outcome:
     A try is a page: as many as 50 users request, one every second, in ``tries`` / 50 seconds, up to a minute.
     """
     outcome = Outcome(progress=place.progress)
-    seconds = min(MOST_SECONDS, max(tries / USERS * THINKING, 2.0))
+    seconds = min(MOST_SECONDS, max(tries / USERS * PAUSE_SECONDS, 2.0))
     beside = place.make_run("beside", 20)
     stop = threading.Event()
     indexing = threading.Thread(target=_index, args=[place, beside.name, stop])

@@ -77,6 +77,7 @@ class Counts:
         return sorted({level.percent for level in self.levels})
 
     def total(self, state: SearchState) -> int:
+        """Return the number of hits."""
         return int(self.by_level(state).sum())
 
     def by_level(self, state: SearchState) -> _Numbers:

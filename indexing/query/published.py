@@ -15,7 +15,7 @@ from indexing.query.agreement import NOT_COMPARED, Comparison, comparable, compa
 from indexing.query.cells import Cells, query_cells
 from indexing.query.counts import Counts
 from indexing.query.images import ImageCounts
-from indexing.query.people import Given, LabelledDocuments, People, PeoplesLabels
+from indexing.query.people import PeoplesLabel, LabelledDocuments, People, PeoplesLabels
 from indexing.query.search_state import SearchState
 from indexing.solr import Solr
 from indexing.solr_errors import NotNowError, RefusedError, SolrError
@@ -39,7 +39,7 @@ class Snapshot:
 
     collections: tuple[str, ...]
     counts: Counts
-    given: Mapping[str, Given] = field(default_factory=dict)  # what people give documents, by id
+    given: Mapping[str, PeoplesLabel] = field(default_factory=dict)  # what people give documents, by id
     comparison: Comparison = NOT_COMPARED
     images: ImageCounts = field(default_factory=ImageCounts)
 
@@ -160,9 +160,9 @@ class PublishedIndex:
 
     def _given(
         self, labelled: Mapping[str, LabelledDocuments], labels: PeoplesLabels
-    ) -> tuple[dict[str, dict[str, Given]], bool]:
+    ) -> tuple[dict[str, dict[str, PeoplesLabel]], bool]:
         """Return what people give the documents of each collection, and whether that is known of all of them."""
-        given: dict[str, dict[str, Given]] = {}
+        given: dict[str, dict[str, PeoplesLabel]] = {}
         known = True
         for name, some in labelled.items():
             corpus = None

@@ -30,7 +30,7 @@ SHUFFLED_HITS = 2 * NUMBERED_ROWS
 # So many hits of an export are requested at a time: with 56 million documents that takes 0.2 s, and half as many take as long.
 EXPORT_ROWS = 10_000
 # So many are written at a time: each has several forms then.
-HANDED_ON = 1_000
+EXPORT_BATCH = 1_000
 # Solr keeps all hits before a page in memory while it collects the page: far back, two requests run at a time, others wait.
 _FAR_BACK = threading.BoundedSemaphore(2)
 
@@ -76,7 +76,7 @@ def search(solr: Solr, published: PublishedIndex, state: SearchState) -> SearchR
 
 
 def export(solr: Solr, published: PublishedIndex, state: SearchState) -> tuple[int, Iterator[list[Hit]]]:
-    """Return how many hits a search has, and all of them whatever its page, up to `HANDED_ON` at a time.
+    """Return how many hits a search has, and all of them whatever its page, up to `EXPORT_BATCH` at a time.
 
     A random order is replaced by that of confidence. Raises `SolrError` where Solr is down; for the first hits at once.
     All hits come from the runs that are published now.
@@ -92,15 +92,16 @@ def export(solr: Solr, published: PublishedIndex, state: SearchState) -> tuple[i
             last = After(float(batch[-1]["confidence"]), batch[-1]["id"])
             full = len(batch) >= EXPORT_ROWS
             while batch:  # so that these are no longer in memory when the next arrive
-                handed_on, batch = batch[:HANDED_ON], batch[HANDED_ON:]
-                yield handed_on
-            del handed_on
+                part, batch = batch[:EXPORT_BATCH], batch[EXPORT_BATCH:]
+                yield part
+            del part
             batch = hits(solr, snapshot, replace(state, after=last), 0, EXPORT_ROWS) if full else []
 
     return snapshot.counts.total(state), all_hits(first)
 
 
 def page_hits(solr: Solr, snapshot: Snapshot, state: SearchState) -> list[Hit]:
+    """Return the hits of the page of a search. Raises `SolrError`."""
     return hits(solr, snapshot, state, state.start, state.per_page)
 
 

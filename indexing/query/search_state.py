@@ -37,7 +37,7 @@ class BadSearchError(TinyTagsError):
 
 
 class UnknownParameterError(BadSearchError):
-    """A URL with parameters that there are not, ``names``."""
+    """A URL with unknown parameters, ``names``."""
 
     def __init__(self, message: str, names: list[str]) -> None:
         super().__init__(message)
@@ -125,6 +125,7 @@ class SearchState:
         return self.filters.get(name, ())
 
     def with_values(self, name: str, values: Iterable[str]) -> "SearchState":
+        """Return the search with these values of a facet, on its first page."""
         return replace(self, filters={**self.filters, name: tuple(values)}, page=1, after=None)
 
     def toggle(self, name: str, value: str) -> "SearchState":
@@ -132,27 +133,35 @@ class SearchState:
         return self.with_values(name, set(self.values(name)) ^ {value})
 
     def with_confidence(self, low: int, high: int) -> "SearchState":
+        """Return the search with confidences from ``low`` to ``high`` percent, both included."""
         return replace(self, confidence=(low, high), page=1, after=None)
 
     def without_confidence(self) -> "SearchState":
+        """Return the search with all confidences."""
         return replace(self, confidence=None, page=1, after=None)
 
     def with_answer(self, answer: str | None) -> "SearchState":
+        """Return the search with right or wrong tags only; with all for None."""
         return replace(self, answer=answer, page=1, after=None)
 
     def with_sort(self, sort: str, seed: int = 0) -> "SearchState":
+        """Return the search in another order; ``seed`` decides a random one."""
         return replace(self, sort=sort, seed=seed, page=1, after=None)
 
     def with_size(self, size: str) -> "SearchState":
+        """Return the search with thumbnails of another size."""
         return replace(self, size=size)
 
     def with_per_page(self, per_page: int) -> "SearchState":
+        """Return the search with another number of hits a page."""
         return replace(self, per_page=per_page, page=1, after=None)
 
     def with_page(self, page: int, after: After | None = None) -> "SearchState":
+        """Return another page of the search; ``after`` is the last hit before it, where it isn't found by its number."""
         return replace(self, page=page, after=after)
 
     def without_filters(self) -> "SearchState":
+        """Return the search of all documents, in the same order."""
         return replace(self, filters={}, confidence=None, answer=None, page=1, after=None)
 
     def parameters(self) -> list[tuple[str, str]]:

@@ -123,6 +123,7 @@ def merge(parts: Iterable[Classes]) -> Classes:
 
 
 def write_classes(store: Store, name: str, classes: Classes) -> None:
+    """Write the classes of the annotations ``name``. Raises `StoreError`."""
     store.write_json(
         layout.annotations_classes(name),
         {"names": classes.names, "kinds": classes.kinds, "parts": classes.parts, "roots": classes.roots},

@@ -12,7 +12,7 @@ Kind = Literal["classes", "labels", "relations"]
 
 # The corners of the boxes of both classes: relations of the same classes in other boxes are other relations.
 BOXES = ("xmin1", "xmax1", "ymin1", "ymax1", "xmin2", "xmax2", "ymin2", "ymax2")
-# A column of another name that is as similar as this is taken for the one that is missing: a release has a misspelt one.
+# A column of another name that is as similar as this is read as the one that is missing: a release has a misspelt one.
 SIMILAR = 0.8
 
 
@@ -28,7 +28,7 @@ class Layout:
     columns: Mapping[str, int]
     width: int  # fields of a row
     header: bool = True
-    # Columns that were taken for another one: theirs -> ours.
+    # Columns that are read as another one: theirs -> ours.
     renamed: dict[str, str] = field(default_factory=dict)
 
 
@@ -63,7 +63,7 @@ _KNOWN = (
 # Files of Open Images that hold something else: boxes, where the pictures are, masks, and labels of points.
 _OTHERS = ({"xmin", "xmax"}, {"originalurl"}, {"maskpath"}, {"boxid"}, {"estimatedyesno"})
 # Names that only a header has, by which a file is known to lack a column rather than to hold something else.
-_TELLING = {"labelname", "labelname1", "labelname2", "label1", "label2", "relationshiplabel", "displayname"}
+_KNOWN_COLUMNS = {"labelname", "labelname1", "labelname2", "label1", "label2", "relationshiplabel", "displayname"}
 
 
 def recognise(first: str, path: str) -> Layout | None:
@@ -92,7 +92,7 @@ def recognise(first: str, path: str) -> Layout | None:
     if len(fields) >= 2 and fields[0].startswith(("/m/", "/g/", "/t/")):
         return Layout("classes", {"class": 0, "name": 1}, 2, header=False)
     assert best is not None
-    if _TELLING & set(names):
+    if _KNOWN_COLUMNS & set(names):
         _, known, columns, _ = best
         lacking = [name for name, ours in known.required.items() if ours not in columns]
         raise TinyTagsError(

@@ -41,10 +41,12 @@ SAMPLE_BLOCKS, SAMPLE_BYTES = 32, 64 << 10
 
 
 def is_hdfs(path: str) -> bool:
+    """Return whether a path is in HDFS."""
     return path.startswith("hdfs://")
 
 
 def is_local(path: str) -> bool:
+    """Return whether a path is on this machine: not a URL."""
     return "://" not in path
 
 
@@ -63,6 +65,7 @@ def absolute(path: str) -> str:
 
 
 def join(path: str, name: str) -> str:
+    """Return the path of ``name``, which may have folders in it, in the folder ``path``."""
     return f"{path.rstrip('/')}/{name}" if path else name
 
 
@@ -74,10 +77,12 @@ def status(path: str, webhdfs: str | None = None) -> Entry | None:
 
 
 def exists(path: str, webhdfs: str | None = None) -> bool:
+    """Return whether there is a file or folder at ``path``; raises as `status` does."""
     return status(path, webhdfs) is not None
 
 
 def is_dir(path: str, webhdfs: str | None = None) -> bool:
+    """Return whether ``path`` is a folder; raises as `status` does."""
     entry = status(path, webhdfs)
     return entry is not None and entry.is_dir
 

@@ -14,4 +14,5 @@ class Entry:
 
 
 def base_name(path: str) -> str:
+    """Return the last part of a path or URL, without a slash at its end."""
     return path.rstrip("/").rsplit("/", 1)[-1]

@@ -20,11 +20,13 @@ T = TypeVar("T")
 
 
 def status(path: str, webhdfs: str | None) -> Entry | None:
+    """Return what there is at ``path``, or None; raises `TinyTagsError` where HDFS doesn't answer."""
     answer = _request(path, webhdfs, lambda client, at: client.status(at, strict=False))
     return _entry(base_name(path), answer) if answer else None
 
 
 def list_dir(path: str, webhdfs: str | None) -> list[Entry]:
+    """Return what is in a folder, in any order; raises `TinyTagsError` where it can't be listed."""
     answer = _request(path, webhdfs, lambda client, at: client.list(at, status=True))
     return [_entry(name, info) for name, info in answer]
 

@@ -14,6 +14,7 @@ from ingest.files.entry import Entry, base_name
 
 
 def status(path: str) -> Entry | None:
+    """Return what there is at ``path``, or None; raises `TinyTagsError` for what is neither file nor folder."""
     with errors(path):
         try:
             info = os.stat(path)
@@ -29,6 +30,7 @@ def status(path: str) -> Entry | None:
 
 
 def list_dir(path: str) -> list[Entry]:
+    """Return the files and folders in a folder, in any order; raises `TinyTagsError` where it can't be listed."""
     with errors(path), os.scandir(path) as entries:
         return [entry for entry in map(_entry, entries) if entry]
 

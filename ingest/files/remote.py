@@ -43,6 +43,7 @@ def find_filesystem(path: str) -> tuple[Any, str]:
 
 
 def status(path: str) -> Entry | None:
+    """Return what there is at a URL, or None; raises `TinyTagsError`, one line, where the server doesn't answer."""
     filesystem, at = find_filesystem(path)
     with _errors(path):
         filesystem.invalidate_cache()  # or a changed file has the size and time that it had when it was first listed
@@ -58,6 +59,7 @@ def status(path: str) -> Entry | None:
 
 
 def list_dir(path: str) -> list[Entry]:
+    """Return what is in a folder, in any order; raises `TinyTagsError`, one line, where it can't be listed."""
     filesystem, at = find_filesystem(path)
     with _errors(path):
         listed = filesystem.ls(at, detail=True)

@@ -36,6 +36,7 @@ class Cifar10(CifarDump):
 
 
 def recognise(source: Source) -> Match:
+    """Return how well a source fits this format; raises `TinyTagsError` where it can't be read."""
     if source.is_dir:
         names = {name + ending for name in LAYOUT.batches for ending in ("", ".bin")}
         return Match.CONTENT if names & source.names else Match.NO

@@ -61,6 +61,7 @@ class Cifar100(CifarDump):
 
 
 def recognise(source: Source) -> Match:
+    """Return how well a source fits this format; raises `TinyTagsError` where it can't be read."""
     if source.is_dir:
         binary = {f"{name}.bin" for name in FINE.batches} & source.names
         python = {*FINE.batches, FINE.python_meta} <= source.names

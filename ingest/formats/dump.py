@@ -136,6 +136,7 @@ def overlaps(parts: Sequence[P], start: int, stop: int) -> Iterator[tuple[P, int
 
 
 def check_rows(dump: Dump, start: int, stop: int) -> None:
+    """Raise `IndexError` for rows that a dump doesn't have."""
     if not 0 <= start <= stop <= dump.images:
         raise IndexError(f"rows {start} to {stop} of {dump.images}")
 

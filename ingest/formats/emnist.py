@@ -31,6 +31,7 @@ class Emnist(Mnist):
 
 
 def recognise(source: Source) -> Match:
+    """Return how well a source fits this format; raises `TinyTagsError` where it can't be read."""
     return match_idx(source, transposed=True)
 
 

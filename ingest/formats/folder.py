@@ -156,12 +156,14 @@ def open_folder(
 
 
 def recognise(source: Source) -> Match:
+    """Return how well a source fits this format; raises `TinyTagsError` where it can't be read."""
     if any(map(is_picture_name, source.names)):
         return Match.CONTENT
     return Match.SIZE if any(map(is_picture_name, source.sample)) else Match.NO
 
 
 def is_picture_name(name: str) -> bool:
+    """Return whether a file is a picture by its ending; hidden ones are not."""
     return _suffix(name) in SUFFIXES and not name.startswith(".")
 
 

@@ -77,7 +77,7 @@ def label_pictures(
                     file = at
             if not known:
                 unused = [entry for entry in beside if entry.name not in noted]
-                note_unused(path, unused, lambda at: _meant(at, pictures, split), webhdfs)
+                note_unused(path, unused, lambda at: _candidates(at, pictures, split), webhdfs)
             if not known and len(folders) > 1:
                 note(
                     f"{path}: no labels, since most pictures don't lie exactly one folder deep; --labels {FOLDERS} takes the first folder of "
@@ -145,8 +145,8 @@ def _most(known: dict[str, str], pictures: list[str], split: Callable[[str], str
     return 2 * sum(name in known for name in trained) > len(trained)
 
 
-def _meant(at: str, pictures: list[str], split: Callable[[str], str]) -> list[str]:
-    """Return the pictures that a file of labels means: those of the split with which its own name begins, else all."""
+def _candidates(at: str, pictures: list[str], split: Callable[[str], str]) -> list[str]:
+    """Return the pictures that a file of labels may name: those of the split with which its own name begins, else all."""
     own = split_of(files.base_name(at).replace("Labels", "_labels"))
     return ([name for name in pictures if split(name) == own] if own else []) or pictures
 
@@ -161,13 +161,13 @@ def _from_file(
 ) -> dict[str, str]:
     """Return the label of each picture that a file names: by path, or by file name, with its ending or without.
 
-    Where several pictures have a name, those of the split with which the file's own name begins (``trainLabels.csv``) are meant.
+    Where several pictures have a name, those of the split with which the file's own name begins (``trainLabels.csv``) are named.
     With ``noted`` the file was found, not given: it needs a column called label or class, and must name half of these pictures;
     the name of one that is not used, and was noted, is added to ``noted``.
     """
     required = noted is None
-    meant = _meant(at, pictures, split)
-    by_name = pictures_by_name(meant)
+    candidates = _candidates(at, pictures, split)
+    by_name = pictures_by_name(candidates)
     labels: dict[str, str] = {}
     rows = 0
     for key, label in read_labels(at, webhdfs, required):
@@ -181,11 +181,11 @@ def _from_file(
             )
     if required and not labels:
         raise TinyTagsError(f"{at}: none of its {rows:,} rows names a picture in {path}")
-    if noted is not None and 2 * len(labels) < len(meant):
+    if noted is not None and 2 * len(labels) < len(candidates):
         if rows:
             noted.add(files.base_name(at))
             note(
-                f"{path}: {files.base_name(at)} is not used, as it names {len(labels):,} of {len(meant):,} pictures"
+                f"{path}: {files.base_name(at)} is not used, as it names {len(labels):,} of {len(candidates):,} pictures"
             )
         return {}
     if not required:

@@ -149,6 +149,7 @@ def _new_batch(images: int) -> Batch:
 
 
 def recognise(source: Source) -> Match:
+    """Return how well a source fits this format; raises `TinyTagsError` where it can't be read."""
     if source.head.startswith(b"PAR1"):
         return Match.CERTAIN
     if any(name.endswith(".parquet") for name in source.names):

@@ -83,11 +83,11 @@ def _pairs(at: str, rows: list[list[str]], required: bool) -> list[tuple[str, st
 
 
 def note_unused(
-    path: str, beside: list[files.Entry], meant: Callable[[str], list[str]], webhdfs: str | None
+    path: str, beside: list[files.Entry], candidates: Callable[[str], list[str]], webhdfs: str | None
 ) -> None:
     """Note which of the files ``beside`` the pictures of ``path`` may hold labels, and how to use each.
 
-    ``meant`` returns the pictures that a file means by its names.
+    ``candidates`` returns the pictures that a file may name.
     These are the files with "label" in their name, and those whose rows begin with names of pictures.
     """
     likely = sorted(
@@ -103,7 +103,7 @@ def note_unused(
             continue
         lines = head.decode("utf-8-sig", "replace").splitlines(keepends=True)
         lines = lines[:-1] if len(head) < entry.size and len(lines) > 1 else lines  # the last one is cut off
-        pictures = meant(at)
+        pictures = candidates(at)
         key = len(pictures), pictures[0]  # all, or those of a split: a million names take seconds
         by_name = known.get(key) or known.setdefault(key, pictures_by_name(pictures))
         usable = _names_pictures(at, lines[:_HEAD_ROWS], by_name)

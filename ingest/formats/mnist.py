@@ -180,6 +180,7 @@ def open_idx(
 
 
 def recognise(source: Source) -> Match:
+    """Return how well a source fits this format; raises `TinyTagsError` where it can't be read."""
     return match_idx(source, transposed=False)
 
 

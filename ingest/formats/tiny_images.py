@@ -128,6 +128,7 @@ def _note_labels(path: str, images: int) -> None:
 
 
 def recognise(source: Source) -> Match:
+    """Return how well a source fits this format; raises `TinyTagsError` where it can't be read."""
     named = "tiny" in source.name
     if source.is_dir or not source.size or source.size % IMAGE_BYTES:
         return Match.NAME if named and not source.is_dir else Match.NO

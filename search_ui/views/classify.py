@@ -14,7 +14,7 @@ from ingest.image import PictureError, to_png
 from ingest.picture import FORMATS, MOST_BYTES
 from records.predictions import NewPrediction
 from search_ui import UPLOAD_BYTES, api, details
-from search_ui.classifying import Chosen, Given, classify, load
+from search_ui.classifying import Chosen, UploadedFile, classify, load
 from search_ui.errors import HEADERS
 from search_ui.label_detection import installed
 from search_ui.library import image_urls
@@ -50,7 +50,7 @@ class Result(Outcome):
 
     @property
     def png(self) -> str:
-        """The image as the model saw it, as a data: URL."""
+        """The image that the model classified, as a data: URL."""
         return png_data(self.prediction.image) if self.prediction else ""
 
 
@@ -113,14 +113,14 @@ def _as_json(result: Result, least: float) -> api.ClassifiedFile | api.Unclassif
     }
 
 
-def _classify(chosen: Chosen, given: list[Given]) -> list[Result]:
+def _classify(chosen: Chosen, given: list[UploadedFile]) -> list[Result]:
     """Classify files and record the predictions; one after another, as the processors are shared anyway."""
     check_rate(sources().classify_rates, "pictures", len(given))
     until = time.monotonic() + SECONDS
     return [_classify_one(chosen, one, until) for one in given]
 
 
-def _classify_one(chosen: Chosen, given: Given, until: float) -> Result:
+def _classify_one(chosen: Chosen, given: UploadedFile, until: float) -> Result:
     if time.monotonic() > until:
         return Result(name=given.name, error="was not classified, as the others took too long; send it again")
     try:
@@ -182,7 +182,7 @@ def default_model(known: dict[str, dict[str, Any]]) -> str:
 
 
 def with_images(html: str) -> Response:
-    """Return a page that may show data: URLs: the image that a model saw is part of it, as it may be recorded nowhere."""
+    """Return a page that may show data: URLs: the image that a model classified is part of it, as it may be recorded nowhere."""
     response = current_app.make_response(html)
     policy = HEADERS["Content-Security-Policy"].replace("img-src 'self'", "img-src 'self' data:")
     response.headers["Content-Security-Policy"] = policy

@@ -80,7 +80,7 @@ def one(number: int) -> Response:
 
 @blueprint.get(f"/history/{NUMBER}.png")
 def pixels(number: int) -> Response:
-    """The image as the model saw it."""
+    """The image that the model classified."""
     scale = png.parse_scale(1)
     prediction = _known(number)
     image = np.frombuffer(prediction.image, np.uint8)

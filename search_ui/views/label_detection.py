@@ -7,7 +7,7 @@ from flask import Blueprint, Response, jsonify
 
 from ingest.image import PictureError
 from search_ui import api
-from search_ui.classifying import Given
+from search_ui.classifying import UploadedFile
 from search_ui.label_detection import Detected, DetectionRefusedError, DetectionUnavailableError, Detector
 from search_ui.sources import sources
 from search_ui.uploads import Outcome, bad_picture, check_any, read_request
@@ -51,7 +51,7 @@ def _as_json(result: Result, least: float) -> api.LabelledFile | api.Unclassifie
     }
 
 
-def detect(given: list[Given]) -> list[Result]:
+def detect(given: list[UploadedFile]) -> list[Result]:
     """Send the pictures among files to Google Cloud Vision, one after another; others have an error and are not sent.
 
     Raises `DetectionUnavailableError` where no picture has labels by then.
@@ -68,7 +68,7 @@ def detect(given: list[Given]) -> list[Result]:
     return results
 
 
-def _check(given: Given) -> Result:
+def _check(given: UploadedFile) -> Result:
     try:
         image = sources().decoder.read(given.data, False)
     except PictureError as error:
@@ -77,7 +77,7 @@ def _check(given: Given) -> Result:
 
 
 def _detect_one(
-    detector: Detector, given: Given, checked: Result, until: float, before: list[Result]
+    detector: Detector, given: UploadedFile, checked: Result, until: float, before: list[Result]
 ) -> Result:
     if time.monotonic() > until:
         return Result(name=given.name, error="was not sent, as the others took too long; send it again")

@@ -46,7 +46,7 @@ def index() -> ResponseReturnValue:
         bars=facets.histogram(counts, state),
         range=facets.range_box(counts, state),
         filters=facets.filters(state),
-        ways_out=facets.ways_out(result.published.counts, state) if not result.total else [],
+        wider_searches=facets.wider_searches(result.published.counts, state) if not result.total else [],
         sorts=facets.sorts(state),
         sizes=facets.sizes(state),
         thumbnail_sizes=facets.thumbnail_sizes(state),

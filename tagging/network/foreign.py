@@ -153,7 +153,7 @@ def choose(
         if len(taken) > 1:
             options = unknown_options([one for one in taken if one])
             raise TinyTagsError(
-                f"how the network takes images is not known: give {' and '.join(options)}, or labelled images by --corpus"
+                f"the network's input format is unknown: give {' and '.join(options)}, or labelled images by --corpus"
             )
         noise = np.random.default_rng(0).integers(0, 256, (NOISE_IMAGES, 3072)).astype(np.uint8)
         return Choice(_probabilities(foreign, taken[0], classes, noise)[0], _words(taken[0]), [])
@@ -185,7 +185,7 @@ def choose(
 def _probabilities(
     foreign: Foreign, taken: NetworkInput | None, classes: list[str], images: Images
 ) -> tuple[Model, npt.NDArray[np.float32]]:
-    """Return the network and its votes on ``images``; what is outside 0 to 1 is taken for logits."""
+    """Return the network and its votes on ``images``; values outside 0 to 1 are read as logits."""
     model = foreign.network(taken, classes, softmax=False)
     try:
         return model, model.votes(images)

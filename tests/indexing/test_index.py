@@ -1,4 +1,4 @@
-"""Tests of `indexing.index` on a real Solr: what ends in the index, whatever happens on the way."""
+"""Tests of `indexing.index` on a real Solr: what is in the index at the end, whatever happens on the way."""
 
 import contextlib
 import json
@@ -23,6 +23,7 @@ from indexing.solr import Solr
 from indexing.solr_errors import BodyTooLargeError, RefusedError, SolrError
 from indexing.verify import verify_run
 from storage import layout, runs
+from storage.documents import rejected_partitions
 from storage.lease import lease
 from storage.local import LocalStore
 from storage.store import StoreError, open_store, temporary_path
@@ -157,7 +158,7 @@ def test_a_document_that_solr_rejects_is_kept_with_its_reason_and_the_others_are
     key = {d["id"]: d for d in refused}
     assert {r["document"]["id"]: r["document"] for r in rejected} == key
     assert all(r["document"]["id"] in r["reason"] for r in rejected)
-    assert runs.rejected_partitions(store, run) == [1]
+    assert rejected_partitions(store, run) == [1]
 
     leftover = temporary_path(layout.run_rejected(run.name, 1))
     store.write_bytes(leftover, b"of a killed writer")
@@ -211,7 +212,7 @@ def test_when_nearly_everything_is_refused_it_is_not_the_documents(store, client
         SolrError, match=r"rejects nearly every document .*unknown field 'colour'.*tinytags retire"
     ):
         index_run(store, run.name, client, ALIAS)
-    assert runs.rejected_partitions(store, run) == []
+    assert rejected_partitions(store, run) == []
     assert client.alias(ALIAS) == []
 
 
@@ -607,7 +608,7 @@ def test_only_a_new_collection_is_half_created_where_its_replica_is_down(monkeyp
     assert not client._is_half_created("run2", new=True)
 
 
-def test_interrupted_while_solr_is_away_it_ends_at_once(store, client, small_bodies, monkeypatch):
+def test_interrupted_while_solr_is_unavailable_it_ends_at_once(store, client, small_bodies, monkeypatch):
     run = make_run(store)
     client.create(run.name)
     original = posting._bodies

@@ -275,7 +275,7 @@ def test_partitions_that_are_not_tagged_are_named_with_the_reason_where_there_is
     assert (result["ok"], result["needs_tagging"]) == (False, [0, 2])
 
 
-def test_a_corpus_that_is_gone_or_another_one_is_reported(store, client, run):
+def test_a_corpus_that_is_missing_or_another_one_is_reported(store, client, run):
     make_corpus(store, "other")
     path = layout.corpus_manifest("tiny")
     other = store.read_json(layout.corpus_manifest("other"))

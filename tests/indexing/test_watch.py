@@ -97,7 +97,7 @@ def test_a_scan_has_every_step_and_the_next_one_what_has_changed_since(any_store
 def test_what_is_at_rest_costs_one_request_a_scan_and_no_statistics_are_read_twice(
     store, tmp_path, requests, monkeypatch
 ):
-    monkeypatch.setattr(folder_cache, "SETTLED_SECONDS", 0.0)
+    monkeypatch.setattr(folder_cache, "STABLE_SECONDS", 0.0)
     corpus = make_corpus(store, "tiny", write_tiny_images(tmp_path / "tiny.bin", 100), 20)
     made = make_run(store, corpus_hash=corpus.hash, partitions=5, images=20)
     watch = StoreWatch(store)

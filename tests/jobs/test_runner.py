@@ -171,6 +171,6 @@ def test_a_module_that_an_executor_lacks_is_one_line_with_what_helps(spark):
     with pytest.raises(TinyTagsError) as raised, open_runner(MASTER, "tests") as runner:
         runner.run("count", [1], task)
     assert str(raised.value) == (
-        "Spark gave up on count: No module named 'no_such_package' on an executor; PYSPARK_PYTHON says which Python "
+        "Spark failed at count: No module named 'no_such_package' on an executor; set PYSPARK_PYTHON to a Python "
         "there has it"
     )

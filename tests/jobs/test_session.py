@@ -56,7 +56,7 @@ except TinyTagsError as error:
     print(error)
 """
     ended = python(code)
-    assert ended.stdout.startswith("Spark gave up on ")
+    assert ended.stdout.startswith("Spark failed at ")
     assert ended.stdout.count("\n") == 1
 
 

@@ -168,7 +168,7 @@ def test_what_the_statistics_have_is_what_the_forest_votes(world):
 def test_killed_at_several_moments_it_ends_the_same_and_redoes_only_what_was_left(
     tag, folder, undisturbed, master
 ):
-    chance = random.randint(2, 50)
+    chance = random.Random(1).randint(2, 50)
     moments = [
         ("at the start", lambda: (folder / "lease.json").exists(), kill_driver),
         ("right after the first marker", lambda: len(markers(folder)) >= 1, stop_group),

@@ -107,7 +107,7 @@ def test_filters_narrow_pages_counts_exports_and_deletes(predictions):
     assert predictions.delete(Filters()) == 2 and predictions.count().number == 0
 
 
-def test_a_correction_replaces_the_last_and_is_taken_back(predictions):
+def test_a_correction_replaces_the_last_and_is_undone(predictions):
     number, before = predictions.add(made()), datetime.now(UTC).replace(microsecond=0)
     assert predictions.correct(number, "dog", " Ada  L. ") and predictions.correct(number, "frog", "Bé")
     assert predictions.correct(number, "frog", "Bé")

@@ -142,7 +142,7 @@ def test_a_name_is_written_once(page):
     assert "<script>" not in html and "x" * 81 not in html
 
 
-def test_a_correction_can_be_taken_back(page):
+def test_a_correction_can_be_undone(page):
     correct(page, "frog", "Ada")
     correct(page, "ship", "Bob")
     newest = page.get(f"/api{IMAGE}").json["corrections"][0]["number"]

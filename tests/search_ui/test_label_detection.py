@@ -112,8 +112,8 @@ def test_without_google_cloud_vision_the_answer_is_one_line(
         endpoint.answers = [(403, DENIED)]
     elif fault == "unreachable":
         sources = client.application.extensions["tinytags"]
-        away = replace(sources, settings=replace(sources.settings, vision="http://127.0.0.1:1"))
-        monkeypatch.setitem(client.application.extensions, "tinytags", away)
+        without_answer = replace(sources, settings=replace(sources.settings, vision="http://127.0.0.1:1"))
+        monkeypatch.setitem(client.application.extensions, "tinytags", without_answer)
     elif fault == "not installed":
         monkeypatch.setitem(sys.modules, "google.cloud.vision", None)
     else:

@@ -549,7 +549,7 @@ def test_an_image_has_a_page_with_its_votes_and_its_source(page, searchable):
     text = " ".join(Shape(page.get(url).text).text.split())
     for words in (
         f"{10 * document['votes']} %",
-        "of 10 trees of ten",
+        "of 10 votes of ten",
         "small.bin",
         f"{record * 3072:,}",
         searchable.first.name,
@@ -634,7 +634,7 @@ def test_pixels_are_upright_and_may_be_kept_for_good(offline, library):
         ("/api/images/small/0/300", 404),
     ],
 )
-def test_pixels_that_there_are_not_are_a_plain_404(offline, path, status):
+def test_pixels_that_are_unknown_are_a_plain_404(offline, path, status):
     assert offline.get(path).status_code == status
 
 

