@@ -245,7 +245,9 @@ def retire(run_name, force, settings, as_json):
     from indexing.publishing import retire as retire_run
 
     result = retire_run(_store(settings), run_name, _solr(settings), settings.alias, force)
-    report(result, f"run {run_name} is removed from Solr; `tinytags index {run_name}` indexes it again", as_json)
+    report(
+        result, f"run {run_name} is removed from Solr; `tinytags index {run_name}` indexes it again", as_json
+    )
 
 
 @command.command()

@@ -39,7 +39,9 @@ out_option = click.option(
 
 
 @click.command("bench")
-@click.option("--quick", is_flag=True, help="In 3 to 6 minutes: less of everything, and only the quick groups.")
+@click.option(
+    "--quick", is_flag=True, help="In 3 to 6 minutes: less of everything, and only the quick groups."
+)
 @click.option("--only", multiple=True, type=click.Choice(GROUPS), help="Only this group; repeatable.")
 @click.option("--list", "listed", is_flag=True, help="List the groups.")
 @out_option

@@ -173,7 +173,10 @@ class StoreWatch:
                 run_statuses.append({"run": name, "error": errors[name]})
                 continue
             scanned.status["redo_index"] = reindex = _redo_index(scanned)
-            scanned.status["redo"] = [*_redo(scanned, sources.get(scanned.run.corpus)), *([reindex] if reindex else [])]
+            scanned.status["redo"] = [
+                *_redo(scanned, sources.get(scanned.run.corpus)),
+                *([reindex] if reindex else []),
+            ]
             run_statuses.append(scanned.status)
             expected[name], read[name] = _expected(scanned)
         return StoreStatus(

@@ -131,11 +131,17 @@ class Trainer:
 # By the engine's name and what it fits; an engine's first is its default.
 ENGINES: dict[str, dict[str, Trainer]] = {
     "mllib": {
-        "forest": Trainer("jobs.mllib:fit", {"trees": 10, "depth": 10, "bins": 50}, needs_spark=True, feature_per_class=True),
+        "forest": Trainer(
+            "jobs.mllib:fit", {"trees": 10, "depth": 10, "bins": 50}, needs_spark=True, feature_per_class=True
+        ),
     },
     "scikit-learn": {
         "forest": Trainer(
-            "jobs.scikit_learn:fit_forest", {"trees": 10, "depth": 10}, ignored=("bins",), feature_per_class=True, in_memory=True
+            "jobs.scikit_learn:fit_forest",
+            {"trees": 10, "depth": 10},
+            ignored=("bins",),
+            feature_per_class=True,
+            in_memory=True,
         ),
         "linear": Trainer("jobs.scikit_learn:fit_linear", in_memory=True),
     },

@@ -101,7 +101,9 @@ def main(corpus, model, min_confidence, min_precision, similar, partition, setti
     if result["labelled"]:
         summary += f"; {result['right'] / result['labelled']:.1%} of {result['labelled']:,} tags with a known label are right"
     if result["trained"]:
-        summary += f"; {result['trained']:,} more labelled images are not counted: the model was trained on them"
+        summary += (
+            f"; {result['trained']:,} more labelled images are not counted: the model was trained on them"
+        )
     report(result, summary, as_json)
     if result["failed"]:
         raise partitions_error("tagged", result["failed"], result["partitions"])

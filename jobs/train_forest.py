@@ -54,7 +54,12 @@ def trainer_option(name: str, kind: click.ParamType, help: str, default: object)
 @trainer_option(
     "--recipe", click.Choice(list(RECIPES)), f"The network of engine keras: {recipes_help()}.", "medium"
 )
-@trainer_option("--epochs", click.IntRange(1, 10_000), "How many times a network is trained on each image.", "the recipe's")
+@trainer_option(
+    "--epochs",
+    click.IntRange(1, 10_000),
+    "How many times a network is trained on each image.",
+    "the recipe's",
+)
 @click.option(
     "--flip/--no-flip",
     default=None,
@@ -77,7 +82,7 @@ def trainer_option(name: str, kind: click.ParamType, help: str, default: object)
 @click.option(
     "--engine",
     type=click.Choice(list(ENGINES)),
-    help="scikit-learn gives the same kinds of model for local work, without a JVM; keras trains a network.  [default: mllib for a forest on pixels, else scikit-learn]",
+    help="scikit-learn gives the same kinds of model for local work, without a JVM; keras trains a network.  [default: mllib for a forest on pixels, keras for a network, else scikit-learn]",
 )
 @click.option(
     "--features",

@@ -105,7 +105,22 @@ def test_every_package_that_is_required_is_pinned():
 
 
 # As names these hide what something is: a message, a result, a request.
-WORDS = {"told", "tells", "said", "say", "says", "asked", "asks", "look", "looks", "looked", "found", "shown", "meant", "telling"}
+WORDS = {
+    "told",
+    "tells",
+    "said",
+    "say",
+    "says",
+    "asked",
+    "asks",
+    "look",
+    "looks",
+    "looked",
+    "found",
+    "shown",
+    "meant",
+    "telling",
+}
 
 
 def test_no_name_has_a_word_that_hides_what_it_is():

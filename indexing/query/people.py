@@ -74,9 +74,13 @@ class LabelledDocuments:
         ids = {f"{prefix}:{partition:d}:{row:d}": label for (partition, row), label in labels.items()}
         self._read([id for id in ids if id not in self._keys])
         tag = IN_SOLR.index("tag")
-        return {id: PeoplesLabel.of(label, key[0][tag]) for id, label in ids.items() if (key := self._keys[id])}
+        return {
+            id: PeoplesLabel.of(label, key[0][tag]) for id, label in ids.items() if (key := self._keys[id])
+        }
 
-    def counted(self, cells: Cells, given: Mapping[str, PeoplesLabel], agreements: Mapping[Place, str]) -> Cells:
+    def counted(
+        self, cells: Cells, given: Mapping[str, PeoplesLabel], agreements: Mapping[Place, str]
+    ) -> Cells:
         """Return the cells of the collection with each of these documents moved to the cell of its state.
 
         ``agreements`` are those by which the documents are already in the cells.

@@ -63,7 +63,15 @@ _KNOWN = (
 # Files of Open Images that hold something else: boxes, where the pictures are, masks, and labels of points.
 _OTHERS = ({"xmin", "xmax"}, {"originalurl"}, {"maskpath"}, {"boxid"}, {"estimatedyesno"})
 # Names that only a header has, by which a file is known to lack a column rather than to hold something else.
-_KNOWN_COLUMNS = {"labelname", "labelname1", "labelname2", "label1", "label2", "relationshiplabel", "displayname"}
+_KNOWN_COLUMNS = {
+    "labelname",
+    "labelname1",
+    "labelname2",
+    "label1",
+    "label2",
+    "relationshiplabel",
+    "displayname",
+}
 
 
 def recognise(first: str, path: str) -> Layout | None:

@@ -22,7 +22,7 @@ from indexing.publishing import publish, retire
 from indexing.solr import Solr
 from indexing.solr_errors import BodyTooLargeError, RefusedError, SolrError
 from indexing.verify import verify_run
-from storage import layout, runs
+from storage import layout
 from storage.documents import rejected_partitions
 from storage.lease import lease
 from storage.local import LocalStore

@@ -142,9 +142,7 @@ def test_import_finds_the_scale_measures_on_other_images_and_reports_it(store, t
     words = ["import", file, "--corpus", "cifar", "--store", store.url()]
     out, err = run(*words, "--model", "foreign")
     assert "scale 0-255" in out and "images get the right tag" in out
-    assert (
-        "tried 10 input formats, on 300 labelled images: 32x32, scale 0-255, RGB, NHWC: 9" in err
-    )
+    assert "tried 10 input formats, on 300 labelled images: 32x32, scale 0-255, RGB, NHWC: 9" in err
     card = run_json(*words, "--model", "foreign-2")
     assert card["quality"]["accuracy"] > 0.9 and card["quality"]["images"] == 200
     assert (card["measured_on"]["corpus"], card["measured_on"]["part"]) == ("cifar", "test")
