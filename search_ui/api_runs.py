@@ -111,6 +111,7 @@ class RunState(Progress):
     min_confidence: Share
     min_precision: Share | None
     similar: bool
+    redo_index: str | None  # of ``redo`` the command that indexes again
     tag: States
     index: IndexStates | None
     published: bool
