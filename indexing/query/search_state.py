@@ -1,9 +1,10 @@
 """The state of a search, which is its URL: filters, order and page; each change of it is a link."""
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from werkzeug.datastructures import MultiDict
 
@@ -186,8 +187,15 @@ class SearchState:
         return pairs
 
     def url(self, path: str = "/", **more: object) -> str:
-        query = urlencode([*self.parameters(), *more.items()], quote_via=quote, safe=":,")
+        """Return the URL of the search on the page ``path``, with ``more`` parameters at its end."""
+        pairs = [*self.parameters(), *more.items()]
+        query = "&".join([f"{name}={_quoted(str(value))}" for name, value in pairs])
         return f"{path}?{query}" if query else path
+
+
+@functools.lru_cache(maxsize=1_000)  # a page has some 60 links, nearly all with the same values
+def _quoted(value: str) -> str:
+    return quote(value, safe=":,")
 
 
 def check_parameters(args: MultiDict[str, str], names: Iterable[str], several: Iterable[str] = ()) -> None:

@@ -172,5 +172,5 @@ def test_a_module_that_an_executor_lacks_is_one_line_with_what_helps(spark):
         runner.run("count", [1], task)
     assert str(raised.value) == (
         "Spark failed at count: No module named 'no_such_package' on an executor; set PYSPARK_PYTHON to a Python "
-        "there has it"
+        "on those machines that has it"
     )
