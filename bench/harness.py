@@ -178,9 +178,9 @@ def _run(way: Way) -> tuple[list[float], Any]:
 
 
 def number(value: float, unit: str = "") -> str:
-    """Return a number for people, three digits where it has more: ``0.61x``, ``12.4x``, ``1,230x``, ``2.40 ms``."""
+    """Return a number for people, three digits where it has more: ``0.0014x``, ``0.61x``, ``12.4x``, ``1,230x``, ``2.40 ms``."""
     size = abs(value)
-    text = f"{value:,.{2 if size < 10 else 1 if size < 100 else 0}f}"
+    text = f"{value:.2g}" if 0 < size < 0.1 else f"{value:,.{2 if size < 10 else 1 if size < 100 else 0}f}"
     return f"{text}{unit}" if unit == "x" else f"{text} {unit}".rstrip()
 
 

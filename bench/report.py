@@ -52,7 +52,12 @@ def section(results: dict, plots: Iterable[str] = ()) -> str:
     images = "varied CIFAR-10 images" if results["real_images"] else "varied digits of scikit-learn"
     columns = ("step", "against", "ours", "theirs", "figure (least-most of the rounds)", "to reach")
     cells = [(r["step"], r["against"], rate(r, "ours"), rate(r, "theirs"), figure(r), goal(r)) for r in rows]
-    notes = dict.fromkeys(f"- *{r['step']}, against {r['against']}*: {r['note']}." for r in rows if r["note"])
+    titles: dict[str, list[str]] = {}
+    for r in rows:
+        titles.setdefault(r["note"], []).append(
+            r["step"] + (f", against {r['against']}" if r["against"] else "")
+        )
+    notes = [f"- *{names[0]}*{alike(names)}: {note}." for note, names in titles.items() if note]
     return "\n\n".join(
         [
             f"Measured in one run of {results['seconds'] / 60:.0f} minutes on {words(results['machine'])}; {images}.",
@@ -61,6 +66,12 @@ def section(results: dict, plots: Iterable[str] = ()) -> str:
             "\n".join(notes),
         ]
     )
+
+
+def alike(names: list[str]) -> str:
+    """Return how many more rows a note is of: ``, and 7 rows like it``."""
+    more = len(set(names)) - 1
+    return f", and {more} row{'s' if more > 1 else ''} like it" if more else ""
 
 
 def markdown(columns, rows) -> str:

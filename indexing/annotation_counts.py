@@ -23,7 +23,7 @@ LIVE_IMAGES = 10_000
 MOST_KINDS = 20_000
 # How many values of a facet the pages show, and how many names they suggest, most frequent first.
 LISTED, SUGGESTED = 15, 100
-FACETS = {"relation": query.Facet("relations", LISTED), "class": query.Facet("classes", SUGGESTED)}
+FACETS = {"relation": query.CountedFacet("relations", LISTED), "class": query.CountedFacet("classes", SUGGESTED)}
 # Types of relations are counted by the images that Solr keeps of each where these need at most so many bytes, a bit for each
 # image: half of its cache (conf/solr/annotations/solrconfig.xml).
 MOST_BYTES = 32_000_000
@@ -31,7 +31,7 @@ Facets = dict[str, dict[str, int]]  # counts by facet and value
 
 
 @dataclass(frozen=True)
-class Counts:
+class AnnotationCounts:
     """The number of images of each class and of each type of relation, by value; ``of_class`` and ``of_relation`` have the facets
     of the searches with many images. ``rows`` are the numbers of relations by type, ``kinds`` by both classes and type; without
     these where there are too many.
@@ -59,13 +59,13 @@ class Counts:
         }
 
 
-def read_counts(store: Store, name: str) -> Counts | None:
+def read_counts(store: Store, name: str) -> AnnotationCounts | None:
     """Return the counts in the store; None where there are none, or damaged ones. Raises `StoreUnavailableError`."""
     try:
         document = store.read_json(layout.annotations_counts(name))
         images, relations = (query.Index(*document.pop(key)) for key in ("images_index", "relations_index"))
         kinds = document.pop("kinds")
-        return Counts(
+        return AnnotationCounts(
             images_index=images,
             relations_index=relations,
             kinds=None if kinds is None else [relation_query.RelationKind(*kind) for kind in kinds],
@@ -78,7 +78,7 @@ def read_counts(store: Store, name: str) -> Counts | None:
 
 
 def write_counts(store: Store, name: str, solr: Solr) -> bool:
-    """Count what `Counts` has and write it, where it isn't there or is of another state of the index.
+    """Count what `AnnotationCounts` has and write it, where it isn't there or is of another state of the index.
 
     Returns whether the counts in the store are of the index now: not where it has several shards, or changes meanwhile.
     """
@@ -120,11 +120,11 @@ def check_counts(store: Store, name: str, solr: Solr) -> str | None:
 
 
 def count_all(solr: Solr, images: str, relations: str) -> dict[str, Any]:
-    """Return the counts of an index as `Counts` has them, without the state of the index."""
-    every = {"relations": query.Facet("relations", -1), "classes": query.Facet("classes", -1)}
+    """Return the counts of an index as `AnnotationCounts` has them, without the state of the index."""
+    every = {"relations": query.CountedFacet("relations", -1), "classes": query.CountedFacet("classes", -1)}
     of_images = _count(solr, images, [], None, every)
     all_rows = relation_query.relations_query(dict.fromkeys(relation_query.PARTS, "%"))
-    of_rows = {"rows": query.Facet("relation", -1), "first": query.Facet("class1", -1)}
+    of_rows = {"rows": query.CountedFacet("relation", -1), "first": query.CountedFacet("class1", -1)}
     rows = query.find(solr, relations, all_rows, 0, 0, of_rows, READ_SECONDS).facets
     kinds = relation_query.relation_kinds(solr, relations, rows["first"], MOST_KINDS, READ_SECONDS)
     classes, types = of_images["classes"], of_images["relations"]
@@ -149,7 +149,7 @@ def _count(
     images: str,
     groups: Sequence[Sequence[str]],
     relation: str | None,
-    facets: Mapping[str, query.Facet],
+    facets: Mapping[str, query.CountedFacet],
 ) -> Facets:
     params = query.images_query(groups, every=False, relation=relation)
     return query.find(solr, images, params, 0, 0, facets, READ_SECONDS).facets

@@ -8,7 +8,7 @@ from typing import TypedDict
 from storage.store import FileUnavailableError
 
 
-class Problem(TypedDict):
+class Difference(TypedDict):
     """One thing that is wrong with a run or with annotations; `verify_run` and `verify_annotations` list the kinds."""
 
     kind: str
@@ -26,7 +26,7 @@ class Findings:
             ("images", "tagged", "dropped", "bad", "rejected", "documents"), 0
         )
     )
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Difference] = field(default_factory=list)
 
     def add(self, kind: str, partition: int | None, what: str) -> None:
         self.problems.append({"kind": kind, "partition": partition, "what": what, "mended": False})

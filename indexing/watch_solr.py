@@ -11,7 +11,7 @@ from indexing.solr_errors import SolrError
 # A Solr that hangs is treated like one that is down. Counting may take longer: 56 million documents take 1.2 s.
 ANSWER_SECONDS = 2.0
 
-Counts = dict[int | None, int]  # documents by partition; None: those without one
+PartitionCounts = dict[int | None, int]  # documents by partition; None: those without one
 Version = tuple[Any, ...]
 
 
@@ -19,7 +19,7 @@ Version = tuple[Any, ...]
 class Collection:
     """A run in Solr: its documents by partition (None where they aren't counted), and those being posted."""
 
-    counts: Counts | None
+    counts: PartitionCounts | None
     waiting: int  # documents posted but not committed
     per_second: float | None  # documents posted, over the last minute or so
 
@@ -39,7 +39,7 @@ class SolrWatch:
 
     def __init__(self, solr: Solr, alias: str) -> None:
         self.solr, self.alias = solr, alias
-        self._counts: dict[str, tuple[Version | None, Counts]] = {}
+        self._counts: dict[str, tuple[Version | None, PartitionCounts]] = {}
         self._posted: dict[str, tuple[Version | None, int]] = {}
 
     def scan(self, names: Iterable[str], seconds: float | None = None) -> SolrStatus:
@@ -92,7 +92,7 @@ class SolrWatch:
                     continue
         return cores
 
-    def _count(self, name: str, version: Version | None, until: float | None) -> Counts | None:
+    def _count(self, name: str, version: Version | None, until: float | None) -> PartitionCounts | None:
         if version is not None and name in self._counts and self._counts[name][0] == version:
             return self._counts[name][1]
         if until is not None and time.monotonic() > until:
@@ -105,7 +105,7 @@ class SolrWatch:
         self._counts[name] = (version, counts)
         return counts
 
-    def _waiting(self, name: str, version: Version | None, counts: Counts | None, added: int) -> int:
+    def _waiting(self, name: str, version: Version | None, counts: PartitionCounts | None, added: int) -> int:
         """Return how many documents were posted since the last change of the searcher that a scan has seen."""
         before, then = self._posted.get(name, (None, 0))
         if before != version:

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 from flask import abort
 from werkzeug.datastructures import MultiDict
 
-from indexing.annotation_counts import LISTED, SUGGESTED, Counts, Facets
+from indexing.annotation_counts import LISTED, SUGGESTED, AnnotationCounts, Facets
 from indexing.query import annotations as query
 from indexing.query import relations as relation_query
 from indexing.query.search_state import BadSearchError, check_parameters, quote_value
@@ -96,13 +96,13 @@ def solr() -> Solr:
     return sources().solr
 
 
-def known_counts(opened: Opened) -> Counts | None:
+def known_counts(opened: Opened) -> AnnotationCounts | None:
     """Return the counts that were made with the index; None where it isn't the same any more, or has none."""
     index = query.read_index(solr(), opened.images)
     return sources().library.annotation_counts(opened.name, index) if index else None
 
 
-def known_relation_counts(opened: Opened) -> Counts | None:
+def known_relation_counts(opened: Opened) -> AnnotationCounts | None:
     """Return what `known_counts` does, where the index of relations is the same."""
     index = query.read_index(solr(), opened.relations)
     return sources().library.annotation_counts(opened.name, relations=index) if index else None
@@ -198,7 +198,7 @@ class ImageSearch:
         """Return the search for Solr."""
         return query.images_query(self.groups(classes), self.every, self.relation, self.sort)
 
-    def find(self, opened: Opened, start: int, rows: int, facets: Mapping[str, query.Facet]) -> query.Hits:
+    def find(self, opened: Opened, start: int, rows: int, facets: Mapping[str, query.CountedFacet]) -> query.Hits:
         """Return a page of the search, with counts by facet.
 
         Of all images, of one class or of one type of relation, the counts made with the index are used, where there are some.
@@ -221,7 +221,7 @@ class ImageSearch:
         }
         return query.Hits(hits.total if total is None else total, hits.documents, hits.facets | known)
 
-    def _known(self, counts: Counts, label: str | None) -> tuple[int | None, Facets]:
+    def _known(self, counts: AnnotationCounts, label: str | None) -> tuple[int | None, Facets]:
         """Return the number of images and counts by facet, as far as they were counted; a facet doesn't count its own filter."""
         of_class = counts.of_class.get(label, {}) if label else {"relation": counts.relations}
         if not self.relation:
@@ -269,7 +269,7 @@ class RelationSearch:
         given = {part: text for part, text in patterns.items() if text.strip("%")}
         return cls(given, escape, parse_sort(args, tuple(relation_query.RELATION_SORTS)))
 
-    def find(self, opened: Opened, start: int, rows: int, facets: Mapping[str, query.Facet]) -> query.Hits:
+    def find(self, opened: Opened, start: int, rows: int, facets: Mapping[str, query.CountedFacet]) -> query.Hits:
         """Return a page of the search, with counts by facet; counted are the kinds of relations, where these are kept."""
         counts = known_relation_counts(opened)
         if counts is None or counts.kinds is None:
@@ -285,7 +285,7 @@ class RelationSearch:
             hits = query.find(solr(), opened.relations, params, start, rows)
         return query.Hits(total, hits.documents, listed)
 
-    def _matching(self, opened: Opened, counts: Counts) -> dict[str, set[str]]:
+    def _matching(self, opened: Opened, counts: AnnotationCounts) -> dict[str, set[str]]:
         """Return the classes and types that match, of each part."""
         matching: dict[str, set[str]] = {}
         for part, values in counts.values.items():

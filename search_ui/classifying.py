@@ -26,7 +26,7 @@ class ModelUnusableError(TinyTagsError):
 
 
 @dataclass(frozen=True)
-class Chosen:
+class LoadedModel:
     """A loaded model and its name."""
 
     name: str
@@ -41,17 +41,17 @@ class UploadedFile:
     data: bytes
 
 
-def load(store: Store, name: str, model_hash: str) -> Chosen:
+def load(store: Store, name: str, model_hash: str) -> LoadedModel:
     """Return a model of the store, loaded once a process. Raises `StoreError`, or `ModelUnusableError`."""
     try:
-        return Chosen(name, load_exact_model(store, name, model_hash))
+        return LoadedModel(name, load_exact_model(store, name, model_hash))
     except StoreError:
         raise
     except (TinyTagsError, ImportError) as error:
         raise ModelUnusableError(f"model {name!r} can't be used here: {error}") from error
 
 
-def classify(chosen: Chosen, given: UploadedFile, decoder: Decoder) -> NewPrediction:
+def classify(chosen: LoadedModel, given: UploadedFile, decoder: Decoder) -> NewPrediction:
     """Return the prediction of a file. Raises `ingest.image.PictureError` for one that is no picture, or too large,
     and `ModelUnusableError`.
 

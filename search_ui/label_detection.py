@@ -28,7 +28,7 @@ class DetectionRefusedError(TinyTagsError):
 
 
 @dataclass(frozen=True)
-class Label:
+class DetectedLabel:
     """A label of a picture; ``id`` is its class id as in Open Images (``/m/0abc``), or empty; ``score`` is 0.0-1.0."""
 
     name: str
@@ -41,7 +41,7 @@ class Detected:
     """The labels of one picture, the most confident first."""
 
     name: str
-    labels: tuple[Label, ...]
+    labels: tuple[DetectedLabel, ...]
     milliseconds: float
 
 
@@ -104,7 +104,7 @@ class Detector:
         if response.error.code:
             raise DetectionRefusedError(f"{NAME}: {response.error.message}")
         labels = [
-            Label(one.description, one.mid, min(max(one.score, 0.0), 1.0))
+            DetectedLabel(one.description, one.mid, min(max(one.score, 0.0), 1.0))
             for one in response.label_annotations
         ]
         return Detected(

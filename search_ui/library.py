@@ -12,7 +12,7 @@ from flask import abort
 
 from conf.addresses import without_passwords
 from conf.errors import TinyTagsError
-from indexing.annotation_counts import Counts, read_counts
+from indexing.annotation_counts import AnnotationCounts, read_counts
 from indexing.query.annotations import Index
 from ingest.annotations.classes import Classes, read_classes
 from ingest.annotations.manifest import list_annotations, open_annotations
@@ -54,7 +54,7 @@ class Library:
         self.store = store
         self._lock = threading.Lock()
         self._cache: dict[_Key, tuple[float, object]] = {}
-        self._counts: dict[str, Counts] = {}
+        self._counts: dict[str, AnnotationCounts] = {}
 
     def corpus(self, name: str) -> Corpus | None:
         """Return a corpus, or None where the store has none of this name. Raises `StoreUnavailableError`."""
@@ -74,13 +74,13 @@ class Library:
 
     def annotation_counts(
         self, name: str, images: Index | None = None, relations: Index | None = None
-    ) -> Counts | None:
+    ) -> AnnotationCounts | None:
         """Return the counts of annotations whose images and relations have these indexes, or any where none is given.
 
         None where the store has none. Raises `StoreUnavailableError`.
         """
 
-        def fit(counts: Counts) -> bool:
+        def fit(counts: AnnotationCounts) -> bool:
             return images in (None, counts.images_index) and relations in (None, counts.relations_index)
 
         known = self._counts.get(name)

@@ -19,7 +19,7 @@ MOST_FILES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class UploadOutcome:
     """The result of one file; each view adds what it answers where there is no error."""
 
     name: str
@@ -28,11 +28,11 @@ class Outcome:
 
 
 def bad_picture(given: UploadedFile, error: PictureError) -> dict[str, Any]:
-    """Return the parts of the `Outcome` of a file that is no picture, or too large."""
+    """Return the parts of the `UploadOutcome` of a file that is no picture, or too large."""
     return {"name": given.name, "error": str(error), "too_large": isinstance(error, PictureTooLargeError)}
 
 
-def check_any(outcomes: Sequence[Outcome]) -> None:
+def check_any(outcomes: Sequence[UploadOutcome]) -> None:
     """Abort with the first error where every file of a request has one: 413 for a file that is too large, else 400."""
     if all(outcome.error for outcome in outcomes):
         refused = RequestEntityTooLarge if outcomes[0].too_large else BadRequest

@@ -23,7 +23,7 @@ _TAG = IN_SOLR.index("tag")
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class ComparedRuns:
     """Whether the tags are the same, of each image with a tag by several runs.
 
     ``cells`` are those of the compared collections, with each document in the cell of its agreement; ``documents`` are their
@@ -65,7 +65,7 @@ class Comparison:
         return parameters | {"agreement_filter": f"{{!bool {clauses}}}"}
 
 
-NOT_COMPARED = Comparison()
+NOT_COMPARED = ComparedRuns()
 
 
 def comparable(cells: Mapping[str, Cells]) -> dict[str, list[str]]:
@@ -81,7 +81,7 @@ def comparable(cells: Mapping[str, Cells]) -> dict[str, list[str]]:
     }
 
 
-def compare(solr: Solr, cells: Mapping[str, Cells]) -> Comparison:
+def compare(solr: Solr, cells: Mapping[str, Cells]) -> ComparedRuns:
     """Read the tags of the collections that are `comparable`, and compare them. Raises `SolrError`."""
     agreements: dict[str, Mapping[Place, str]] = {}
     with_agreements: dict[str, Cells] = {}
@@ -107,7 +107,7 @@ def compare(solr: Solr, cells: Mapping[str, Cells]) -> Comparison:
                 moved[keys[place], compared[place], None] += 1
             with_agreements[name] = with_moved(cells[name], moved)
             one_by_one[name] = Documents.of(cells[name], keys, compared, numbers)
-    return Comparison(agreements, with_agreements, one_by_one)
+    return ComparedRuns(agreements, with_agreements, one_by_one)
 
 
 def compare_tags(runs: Iterable[Mapping[Place, str]]) -> dict[Place, str]:

@@ -43,7 +43,7 @@ _KEPT: dict[tuple[str, str], tuple[Index, Any]] = {}
 _WHOLE: dict[tuple[str, str], Index] = {}
 
 
-class Facet(NamedTuple):
+class CountedFacet(NamedTuple):
     """A field whose values are counted, and how many values, those with most documents; -1 is all of them.
 
     With ``kept`` Solr keeps the documents of each value in its cache, a bit each, and counts the bits that they have in common with
@@ -139,7 +139,7 @@ def find(
     params: Params,
     start: int,
     rows: int,
-    facets: Mapping[str, Facet] | None = None,
+    facets: Mapping[str, CountedFacet] | None = None,
     seconds: float = ANSWER_SECONDS,
 ) -> Hits:
     """Return a page of a search. ``facets`` maps a filter's tag to what is counted.
@@ -179,7 +179,7 @@ def find_images(
     params: Params,
     start: int,
     rows: int,
-    facets: Mapping[str, Facet] | None = None,
+    facets: Mapping[str, CountedFacet] | None = None,
 ) -> Hits:
     """Do what `find` does for the ``params`` that `images_query` returns for these groups.
 
@@ -218,7 +218,7 @@ def _first_images(
 
 
 def _count_any(
-    solr: Solr, alias: str, groups: Sequence[Sequence[str]], params: Params, facets: Mapping[str, Facet]
+    solr: Solr, alias: str, groups: Sequence[Sequence[str]], params: Params, facets: Mapping[str, CountedFacet]
 ) -> Hits:
     """Return the counts of images with any of the classes: those of all images without those with none.
 
@@ -343,7 +343,7 @@ def document_frequencies(
     return frequencies
 
 
-def _facet(facet: Facet) -> dict[str, Any]:
+def _facet(facet: CountedFacet) -> dict[str, Any]:
     if facet.kept:
         return terms(facet.field, -1) | {"method": "enum", "sort": "index asc", "cacheDf": 1}
     return terms(facet.field, facet.limit)

@@ -25,7 +25,7 @@ PER_RUN = tuple(name for name, facet in FACETS.items() if facet.per_run)
 
 
 @dataclass(frozen=True)
-class Source:
+class IndexedRun:
     """A collection, which holds one run: its values of the facets `PER_RUN`."""
 
     values: tuple[str, ...]
@@ -71,7 +71,7 @@ class Cells:
     A network has no trees; ``votes`` is its confidence in whole percent then, halves up.
     """
 
-    source: Source
+    source: IndexedRun
     trees: int | None
     values: Mapping[str, Column]
     votes: Column
@@ -100,7 +100,7 @@ def query_cells(solr: Solr, collection: str) -> Cells:
         )
     values = {name: next((b["val"] for b in _buckets(about, name)), "") for name in PER_RUN}
     values["run"] = collection
-    source = Source(tuple(values.values()), int(about.get("last_row", 0)) + 1)
+    source = IndexedRun(tuple(values.values()), int(about.get("last_row", 0)) + 1)
     has = {name: about.get(f"has_{name}", {}).get("count", 0) for name in IN_SOLR}
     names = [name for name in IN_SOLR if has[name]]
     facets = [("votes", _VOTES if trees else _PERCENTS)]

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conf.wording import percent
-from indexing.query.cells import COUNTED, PER_RUN, Cells, Column, Source
+from indexing.query.cells import COUNTED, PER_RUN, Cells, Column, IndexedRun
 from indexing.query.levels import Level
 from indexing.query.search_state import ANSWERS, SearchState
 
@@ -59,7 +59,7 @@ class Counts:
         return levels
 
     @property
-    def sources(self) -> tuple[Source, ...]:
+    def sources(self) -> tuple[IndexedRun, ...]:
         return tuple(some.source for some in self.cells)
 
     def values(self, name: str) -> tuple[str, ...]:
@@ -122,7 +122,7 @@ class Counts:
         covered = frozenset(source for source in self.sources if _covers(state.filters, source))
         return self.only(covered)
 
-    def only(self, sources: frozenset[Source]) -> "Counts":
+    def only(self, sources: frozenset[IndexedRun]) -> "Counts":
         """Return the counts of some of the collections."""
         return self if len(sources) == len(self.sources) else self._subset(sources)
 
@@ -243,6 +243,6 @@ def _join(values: tuple[Any, ...], columns: list[Column]) -> Column:
     return Column(values, np.concatenate(joined) if joined else np.zeros(0, np.int64))
 
 
-def _covers(filters: Mapping[str, tuple[str, ...]], source: Source) -> bool:
+def _covers(filters: Mapping[str, tuple[str, ...]], source: IndexedRun) -> bool:
     """Whether filters by facets of `PER_RUN` cover a collection."""
     return all(source.value(name) in values for name, values in filters.items() if name in PER_RUN)

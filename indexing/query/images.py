@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from indexing.query.cells import COUNTED, IN_SOLR, Cells, Column
 from indexing.query.counts import Counts
-from indexing.query.people import Key, PeoplesLabel, Place
+from indexing.query.people import Key, DocumentLabel, Place
 from indexing.query.search_state import SearchState
 
 _Numbers = npt.NDArray[np.int64]
@@ -48,7 +48,7 @@ class Documents:
             ),
         )
 
-    def with_given(self, given: Mapping[str, PeoplesLabel]) -> "Documents":
+    def with_given(self, given: Mapping[str, DocumentLabel]) -> "Documents":
         """Return the documents with what people give some of them, by id."""
         if not given:
             return self

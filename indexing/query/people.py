@@ -42,14 +42,14 @@ class People(Protocol):
 
 
 @dataclass(frozen=True)
-class PeoplesLabel:
+class DocumentLabel:
     """The label by people of the image of a document, None where it is disputed, and the state of its tag."""
 
     label: str | None
     state: str
 
     @classmethod
-    def of(cls, label: str | None, tag: str) -> "PeoplesLabel":
+    def of(cls, label: str | None, tag: str) -> "DocumentLabel":
         return cls(label, "disputed" if label is None else "agreed" if label == tag else "corrected")
 
     @property
@@ -68,18 +68,18 @@ class LabelledDocuments:
             str, Key | None
         ] = {}  # None: below the minimum confidence, so that there is no document
 
-    def given(self, labels: Mapping[Place, str | None]) -> dict[str, PeoplesLabel]:
+    def given(self, labels: Mapping[Place, str | None]) -> dict[str, DocumentLabel]:
         """Return what people give the documents of the collection, by their ids. Raises `SolrError`."""
         prefix = self._collection[-8:]
         ids = {f"{prefix}:{partition:d}:{row:d}": label for (partition, row), label in labels.items()}
         self._read([id for id in ids if id not in self._keys])
         tag = IN_SOLR.index("tag")
         return {
-            id: PeoplesLabel.of(label, key[0][tag]) for id, label in ids.items() if (key := self._keys[id])
+            id: DocumentLabel.of(label, key[0][tag]) for id, label in ids.items() if (key := self._keys[id])
         }
 
     def counted(
-        self, cells: Cells, given: Mapping[str, PeoplesLabel], agreements: Mapping[Place, str]
+        self, cells: Cells, given: Mapping[str, DocumentLabel], agreements: Mapping[Place, str]
     ) -> Cells:
         """Return the cells of the collection with each of these documents moved to the cell of its state.
 
@@ -126,7 +126,7 @@ def terms(name: str) -> str:
 
 
 def ids_with(
-    given: Mapping[str, PeoplesLabel], collections: Iterable[str], states: Collection[str] = ()
+    given: Mapping[str, DocumentLabel], collections: Iterable[str], states: Collection[str] = ()
 ) -> list[str]:
     """Return the ids of the documents in some collections with one of ``states``, of all where there is none."""
     prefixes = {name[-8:] for name in collections}

@@ -11,11 +11,11 @@ from urllib.parse import quote
 
 from conf.cached import Cached
 from conf.errors import TinyTagsError
-from indexing.query.agreement import NOT_COMPARED, Comparison, comparable, compare
+from indexing.query.agreement import NOT_COMPARED, ComparedRuns, comparable, compare
 from indexing.query.cells import Cells, query_cells
 from indexing.query.counts import Counts
 from indexing.query.images import ImageCounts
-from indexing.query.people import LabelledDocuments, People, PeoplesLabel, PeoplesLabels
+from indexing.query.people import LabelledDocuments, People, DocumentLabel, PeoplesLabels
 from indexing.query.search_state import SearchState
 from indexing.solr import Solr
 from indexing.solr_errors import NotNowError, RefusedError, SolrError
@@ -39,8 +39,8 @@ class Snapshot:
 
     collections: tuple[str, ...]
     counts: Counts
-    given: Mapping[str, PeoplesLabel] = field(default_factory=dict)  # what people give documents, by id
-    comparison: Comparison = NOT_COMPARED
+    given: Mapping[str, DocumentLabel] = field(default_factory=dict)  # what people give documents, by id
+    comparison: ComparedRuns = NOT_COMPARED
     images: ImageCounts = field(default_factory=ImageCounts)
 
     def of(self, state: SearchState) -> "Snapshot":
@@ -70,7 +70,7 @@ class PublishedIndex:
         self._cells: dict[str, Cells] = {}
         self._labels: PeoplesLabels | None = None
         self._labelled: dict[str, LabelledDocuments] = {}
-        self._comparing: Cached[Comparison] | None = None
+        self._comparing: Cached[ComparedRuns] | None = None
         self._comparing_versions: dict[str, Version] = {}
 
     def expire(self) -> None:
@@ -146,23 +146,23 @@ class PublishedIndex:
         images = ImageCounts.of(one.with_given(given[name]) for name, one in comparison.documents.items())
         self._snapshot = Snapshot(tuple(sorted(cells)), counts, every, comparison, images)
 
-    def _compare(self, cells: Mapping[str, Cells]) -> Comparison:
+    def _compare(self, cells: Mapping[str, Cells]) -> ComparedRuns:
         try:
             return compare(self.solr, cells)
         except SolrError as error:
             _log.warning("the tags of several models are not compared: %s", error)
             raise
 
-    def _comparison(self) -> Comparison:
+    def _comparison(self) -> ComparedRuns:
         """Return the comparison of the models, which another thread makes, or `NOT_COMPARED` until it is done."""
         comparison = self._comparing.get(COMPARISON_SECONDS, forever=True).value if self._comparing else None
         return comparison or NOT_COMPARED
 
     def _given(
         self, labelled: Mapping[str, LabelledDocuments], labels: PeoplesLabels
-    ) -> tuple[dict[str, dict[str, PeoplesLabel]], bool]:
+    ) -> tuple[dict[str, dict[str, DocumentLabel]], bool]:
         """Return what people give the documents of each collection, and whether that is known of all of them."""
-        given: dict[str, dict[str, PeoplesLabel]] = {}
+        given: dict[str, dict[str, DocumentLabel]] = {}
         known = True
         for name, some in labelled.items():
             corpus = None

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from conf.errors import TinyTagsError
-from ingest.annotations.layouts import BadRowError, Layout, split_row
+from ingest.annotations.layouts import BadRowError, TableLayout, split_row
 from storage import layout
 from storage.store import Store
 
@@ -58,7 +58,7 @@ class Classes:
         return reached
 
 
-def read_names(text: str, table: Layout) -> tuple[dict[str, str], list[tuple[int, str]]]:
+def read_names(text: str, table: TableLayout) -> tuple[dict[str, str], list[tuple[int, str]]]:
     """Return the names in a file of classes, and its bad rows as (line, reason)."""
     names: dict[str, str] = {}
     bad = []

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from conf.errors import TinyTagsError
 from ingest.annotations import PREFIX
-from ingest.annotations.labels import Chosen, read_images
+from ingest.annotations.labels import ChosenClasses, read_images
 from ingest.annotations.manifest import Annotations
 from ingest.formats.dump import Dump
 from ingest.formats.folder import Folder
@@ -48,7 +48,7 @@ def name_hashes(folder: Folder) -> NDArray[np.uint64]:
 
 
 def single_labels(
-    store: Store, annotations: Annotations, chosen: Chosen, wanted: NDArray[np.uint64], partition: int
+    store: Store, annotations: Annotations, chosen: ChosenClasses, wanted: NDArray[np.uint64], partition: int
 ) -> dict[str, Any]:
     """Return under "labels" those images of a partition that have exactly one of the chosen classes, with its place.
 

@@ -15,7 +15,7 @@ from storage.store import Store
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenClasses:
     """Classes by name, and the ids that stand for each."""
 
     names: list[str]
@@ -27,7 +27,7 @@ class Chosen:
         return [place for place, ids in enumerate(self.labels) if given & ids]
 
 
-def choose_classes(classes: Classes, names: Sequence[str], descendants: bool = False) -> Chosen:
+def choose_classes(classes: Classes, names: Sequence[str], descendants: bool = False) -> ChosenClasses:
     """Return the classes of these names, in any case, or ids; with ``descendants`` a kind of a class counts as the class.
 
     Raises `TinyTagsError` for a name that no class has, and for one that is given twice.
@@ -43,7 +43,7 @@ def choose_classes(classes: Classes, names: Sequence[str], descendants: bool = F
             )
         chosen.append(classes.name(labels[0]))
         ids.append(frozenset(classes.with_kinds(labels) if descendants else labels))
-    return Chosen(check_classes(chosen) or [], ids)
+    return ChosenClasses(check_classes(chosen) or [], ids)
 
 
 def open_complete(store: Store, name: str) -> Annotations:

@@ -21,7 +21,7 @@ class BadRowError(TinyTagsError):
 
 
 @dataclass(frozen=True)
-class Layout:
+class TableLayout:
     """What a file holds, and the place of each of its columns that are read."""
 
     kind: Kind
@@ -74,7 +74,7 @@ _KNOWN_COLUMNS = {
 }
 
 
-def recognise(first: str, path: str) -> Layout | None:
+def recognise(first: str, path: str) -> TableLayout | None:
     """Return the layout of a file by its first line, without a line end; None for a file that holds something else.
 
     Raises `TinyTagsError` for a file of a known layout that lacks one of its columns.
@@ -94,11 +94,11 @@ def recognise(first: str, path: str) -> Layout | None:
         missing = len(known.required) - len(columns)
         if not missing:
             columns |= {ours: names.index(name) for name, ours in known.optional.items() if name in names}
-            return Layout(known.kind, columns, len(fields), renamed=renamed)
+            return TableLayout(known.kind, columns, len(fields), renamed=renamed)
         if best is None or missing < best[0]:
             best = missing, known, columns, renamed
     if len(fields) >= 2 and fields[0].startswith(("/m/", "/g/", "/t/")):
-        return Layout("classes", {"class": 0, "name": 1}, 2, header=False)
+        return TableLayout("classes", {"class": 0, "name": 1}, 2, header=False)
     assert best is not None
     if _KNOWN_COLUMNS & set(names):
         _, known, columns, _ = best

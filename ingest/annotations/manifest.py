@@ -9,7 +9,7 @@ from conf.errors import TinyTagsError
 from conf.wording import counted
 from ingest import files
 from ingest.annotations.classes import Classes, merge, read_hierarchy, read_names
-from ingest.annotations.layouts import Layout, recognise
+from ingest.annotations.layouts import TableLayout, recognise
 from storage import layout
 from storage.manifests import list_names, open_manifest
 from storage.store import Store, check_name
@@ -22,7 +22,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
-class Source:
+class AnnotationFile:
     """A file of labels or relations: the place of each column, and where its rows begin and end."""
 
     path: str
@@ -85,7 +85,7 @@ class Annotations:
     name: str
     folder: str  # that was read
     identity: dict[str, Any]  # of the files
-    sources: list[Source]
+    sources: list[AnnotationFile]
     partition_bytes: int
     version: int = VERSION
 
@@ -108,7 +108,7 @@ class Annotations:
         """How many partitions the documents are in: an image is in that of its id."""
         return max(1, self.ranges)
 
-    def range(self, number: int) -> tuple[Source, int, int]:
+    def range(self, number: int) -> tuple[AnnotationFile, int, int]:
         """Return the file of a range, its first byte and the one after its last."""
         for source in self.sources:
             count = source.partitions(self.partition_bytes)
@@ -147,7 +147,7 @@ def scan(
     folder = files.absolute(folder)
     if not files.is_dir(folder, webhdfs):
         raise TinyTagsError(f"{folder}: is not a folder; give the one that the CSV files are in")
-    sources: list[Source] = []
+    sources: list[AnnotationFile] = []
     classes: list[Classes] = []
     notes: list[str] = []
     used: list[str] = []
@@ -182,7 +182,7 @@ def scan(
             if len(bad) > 10:
                 notes.append(f"{path}: {counted(len(bad), 'bad row')} in all")
         else:
-            sources.append(Source(path, table.kind, dict(table.columns), table.width, start, entry.size))
+            sources.append(AnnotationFile(path, table.kind, dict(table.columns), table.width, start, entry.size))
     if not sources:
         raise TinyTagsError(
             f"{folder}: has no CSV file of labels or relations; a header like ImageID,Source,LabelName,Confidence or "
@@ -195,7 +195,7 @@ def scan(
     return Scanned(Annotations(name, folder, identity, sources, partition_bytes), merged, notes)
 
 
-def _recognise(path: str, size: int, webhdfs: str | None) -> tuple[Layout | None, int]:
+def _recognise(path: str, size: int, webhdfs: str | None) -> tuple[TableLayout | None, int]:
     """Return the layout of a CSV file, and where its rows begin. Raises `TinyTagsError` for line ends that can't be read."""
     head = bytes(files.read_range(path, 0, min(size, MOST_LINE), webhdfs))
     bom = len(BOM) if head.startswith(BOM) else 0
@@ -249,4 +249,4 @@ def create_annotations(store: Store, made: Annotations) -> None:
 
 def _parse(manifest: dict[str, Any]) -> Annotations:
     values = {key.name: manifest[key.name] for key in fields(Annotations)}
-    return Annotations(**values | {"sources": [Source(**source) for source in values["sources"]]})
+    return Annotations(**values | {"sources": [AnnotationFile(**source) for source in values["sources"]]})

@@ -16,7 +16,7 @@ from conf.wording import first_line
 from ingest import files
 from ingest.annotations.classes import Classes
 from ingest.annotations.layouts import BOXES, BadRowError, split_row
-from ingest.annotations.manifest import MOST_LINE, Annotations, Source
+from ingest.annotations.manifest import MOST_LINE, Annotations, AnnotationFile
 from storage import layout
 from storage.store import DamagedFileError, Store
 
@@ -137,7 +137,7 @@ def _write_parquet(store: Store, path: str, kind: str, rows: list[list[Row]]) ->
                 writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
 
 
-def _lines(source: Source, start: int, stop: int, webhdfs: str | None) -> Iterator[tuple[int, bytes]]:
+def _lines(source: AnnotationFile, start: int, stop: int, webhdfs: str | None) -> Iterator[tuple[int, bytes]]:
     """Yield the lines that begin in a range of bytes, without their ends, each with its first byte."""
     before = 0 if start == source.start else 1
     data = bytes(files.read_range(source.path, start - before, stop - start + before, webhdfs))
@@ -157,7 +157,7 @@ def _lines(source: Source, start: int, stop: int, webhdfs: str | None) -> Iterat
         at = end + 1
 
 
-def _rest(source: Source, at: int, webhdfs: str | None) -> bytes:
+def _rest(source: AnnotationFile, at: int, webhdfs: str | None) -> bytes:
     """Return what a line has beyond the end of a range, up to a limit."""
     rest = b""
     while at < source.size and len(rest) <= MOST_LINE:
@@ -170,7 +170,7 @@ def _rest(source: Source, at: int, webhdfs: str | None) -> bytes:
     return rest
 
 
-def _parse(source: Source, line: bytes) -> Row | None:
+def _parse(source: AnnotationFile, line: bytes) -> Row | None:
     """Return a row; None for an empty line. Raises `BadRowError`."""
     if not line:
         return None
@@ -221,5 +221,5 @@ def _confidence(source: str, text: str) -> tuple[str, float]:
     return source, confidence
 
 
-def _classes(source: Source, row: Row) -> tuple[str, ...]:
+def _classes(source: AnnotationFile, row: Row) -> tuple[str, ...]:
     return (row[1],) if source.kind == "labels" else (row[1], row[3])

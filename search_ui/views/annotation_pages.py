@@ -137,7 +137,7 @@ def relation_search(name: str) -> str:
         RelationSearch.parse(request.args),
         Page.parse(request.args, PER_PAGE),
     )
-    facets = {part: query.Facet(part, SUGGESTED) for part in relation_query.PARTS}
+    facets = {part: query.CountedFacet(part, SUGGESTED) for part in relation_query.PARTS}
     hits = search.find(opened, page.start, page.limit or PER_PAGE, facets)
     headings = {"class1": "First class", "relation": "Relation", "class2": "Second class"}
     listed, suggestions = [], {}

@@ -14,13 +14,13 @@ from ingest.image import PictureError, to_png
 from ingest.picture import FORMATS, MOST_BYTES
 from records.predictions import NewPrediction
 from search_ui import UPLOAD_BYTES, api, details
-from search_ui.classifying import Chosen, UploadedFile, classify, load
+from search_ui.classifying import LoadedModel, UploadedFile, classify, load
 from search_ui.errors import HEADERS
 from search_ui.label_detection import installed
 from search_ui.library import image_urls
 from search_ui.similar import similar_images
 from search_ui.sources import sources
-from search_ui.uploads import MOST_FILES, Outcome, bad_picture, check_any, files, percent, read_request
+from search_ui.uploads import MOST_FILES, UploadOutcome, bad_picture, check_any, files, percent, read_request
 from search_ui.views.corrections import name as name_of_visitor
 from search_ui.views.label_detection import Result as Detected
 from search_ui.views.label_detection import detect
@@ -41,7 +41,7 @@ NO_PLACE = ("", -1, -1)  # that an image of the index could have
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result(Outcome):
+class Result(UploadOutcome):
     """A prediction, and its number in the history where it was recorded; or an error."""
 
     prediction: NewPrediction | None = None
@@ -113,14 +113,14 @@ def _as_json(result: Result, least: float) -> api.ClassifiedFile | api.Unclassif
     }
 
 
-def _classify(chosen: Chosen, given: list[UploadedFile]) -> list[Result]:
+def _classify(chosen: LoadedModel, given: list[UploadedFile]) -> list[Result]:
     """Classify files and record the predictions; one after another, as the processors are shared anyway."""
     check_rate(sources().classify_rates, "pictures", len(given))
     until = time.monotonic() + SECONDS
     return [_classify_one(chosen, one, until) for one in given]
 
 
-def _classify_one(chosen: Chosen, given: UploadedFile, until: float) -> Result:
+def _classify_one(chosen: LoadedModel, given: UploadedFile, until: float) -> Result:
     if time.monotonic() > until:
         return Result(name=given.name, error="was not classified, as the others took too long; send it again")
     try:
@@ -156,7 +156,7 @@ def nearest(image: bytes) -> list[dict[str, Any]] | None:
     return [hit | image_urls(hit, versions[hit["corpus"]]) for hit in hits]
 
 
-def _choose(name: str) -> Chosen:
+def _choose(name: str) -> LoadedModel:
     """Return the model of this name, or the default for none; 404 where there is none. Raises `ModelUnusableError`."""
     known = usable_models()
     name = name or default_model(known)
@@ -219,7 +219,7 @@ def _page(
         not_recorded=refused.description if refused else "",
     )
     response = with_images(html)
-    outcomes: list[Outcome] = [*results, *detected]
+    outcomes: list[UploadOutcome] = [*results, *detected]
     if outcomes and all(outcome.error for outcome in outcomes):
         response.status_code = 400
     return response

@@ -281,14 +281,14 @@ def _store(given: list[Any], by: str) -> list[api.GivenLabel]:
     ]
 
 
-class _Given(NamedTuple):
+class _GivenLabel(NamedTuple):
     corpus: Corpus
     partition: int
     row: int
     label: str | None
 
 
-def _checked(one: Any) -> _Given:
+def _checked(one: Any) -> _GivenLabel:
     """Return one entry of a request; 400 where it is none, 404 where there is no such image."""
     if not (
         isinstance(one, dict)
@@ -304,10 +304,10 @@ def _checked(one: Any) -> _Given:
     corpus = known_corpus(sources().library, one["corpus"], partition, row)
     # As a class of the URL is read: other spaces than these belong to the name.
     label = None if label is None else label.strip(" \t\r\n") if has_letter(label) else ""
-    return _Given(corpus, partition, row, label)
+    return _GivenLabel(corpus, partition, row, label)
 
 
-def _label_of(one: _Given) -> str | None:
+def _label_of(one: _GivenLabel) -> str | None:
     """Return the label that most people give an image now."""
     latest = sources().corrections.latest_of_image(one.corpus, one.partition, one.row)
     return majority(given.label for given in latest)

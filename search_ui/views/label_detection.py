@@ -10,7 +10,7 @@ from search_ui import api
 from search_ui.classifying import UploadedFile
 from search_ui.label_detection import Detected, DetectionRefusedError, DetectionUnavailableError, Detector
 from search_ui.sources import sources
-from search_ui.uploads import Outcome, bad_picture, check_any, read_request
+from search_ui.uploads import UploadOutcome, bad_picture, check_any, read_request
 from search_ui.writing import check_rate
 
 blueprint = Blueprint("label_detection", __name__)
@@ -20,7 +20,7 @@ SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result(Outcome):
+class Result(UploadOutcome):
     """The labels, and the image of 3,072 bytes to show the file by; or an error."""
 
     detected: Detected | None = None

@@ -132,7 +132,7 @@ def ways(
     return list(possible_inputs(foreign.shape, size, scale, order, layout))
 
 
-class Choice(NamedTuple):
+class ChosenInput(NamedTuple):
     """A network that takes images in the way that was best, or the only one."""
 
     model: Model
@@ -143,7 +143,7 @@ class Choice(NamedTuple):
 def choose(
     foreign: Foreign, taken: Sequence[NetworkInput | None], classes: list[str], images: Images | None = None,
     labels: npt.NDArray[np.int32] | None = None,
-) -> Choice:  # fmt: skip
+) -> ChosenInput:  # fmt: skip
     """Return the network in the best of the ways ``taken``, tried on ``images`` (n, 3072) with ``labels`` (n,), places in ``classes``.
 
     Without images there may be only one way. Raises `UselessNetworkError` where the best is no better than always the same
@@ -156,7 +156,7 @@ def choose(
                 f"the network's input format is unknown: give {' and '.join(options)}, or labelled images by --corpus"
             )
         noise = np.random.default_rng(0).integers(0, 256, (NOISE_IMAGES, 3072)).astype(np.uint8)
-        return Choice(_probabilities(foreign, taken[0], classes, noise)[0], _words(taken[0]), [])
+        return ChosenInput(_probabilities(foreign, taken[0], classes, noise)[0], _words(taken[0]), [])
     candidates: list[tuple[float, int, Model]] = []
     errors: list[NetworkError] = []
     for place, one in enumerate(taken):
@@ -179,7 +179,7 @@ def choose(
             "(--classes A,B,...), or it takes images in none of the ways that are tried",
             tried,
         )
-    return Choice(candidates[0][2], tried[0][0], tried)
+    return ChosenInput(candidates[0][2], tried[0][0], tried)
 
 
 def _probabilities(

@@ -8,7 +8,7 @@ from decimal import ROUND_HALF_UP, Decimal
 import numpy as np
 
 from conf.wording import percent
-from indexing.query.cells import COUNTED, PER_RUN, Cells, Column, Source
+from indexing.query.cells import COUNTED, PER_RUN, Cells, Column, IndexedRun
 from ingest.corpus import Corpus, create_corpus, open_corpus
 from ingest.formats import open_dump
 from ingest.image import IMAGE_BYTES, SIDE
@@ -175,7 +175,7 @@ def count_cells(documents: list[dict]) -> list[Cells]:
     """Return the cells of documents, counted one by one."""
     sources = {}
     for document in documents:
-        source = Source(tuple(document[name] for name in PER_RUN))
+        source = IndexedRun(tuple(document[name] for name in PER_RUN))
         cells = sources.setdefault((source, document.get("trees")), {})
         key = (*(document.get(name) for name in COUNTED), document.get("votes", shares(document)))
         cells[key] = cells.get(key, 0) + 1
@@ -185,7 +185,7 @@ def count_cells(documents: list[dict]) -> list[Cells]:
     ]
 
 
-def make_cells(keys: list[tuple], documents: list[int], trees: int | None, source: Source) -> Cells:
+def make_cells(keys: list[tuple], documents: list[int], trees: int | None, source: IndexedRun) -> Cells:
     """Return cells with the values of facets and the votes of ``keys``."""
     *values, votes = map(Column.of, zip(*keys, strict=True))
     return Cells(source, trees, dict(zip(COUNTED, values, strict=True)), votes, np.array(documents))

@@ -8,7 +8,7 @@ import pytest
 from searchable import CLASSES, count_cells, make_cells, matches, shares
 
 from conf.wording import percent
-from indexing.query.cells import COUNTED, PER_RUN, Source
+from indexing.query.cells import COUNTED, PER_RUN, IndexedRun
 from indexing.query.counts import Counts
 from indexing.query.search_state import SearchState
 
@@ -16,7 +16,7 @@ from indexing.query.search_state import SearchState
 def cell(votes, trees, documents, tag="frog"):
     """Return a cell of one tag, without any other values, in a collection of its own."""
     values = (tag if name == "tag" else None for name in COUNTED)
-    return make_cells([(*values, votes)], [documents], trees, Source(("",) * len(PER_RUN)))
+    return make_cells([(*values, votes)], [documents], trees, IndexedRun(("",) * len(PER_RUN)))
 
 
 def test_percents_are_rounded_halves_up_in_whole_numbers():
