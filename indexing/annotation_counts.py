@@ -23,7 +23,10 @@ LIVE_IMAGES = 10_000
 MOST_KINDS = 20_000
 # How many values of a facet the pages show, and how many names they suggest, most frequent first.
 LISTED, SUGGESTED = 15, 100
-FACETS = {"relation": query.CountedFacet("relations", LISTED), "class": query.CountedFacet("classes", SUGGESTED)}
+FACETS = {
+    "relation": query.CountedFacet("relations", LISTED),
+    "class": query.CountedFacet("classes", SUGGESTED),
+}
 # Types of relations are counted by the images that Solr keeps of each where these need at most so many bytes, a bit for each
 # image: half of its cache (conf/solr/annotations/solrconfig.xml).
 MOST_BYTES = 32_000_000

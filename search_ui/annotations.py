@@ -198,7 +198,9 @@ class ImageSearch:
         """Return the search for Solr."""
         return query.images_query(self.groups(classes), self.every, self.relation, self.sort)
 
-    def find(self, opened: Opened, start: int, rows: int, facets: Mapping[str, query.CountedFacet]) -> query.Hits:
+    def find(
+        self, opened: Opened, start: int, rows: int, facets: Mapping[str, query.CountedFacet]
+    ) -> query.Hits:
         """Return a page of the search, with counts by facet.
 
         Of all images, of one class or of one type of relation, the counts made with the index are used, where there are some.
@@ -269,7 +271,9 @@ class RelationSearch:
         given = {part: text for part, text in patterns.items() if text.strip("%")}
         return cls(given, escape, parse_sort(args, tuple(relation_query.RELATION_SORTS)))
 
-    def find(self, opened: Opened, start: int, rows: int, facets: Mapping[str, query.CountedFacet]) -> query.Hits:
+    def find(
+        self, opened: Opened, start: int, rows: int, facets: Mapping[str, query.CountedFacet]
+    ) -> query.Hits:
         """Return a page of the search, with counts by facet; counted are the kinds of relations, where these are kept."""
         counts = known_relation_counts(opened)
         if counts is None or counts.kinds is None:

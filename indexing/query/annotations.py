@@ -218,7 +218,11 @@ def _first_images(
 
 
 def _count_any(
-    solr: Solr, alias: str, groups: Sequence[Sequence[str]], params: Params, facets: Mapping[str, CountedFacet]
+    solr: Solr,
+    alias: str,
+    groups: Sequence[Sequence[str]],
+    params: Params,
+    facets: Mapping[str, CountedFacet],
 ) -> Hits:
     """Return the counts of images with any of the classes: those of all images without those with none.
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from indexing.query.cells import COUNTED, IN_SOLR, Cells, Column
 from indexing.query.counts import Counts
-from indexing.query.people import Key, DocumentLabel, Place
+from indexing.query.people import DocumentLabel, Key, Place
 from indexing.query.search_state import SearchState
 
 _Numbers = npt.NDArray[np.int64]

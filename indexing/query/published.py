@@ -15,7 +15,7 @@ from indexing.query.agreement import NOT_COMPARED, ComparedRuns, comparable, com
 from indexing.query.cells import Cells, query_cells
 from indexing.query.counts import Counts
 from indexing.query.images import ImageCounts
-from indexing.query.people import LabelledDocuments, People, DocumentLabel, PeoplesLabels
+from indexing.query.people import DocumentLabel, LabelledDocuments, People, PeoplesLabels
 from indexing.query.search_state import SearchState
 from indexing.solr import Solr
 from indexing.solr_errors import NotNowError, RefusedError, SolrError

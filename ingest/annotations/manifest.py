@@ -182,7 +182,9 @@ def scan(
             if len(bad) > 10:
                 notes.append(f"{path}: {counted(len(bad), 'bad row')} in all")
         else:
-            sources.append(AnnotationFile(path, table.kind, dict(table.columns), table.width, start, entry.size))
+            sources.append(
+                AnnotationFile(path, table.kind, dict(table.columns), table.width, start, entry.size)
+            )
     if not sources:
         raise TinyTagsError(
             f"{folder}: has no CSV file of labels or relations; a header like ImageID,Source,LabelName,Confidence or "

@@ -16,7 +16,7 @@ from conf.wording import first_line
 from ingest import files
 from ingest.annotations.classes import Classes
 from ingest.annotations.layouts import BOXES, BadRowError, split_row
-from ingest.annotations.manifest import MOST_LINE, Annotations, AnnotationFile
+from ingest.annotations.manifest import MOST_LINE, AnnotationFile, Annotations
 from storage import layout
 from storage.store import DamagedFileError, Store
 
