@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 from conf.errors import TinyTagsError
@@ -34,7 +35,7 @@ class Corpus:
     def partitions(self) -> int:
         return -(-self.images // self.partition_images)
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """The sha256 of everything that decides the corpus' contents; not its name, nor where dump and labels are."""
         contents = {
