@@ -277,7 +277,7 @@ def test_a_file_that_is_none_or_too_large_or_from_elsewhere_is_refused(page, set
     assert upload(page, (1 << 20) * "x").status_code == 413
     elsewhere = {"Origin": "http://evil.example"}
     assert page.post("/corrections/import", data={"by": "Ada"}, headers=elsewhere).status_code == 403
-    limited = create_app(replace(settings, correction_rate="3/minute")).test_client()
+    limited = create_app(replace(settings, correction_rate="3/day")).test_client()
     assert upload(limited, "image,label\n" + 2500 * "small/0/3,\n").status_code == 200
     assert upload(limited, "image,label\n").status_code == 429
 
