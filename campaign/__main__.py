@@ -27,7 +27,7 @@ PRINTED = 10
     type=click.FloatRange(min=0.01),
     default=1.0,
     show_default=True,
-    help="Size: 1 is for CI, 100 for docs/reliability.md.",
+    help="Size: 1 is for CI; docs/reliability.md has the sizes of its figures.",
 )
 @click.option(
     "--only",

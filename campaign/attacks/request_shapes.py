@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -9,6 +10,7 @@ from campaign import hostile, web
 from campaign.attack import Outcome
 from campaign.place import Place
 from campaign.proxy import Proxy, Request
+from indexing.query.published import CHECK_SECONDS
 
 PLAIN = "plainword"
 # Those whose value becomes a value in a request.
@@ -30,6 +32,7 @@ def attack(place: Place, tries: int) -> Outcome:
                 for name in NAMES:
                     web.get(url, f"{path}?{name}={PLAIN}")
                     web.get(url, f"{path}?{name}={PLAIN}&{name}=other")
+                time.sleep(CHECK_SECONDS)  # so that the page's own check of the index is among them, too
         known |= {_shape(request, PLAIN) for request in proxy.seen}
         refused = 0
         for _ in range(tries):
