@@ -23,7 +23,7 @@ from storage.store import Store, store_of  # noqa: E402
 
 
 def open_sample(images: int, master: str = "processes", store: str = "") -> tuple[Settings, str]:
-    """Return settings, and the name of a corpus in their store with up to ``images`` training images and half as many others.
+    """Return settings, and the name of a corpus in their store with up to ``images`` training images and up to half as many others, drawn evenly from the classes.
 
     The store is ``store``, else that of TINYTAGS_STORE, else the folder data/ of the project. CIFAR-10 is taken from the
     folder TINYTAGS_SHARED_DATA. The corpus is made once; it has a test part.

@@ -29,7 +29,7 @@ def pictures_by_name(pictures: list[str]) -> dict[str, list[str]]:
 
 
 def read_labels(at: str, webhdfs: str | None, required: bool) -> list[tuple[str, str]]:
-    """Return name and label of the rows of a file; none of one that is not ``required`` and has no column of labels.
+    """Return name and label of the rows of a file; none of one that is not ``required`` and is too large, no CSV in UTF-8, or without a column of labels.
 
     Raises `TinyTagsError` for a ``required`` file that has no labels, or where it isn't clear which column they are.
     """
