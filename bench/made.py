@@ -12,7 +12,8 @@ from ingest.formats.cifar_10 import CLASSES
 from ingest.formats.tiny_images import TinyImages
 from ingest.image import IMAGE_BYTES, SIDE, from_column_major
 from ingest.partition import write_partition
-from operations.sample import read_digits, read_jpegs, write_votes
+from operations.made_votes import write_votes
+from operations.sample import read_digits, read_jpegs
 from storage.runs import Run, create_run, read_statistics
 from tagging.forest import PackedForest, Tree, pack
 from tagging.forest.scikit_learn import plain_tree

@@ -57,7 +57,7 @@ def section(results: dict, plots: Iterable[str] = ()) -> str:
         titles.setdefault(r["note"], []).append(
             r["step"] + (f", against {r['against']}" if r["against"] else "")
         )
-    notes = [f"- *{names[0]}*{alike(names)}: {note}." for note, names in titles.items() if note]
+    notes = [f"- *{names[0]}*{more_rows(names)}: {note}." for note, names in titles.items() if note]
     return "\n\n".join(
         [
             f"Measured in one run of {results['seconds'] / 60:.0f} minutes on {words(results['machine'])}; {images}.",
@@ -68,7 +68,7 @@ def section(results: dict, plots: Iterable[str] = ()) -> str:
     )
 
 
-def alike(names: list[str]) -> str:
+def more_rows(names: list[str]) -> str:
     """Return how many more rows a note is of: ``, and 7 rows like it``."""
     more = len(set(names)) - 1
     return f", and {more} row{'s' if more > 1 else ''} like it" if more else ""

@@ -16,10 +16,8 @@ AMOUNTS = {
     "curve": (20_000, 5_000),
     "curve_trees": ((10, 50, 100, 500), (10, 50)),
     "curve_depths": ((10, 16), (10,)),
-    "curve_grown": (
-        20,
-        10,
-    ),  # trees that are trained for the curve; the others are these with their pixels moved
+    # Trees that are trained for the curve; the others are these with their pixels moved.
+    "curve_grown": (20, 10),
     "tag": (400_000, 200_000),
     "network": (16_000, 8_000),
     "ingest": (200_000, 100_000),

@@ -20,7 +20,7 @@ import numpy as np
 from conf.errors import TinyTagsError
 from indexing.solr import Solr
 from ingest.image import IMAGE_BYTES
-from operations.sample import write_votes
+from operations.made_votes import write_votes
 from operations.services import Cassandra, Hdfs, MariaDb, PostgreSql, Service, free_port, get_json
 from operations.services import Solr as SolrService
 from storage import layout

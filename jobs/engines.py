@@ -154,12 +154,10 @@ ENGINES: dict[str, dict[str, Trainer]] = {
 
 
 def default_engine(head: str | None, on_features: bool) -> str:
-    """Return the first engine that fits such a head; for features the first that learns it from them in memory."""
-    for engine, heads in ENGINES.items():
-        trainer = heads.get(head) if head else next(iter(heads.values()))
-        if trainer and (trainer.in_memory or not on_features):
-            return engine
-    return "scikit-learn"
+    """Return the first engine that fits such a head; for features the first that fits it in memory, where there is one."""
+    fitting = [engine for engine, heads in ENGINES.items() if not head or head in heads]
+    in_memory = [engine for engine in fitting if head and ENGINES[engine][head].in_memory]
+    return next(iter((on_features and in_memory) or fitting or ENGINES))
 
 
 def choose_trainer(engine: str, head: str | None = None) -> tuple[str, Trainer]:

@@ -1,6 +1,5 @@
-"""What things are tried on: labelled images of CIFAR-10 or scikit-learn's digits, and runs of made votes."""
+"""Labelled images to try things on: some of CIFAR-10 where it is at hand, else scikit-learn's handwritten digits."""
 
-import hashlib
 import io
 import os
 import tarfile
@@ -11,10 +10,6 @@ import numpy.typing as npt
 
 from ingest.formats.cifar_10 import CLASSES
 from ingest.image import IMAGE_BYTES, SIDE, decode_picture
-from storage import layout
-from storage.runs import Run
-from storage.store import Store
-from tagging import tags
 
 Labelled = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
@@ -50,16 +45,3 @@ def read_digits() -> Labelled:
     digits = load_digits()
     grey = (digits.images * (255 / 16)).astype(np.uint8).repeat(SIDE // 8, axis=1).repeat(SIDE // 8, axis=2)
     return np.repeat(grey[:, None], 3, axis=1).reshape(-1, IMAGE_BYTES), digits.target
-
-
-def write_votes(store: Store, run: Run, partition: int, votes: npt.NDArray[np.unsignedinteger]) -> int:
-    """Write a partition of a run as the tag job does, of votes (n, classes) on its images; return the number of documents."""
-    lines, counts = tags.documents(run, partition, tags.winners(votes))
-    store.write_bytes(layout.run_tags(run.name, partition), lines)
-    histogram = {str(k): int(n) for k, n in enumerate(counts.pop("votes")) if n}
-    digest = {"bytes": len(lines), "sha256": hashlib.sha256(lines).hexdigest()}
-    statistics = {"partition": partition, "bad": 0, **counts, "votes": histogram, **digest}
-    store.write_json(
-        layout.run_statistics(run.name, partition), statistics | {"seconds": 0.0, "host": "sample"}
-    )
-    return int(counts["tagged"])

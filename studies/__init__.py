@@ -1,1 +1,1 @@
-"""Studies of what models, features and labels are worth, and of what corrections cost, each a command that measures on a store and may write a section of a document."""
+"""Measurements of models, features, labels and corrections: each module is a command that may write a section of a document."""

@@ -39,13 +39,9 @@ def measured(place):
             count,
             lambda: client.delete(MOVED, recursive=True),
         )
-        megabytes = [
-            sum(lengths) / 1e6
-            for lengths in ((length for _, _, length, _ in moves), map(store.size, written))
-        ]
-        return Comparison(
-            f"hdfs/{step}", ours, theirs, same, about=dict(zip(("read", "written"), megabytes, strict=True))
-        )
+        read = sum(length for _, _, length, _ in moves) / 1e6
+        about = {"read": read, "written": sum(map(store.size, written)) / 1e6}
+        return Comparison(f"hdfs/{step}", ours, theirs, same, about=about)
 
     ours, expected = ingest.way(place, corpus, source, store), {"ingest": count}
     ours.run()

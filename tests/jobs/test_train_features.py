@@ -21,6 +21,7 @@ from conf.errors import TinyTagsError
 from conf.settings import Settings
 from ingest.corpus import open_corpus
 from jobs.corrected import Corrected
+from jobs.engines import default_engine
 from jobs.mllib import labelled_vectors
 from jobs.train_forest import train_forest
 from records.corrections import open_corrections
@@ -249,11 +250,23 @@ def test_folds_are_even_within_each_class():
 
 
 @pytest.mark.parametrize(
+    ("head", "on_features", "engine"),
+    [
+        (None, False, "mllib"), ("forest", False, "mllib"), ("forest", True, "scikit-learn"), ("linear", False, "scikit-learn"),
+        ("linear", True, "scikit-learn"), ("network", False, "keras"),
+    ],
+)  # fmt: skip
+def test_a_head_has_an_engine_that_fits_it(head, on_features, engine):
+    assert default_engine(head, on_features) == engine
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"features": "sift"}, "features 'sift' are unknown; known are pixels,"),
         ({"head": "linear", "engine": "mllib"}, "engine mllib fits no 'linear'; it fits forest"),
         ({"head": "linear", "trees": 3}, "--trees is not an option of engine scikit-learn for a linear"),
+        ({"head": "network", "features": "hog"}, "a network of engine keras learns from the pixels"),
         ({"corpus": "unlabelled"}, "corpus 'unlabelled' has no labels to learn from"),
         ({"features": "pca-5"}, "a forest of 10 classes needs as many features or more, and 'pca-5' has 5;"),
     ],
